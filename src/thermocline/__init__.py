@@ -1,0 +1,38 @@
+"""Fine-tune timm and transformers backbones from a DataFrame, and see and control what every layer does."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from thermocline.config import list_presets
+    from thermocline.data.samples import load_sample
+    from thermocline.errors import ThermoclineError
+    from thermocline.predictor import Predictor
+    from thermocline.tuning.layers import LayerMap
+    from thermocline.tuning.plan import LayerPlan
+
+__version__ = "0.1.0"
+__all__ = ["LayerMap", "LayerPlan", "Predictor", "ThermoclineError", "__version__", "list_presets", "load_sample"]
+
+_HOME = {
+    "LayerMap": "thermocline.tuning.layers",
+    "LayerPlan": "thermocline.tuning.plan",
+    "Predictor": "thermocline.predictor",
+    "ThermoclineError": "thermocline.errors",
+    "list_presets": "thermocline.config",
+    "load_sample": "thermocline.data.samples",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'thermocline' has no attribute {name!r}; it has {', '.join(__all__)}")
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

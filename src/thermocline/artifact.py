@@ -1,0 +1,252 @@
+"""A fitted predictor as a folder: safetensors, JSON and YAML; no pickle, and no code that is run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from safetensors.torch import load_model, save_model
+
+import thermocline
+from thermocline.assembly import Assembly, Processors
+from thermocline.config import ResolvedConfig
+from thermocline.data.columns import Columns
+from thermocline.data.image import ImageProcessor
+from thermocline.data.table import TableProcessor
+from thermocline.data.text import TextProcessor
+from thermocline.errors import ArtifactError, OutputExistsError, ThermoclineError
+from thermocline.models.fusion import FusionModel
+from thermocline.models.image import ImageTower, describe_image, rebuild_image
+from thermocline.models.table import TableTower, describe_table
+from thermocline.models.text import TextTower, quiet_transformers, rebuild_text
+from thermocline.models.tokenizer import load_tokenizer
+from thermocline.tasks import Task
+from thermocline.training.history import History
+from thermocline.tuning.layers import LayerMap
+from thermocline.tuning.plan import LayerPlan
+
+FORMAT = 1
+MANIFEST = "thermocline.json"
+
+
+def check_free(path: Path, identity: str | None = None) -> None:
+    """Check that a folder can be written to.
+
+    Args:
+        path: The folder; a missing or an empty one is free.
+        identity: The run whose own folder may be replaced.
+
+    Raises:
+        OutputExistsError: It holds something else.
+    """
+    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        return
+    if path.is_dir() and identity is not None and _identity(path) == identity:
+        return
+    what = "another run" if (path / MANIFEST).is_file() else "other files" if path.is_dir() else "a file"
+    raise OutputExistsError(
+        f"{str(path)!r} already holds {what}. Choose another path, or remove it yourself; nothing there is ever overwritten."
+    )
+
+
+def save(assembly: Assembly, history: History, path: Path, *, identity: str) -> None:
+    """Write a predictor into a folder, all or nothing: it is written beside its place and then moved there.
+
+    Args:
+        assembly: What to save.
+        history: Its history.
+        path: The folder.
+        identity: Tells this run from others; saving a run again replaces its own folder.
+
+    Raises:
+        OutputExistsError: The folder holds something else.
+    """
+    check_free(path, identity)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    try:
+        _write(assembly, history, draft)
+        files = {str(p.relative_to(draft)): _sha256(p) for p in sorted(draft.rglob("*")) if p.is_file()}
+        manifest = {
+            "format": FORMAT,
+            "thermocline": thermocline.__version__,
+            "identity": identity,
+            "files": files,
+        }
+        _dump(draft / MANIFEST, manifest)
+        draft.chmod(0o755)
+        if path.exists():
+            old = path.with_name(f".{path.name}-old-{os.getpid()}")
+            path.rename(old)
+            draft.rename(path)
+            shutil.rmtree(old)
+        else:
+            draft.rename(path)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def load(path: Path, *, trust_remote_code: bool = False) -> tuple[Assembly, History, str]:
+    """Read a saved predictor; no hub, and no code from the folder.
+
+    Args:
+        path: The folder.
+        trust_remote_code: Run code that a text backbone needs from its checkpoint. Only the caller decides this.
+
+    Returns:
+        The assembly, its history and its identity.
+
+    Raises:
+        ArtifactError: There is no predictor, a file is missing or altered, or a newer Thermocline wrote it.
+    """
+    manifest = _check(path)
+    with _damaged(path):
+        assembly = _read(path, trust_remote_code=trust_remote_code)
+        history = History(pd.DataFrame(json.loads((path / "history.json").read_text(encoding="utf-8"))))
+    return assembly, history, str(manifest["identity"])
+
+
+def _write(assembly: Assembly, history: History, folder: Path) -> None:
+    _dump(folder / "task.json", assembly.task.to_dict())
+    _dump(folder / "columns.json", assembly.columns.to_dict())
+    _dump(folder / "layers.json", assembly.layer_map.to_dict())
+    _dump(folder / "history.json", history.to_frame().to_dict(orient="list"))
+    (folder / "plan.json").write_text(assembly.plan.to_json(), encoding="utf-8")
+    (folder / "config.yaml").write_text(assembly.config.to_yaml(), encoding="utf-8")
+    towers: dict[str, Any] = {"weight": assembly.weight, "notes": list(assembly.notes)}
+    processors, parts = assembly.processors, assembly.model.towers
+    if processors.text is not None:
+        tower: Any = parts["text"]
+        with quiet_transformers():
+            tower.backbone.config.save_pretrained(str(folder / "text"))
+            processors.text.tokenizer.save_pretrained(str(folder / "text"))
+        for stray in (folder / "text").glob("*.py"):  # remote code is never carried along
+            stray.unlink()
+        towers["text"] = {
+            "processor": processors.text.to_dict(),
+            "pooling": tower.pooling,
+            "pretrained": tower.pretrained,
+        }
+    if processors.image is not None:
+        image: Any = parts["image"]
+        towers["image"] = {"processor": processors.image.to_dict(), "tower": describe_image(image)}
+    if processors.table is not None:
+        table: Any = parts["table"]
+        towers["table"] = {
+            "processor": processors.table.to_dict(),
+            "tower": describe_table(table, assembly.table_options),
+        }
+    _dump(folder / "towers.json", towers)
+    save_model(assembly.model, str(folder / "model.safetensors"))
+
+
+def _read(path: Path, *, trust_remote_code: bool) -> Assembly:
+    task = Task.from_dict(_parse(path / "task.json"))
+    config = ResolvedConfig.from_yaml((path / "config.yaml").read_text(encoding="utf-8"))
+    data = _parse(path / "towers.json")
+    processors, towers = Processors(), {}
+    if "text" in data:
+        text: TextTower = rebuild_text(
+            path / "text",
+            pooling=data["text"]["pooling"],
+            pretrained=data["text"]["pretrained"],
+            trust_remote_code=trust_remote_code,
+        )
+        towers["text"] = text
+        tokenizer = load_tokenizer(path / "text", name=str(path), trust_remote_code=trust_remote_code)
+        processors.text = TextProcessor.from_dict(data["text"]["processor"], tokenizer)
+    if "image" in data:
+        image: ImageTower = rebuild_image(data["image"]["tower"])
+        towers["image"] = image
+        processors.image = ImageProcessor.from_dict(data["image"]["processor"])
+    options: dict[str, Any] = {}
+    if "table" in data:
+        options = {k: v for k, v in data["table"]["tower"].items() if k not in ("bins", "cardinalities")}
+        towers["table"] = TableTower(**data["table"]["tower"])
+        processors.table = TableProcessor.from_dict(data["table"]["processor"])
+    fusion = config.model.fusion
+    model = FusionModel(towers, task.width, width=fusion.width, dropout=fusion.dropout)
+    load_model(model, str(path / "model.safetensors"))
+    return Assembly(
+        task,
+        Columns.from_dict(_parse(path / "columns.json")),
+        config,
+        processors,
+        model.eval(),
+        LayerMap.from_dict(_parse(path / "layers.json")),
+        LayerPlan.from_json((path / "plan.json").read_text(encoding="utf-8")),
+        tuple(data["notes"]),
+        data["weight"],
+        options,
+    )
+
+
+def _check(path: Path) -> dict[str, Any]:
+    """Read the manifest and compare every file with it."""
+    if not path.is_dir():
+        raise ArtifactError(f"There is no saved predictor at {str(path)!r}: no such folder.")
+    if not (path / MANIFEST).is_file():
+        raise ArtifactError(
+            f"{str(path)!r} is not a saved predictor: it holds no {MANIFEST}. Name the folder that `save` or `fit` wrote."
+        )
+    try:
+        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        number, files = int(manifest["format"]), dict(manifest["files"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ArtifactError(f"{path / MANIFEST} is damaged ({type(error).__name__}: {error}). Restore it from a copy.") from None
+    if number > FORMAT:
+        raise ArtifactError(
+            f"{str(path)!r} has format {number}, written by Thermocline {manifest.get('thermocline', '?')}; this version "
+            f"({thermocline.__version__}) reads up to {FORMAT}. Upgrade: pip install -U thermocline"
+        )
+    for name, digest in files.items():
+        file = path / name
+        if not file.is_file():
+            raise ArtifactError(f"The saved predictor {str(path)!r} is incomplete: {name} is missing. Restore it from a copy.")
+        if _sha256(file) != digest:
+            raise ArtifactError(
+                f"The saved predictor {str(path)!r} is damaged: {name} is not as it was written ({file.stat().st_size} bytes now). Restore it "
+                "from a copy."
+            )
+    return dict(manifest)
+
+
+@contextmanager
+def _damaged(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (ThermoclineError, KeyboardInterrupt, MemoryError):
+        raise
+    except Exception as error:
+        raise ArtifactError(
+            f"The saved predictor {str(path)!r} cannot be read ({type(error).__name__}: {str(error)[:300]}). It is whole as it was written; "
+            "install the versions of timm and transformers that it was made with, or save it again."
+        ) from error
+
+
+def _identity(path: Path) -> str | None:
+    try:
+        return str(json.loads((path / MANIFEST).read_text(encoding="utf-8"))["identity"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _dump(path: Path, data: object) -> None:
+    path.write_text(json.dumps(data, indent=1, ensure_ascii=False, allow_nan=True) + "\n", encoding="utf-8")
+
+
+def _parse(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,22 @@
+"""Options: what there is, what presets say, what the user says, and where each value came from."""
+
+from .keys import KEYS, Key
+from .presets import Preset, compose, copy_preset, list_presets, preset_names, preset_text, read_preset
+from .resolve import resolve
+from .resolved import ResolvedConfig
+from .schema import Config
+
+__all__ = [
+    "KEYS",
+    "Config",
+    "Key",
+    "Preset",
+    "ResolvedConfig",
+    "compose",
+    "copy_preset",
+    "list_presets",
+    "preset_names",
+    "preset_text",
+    "read_preset",
+    "resolve",
+]

@@ -1,0 +1,60 @@
+"""YAML text to plain Python: `1e-4` is a number, a key given twice is an error, nothing is looked up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from thermocline.errors import ConfigError
+
+
+def parse_yaml(text: str, where: str) -> dict[str, Any]:
+    """Return the mapping that a YAML text holds.
+
+    Args:
+        text: The YAML.
+        where: What the text is, for the error, such as `preset 'mine.yaml'`.
+
+    Raises:
+        ConfigError: The text is no YAML, gives one key twice, or holds no mapping at its top.
+    """
+    import yaml
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        content = OmegaConf.to_container(OmegaConf.create(text), resolve=False) if text.strip() else {}
+    except (yaml.YAMLError, OmegaConfBaseException, ValueError, TypeError) as error:
+        raise ConfigError(f"{where} cannot be read as YAML: {_one_line(error)}") from error
+    if not isinstance(content, dict) or (len(content) == 1 and _is_bare_text(content)):
+        raise ConfigError(f"{where} has to be a mapping of options, such as 'optim: {{lr: 1.0e-4}}'.")
+    return {str(name): value for name, value in content.items()}
+
+
+def read_yaml(path: Path, where: str) -> dict[str, Any]:
+    """Return the mapping that a YAML file holds.
+
+    Args:
+        path: The file.
+        where: What the file is, for the error.
+
+    Raises:
+        ConfigError: The file is missing, no UTF-8 text, or not a YAML mapping.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"{where} is not there: no file {str(path)!r}.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{where} cannot be read: {_one_line(error)}") from error
+    return parse_yaml(text, where)
+
+
+def _is_bare_text(content: dict[Any, Any]) -> bool:
+    """Whether OmegaConf made `{"some words": None}` of a text that is no mapping."""
+    name, value = next(iter(content.items()))
+    return value is None and not str(name).isidentifier()
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,156 @@
+"""The schema as a flat table: one `Key` per dotted name, and the nearest names to one that is not there."""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, is_dataclass
+from difflib import SequenceMatcher
+from typing import Any, Literal
+
+from .schema import Config
+
+
+@dataclass(frozen=True)
+class Key:
+    """One option.
+
+    Attributes:
+        path: Its dotted name, such as `optim.lr`.
+        types: The plain types it takes, without `None`.
+        choices: What it may be, where that is a fixed list.
+        optional: Whether it may be null.
+        many: Whether it takes several values.
+        default: Its value where nobody says otherwise.
+        doc: One line of what it does.
+        above: Lower limit that is not allowed itself.
+        at_least: Lower limit that is allowed.
+        below: Upper limit that is not allowed itself.
+        at_most: Upper limit that is allowed.
+    """
+
+    path: str
+    types: frozenset[type]
+    choices: tuple[str, ...]
+    optional: bool
+    many: bool
+    default: Any
+    doc: str
+    above: float | None = None
+    at_least: float | None = None
+    below: float | None = None
+    at_most: float | None = None
+
+    @property
+    def name(self) -> str:
+        """The last segment of the dotted name."""
+        return self.path.rpartition(".")[2]
+
+    @property
+    def allowed(self) -> str:
+        """What the option takes, in words."""
+        if self.choices:
+            words = _listed(self.choices)
+            words = f"a list of any of {words}" if self.many else words
+        elif self.many:
+            words = "a layer selector, a whole number, or a list of these"
+        elif bool in self.types:
+            words = "true or false"
+        elif str in self.types:
+            words = "a text that is not empty"
+        else:
+            words = ("a number" if float in self.types else "a whole number") + self._range()
+        return f"{words}, or null" if self.optional else words
+
+    def _range(self) -> str:
+        limits = [("above", self.above), ("of at least", self.at_least)]
+        limits += [("below", self.below), ("of at most", self.at_most)]
+        words = [f"{word} {limit:g}" for word, limit in limits if limit is not None]
+        return " " + " and ".join(words) if words else ""
+
+    def holds(self, number: float) -> bool:
+        """Whether a number is within the range; NaN and infinity never are."""
+        return (
+            abs(number) < float("inf")
+            and (self.above is None or number > self.above)
+            and (self.at_least is None or number >= self.at_least)
+            and (self.below is None or number < self.below)
+            and (self.at_most is None or number <= self.at_most)
+        )
+
+
+def _listed(choices: tuple[str, ...]) -> str:
+    """Return the quoted choices, such as `'a', 'b' or 'c'`."""
+    *front, last = [repr(choice) for choice in choices]
+    return f"{', '.join(front)} or {last}" if front else last
+
+
+def _shape(hint: Any) -> tuple[set[type], tuple[str, ...], bool, bool]:
+    """Take a type hint apart.
+
+    Args:
+        hint: A resolved hint: a plain type, a `Literal`, a homogeneous tuple, or a union of these.
+
+    Returns:
+        The plain types, the choices, whether `None` is allowed, whether there may be several.
+    """
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if hint is types.NoneType:
+        return set(), (), True, False
+    if origin is Literal:
+        return {str}, inner, False, False
+    if origin is tuple:
+        kinds, choices, optional, _ = _shape(inner[0])
+        return kinds, choices, optional, True
+    if origin in (typing.Union, types.UnionType):
+        parts = [_shape(part) for part in inner]
+        choices = tuple(choice for part in parts for choice in part[1])
+        kinds = set[type]().union(*(part[0] for part in parts))
+        return kinds, choices, any(part[2] for part in parts), any(part[3] for part in parts)
+    return {hint}, (), False, False
+
+
+def _walk(section: Any, prefix: str) -> Iterator[Key]:
+    hints = typing.get_type_hints(type(section))
+    for item in fields(section):
+        value = getattr(section, item.name)
+        path = prefix + item.name
+        if is_dataclass(value):
+            yield from _walk(value, f"{path}.")
+        else:
+            kinds, choices, optional, many = _shape(hints[item.name])
+            yield Key(path, frozenset(kinds), choices, optional, many, value, **item.metadata)
+
+
+def _sections(paths: list[str]) -> frozenset[str]:
+    parts = [path.split(".") for path in paths]
+    return frozenset(".".join(part[:end]) for part in parts for end in range(1, len(part)))
+
+
+KEYS: dict[str, Key] = {key.path: key for key in _walk(Config(), "")}
+"""Every option by its dotted name, in the order of the schema."""
+
+SECTIONS: frozenset[str] = _sections(list(KEYS))
+"""The dotted names that hold options and are none themselves."""
+
+
+def nearest_keys(name: str, *, limit: int = 3) -> list[str]:
+    """Return the dotted names closest to one that does not exist, best first.
+
+    A name is compared as a whole and by its last segment, so `optim.learning_decay`, `lr_decy` and
+    `training.lr_decay` all find `optim.lr_decay`.
+
+    Args:
+        name: What was given.
+        limit: The most names to return.
+    """
+    lowered = name.lower()
+    last = lowered.rpartition(".")[2]
+    scored = []
+    for path, key in KEYS.items():
+        whole = SequenceMatcher(None, lowered, path).ratio()
+        tail = SequenceMatcher(None, last, key.name).ratio()
+        scored.append((max(whole, tail), whole, path))
+    best = sorted((score for score in scored if score[0] >= 0.6), reverse=True)
+    return [path for _, _, path in best[:limit]]

@@ -1,0 +1,51 @@
+"""From presets and hyperparameters to a config in which every value is settled and says where it is from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from thermocline.errors import ConfigError
+
+from .overrides import Hyperparameters, raise_faults, read_overrides
+from .presets import Preset, Presets, asked_for, compose
+from .resolved import ResolvedConfig
+
+
+def resolve(presets: Presets = None, hyperparameters: Hyperparameters = None) -> ResolvedConfig:
+    """Settle every option: the user's value before a preset's, a later preset's before an earlier one's.
+
+    Args:
+        presets: A name, a path to a YAML file, or several of these, composed left to right over `default`.
+        hyperparameters: A mapping with dotted or nested names, `"key=value"` texts, a path to a YAML file,
+            or a list of such.
+
+    Returns:
+        The settled config. What is null there and said to be chosen is for the program to `choose`.
+
+    Raises:
+        ConfigError: A preset or an option that does not exist, a value that does not fit, an option given
+            twice; every fault in one error.
+
+    Example:
+        >>> config = resolve("medium_quality", {"optim.lr": 3e-4})
+        >>> config.optim.lr, config.provenance["optim.lr"]
+        (0.0003, 'user')
+    """
+    overrides, faults = read_overrides(hyperparameters)
+    layers: list[Preset] = []
+    try:
+        layers = compose(presets)
+    except ConfigError as error:
+        faults.insert(0, str(error))
+    raise_faults(faults, "presets and hyperparameters" if presets else "hyperparameters")
+
+    values: dict[str, Any] = {}
+    provenance: dict[str, str] = {}
+    for preset in layers:
+        values |= preset.values
+        provenance |= dict.fromkeys(preset.values, f"preset:{preset.name}")
+    values |= overrides
+    provenance |= dict.fromkeys(overrides, "user")
+    names = tuple(Path(name).name for name in asked_for(presets))
+    return ResolvedConfig.build(values, provenance, names)

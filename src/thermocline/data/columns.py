@@ -1,0 +1,211 @@
+"""Columns: which type each column of a frame has, and why; inferred, or given by the user and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, cast, get_args
+
+import numpy as np
+import pandas as pd
+
+from thermocline.data.frames import check_columns
+from thermocline.data.kinds import Verdict, date_form, judge, missing_mask, sort_of
+from thermocline.data.values import is_duration, parse_numbers
+from thermocline.errors import ColumnTypeError, ConfigError, did_you_mean, listing
+from thermocline.labels import first_rows
+
+Kind = Literal["numeric", "categorical", "text", "image", "null"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column's type.
+
+    Attributes:
+        name: Its name in the frame.
+        kind: `numeric`, `categorical`, `text`, `image`, or `null` (not used).
+        reason: Why, with counts.
+        missing: How many values were missing; blank strings count.
+        form: How its values are written. Numeric: `number`, `number as text`, `date`, `date:<format>`,
+            `duration`. Categorical: `category`, `boolean`. Text: `text`. Image: `path`, `bytes`, `pil`,
+            `mixed`. Null: empty.
+    """
+
+    name: str
+    kind: Kind
+    reason: str = ""
+    missing: int = 0
+    form: str = ""
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The types of all columns of a frame, in its order."""
+
+    columns: tuple[Column, ...]
+
+    def __iter__(self) -> Iterator[Column]:
+        return iter(self.columns)
+
+    def __len__(self) -> int:
+        return len(self.columns)
+
+    def __getitem__(self, name: str) -> Column:
+        for column in self.columns:
+            if column.name == name:
+                return column
+        raise KeyError(name)
+
+    def of(self, kind: Kind) -> list[str]:
+        """Return the names of the columns of one type."""
+        _check_kind(kind, "of()")
+        return [column.name for column in self.columns if column.kind == kind]
+
+    @property
+    def used(self) -> list[str]:
+        """The names of the columns that a model sees: all but `null`."""
+        return [column.name for column in self.columns if column.kind != "null"]
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return a table: column, type, reason, missing."""
+        rows = [(c.name, c.kind, c.reason, c.missing) for c in self.columns]
+        return pd.DataFrame(rows, columns=["column", "type", "reason", "missing"])
+
+    def __str__(self) -> str:
+        if not self.columns:
+            return "(no columns)"
+        table = self.to_frame()[["column", "type", "missing", "reason"]].map(lambda v: _cut(str(v), 90))
+        widths = {name: max(len(name), int(table[name].str.len().max())) for name in table.columns}
+        lines = [list(table.columns), *table.to_numpy().tolist()]
+        return "\n".join(
+            "  ".join(cell.ljust(widths[n]) for n, cell in zip(widths, line, strict=True)).rstrip()
+            for line in lines
+        )
+
+    def _repr_html_(self) -> str:
+        return self.to_frame().to_html(index=False, max_rows=None, border=0)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values; `from_dict` undoes it exactly."""
+        return {"columns": [asdict(column) for column in self.columns]}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Columns:
+        """Return what `to_dict` wrote down."""
+        return cls(tuple(Column(**column) for column in values["columns"]))
+
+
+def infer_columns(
+    frame: pd.DataFrame,
+    *,
+    exclude: Iterable[str] = (),
+    column_types: Mapping[str, str] | None = None,
+) -> Columns:
+    """Return the type of each column, by the rules of `thermocline.data.kinds` unless it is given.
+
+    Args:
+        frame: The training data.
+        exclude: Columns to leave out: the label, the sample weight.
+        column_types: Types given by the user, by column; the others are inferred.
+
+    Raises:
+        MissingColumnError: A type was given to a column that is not there.
+        ConfigError: A type that does not exist, or one for an excluded column.
+        ColumnTypeError: A type that the values cannot have.
+    """
+    left_out = set(exclude)
+    given = dict(column_types or {})
+    check_columns(frame, given, what="column_types names columns that train_data does not have:")
+    for name, kind in given.items():
+        _check_kind(kind, f"column_types[{name!r}]")
+        if name in left_out:
+            raise ConfigError(
+                f"column_types gives a type to {name!r}, which is the label or the sample weight, not a "
+                "feature. Leave it out of column_types."
+            )
+    columns = []
+    for name in frame.columns:
+        if name in left_out:
+            continue
+        series = frame[name]
+        verdict = _given(series, name, given[name]) if name in given else judge(series)
+        missing = int(missing_mask(series).sum())
+        columns.append(Column(name, cast(Kind, verdict.kind), verdict.reason, missing, verdict.form))
+    return Columns(tuple(columns))
+
+
+def _check_kind(kind: object, where: str) -> None:
+    if kind not in KINDS:
+        raise ConfigError(
+            f"{where}: {kind!r} is no column type. Choose from {listing(KINDS)}.{did_you_mean(kind, KINDS)}"
+        )
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 3] + "..."
+
+
+# -- types given by the user -----------------------------------------------------------------------
+
+
+def _given(series: pd.Series[Any], name: str, kind: str) -> Verdict:
+    """Return the verdict of a given type, or raise ColumnTypeError where the values cannot have it."""
+    reason = "given by column_types"
+    if kind == "null":
+        return Verdict(kind, reason)
+    if kind == "numeric":
+        return Verdict(kind, reason, _numeric_form(series, name))
+    present = ~missing_mask(series)
+    sorts = np.array(
+        [
+            sort_of(value) if there else ""
+            for value, there in zip(series.astype(object).tolist(), present, strict=True)
+        ],
+        dtype=object,
+    )
+    allowed = (
+        {"string", "bytes", "picture"}
+        if kind == "image"
+        else {"string", "truth", "number", "date", "duration"}
+    )
+    bad = present & ~np.isin(sorts, list(allowed))
+    if bad.any():
+        wanted = "paths, bytes or PIL images" if kind == "image" else "plain values"
+        raise ColumnTypeError(
+            f"column_types[{name!r}] is {kind!r}, which takes {wanted}, but {int(bad.sum())} values are "
+            f"none: {first_rows(series.index, bad, series)}."
+        )
+    if kind != "image":
+        return Verdict(kind, reason, "text" if kind == "text" else "category")
+    forms = {"string": "path", "bytes": "bytes", "picture": "pil"}
+    found = sorted({forms[sort] for sort in set(sorts[present])})
+    return Verdict(kind, reason, found[0] if len(found) == 1 else "mixed" if found else "path")
+
+
+def _numeric_form(series: pd.Series[Any], name: str) -> str:
+    """Return how the numbers are written, or raise ColumnTypeError naming what is not a number."""
+    inferred = judge(series)
+    if inferred.kind == "numeric":
+        return inferred.form
+    if pd.api.types.is_datetime64_any_dtype(series.dtype) or isinstance(series.dtype, pd.PeriodDtype):
+        return "date"  # constant ones
+    if is_duration(series.dtype):
+        return "duration"
+    _, bad = parse_numbers(series, "number")
+    if not bad.any():
+        strings = series.dtype == object or pd.api.types.is_string_dtype(series.dtype)
+        return "number as text" if strings else "number"
+    distinct = list(
+        dict.fromkeys(v for v in series.astype(object).tolist() if isinstance(v, str) and v.strip())
+    )
+    form, ambiguous = date_form(distinct) if distinct else ("", "")
+    if form:
+        return f"date:{form}"
+    note = f" {ambiguous.rstrip('; ').capitalize()}." if ambiguous else ""
+    raise ColumnTypeError(
+        f"column_types[{name!r}] is 'numeric', but {int(bad.sum())} of {len(series)} values are not numbers: "
+        f"{first_rows(series.index, bad, series)}.{note} "
+        "Correct them, or choose 'categorical' or 'text'."
+    )

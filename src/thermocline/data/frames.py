@@ -1,0 +1,242 @@
+"""Frames: read them, check them, and turn a column into numbers, categories or texts.
+
+The same conversions serve inference, fitting and prediction, so that a column means the same thing each time.
+The caller's frame is never written to.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from thermocline.data.values import parse_numbers, stable_text
+from thermocline.errors import (
+    ColumnTypeError,
+    DataError,
+    MissingColumnError,
+    MissingDependencyError,
+    did_you_mean,
+    listing,
+)
+from thermocline.labels import first_rows
+
+if TYPE_CHECKING:
+    from thermocline.data.columns import Column
+
+COMPRESSED = (".gz", ".bz2", ".xz", ".zip")
+
+
+# -- reading ---------------------------------------------------------------------------------------
+
+
+def read_frame(data: object) -> tuple[pd.DataFrame, Path | None]:
+    """Return the frame and the folder that relative image paths in it start from.
+
+    Args:
+        data: A DataFrame, returned as it is, or a path to a .csv, .tsv (perhaps compressed) or .parquet file.
+
+    Returns:
+        The frame, and the file's folder (None for a DataFrame).
+
+    Raises:
+        DataError: No such file, an unknown extension, or a file that cannot be read as a table.
+        MissingDependencyError: A parquet file without a parquet engine.
+    """
+    if isinstance(data, pd.DataFrame):
+        return data, None
+    if not isinstance(data, (str, Path)):
+        hint = " Pass `series.to_frame()`." if isinstance(data, pd.Series) else ""
+        raise DataError(
+            f"Data is a DataFrame or a path to a CSV or parquet file, not {type(data).__name__}.{hint}"
+        )
+    path = Path(data).expanduser()
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    kind = suffixes[-2] if len(suffixes) > 1 and suffixes[-1] in COMPRESSED else "".join(suffixes[-1:])
+    if kind not in {".csv", ".tsv", ".parquet", ".pq"}:
+        raise DataError(
+            f"{str(path)!r}: the extension {kind!r} is none of .csv, .tsv, .parquet. Read it with pandas "
+            "and pass the DataFrame."
+        )
+    if not path.is_file():
+        what = "is a folder, not a file" if path.is_dir() else "does not exist"
+        near = (
+            did_you_mean(path.name, [p.name for p in path.parent.iterdir()]) if path.parent.is_dir() else ""
+        )
+        raise DataError(f"The file {str(path)!r} {what}.{near}")
+    frame = (
+        _read_parquet(path)
+        if kind in {".parquet", ".pq"}
+        else _read_text(path, "\t" if kind == ".tsv" else ",")
+    )
+    return frame, path.resolve().parent
+
+
+def _read_text(path: Path, separator: str) -> pd.DataFrame:
+    try:
+        header = pd.read_csv(path, sep=separator, header=None, nrows=1, dtype=str, keep_default_na=False)
+        names = header.iloc[0].tolist()
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:  # pandas would rename the second one without a word
+            raise DataError(
+                f"{str(path)!r} has more than one column named {listing(twice)}. Rename them in its header."
+            )
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            # low_memory reads in chunks and may give one column two types
+            return pd.read_csv(path, sep=separator, index_col=False, low_memory=False)
+    except pd.errors.EmptyDataError:
+        raise DataError(f"The file {str(path)!r} is empty.") from None
+    except (pd.errors.ParserError, pd.errors.ParserWarning) as error:
+        raise DataError(f"{str(path)!r} cannot be read as a table: {str(error).strip()}") from error
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{str(path)!r} is not UTF-8 text ({error.reason} at byte {error.start}). Read it with "
+            "`pandas.read_csv(path, encoding=...)` and pass the DataFrame."
+        ) from error
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_parquet(path)
+    except ImportError:
+        raise MissingDependencyError(
+            f"Reading {path.name!r} needs a parquet engine: pip install 'thermocline[parquet]'"
+        ) from None
+    except (ValueError, OSError) as error:
+        raise DataError(f"{str(path)!r} cannot be read as parquet: {error}") from error
+
+
+# -- checking --------------------------------------------------------------------------------------
+
+
+def check_frame(frame: pd.DataFrame, *, what: str = "train_data") -> None:
+    """Check what every frame must be: rows, columns, unique text names, finite numbers.
+
+    Raises:
+        DataError: Naming the fault, the column and the first rows.
+    """
+    if not isinstance(frame, pd.DataFrame):
+        raise DataError(f"{what} is a DataFrame, not {type(frame).__name__}.")
+    if frame.shape[1] == 0:
+        raise DataError(f"{what} has no columns.")
+    if len(frame) == 0:
+        raise DataError(f"{what} has no rows (columns: {listing(frame.columns)}).")
+    names = list(frame.columns)
+    odd = [name for name in names if not isinstance(name, str)]
+    if odd:
+        raise DataError(
+            f"{what} has column names that are not text: {listing(odd)}. Rename them, for instance with "
+            "`frame.columns = frame.columns.map(str)`."
+        )
+    if not frame.columns.is_unique:
+        twice = list(dict.fromkeys(frame.columns[frame.columns.duplicated()]))
+        raise DataError(
+            f"{what} has more than one column named {listing(twice)}. Rename or drop all but one."
+        )
+    for name in names:
+        _check_finite(frame[name], f"{what}: column {name!r}")
+
+
+def check_columns(frame: pd.DataFrame, needed: Iterable[str], *, what: str = "the data") -> None:
+    """Check that the columns are there.
+
+    Raises:
+        MissingColumnError: Listing those that are not, with the nearest names present.
+    """
+    present = list(frame.columns)
+    missing = [name for name in needed if name not in present]
+    if not missing:
+        return
+    near = " ".join(f"{name!r}:{hint}" for name in missing[:8] if (hint := did_you_mean(name, present)))
+    noun = "column" if len(missing) == 1 else "columns"
+    raise MissingColumnError(
+        f"{what} lacks the {noun} {listing(missing)}. It has {listing(present, limit=20)}."
+        + (f" {near}" if near else "")
+    )
+
+
+def _check_finite(series: pd.Series[Any], where: str) -> None:
+    if not pd.api.types.is_float_dtype(series.dtype):
+        return
+    bad = np.isinf(series.to_numpy(dtype=np.float64, na_value=np.nan))
+    if bad.any():
+        raise DataError(
+            f"{where} holds {int(bad.sum())} infinite values: {first_rows(series.index, bad, series)}. "
+            "Replace them, for instance with NaN, which is taken as missing."
+        )
+
+
+# -- one column ------------------------------------------------------------------------------------
+
+
+def numbers(series: pd.Series[Any], column: Column) -> np.ndarray:
+    """Return a numeric column as float64 `(n,)`, NaN where missing.
+
+    Dates become days since 1970 (UTC) and durations become days, both with their fraction.
+
+    Raises:
+        ColumnTypeError: Values that are not numbers (or dates), with the first rows.
+        DataError: Infinite values.
+    """
+    result, bad = parse_numbers(series, column.form)
+    where = f"Column {column.name!r}"
+    if bad.any():
+        kind = "dates" if column.form.startswith("date") else "numbers"
+        expected = f" of the form {column.form[5:]!r}" if column.form.startswith("date:") else ""
+        raise ColumnTypeError(
+            f"{where} is numeric, but {int(bad.sum())} values are not {kind}{expected}: "
+            f"{first_rows(series.index, bad, series)}. Correct them, leave them empty, or fit with "
+            f"column_types={{{column.name!r}: 'categorical'}} or 'text'."
+        )
+    infinite = np.isinf(result)
+    if infinite.any():
+        raise DataError(
+            f"{where} holds {int(infinite.sum())} infinite values: "
+            f"{first_rows(series.index, infinite, series)}. Replace them, for instance with NaN."
+        )
+    return result
+
+
+def categories(series: pd.Series[Any], column: Column) -> np.ndarray:
+    """Return a categorical column as an object array of text, None where missing.
+
+    Raises:
+        ColumnTypeError: Values that are no scalars, with the first rows.
+    """
+    return _as_texts(series, column.name, stable_text)
+
+
+def texts(series: pd.Series[Any], column: Column) -> list[str | None]:
+    """Return a text column as it is written, None where missing or blank.
+
+    Raises:
+        ColumnTypeError: Values that are no scalars, with the first rows.
+    """
+    return list(_as_texts(series, column.name, _written_text))
+
+
+def _written_text(value: object) -> str | None:
+    if isinstance(value, str):
+        return value if value and not value.isspace() else None
+    return stable_text(value)
+
+
+def _as_texts(series: pd.Series[Any], name: str, convert: Callable[[object], str | None]) -> np.ndarray:
+    result = np.full(len(series), None, dtype=object)
+    bad = np.zeros(len(series), dtype=bool)
+    for row, value in enumerate(series.astype(object).to_numpy()):
+        try:
+            result[row] = convert(value)
+        except TypeError:
+            bad[row] = True
+    if bad.any():
+        raise ColumnTypeError(
+            f"Column {name!r} must hold plain values, but {int(bad.sum())} rows hold something else: "
+            f"{first_rows(series.index, bad, series)}."
+        )
+    return result

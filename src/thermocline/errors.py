@@ -1,0 +1,102 @@
+"""The named errors: each is a `ThermoclineError` and the builtin it specialises.
+
+A message says what was given, what is allowed and what to do next.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class ThermoclineError(Exception):
+    """Root of every error that Thermocline raises on purpose."""
+
+
+class ConfigError(ThermoclineError, ValueError):
+    """An option, preset, metric or problem type that does not exist, or a value it does not take."""
+
+
+class SelectorError(ConfigError):
+    """A layer selector that matches nothing, cannot be read, or leaves nothing to train."""
+
+
+class LayerMapError(ThermoclineError, ValueError):
+    """The layers of a model could not be found with confidence."""
+
+
+class DataError(ThermoclineError, ValueError):
+    """A frame that cannot be used as it is."""
+
+
+class MissingColumnError(DataError, KeyError):
+    """A column that is needed is not in the frame."""
+
+    def __str__(self) -> str:  # KeyError would quote the message
+        return str(self.args[0]) if self.args else ""
+
+
+class LabelError(DataError):
+    """Labels that cannot be trained on or evaluated against."""
+
+
+class ColumnTypeError(DataError, TypeError):
+    """A column whose values do not fit the type it has or was given."""
+
+
+class ImageReadError(DataError, OSError):
+    """Image files that are missing or cannot be decoded."""
+
+    def __str__(self) -> str:  # OSError would print an errno tuple
+        return str(self.args[0]) if self.args else ""
+
+
+class CheckpointError(ThermoclineError, OSError):
+    """Weights, a configuration or a tokenizer that cannot be found, reached or trusted."""
+
+
+class ArtifactError(ThermoclineError, OSError):
+    """A saved predictor that is missing, damaged, or from a newer version."""
+
+
+class OutputExistsError(ThermoclineError, FileExistsError):
+    """An output folder that already holds something else."""
+
+
+class NotFittedError(ThermoclineError, RuntimeError):
+    """A predictor was asked for something that only `fit` brings about."""
+
+
+class NonFiniteError(ThermoclineError, ArithmeticError):
+    """The loss or the gradient norm stayed infinite or NaN."""
+
+
+class MissingDependencyError(ThermoclineError, ImportError):
+    """An optional package is needed; the message says which extra installs it."""
+
+
+class ThermoclineWarning(UserWarning):
+    """Root of the warnings: something was done that a user would want to know about."""
+
+
+def did_you_mean(name: object, choices: Iterable[object], *, limit: int = 3) -> str:
+    """Return `" Did you mean 'a' or 'b'?"`, or an empty string where nothing is close.
+
+    Args:
+        name: What was given.
+        choices: What is allowed.
+        limit: The most names to suggest.
+    """
+    texts = [str(choice) for choice in choices]
+    lowered = {text.lower(): text for text in reversed(texts)}
+    close = difflib.get_close_matches(str(name).lower(), list(lowered), n=limit, cutoff=0.6)
+    if not close:
+        return ""
+    return " Did you mean " + " or ".join(repr(lowered[text]) for text in close) + "?"
+
+
+def listing(items: Iterable[object], *, limit: int = 8) -> str:
+    """Return the items as quoted text, cut after `limit` with a count of the rest."""
+    texts = [repr(item) for item in items]
+    more = f" and {len(texts) - limit} more" if len(texts) > limit else ""
+    return ", ".join(texts[:limit]) + more

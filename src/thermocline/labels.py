@@ -1,0 +1,342 @@
+"""Labels: read the label columns, infer the problem type, and name what cannot be learned from."""
+
+from __future__ import annotations
+
+import numbers
+import reprlib
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from thermocline.errors import ConfigError, LabelError, MissingColumnError, did_you_mean, listing
+
+MOST_CLASSES = 20  # distinct whole numbers: more of them are a quantity
+ROWS_PER_CLASS = 2  # on average: fewer are a quantity
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 40
+_SHORT.maxlist = 4
+
+
+def first_rows(
+    index: pd.Index[Any], mask: np.ndarray, values: Sequence[Any] | pd.Series[Any] | None = None
+) -> str:
+    """Return the first rows that a mask marks, by position, by index label where that differs.
+
+    Args:
+        index: The frame's index.
+        mask: Booleans `(n,)`.
+        values: What the rows hold, shown beside them.
+    """
+    positions = np.flatnonzero(mask)
+    cells = values.to_numpy(dtype=object) if isinstance(values, pd.Series) else values
+    parts = []
+    for position in positions[:3]:
+        label = plain(index[position])
+        same = isinstance(label, numbers.Integral) and label == position
+        named = f"row {position}" if same else f"row {position} (index {_SHORT.repr(label)})"
+        parts.append(named if cells is None else f"{named}: {_SHORT.repr(plain(cells[position]))}")
+    more = f" and {len(positions) - 3:,} more" if len(positions) > 3 else ""
+    return ", ".join(parts) + more
+
+
+def plain(value: Any) -> Any:
+    """Return a numpy scalar as the Python value it stands for, anything else as it is."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the labels of a training frame turned out to be; the fields are those of `Task`."""
+
+    problem_type: str
+    classes: tuple[Any, ...] = ()
+    dtypes: tuple[str, ...] = ()
+    categories: tuple[tuple[Any, ...], bool] | None = None
+    mean: float = 0.0
+    std: float = 1.0
+    reason: str = ""
+
+
+def label_columns(label: object) -> tuple[str, ...]:
+    """Return the label columns as a tuple.
+
+    Raises:
+        ConfigError: Neither a name nor a list of two or more different names.
+    """
+    if isinstance(label, str):
+        return (label,)
+    names = tuple(label) if isinstance(label, Iterable) else ()
+    if not names or not all(isinstance(name, str) for name in names):
+        raise ConfigError(f"label is a column name or a list of column names, not {label!r}.")
+    if len(names) == 1:
+        raise ConfigError(
+            f"label={list(names)!r} lists one column. For one label column pass label={names[0]!r}."
+        )
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
+    if twice:
+        raise ConfigError(f"label names {listing(twice)} more than once.")
+    return names
+
+
+def check_there(frame: pd.DataFrame, names: Iterable[str], *, what: str) -> None:
+    """Check that the label columns are in the frame, once each.
+
+    Raises:
+        MissingColumnError: With the nearest names.
+        LabelError: More than one column of that name.
+    """
+    present = list(frame.columns)
+    for name in names:
+        if name not in present:
+            raise MissingColumnError(
+                f"{what} has no label column {name!r}.{did_you_mean(name, present)} "
+                f"It has {listing(present, limit=20)}."
+            )
+        if present.count(name) > 1:
+            raise LabelError(f"{what} has {present.count(name)} columns named {name!r}, the label. Keep one.")
+
+
+# -- inference -------------------------------------------------------------------------------------
+
+
+def read_label(series: pd.Series[Any], problem_type: str | None) -> Found:
+    """Return what a single label column is; see `Task.of` for the rules and errors."""
+    values = series.dropna()
+    if values.empty:
+        raise LabelError(f"Label {series.name!r} is missing in every row.")
+    if any(_is_list(value) for value in values.astype(object)):
+        if problem_type not in {None, "multilabel"}:
+            raise LabelError(f"Label {series.name!r} holds lists, which are multilabel, not {problem_type}.")
+        return _read_lists(series)
+    if problem_type == "multilabel":
+        raise LabelError(
+            f"Label {series.name!r} holds no lists. A multilabel label is a column of lists of names, or a "
+            "list of columns holding 0 and 1."
+        )
+    inferred, reason = ("", "as given by problem_type") if problem_type else _infer(values, str(series.name))
+    kind = problem_type or inferred
+    if kind == "regression":
+        return _read_quantity(series, reason)
+    return _read_classes(series, kind, reason)
+
+
+def read_label_columns(frame: pd.DataFrame, names: tuple[str, ...], problem_type: str | None) -> Found:
+    """Return what a list of 0/1 label columns is."""
+    if problem_type not in {None, "multilabel"}:
+        raise ConfigError(
+            f"label lists {len(names)} columns, which is a multilabel problem, not {problem_type}."
+        )
+    target = np.stack([zero_one(frame[name]) for name in names], axis=1)
+    shares = target.mean(axis=0)
+    never = [name for name, share in zip(names, shares, strict=True) if share in {0.0, 1.0}]
+    if len(never) == len(names):
+        raise LabelError(
+            f"Each of the label columns {listing(names)} holds one value only: there is nothing to learn."
+        )
+    note = f"; the same in every row: {listing(never)}" if never else ""
+    dtypes = tuple(_dtype_name(frame[name].dtype) for name in names)
+    return Found("multilabel", names, dtypes, reason=f"{len(names)} label columns of 0 and 1{note}")
+
+
+def _infer(values: pd.Series[Any], name: str) -> tuple[str, str]:
+    """Return the problem type of labels without missing values, and why."""
+    dtype = values.dtype
+    distinct = int(values.nunique())
+    if pd.api.types.is_datetime64_any_dtype(dtype) or pd.api.types.is_timedelta64_dtype(dtype):
+        raise LabelError(
+            f"Label {name!r} holds dates or durations. Turn them into numbers for a regression, or into "
+            "text for classes."
+        )
+    if distinct == 2:
+        return "binary", "2 distinct values"
+    if not pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_bool_dtype(dtype):
+        return "multiclass", f"{distinct:,} distinct values that are no numbers"
+    whole = values.to_numpy(dtype=np.float64)
+    if (whole != np.floor(whole)).any():  # infinities count as whole, and are an error either way
+        return "regression", "numbers with a fraction"
+    if distinct <= MOST_CLASSES and len(values) >= ROWS_PER_CLASS * distinct:
+        return "multiclass", f"whole numbers, {distinct} distinct (at most {MOST_CLASSES} are classes)"
+    if distinct > MOST_CLASSES:
+        return "regression", f"whole numbers, {distinct:,} distinct (more than {MOST_CLASSES} are a quantity)"
+    return "regression", f"whole numbers, {distinct} distinct in {len(values)} rows (under two rows each)"
+
+
+# -- one kind each ---------------------------------------------------------------------------------
+
+
+def _read_classes(series: pd.Series[Any], kind: str, reason: str) -> Found:
+    check_given(series)
+    values = [plain(value) for value in series.astype(object)]
+    allowed = (bool, int, float, str)
+    odd = np.array([not isinstance(value, allowed) for value in values], dtype=bool)
+    if odd.any():
+        raise LabelError(
+            f"Label {series.name!r} holds values that cannot be classes (text, numbers and booleans can): "
+            f"{first_rows(series.index, odd, series)}."
+        )
+    endless = np.array([isinstance(value, float) and not np.isfinite(value) for value in values], dtype=bool)
+    if endless.any():
+        raise LabelError(f"Label {series.name!r} is infinite: {first_rows(series.index, endless, series)}.")
+    classes, categories = _in_order(series, values)
+    if len(classes) == 1:
+        raise LabelError(
+            f"Label {series.name!r} is {classes[0]!r} in every row: there is nothing to learn. At least two "
+            "classes are needed."
+        )
+    if kind == "binary" and len(classes) != 2:
+        raise LabelError(
+            f"problem_type is 'binary', but label {series.name!r} has {len(classes)} classes: "
+            f"{listing(classes)}. Use problem_type='multiclass'."
+        )
+    counts = Counter(values)
+    single = [value for value in classes if counts[value] == 1]
+    note = f"; one row only: {listing(single)}" if single else ""
+    note = f"; positive class {classes[-1]!r}{note}" if kind == "binary" else note
+    return Found(kind, classes, (_dtype_name(series.dtype),), categories, reason=reason + note)
+
+
+def _in_order(
+    series: pd.Series[Any], values: list[Any]
+) -> tuple[tuple[Any, ...], tuple[tuple[Any, ...], bool] | None]:
+    """Return the classes that occur, in order, and the categories of a categorical label."""
+    present = set(values)
+    if isinstance(series.dtype, pd.CategoricalDtype):
+        every = tuple(plain(value) for value in series.cat.categories)
+        ordered = bool(series.cat.ordered)
+        kept = [value for value in every if value in present]
+        return tuple(kept if ordered else _sorted(kept, series.name)), (every, ordered)
+    return tuple(_sorted(present, series.name)), None
+
+
+def _sorted(values: Iterable[Any], name: object) -> list[Any]:
+    try:
+        return sorted(values)
+    except TypeError:
+        types = sorted({type(value).__name__ for value in values})
+        raise LabelError(
+            f"Label {name!r} mixes values of types {listing(types)}, which have no order. Give them one "
+            "type, for instance with `.astype(str)`."
+        ) from None
+
+
+def _read_lists(series: pd.Series[Any]) -> Found:
+    cells = lists(series)
+    counts = Counter(value for cell in cells for value in set(cell))
+    if len(counts) < 2:
+        raise LabelError(
+            f"Label {series.name!r} holds {len(counts)} distinct names in its lists; at least two are needed."
+        )
+    odd = [value for value in counts if not isinstance(value, (bool, int, float, str))]
+    if odd:
+        raise LabelError(
+            f"Label {series.name!r} holds lists of {type(odd[0]).__name__}; names must be text or numbers."
+        )
+    if all(count == len(cells) for count in counts.values()):
+        raise LabelError(
+            f"Label {series.name!r} holds the same names in every row: there is nothing to learn."
+        )
+    names = tuple(_sorted(counts, series.name))
+    return Found("multilabel", names, ("object",), reason=f"lists of {len(names)} names")
+
+
+def _read_quantity(series: pd.Series[Any], reason: str) -> Found:
+    values = quantities(series)
+    if np.ptp(values) == 0:
+        raise LabelError(f"Label {series.name!r} is {values[0]:g} in every row: there is nothing to learn.")
+    return Found(
+        "regression",
+        (),
+        (_dtype_name(series.dtype),),
+        None,
+        float(values.mean()),
+        float(values.std()),
+        reason,
+    )
+
+
+# -- values, checked: used at fit and at evaluation ------------------------------------------------
+
+
+def check_given(series: pd.Series[Any]) -> None:
+    """Check that no label is missing.
+
+    Raises:
+        LabelError: With the count and the first rows.
+    """
+    missing = series.isna().to_numpy(dtype=bool)
+    if missing.any():
+        raise LabelError(
+            f"Label {series.name!r} is missing in {int(missing.sum()):,} of {len(series):,} rows: "
+            f"{first_rows(series.index, missing)}. Drop them: `frame.dropna(subset=[{series.name!r}])`."
+        )
+
+
+def quantities(series: pd.Series[Any]) -> np.ndarray:
+    """Return a regression label as finite float64 `(n,)`, or raise LabelError."""
+    check_given(series)
+    dtype = series.dtype
+    if pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_complex_dtype(dtype):
+        values = series.to_numpy(dtype=np.float64)
+    else:
+        odd = np.array(
+            [not isinstance(plain(value), numbers.Number) for value in series.astype(object)], dtype=bool
+        )
+        if odd.any() or pd.api.types.is_complex_dtype(dtype):
+            shown = odd if odd.any() else np.ones(len(series), dtype=bool)
+            raise LabelError(
+                f"Label {series.name!r} of a regression is not numeric in {int(shown.sum()):,} rows: "
+                f"{first_rows(series.index, shown, series)}. Convert it with `pd.to_numeric`, or use "
+                "problem_type='multiclass'."
+            )
+        values = series.astype(object).to_numpy().astype(np.float64)
+    infinite = np.isinf(values)
+    if infinite.any():
+        raise LabelError(
+            f"Label {series.name!r} is infinite in {int(infinite.sum()):,} rows: "
+            f"{first_rows(series.index, infinite, series)}. Drop or correct them."
+        )
+    return values
+
+
+def zero_one(series: pd.Series[Any]) -> np.ndarray:
+    """Return a 0/1 label column as float64 `(n,)`, or raise LabelError."""
+    check_given(series)
+    values = series.astype(object).to_numpy()
+    bad = np.array([isinstance(value, str) or not np.isin(value, (0, 1)) for value in values], dtype=bool)
+    if bad.any():
+        raise LabelError(
+            f"Label column {series.name!r} of a multilabel problem holds something else than 0 and 1 in "
+            f"{int(bad.sum()):,} rows: {first_rows(series.index, bad, series)}."
+        )
+    return values.astype(np.float64)
+
+
+def lists(series: pd.Series[Any]) -> list[list[Any]]:
+    """Return a column of lists as plain lists, or raise LabelError."""
+    cells = series.astype(object).tolist()
+    bad = np.array([not _is_list(cell) for cell in cells], dtype=bool)
+    if bad.any():
+        raise LabelError(
+            f"Label {series.name!r} should hold a list of names in every row, but {int(bad.sum()):,} rows do "
+            f"not: {first_rows(series.index, bad, series)}. Use [] for a row without labels."
+        )
+    return [[plain(value) for value in cell] for cell in cells]
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, (list, tuple, set, frozenset, np.ndarray))
+
+
+def _dtype_name(dtype: Any) -> str:
+    """Return a dtype's name if pandas can make it from that, else `object`."""
+    name = str(dtype)
+    try:
+        pd.api.types.pandas_dtype(name)
+    except (TypeError, ValueError):
+        return "object"
+    return name

@@ -1,0 +1,90 @@
+"""Towers side by side under one head."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+ORDER = ("text", "image", "table")
+
+
+class FusionModel(nn.Module):
+    """Towers, a linear head over their features, and between several towers a fusion MLP.
+
+    The head sees the features of every tower, so it is a linear head per tower whose outputs are added. With several towers a
+    small MLP over all features, normalised, adds what needs them together. Its last layer starts at zero: a probe folded into the
+    head is exact at the first step. (Auxiliary losses per tower did not help beside it and are left out.)
+
+    Args:
+        towers: Name → tower, each with `width` and `forward(batch[name])`.
+        outputs: Outputs a row.
+        width: Width of the fusion MLP.
+        dropout: In the fusion MLP.
+    """
+
+    def __init__(self, towers: Mapping[str, nn.Module], outputs: int, *, width: int, dropout: float) -> None:
+        super().__init__()
+        self.towers = nn.ModuleDict({name: towers[name] for name in ORDER if name in towers})
+        self.widths = {name: int(getattr(tower, "width")) for name, tower in self.towers.items()}  # noqa: B009
+        total = sum(self.widths.values())
+        self.head = nn.Linear(total, outputs)
+        self.fusion: nn.Sequential | None = None
+        if len(self.towers) > 1:
+            self.fusion = nn.Sequential(
+                nn.LayerNorm(total),
+                nn.Linear(total, width),
+                nn.GELU(),
+                nn.Dropout(dropout),
+                nn.Linear(width, outputs),
+            )
+            last = self.fusion[-1]
+            nn.init.zeros_(last.weight)  # type: ignore[arg-type]
+            nn.init.zeros_(last.bias)  # type: ignore[arg-type]
+
+    def features(self, batch: Mapping[str, Any]) -> torch.Tensor:
+        """Return the features of all towers side by side, `(rows, width)`."""
+        return torch.cat([tower(batch[name]) for name, tower in self.towers.items()], dim=1)
+
+    def forward(self, batch: Mapping[str, Any]) -> torch.Tensor:
+        """Return the outputs `(rows, outputs)`: logits, or the standardised target."""
+        features = self.features(batch)
+        out: torch.Tensor = self.head(features)
+        return out if self.fusion is None else out + self.fusion(features)
+
+    def probe_columns(self) -> torch.Tensor:
+        """Return which features a probe may use, bool `(width,)`: not those of a net that starts at random.
+
+        A table tower's deep features are left out, and those of a text or image tower without pretrained weights.
+        """
+        parts = []
+        for name, tower in self.towers.items():
+            usable = torch.zeros(self.widths[name], dtype=torch.bool)
+            if getattr(tower, "pretrained", False):
+                usable[:] = True
+            else:
+                usable[: int(getattr(tower, "fixed", 0))] = True
+            parts.append(usable)
+        return torch.cat(parts)
+
+    def set_head(self, weight: torch.Tensor, bias: torch.Tensor, columns: torch.Tensor) -> None:
+        """Write weights for some features into the head, such that the outputs are those of these weights alone.
+
+        The weights of the other features become zero, except for a table tower's deep part: that starts at zero itself and
+        needs weights to learn through.
+
+        Args:
+            weight: `(outputs, columns.sum())`.
+            bias: `(outputs,)`.
+            columns: Which features, bool `(width,)`.
+        """
+        start = 0
+        with torch.no_grad():
+            for name, width in self.widths.items():
+                if not hasattr(self.towers[name], "fixed"):
+                    self.head.weight[:, start : start + width] = 0.0
+                start += width
+            self.head.weight[:, columns.to(self.head.weight.device)] = weight.to(self.head.weight)
+            self.head.bias.copy_(bias)

@@ -1,0 +1,258 @@
+"""The image tower: any timm model, or a transformers vision model, with its own preprocessing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from thermocline.data.image import ImageSpec
+from thermocline.errors import CheckpointError, ConfigError
+from thermocline.models.checkpoints import Source, unreachable
+from thermocline.models.text import quiet_transformers
+from thermocline.models.traps import mend_traps
+
+RESAMPLING = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}  # Pillow's codes
+
+
+class ImageTower(nn.Module):
+    """An image backbone that gives one vector an image; several image columns lie side by side.
+
+    Args:
+        backbone: Maps pixels `(images, 3, height, width)` to features `(images, features)` (timm) or to a transformers
+            output.
+        spec: The preprocessing that fits the backbone; pixels arrive as uint8 and are normalised here.
+        columns: Number of image columns.
+
+    Attributes:
+        width: Features a row: those of an image × columns. A missing image's features are zeros.
+    """
+
+    def __init__(self, backbone: nn.Module, spec: ImageSpec, *, columns: int, pretrained: bool) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.spec = spec
+        self.pretrained = pretrained
+        self.columns = columns
+        self.notes: tuple[str, ...] = ()
+        self.mean: torch.Tensor
+        self.std: torch.Tensor
+        self.register_buffer("mean", torch.tensor(spec.mean).view(1, 3, 1, 1) * 255, persistent=False)
+        self.register_buffer("std", torch.tensor(spec.std).view(1, 3, 1, 1) * 255, persistent=False)
+        self.features = _width(self)
+        self.width = self.features * columns
+
+    def forward(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Map `pixels` uint8 `(rows, columns, 3, h, w)` and `present` bool `(rows, columns)` to `(rows, width)`."""
+        present = batch["present"]
+        rows, columns = present.shape
+        if bool(present.all()):
+            return self.encode(batch["pixels"].flatten(0, 1)).view(rows, columns * self.features)
+        out = torch.zeros(rows, columns, self.features, device=present.device)
+        if bool(present.any()):
+            features = self.encode(batch["pixels"][present])
+            out = out.to(features.dtype).index_put((present,), features)
+        return out.view(rows, -1)
+
+    def encode(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Map uint8 pixels `(images, 3, h, w)` to features `(images, features)`."""
+        out = self.backbone((pixels.to(self.mean.dtype) - self.mean) / self.std)
+        if isinstance(out, torch.Tensor):
+            return out.flatten(1)
+        pooled = getattr(out, "pooler_output", None)
+        if pooled is not None:
+            return torch.as_tensor(pooled).flatten(1)
+        states = out[0]
+        return states.mean(dim=1) if states.dim() == 3 else states.mean(dim=(-2, -1))
+
+
+def build_image(source: Source, folder: Path | None, *, size: int | None, columns: int) -> ImageTower:
+    """Build an image tower with its checkpoint's weights, or random ones where that was asked for.
+
+    Args:
+        source: What the checkpoint's name stands for.
+        folder: Where it lies, for a folder or a fetched hub checkpoint.
+        size: Pixels a side, or `None` for the model's own.
+        columns: Number of image columns.
+
+    Raises:
+        CheckpointError: It cannot be fetched, or is no image model.
+        ConfigError: The model does not take this size.
+    """
+    if source.library == "timm":
+        model, spec = _timm_model(source, folder, size)
+    else:
+        model, spec = _transformers_model(source, folder, size)
+    notes = mend_traps(model)
+    try:
+        tower = ImageTower(model, spec, columns=columns, pretrained=source.pretrained)
+    except Exception as error:
+        raise ConfigError(
+            f"The image backbone {source.name!r} does not run on images of {spec.size[0]}×{spec.size[1]} ({type(error).__name__}: "
+            f"{str(error).splitlines()[0][:200]}). Leave `model.image.size` at null for the model's own size."
+        ) from error
+    tower.notes = notes
+    return tower
+
+
+def describe_image(tower: ImageTower) -> dict[str, Any]:
+    """Return what `rebuild_image` needs, as plain data for JSON (a transformers configuration is saved beside it)."""
+    config = getattr(tower.backbone, "config", None)
+    timm_part = getattr(tower.backbone, "thermocline_timm", None)
+    return {
+        "library": "timm" if timm_part is not None else "transformers",
+        "timm": timm_part,
+        "config": None if config is None else config.to_dict(),
+        "spec": tower.spec.to_dict(),
+        "columns": tower.columns,
+        "pretrained": tower.pretrained,
+    }
+
+
+def rebuild_image(data: Mapping[str, Any]) -> ImageTower:
+    """Build a saved image tower's modules; the weights are loaded by the caller."""
+    if data["library"] == "timm":
+        import timm
+
+        arguments = dict(data["timm"])
+        model = timm.create_model(arguments.pop("architecture"), pretrained=False, num_classes=0, **arguments)
+        model.thermocline_timm = data["timm"]
+    else:
+        from transformers import CONFIG_MAPPING, AutoModel
+
+        config = CONFIG_MAPPING[data["config"]["model_type"]].from_dict(data["config"])
+        with quiet_transformers():
+            model = AutoModel.from_config(config)
+    mend_traps(model)
+    spec = ImageSpec.from_dict(data["spec"])
+    return ImageTower(model, spec, columns=data["columns"], pretrained=data["pretrained"])
+
+
+def model_size(source: Source, folder: Path | None) -> tuple[int, bool]:
+    """Return the size in pixels that a backbone was trained at, and whether it takes others, without building it."""
+    if source.library == "timm":
+        import timm
+
+        if folder is not None:
+            config = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("pretrained_cfg", {})
+        else:
+            entry = timm.models.get_pretrained_cfg(source.location)
+            config = entry.to_dict() if entry is not None else {}
+        side = int((config.get("input_size") or (3, 224, 224))[-1])
+        return side, not config.get("fixed_input_size", False)
+    spec = _transformers_spec(folder, None)
+    return spec.size[0], False
+
+
+def _timm_model(source: Source, folder: Path | None, size: int | None) -> tuple[nn.Module, ImageSpec]:
+    import timm
+
+    name = f"local-dir:{folder}" if folder is not None else source.location
+    arguments: dict[str, Any] = {}
+    if folder is not None:
+        saved = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        architecture, arguments = saved["architecture"], dict(saved.get("model_args") or {})
+        if not timm.is_model(architecture):
+            raise CheckpointError(f"{folder}/config.json names {architecture!r}, which this timm does not know.")
+    else:
+        architecture = source.location
+    own, flexible = model_size(source, folder)
+    if size is not None and size != own and not flexible:
+        arguments["img_size"] = size
+    try:
+        model = timm.create_model(name, pretrained=source.pretrained, num_classes=0, **arguments)
+    except (OSError, ConnectionError) as error:
+        raise unreachable(source.name, "model.image", error) from None
+    except Exception as error:
+        if size is not None and "img_size" in arguments:
+            raise ConfigError(
+                f"{source.name!r} takes images of {own} pixels a side only, but model.image.size is {size}. Set it to null."
+            ) from error
+        raise CheckpointError(
+            f"timm cannot build {source.name!r} ({type(error).__name__}: {str(error).splitlines()[0][:300]}). Check that the weights "
+            "fit the architecture."
+        ) from error
+    config = timm.data.resolve_model_data_config(model)
+    side = size or int(config["input_size"][-1])
+    model.thermocline_timm = {"architecture": architecture, **arguments}
+    spec = ImageSpec(
+        (side, side),
+        tuple(config["mean"]),
+        tuple(config["std"]),
+        config["interpolation"],
+        float(config["crop_pct"]),
+        config.get("crop_mode") == "squash",
+    )
+    return model, spec
+
+
+def _transformers_model(source: Source, folder: Path | None, size: int | None) -> tuple[nn.Module, ImageSpec]:
+    from transformers import CONFIG_MAPPING, AutoConfig, AutoModel
+
+    with quiet_transformers():
+        try:
+            if folder is None:
+                model = AutoModel.from_config(CONFIG_MAPPING[source.location]())
+            elif source.pretrained:
+                model, info = AutoModel.from_pretrained(
+                    str(folder), output_loading_info=True, dtype=torch.float32
+                )
+                _check_loaded(model, info, source.name)
+            else:
+                model = AutoModel.from_config(AutoConfig.from_pretrained(str(folder)))
+        except CheckpointError:
+            raise
+        except Exception as error:
+            raise CheckpointError(
+                f"transformers cannot load the image checkpoint {source.name!r} ({type(error).__name__}: "
+                f"{(str(error).splitlines() or [''])[0][:300]}). Check that the folder is whole."
+            ) from error
+    model = getattr(model, "vision_model", model)
+    own = getattr(model.config, "image_size", None)
+    spec = _transformers_spec(folder, own if isinstance(own, int) else None)
+    return model.float(), spec if size is None else replace(spec, size=(size, size))
+
+
+def _check_loaded(model: nn.Module, info: Mapping[str, Any], name: str) -> None:
+    names = {key for key, _ in model.named_parameters()}
+    missing = {k for k in info["missing_keys"] if k in names and "pooler" not in k.split(".")}
+    if missing:
+        raise CheckpointError(
+            f"The weights of {name!r} do not fit its configuration: {len(missing)} of {len(names)} parameters are missing (first: "
+            f"{sorted(missing)[:3]}). They would have been random."
+        )
+
+
+def _transformers_spec(folder: Path | None, own_size: int | None) -> ImageSpec:
+    """Read `preprocessor_config.json`; where there is none, 224 pixels and mean and deviation 0.5."""
+    file = folder / "preprocessor_config.json" if folder else None
+    data = json.loads(file.read_text(encoding="utf-8")) if file is not None and file.is_file() else {}
+    resize = data.get("size") or own_size or 224
+    if isinstance(resize, int):
+        resize = {"shortest_edge": resize}
+    shortest = int(resize.get("shortest_edge") or resize.get("height") or own_size or 224)
+    crop = data.get("crop_size") if data.get("do_center_crop") else None
+    side = int(crop["height"] if isinstance(crop, dict) else crop) if crop else shortest
+    return ImageSpec(
+        (side, side),
+        tuple(data.get("image_mean") or (0.5, 0.5, 0.5)),
+        tuple(data.get("image_std") or (0.5, 0.5, 0.5)),
+        RESAMPLING[int(data.get("resample", 2))],
+        min(1.0, side / shortest),
+        "height" in resize and not crop,
+    )
+
+
+def _width(tower: ImageTower) -> int:
+    was_training = tower.training
+    tower.eval()
+    height, width = tower.spec.size
+    with torch.no_grad():
+        features = tower.encode(torch.zeros(1, 3, height, width, dtype=torch.uint8))
+    tower.train(was_training)
+    return int(features.shape[1])

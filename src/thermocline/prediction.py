@@ -1,0 +1,116 @@
+"""Using a fitted model: outputs, scores, features. No trainer is built and no file is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from thermocline import metrics as scoring
+from thermocline.assembly import Assembly
+from thermocline.data.batches import Rows
+from thermocline.data.frames import check_columns, check_frame, read_frame
+from thermocline.data.kinds import missing_mask
+from thermocline.errors import DataError
+from thermocline.preparation import image_root
+from thermocline.report.console import Console
+from thermocline.training import inference
+from thermocline.training.device import choose_device
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def outputs(assembly: Assembly, data: object, *, verbosity: int = 0) -> tuple[np.ndarray, pd.Index[Any]]:
+    """Return raw outputs float32 `(rows, width)` and the frame's index.
+
+    Raises:
+        DataError: A column is missing, or a cell cannot be read.
+    """
+    frame, folder = _read(assembly, data, "data")
+    return _run(assembly, frame, folder, None, Console(verbosity)), frame.index
+
+
+def embed(assembly: Assembly, data: object, *, verbosity: int = 0) -> np.ndarray:
+    """Return features float32 `(rows, width)`."""
+    frame, folder = _read(assembly, data, "data")
+    return _run(assembly, frame, folder, assembly.model.features, Console(verbosity))
+
+
+def evaluate(
+    assembly: Assembly, data: object, names: str | Iterable[str] | None, *, verbosity: int = 0
+) -> dict[str, float]:
+    """Score a labelled frame.
+
+    Raises:
+        ConfigError: A metric that does not exist or does not fit; before anything is computed.
+        DataError: As `outputs`; labels that are missing or unseen.
+    """
+    task = assembly.task
+    asked = [names] if isinstance(names, str) else list(names) if names is not None else None
+    if asked is None:
+        asked = list(dict.fromkeys([task.eval_metric, *scoring.USUAL_METRICS[task.problem_type]]))
+    for name in asked:
+        scoring.get_metric(name, task.problem_type)
+    frame, folder = _read(assembly, data, "data")
+    if not len(frame):
+        raise DataError("data is empty: there is nothing to score.")
+    check_columns(frame, task.labels, what="data (needed to score)")
+    target = task.encode(frame)
+    weight = assembly.weight
+    weights = frame[weight].to_numpy(dtype=np.float64) if weight and weight in frame.columns else None
+    return scoring.score(
+        task, asked, target, _run(assembly, frame, folder, None, Console(verbosity)), weights
+    )
+
+
+def _read(assembly: Assembly, data: object, what: str) -> tuple[pd.DataFrame, Path | None]:
+    frame, folder = read_frame(data)
+    if len(frame):
+        check_frame(frame, what=what)
+    check_columns(frame, assembly.columns.used, what=what)
+    return frame, image_root(assembly.config, folder)
+
+
+def _run(
+    assembly: Assembly,
+    frame: pd.DataFrame,
+    folder: Path | None,
+    what: Callable[[Any], torch.Tensor] | None,
+    console: Console,
+) -> np.ndarray:
+    model = assembly.model
+    if not len(frame):
+        width = assembly.task.width if what is None else sum(model.widths.values())
+        return np.zeros((0, width), dtype=np.float32)
+    console.missing({name: int(missing_mask(frame[name]).sum()) for name in assembly.columns.used}, len(frame))
+    device = next(model.parameters()).device
+    size = assembly.config.env.eval_batch_size or 64
+    rows = Rows(assembly.processors.rows(frame, folder))
+    values, _ = inference.run(
+        model,
+        rows,
+        batch_size=size,
+        device=device,
+        what=what,
+        autocast=_precision(assembly, device),
+        num_workers=assembly.config.env.num_workers if len(frame) > 8 * size else 0,
+        progress=lambda batches, total: console.progress(batches, total, "predicting") if total > 50 else batches,
+    )
+    return values
+
+
+def to_best_device(assembly: Assembly) -> None:
+    """Put a loaded model where it runs fastest here."""
+    assembly.model.to(choose_device("auto")[0])
+
+
+def _precision(assembly: Assembly, device: torch.device) -> Callable[[], Any]:
+    """The precision of training, where the device is still of the kind it was chosen for."""
+    kinds = {"bf16": torch.bfloat16, "fp16": torch.float16}
+    dtype = kinds.get(assembly.config.env.precision)
+    same = device.type == assembly.config.env.device
+    return lambda: torch.autocast(device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None and same)

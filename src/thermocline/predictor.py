@@ -1,0 +1,315 @@
+"""The front door: a predictor that learns from a DataFrame. Wiring only; the work is done in the rooms."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from thermocline.errors import ConfigError, NotFittedError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from thermocline.assembly import Assembly
+    from thermocline.config import ResolvedConfig
+    from thermocline.data.columns import Columns
+    from thermocline.training.history import History
+    from thermocline.tuning.plan import LayerPlan
+
+Data = pd.DataFrame | str | os.PathLike[str]
+Label = str | Sequence[str]
+
+
+class Predictor:
+    """Fine-tunes backbones on frames that mix text, images, categories and numbers.
+
+    Args:
+        label: The label column; a list of columns for `multilabel`.
+        problem_type: `binary`, `multiclass`, `multilabel` or `regression`; inferred from the label by default.
+        eval_metric: The metric that validation goes by; a default per problem type.
+        path: Where `fit` saves what it learnt; nothing is saved by default.
+        sample_weight: A column of row weights, used in the loss and in validation; no feature.
+        verbosity: 0 says nothing, 1 shows choices, progress and scores.
+
+    Attributes:
+        columns: The columns and their types, with reasons (after `fit`).
+        config: Every option, with where its value came from.
+        plan: Which layer learns how fast, and when.
+        history: A DataFrame of validations and events, with `.plot()`.
+        problem_type: What was given or inferred.
+
+    Raises:
+        ConfigError: An unknown problem type or metric, or a metric that does not fit.
+    """
+
+    def __init__(
+        self,
+        label: Label,
+        problem_type: str | None = None,
+        eval_metric: str | None = None,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        sample_weight: str | None = None,
+        verbosity: int = 1,
+    ) -> None:
+        from thermocline.metrics import check_options
+
+        check_options(problem_type, eval_metric)
+        self.label = label if isinstance(label, str) else list(label)
+        self.eval_metric = eval_metric
+        self.path = None if path is None else Path(path)
+        self.sample_weight = sample_weight
+        self.verbosity = verbosity
+        self._problem_type = problem_type
+        self._assembly: Assembly | None = None
+        self._history: History | None = None
+        self._identity = ""
+
+    def fit(
+        self,
+        train_data: Data,
+        tuning_data: Data | None = None,
+        *,
+        presets: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
+        hyperparameters: Any = None,
+        column_types: Mapping[str, str] | None = None,
+        time_limit: float | None = None,
+        plan: LayerPlan | str | os.PathLike[str] | None = None,
+        seed: int = 0,
+    ) -> Predictor:
+        """Learn from a frame.
+
+        Args:
+            train_data: A DataFrame, or a path to a CSV or parquet file. It is not changed.
+            tuning_data: Rows to validate on; by default some of `train_data` are split off.
+            presets: Preset names or files, composed left to right; `default` by default.
+            hyperparameters: Overrides: a dict with dotted or nested keys, `"key=value"` strings, or a YAML file.
+            column_types: Column → `numeric`, `categorical`, `text`, `image` or `null`, where inference is to be overruled.
+            time_limit: Seconds for everything, loading and averaging included.
+            plan: A plan to follow, as `explain` returns it, perhaps edited; or the path to one saved as JSON.
+            seed: Same seed, same result on the CPU.
+
+        Returns:
+            This predictor.
+
+        Raises:
+            ThermoclineError: Data or options that cannot be used; always before anything is trained where they show it.
+        """
+        from thermocline import fitting
+
+        self._check_path()
+        request = fitting.Request(
+            data=train_data,
+            tuning_data=tuning_data,
+            label=self.label,
+            problem_type=self._problem_type,
+            eval_metric=self.eval_metric,
+            weight=self.sample_weight,
+            presets=presets,
+            hyperparameters=hyperparameters,
+            column_types=column_types,
+            time_limit=time_limit,
+            plan=plan,
+            seed=seed,
+            path=self.path,
+            verbosity=self.verbosity,
+        )
+        self._assembly, self._history, self._identity = fitting.fit(request)
+        if self.path is not None:
+            self.save(self.path)
+        return self
+
+    def explain(
+        self,
+        train_data: Data,
+        tuning_data: Data | None = None,
+        *,
+        presets: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
+        hyperparameters: Any = None,
+        column_types: Mapping[str, str] | None = None,
+        seed: int = 0,
+    ) -> LayerPlan:
+        """Return the plan that `fit` would follow with these arguments, without training.
+
+        It prints as a table, can be edited, and is accepted by `fit(plan=…)`.
+
+        Raises:
+            ThermoclineError: As `fit`.
+        """
+        from thermocline import fitting
+
+        request = fitting.Request(
+            data=train_data,
+            tuning_data=tuning_data,
+            label=self.label,
+            problem_type=self._problem_type,
+            eval_metric=self.eval_metric,
+            weight=self.sample_weight,
+            presets=presets,
+            hyperparameters=hyperparameters,
+            column_types=column_types,
+            seed=seed,
+            verbosity=self.verbosity,
+            dry=True,
+        )
+        return fitting.explain(request)
+
+    def predict(self, data: Data) -> pd.Series[Any] | pd.DataFrame:
+        """Return predictions on the frame's index, in the label's dtype.
+
+        Args:
+            data: A DataFrame or a path, with the columns that training used; the label is not needed.
+
+        Returns:
+            A Series; for a multilabel target given as columns, a DataFrame of 0 and 1.
+
+        Raises:
+            NotFittedError: Nothing was learnt yet.
+            MissingColumnError: A column is missing.
+            ColumnTypeError: A value that is no number in a numeric column.
+            ImageReadError: An image that is named but not there.
+        """
+        outputs, index = self._outputs(data)
+        return self._fitted().task.decode(outputs, index)
+
+    def predict_proba(self, data: Data) -> pd.DataFrame:
+        """Return probabilities on the frame's index, a column per class or label.
+
+        Raises:
+            ConfigError: The target is a number.
+            NotFittedError: As `predict`, like the others.
+        """
+        task = self._fitted().task
+        if task.problem_type == "regression":
+            raise ConfigError(f"{task.labels[0]!r} is a regression target: there are no probabilities. Use predict.")
+        outputs, index = self._outputs(data)
+        return task.proba(outputs, index)
+
+    def evaluate(self, data: Data, metrics: str | Iterable[str] | None = None) -> dict[str, float]:
+        """Score predictions against the labels in a frame.
+
+        Args:
+            data: A DataFrame or a path, labels included; the column of sample weights is used where it is there.
+            metrics: Names of metrics; by default `eval_metric` and the usual ones of the problem type.
+
+        Returns:
+            Name → score, in the label's own units.
+
+        Raises:
+            ConfigError: A metric that does not exist or does not fit.
+            LabelError: A label that training did not see.
+        """
+        from thermocline import prediction
+
+        return prediction.evaluate(self._fitted(), data, metrics, verbosity=self.verbosity)
+
+    def embed(self, data: Data) -> np.ndarray:
+        """Return the features below the head, float32 `(rows, width)`, towers side by side."""
+        from thermocline import prediction
+
+        return prediction.embed(self._fitted(), data, verbosity=self.verbosity)
+
+    def save(self, path: str | os.PathLike[str] | None = None) -> Path:
+        """Save into a folder of safetensors, JSON and YAML.
+
+        Args:
+            path: The folder; the predictor's own `path` by default.
+
+        Raises:
+            OutputExistsError: The folder holds something else.
+        """
+        from thermocline import artifact
+
+        target = self.path if path is None else Path(path)
+        assembly = self._fitted()
+        if target is None:
+            raise ConfigError("save needs a path: predictor.save('my_model').")
+        artifact.save(assembly, self.history, target, identity=self._identity)
+        return target
+
+    @classmethod
+    def load(
+        cls, path: str | os.PathLike[str], *, trust_remote_code: bool = False, verbosity: int = 1
+    ) -> Predictor:
+        """Load a saved predictor; needs no hub, and runs no code from the folder.
+
+        Args:
+            path: The folder.
+            trust_remote_code: Whether code that a text backbone brought from its checkpoint may run.
+            verbosity: As in the constructor.
+
+        Raises:
+            ArtifactError: There is none, it is damaged, or a newer version wrote it.
+        """
+        from thermocline import artifact
+
+        assembly, history, identity = artifact.load(Path(path), trust_remote_code=trust_remote_code)
+        task = assembly.task
+        label = task.label if isinstance(task.label, str) else list(task.label)
+        made = cls(
+            label,
+            task.problem_type,
+            task.eval_metric,
+            path,
+            sample_weight=assembly.weight,
+            verbosity=verbosity,
+        )
+        made._assembly, made._history, made._identity = assembly, history, identity
+        return made
+
+    @property
+    def problem_type(self) -> str | None:
+        """What was given, or inferred by `fit`."""
+        return self._assembly.task.problem_type if self._assembly else self._problem_type
+
+    @property
+    def plan(self) -> LayerPlan:
+        """Which layer learns how fast, and when."""
+        return self._fitted().plan
+
+    @property
+    def config(self) -> ResolvedConfig:
+        """Every option, with where its value came from."""
+        return self._fitted().config
+
+    @property
+    def columns(self) -> Columns:
+        """The columns and their types, with reasons."""
+        return self._fitted().columns
+
+    @property
+    def history(self) -> History:
+        """A DataFrame of validations and events, with `.plot()`."""
+        self._fitted()
+        assert self._history is not None
+        return self._history
+
+    def __repr__(self) -> str:
+        state = "not fitted"
+        if self._assembly is not None:
+            towers = " + ".join(self._assembly.model.towers)
+            state = f"{self.problem_type}, {towers}, {len(self._assembly.plan.layers)} layers"
+        return f"Predictor(label={self.label!r}: {state})"
+
+    def _outputs(self, data: Data) -> tuple[np.ndarray, pd.Index[Any]]:
+        from thermocline import prediction
+
+        return prediction.outputs(self._fitted(), data, verbosity=self.verbosity)
+
+    def _fitted(self) -> Assembly:
+        if self._assembly is None:
+            raise NotFittedError("This predictor has learnt nothing yet: call fit(train_data) first, or Predictor.load(path).")
+        return self._assembly
+
+    def _check_path(self) -> None:
+        """A folder that holds something else must show before training, not after it."""
+        if self.path is not None and self.path.exists():
+            from thermocline import artifact
+
+            artifact.check_free(self.path, self._identity or None)
+
+

@@ -1,0 +1,38 @@
+"""What is said while work goes on: choices, progress, scores. Quiet under verbosity 0."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+
+class Console:
+    """Prints lines and progress bars, or nothing.
+
+    Args:
+        verbosity: 0 is silent.
+    """
+
+    def __init__(self, verbosity: int) -> None:
+        self.verbosity = verbosity
+
+    def say(self, line: str) -> None:
+        """Print a line, clear of any progress bar."""
+        if self.verbosity > 0:
+            from tqdm.auto import tqdm
+
+            tqdm.write(line, file=sys.stdout)
+
+    def progress(self, items: Iterable[Any], total: int, title: str) -> Iterable[Any]:
+        """Wrap an iterable in a progress bar."""
+        from tqdm.auto import tqdm
+
+        bar: Iterable[Any] = tqdm(items, total=total, desc=title, disable=self.verbosity <= 0, leave=False)
+        return bar
+
+    def missing(self, counts: Mapping[str, int], rows: int) -> None:
+        """Say which columns have missing values; they are ordinary, but worth knowing."""
+        parts = [f"{name} {count}" for name, count in counts.items() if count]
+        if parts:
+            self.say(f"missing values in {rows} rows: {', '.join(parts)}")

@@ -1,0 +1,132 @@
+"""The k best states of a run, on disk, and their average."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+State = dict[str, torch.Tensor]
+
+
+def tuned_state(model: nn.Module, frozen: frozenset[str]) -> State:
+    """Return copies on the CPU of everything training may change: parameters and buffers not in `frozen`."""
+    state = {}
+    seen: set[int] = set()
+    for name, tensor in model.state_dict().items():
+        if name in frozen or tensor.data_ptr() in seen and tensor.numel():
+            continue
+        seen.add(tensor.data_ptr())
+        state[name] = tensor.detach().to("cpu", copy=True).contiguous()
+    return state
+
+
+def restore(model: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
+    """Copy a state into a model, in place."""
+    own = model.state_dict()
+    with torch.no_grad():
+        for name, tensor in state.items():
+            own[name].copy_(tensor)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A checkpoint on disk: its step, its score (higher is better), its file."""
+
+    step: int
+    score: float
+    file: Path
+
+
+class BestStates:
+    """Keeps the k best states of a run as safetensors files.
+
+    Args:
+        folder: Where they lie; made if needed.
+        top_k: How many are kept.
+    """
+
+    def __init__(self, folder: Path, top_k: int) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.top_k = top_k
+        self.kept: list[Kept] = []
+
+    def offer(self, step: int, score: float, take: Callable[[], State]) -> bool:
+        """Keep a state if it is among the best; among equals the later one counts as better.
+
+        Returns:
+            Whether it is now the best.
+        """
+        ranked = sorted([*self.kept, Kept(step, score, self.folder / f"step-{step}.safetensors")], key=_rank)
+        stays, goes = ranked[: self.top_k], ranked[self.top_k :]
+        if any(k.step == step for k in stays):
+            save_file(take(), str(self.folder / f"step-{step}.safetensors"))
+        for old in goes:
+            if old.step != step:
+                old.file.unlink()
+        self.kept = stays
+        return stays[0].step == step
+
+    @property
+    def best(self) -> Kept | None:
+        """The best so far."""
+        return self.kept[0] if self.kept else None
+
+    def load(self, kept: Kept) -> State:
+        """Read a kept state."""
+        return load_file(str(kept.file))
+
+    def choose(
+        self, how: str, evaluate: Callable[[State], float], may_go_on: Callable[[], bool]
+    ) -> tuple[State, float, str]:
+        """Return the state to hand out, its score, and what it is.
+
+        `uniform_soup` averages all kept states, `greedy_soup` adds them from the best down where the score does not drop (Wortsman
+        et al., ICML 2022). Step 0, the probe, is never an ingredient. No soup is handed out that scores below the best state.
+
+        Args:
+            how: `best`, `uniform_soup` or `greedy_soup`.
+            evaluate: Scores a state on the validation rows, higher is better.
+            may_go_on: False when time is up; the best state is then taken as it is.
+        """
+        best = self.kept[0]
+        state, score, said = self.load(best), best.score, f"step {best.step}"
+        others = [k for k in self.kept[1:] if k.step > 0]
+        if how == "best" or best.step == 0 or not others or not may_go_on():
+            return state, score, said
+        if how == "uniform_soup":
+            soup = average([state, *(self.load(k) for k in others)])
+            value = evaluate(soup)
+            names = f"average of steps {sorted(k.step for k in [best, *others])}"
+            return (soup, value, names) if value >= score else (state, score, said)
+        ingredients, steps = [state], [best.step]
+        for other in others:
+            if not may_go_on():
+                break
+            trial = average([*ingredients, self.load(other)])
+            value = evaluate(trial)
+            if value >= score:
+                ingredients.append(self.load(other))
+                steps.append(other.step)
+                state, score = trial, value
+        return state, score, said if len(steps) == 1 else f"average of steps {sorted(steps)}"
+
+
+def average(states: list[State]) -> State:
+    """Average floating-point tensors of like-named states; others are the first state's."""
+    first = states[0]
+    return {
+        name: torch.stack([s[name].double() for s in states]).mean(dim=0).to(tensor.dtype)
+        if tensor.is_floating_point()
+        else tensor
+        for name, tensor in first.items()
+    }
+
+
+def _rank(kept: Kept) -> tuple[float, int]:
+    return (-kept.score if kept.score == kept.score else float("inf"), -kept.step)

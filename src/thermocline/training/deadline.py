@@ -1,0 +1,31 @@
+"""How much of a time limit is left."""
+
+from __future__ import annotations
+
+import time
+
+
+class Deadline:
+    """Counts down from the moment it is made.
+
+    Args:
+        seconds: The limit, or `None` for none.
+    """
+
+    def __init__(self, seconds: float | None) -> None:
+        self.start = time.monotonic()
+        self.seconds = seconds
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self.start
+
+    @property
+    def left(self) -> float:
+        """Seconds left; infinite without a limit."""
+        return float("inf") if self.seconds is None else self.seconds - self.elapsed
+
+    def allows(self, seconds: float) -> bool:
+        """Say whether something that takes this long would still end in time."""
+        return self.left >= seconds

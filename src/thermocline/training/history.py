@@ -1,0 +1,56 @@
+"""What happened: one row per validation, and the events of a run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+
+class History(pd.DataFrame):
+    """A DataFrame of a run's validations: epoch, step, train_loss, lr, a column per metric, seconds, note.
+
+    Step 0 is the probe (or the untrained head). `note` names events: the probe kept, rows dropped, an early stop.
+    """
+
+    @property
+    def _constructor(self) -> Any:
+        return History
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return a plain DataFrame."""
+        return pd.DataFrame(self)
+
+    def plot(self, ax: Any = None) -> Any:  # type: ignore[override]
+        """Draw the training loss and the validation metric over steps.
+
+        Args:
+            ax: A matplotlib axis, or `None` for a new figure.
+
+        Returns:
+            The axis of the metric.
+        """
+        import matplotlib.pyplot as plt
+
+        if ax is None:
+            _, ax = plt.subplots(figsize=(6.4, 3.6), layout="constrained")
+        metric = next((c for c in self.columns if str(c).startswith("val_")), None)
+        scored = self.dropna(subset=[metric]) if metric else self
+        if metric:
+            ax.plot(scored["step"], scored[metric], marker="o", color="#1f6f8b", label=str(metric))
+            ax.set_ylabel(str(metric), color="#1f6f8b")
+            floor = scored[scored["step"] == 0]
+            if len(floor) and len(scored) > 1:
+                ax.axhline(floor[metric].iloc[0], color="#1f6f8b", linestyle=":", linewidth=1, label="at step 0")
+        ax.set_xlabel("step")
+        losses = self.dropna(subset=["train_loss"])
+        lines, labels = ax.get_legend_handles_labels()
+        if len(losses):
+            right = ax.twinx()
+            right.plot(losses["step"], losses["train_loss"], marker=".", color="#c7622b", label="train_loss")
+            right.set_ylabel("train_loss", color="#c7622b")
+            more = right.get_legend_handles_labels()
+            lines, labels = lines + more[0], labels + more[1]
+        ax.grid(alpha=0.25)
+        ax.legend(lines, labels, loc="best", frameon=False)
+        return ax

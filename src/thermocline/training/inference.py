@@ -1,0 +1,66 @@
+"""A pass over rows without training: outputs or features, in the order of the rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from thermocline.data.batches import Rows, inference_order, load
+from thermocline.training.device import to_device
+
+
+def run(
+    model: nn.Module,
+    rows: Rows,
+    *,
+    batch_size: int,
+    device: torch.device,
+    what: Callable[[Any], torch.Tensor] | None = None,
+    autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    num_workers: int = 0,
+    go_on: Callable[[], bool] = lambda: True,
+    progress: Callable[[Iterable[Any], int], Iterable[Any]] = lambda batches, _: batches,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Run a model in eval mode over all rows.
+
+    Args:
+        model: The model; its training mode is put back afterwards, module by module.
+        rows: The rows.
+        batch_size: Rows a batch.
+        device: Where the model is.
+        what: What to compute from a batch; the model's outputs by default.
+        autocast: The precision of training.
+        num_workers: Processes that prepare batches.
+        go_on: Asked before every batch; False ends the pass early.
+        progress: Wraps the batches, given their number.
+
+    Returns:
+        float32 outputs `(rows, width)`, and which rows were reached, bool `(rows,)`.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    order = inference_order(rows, batch_size)
+    out: np.ndarray | None = None
+    reached = np.zeros(len(rows), dtype=bool)
+    try:
+        with torch.inference_mode():
+            batches = load(rows, [(part, None) for part in order], num_workers=num_workers)
+            for batch in progress(batches, len(order)):
+                if not go_on():
+                    break
+                positions = batch["rows"].numpy()
+                with autocast():
+                    values = (what or model)(to_device(batch, device))
+                if out is None:
+                    out = np.zeros((len(rows), values.shape[1]), dtype=np.float32)
+                out[positions] = values.float().cpu().numpy()
+                reached[positions] = True
+    finally:
+        for module, mode in modes:
+            module.training = mode
+    return np.zeros((len(rows), 0), dtype=np.float32) if out is None else out, reached

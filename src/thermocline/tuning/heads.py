@@ -1,0 +1,111 @@
+"""Which parameters are the head: what the caller made, by identity, or what the model itself says.
+
+No guess by a substring: a model says it through `get_classifier()` (timm), through `base_model_prefix`
+(transformers), or through parameters whose size changes with the number of labels.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from thermocline.errors import LayerMapError
+
+Head = nn.Module | Sequence[nn.Module] | None
+
+
+def head_parameters(model: nn.Module, head: Head) -> tuple[set[int], str]:
+    """Return the ids of the head's parameters and where that knowledge comes from.
+
+    Args:
+        model: The model, out of its wrappers.
+        head: Modules that the caller made, or None to ask the model.
+
+    Raises:
+        LayerMapError: A head was given that is not inside the model.
+    """
+    if head is not None:
+        modules = [head] if isinstance(head, nn.Module) else list(head)
+        return _given(model, modules), "caller"
+    if callable(getattr(model, "get_classifier", None)):
+        return _timm_head(model), "get_classifier"
+    base = base_model(model)
+    if base is not None:
+        inside = {id(p) for p in base.parameters()}
+        return {id(p) for p in model.parameters()} - inside, "base_model_prefix"
+    return _label_dependent(model), "label-dependent"
+
+
+def base_model(model: nn.Module) -> nn.Module | None:
+    """Return the child that transformers calls the base model, or None where the model is one itself."""
+    prefix = base_prefix(model)
+    return dict(model.named_children())[prefix] if prefix else None
+
+
+def base_prefix(model: nn.Module) -> str:
+    """Return the name of that child, or `""`."""
+    prefix = getattr(model, "base_model_prefix", "")
+    children = dict(model.named_children())
+    if isinstance(prefix, str) and prefix in children and "For" in type(model).__name__:
+        return prefix
+    return ""
+
+
+def _given(model: nn.Module, modules: Iterable[nn.Module]) -> set[int]:
+    known = {id(module) for module in model.modules()}
+    found: set[int] = set()
+    for module in modules:
+        if id(module) not in known:
+            raise LayerMapError(
+                f"head= was given a {type(module).__name__} that is not a submodule of the "
+                f"{type(model).__name__}. Pass the very module that stands in the model, not a copy of it."
+            )
+        found |= {id(p) for p in module.parameters()}
+    return found
+
+
+def _modules_in(value: Any) -> list[nn.Module]:
+    if isinstance(value, nn.Module):
+        return [value]
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        return [module for item in value for module in _modules_in(item)]
+    return []
+
+
+def _timm_head(model: nn.Module) -> set[int]:
+    found: set[int] = set()
+    for module in _modules_in(model.get_classifier()):  # type: ignore[operator]
+        found |= {id(p) for p in module.parameters()}
+    classes = getattr(model, "num_classes", 0)
+    if not found or not isinstance(classes, int) or classes < 3:
+        return found
+    # second heads (volo's aux_head, efficientvim's many): leaves as wide as the number of classes
+    shapes = {p.shape[0] for p in model.parameters() if id(p) in found}
+    for name, module in model.named_modules():
+        if isinstance(module, (nn.Linear, nn.Conv2d)) and module.weight.shape[0] == classes in shapes:
+            parts = name.split(".")
+            if any("head" in part or "classifier" in part or part == "fc" for part in parts):
+                found |= {id(p) for p in module.parameters(recurse=False)}
+    return found
+
+
+def _label_dependent(model: nn.Module) -> set[int]:
+    """Parameters whose shape changes with the number of labels: the model is built again, without memory."""
+    config = getattr(model, "config", None)
+    if config is None or "For" not in type(model).__name__ or not hasattr(config, "num_labels"):
+        return set()
+    try:
+        wider = copy.deepcopy(config)
+        wider.num_labels = int(config.num_labels) + 1
+        with torch.device("meta"):
+            other = type(model)(wider)
+    except Exception:  # a foreign constructor may raise anything; then the model has not told us
+        return set()
+    shapes = {name: p.shape for name, p in other.named_parameters()}
+    return {id(p) for name, p in model.named_parameters() if shapes.get(name, p.shape) != p.shape}

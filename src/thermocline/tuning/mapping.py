@@ -1,0 +1,245 @@
+"""How a LayerMap is made: drafts to layers, modules to layers, maps to one map."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from thermocline.errors import LayerMapError, listing
+from thermocline.tuning.detect import detect, is_adapter
+from thermocline.tuning.drafts import Detection, Draft
+from thermocline.tuning.families import clean_name, unwrap
+from thermocline.tuning.heads import Head, base_prefix, head_parameters
+from thermocline.tuning.modules import assign_modules
+from thermocline.tuning.patterns import prefixes
+
+if TYPE_CHECKING:
+    from thermocline.tuning.layers import Layer, LayerMap
+
+_NO_DEPTH = ("head", "adapter")
+
+
+def map_of(model: nn.Module, *, head: Head, tower: str, pretrained: bool, fresh: frozenset[str]) -> LayerMap:
+    """`LayerMap.of`."""
+    core, path = unwrap(model)
+    head_ids, head_source = head_parameters(core, head)
+    canonical, aliases = named(core)
+    adapters = [name for name in canonical if is_adapter(name)]
+    found = detect(core, head_ids | {id(canonical[name]) for name in adapters})
+    heads = [name for name, p in canonical.items() if id(p) in head_ids]
+    if heads:
+        name = shared_path(heads, canonical) or "head"
+        found.drafts.append(Draft(name, "head", heads, head_source))
+    for draft in found.drafts:
+        if draft.role == "neck" and not draft.tower:
+            name = shared_path(draft.parameters, canonical)
+            taken = any(other.name == name for other in found.drafts)
+            draft.name = name if name and not taken else draft.name
+    if adapters:
+        _add_adapters(found.drafts, adapters)
+    _strip_prefix(found.drafts, base_prefix(core))
+    fresh_head = head is not None
+    layers = made_layers(
+        core, canonical, found, tower=tower, pretrained=pretrained, fresh=fresh, fresh_head=fresh_head
+    )
+    if len(found.drafts) - bool(heads) <= 1 and len(canonical) > 4 and not _is_one_layer(found):
+        found.confident = False
+        found.warnings.append("everything came out as one layer")
+    return finished(layers, aliases, found, path, canonical)
+
+
+def _is_one_layer(found: Detection) -> bool:
+    return all(draft.role == "head" for draft in found.drafts)
+
+
+def finished(
+    layers: list[Layer],
+    aliases: dict[str, str],
+    found: Detection,
+    path: str,
+    canonical: dict[str, nn.Parameter],
+) -> LayerMap:
+    """Check that nothing is left out, and give the map the names of the model as it is wrapped."""
+    from thermocline.tuning.layers import LayerMap
+
+    missing = set(canonical).difference(*(layer.parameters for layer in layers))
+    assert not missing, f"parameters without a layer: {listing(sorted(missing))}"
+    prefix = f"{path}." if path else ""
+    warnings = list(found.warnings)
+    if not found.confident:
+        warnings.insert(0, "THE LAYERS OF THIS MODEL COULD NOT BE FOUND WITH CONFIDENCE")
+    return LayerMap(
+        tuple(_prefixed(layer, prefix) for layer in layers),
+        {prefix + alias: prefix + name for alias, name in aliases.items()},
+        tuple(warnings),
+        found.confident,
+    )
+
+
+def named(model: nn.Module) -> tuple[dict[str, nn.Parameter], dict[str, str]]:
+    """Return parameters by the first of their names, and the other names of tied ones."""
+    canonical = dict(model.named_parameters())
+    by_id = {id(p): name for name, p in canonical.items()}
+    aliases = {
+        name: by_id[id(p)]
+        for name, p in model.named_parameters(remove_duplicate=False)
+        if name not in canonical
+    }
+    return canonical, aliases
+
+
+def _strip_prefix(drafts: list[Draft], prefix: str) -> None:
+    """Name layers as the base model does: `encoder.layer.3`, not `bert.encoder.layer.3`."""
+    for draft in drafts:
+        if prefix and draft.role != "head":
+            draft.name = draft.name.removeprefix(f"{prefix}.")
+            draft.tower = draft.tower.removeprefix(f"{prefix}.")
+        draft.name = clean_name(draft.name)
+
+
+def _add_adapters(drafts: list[Draft], adapters: list[str]) -> None:
+    """One adapter layer beside each layer that hosts one."""
+    hosts: dict[str, Draft] = {}
+    for draft in drafts:
+        for name in draft.parameters:
+            for above in prefixes(name)[:-1]:
+                hosts.setdefault(above, draft)
+    roots = {draft.name: draft for draft in drafts}
+    for name in adapters:
+        paths = list(reversed(prefixes(name)[:-1]))
+        host = next((roots[a] for a in paths if a in roots), None) or next(
+            (hosts[a] for a in paths if a in hosts), drafts[0]
+        )
+        label = f"{host.name}.adapter"
+        own = next((d for d in drafts if d.name == label and d.tower == host.tower), None)
+        if own is None:
+            own = Draft(label, "adapter", [], "structure", host.tower)
+            drafts.insert(drafts.index(host) + 1, own)
+        own.parameters.append(name)
+
+
+def made_layers(
+    model: nn.Module,
+    canonical: dict[str, nn.Parameter],
+    found: Detection,
+    *,
+    tower: str,
+    pretrained: bool,
+    fresh: frozenset[str],
+    fresh_head: bool,
+) -> list[Layer]:
+    """Turn drafts into layers: depth per tower, modules, state of the weights."""
+    from thermocline.tuning.layers import Layer
+
+    drafts = [draft for draft in found.drafts if draft.parameters]
+    modules = assign_modules(model, [draft.parameters for draft in drafts], [d.role for d in drafts])
+    next_depth: dict[str, int] = {}
+    out: list[Layer] = []
+    for draft, own_modules in zip(drafts, modules, strict=True):
+        depth = next_depth.get(draft.tower, 0)
+        if draft.role == "adapter":
+            depth = max(depth - 1, 0)  # that of its host
+        else:
+            next_depth[draft.tower] = depth + 1
+        loaded = pretrained and draft.role != "adapter" and not (fresh_head and draft.role == "head")
+        loaded = loaded and not (fresh and all(name in fresh for name in draft.parameters))
+        name = tower if not draft.tower else draft.tower if tower == "model" else f"{tower}.{draft.tower}"
+        out.append(
+            Layer(
+                name=draft.name,
+                tower=name,
+                role=draft.role,
+                depth=depth,
+                parameters=tuple(draft.parameters),
+                modules=own_modules,
+                pretrained=loaded,
+                source=draft.source,
+                n_parameters=sum(canonical[n].numel() for n in draft.parameters),
+            )
+        )
+    return out
+
+
+def map_of_one(
+    model: nn.Module, *, name: str, tower: str, role: str, pretrained: bool, depth: int
+) -> LayerMap:
+    """`LayerMap.single`."""
+    from thermocline.tuning.layers import Layer, LayerMap
+
+    canonical, aliases = named(model)
+    modules = tuple(path for path, _ in model.named_modules())  # "" is the module itself, named on joining
+    count = sum(p.numel() for p in canonical.values())
+    layer = Layer(name, tower, role, depth, tuple(canonical), modules, pretrained, "caller", count)
+    return LayerMap((layer,), aliases)
+
+
+def shared_path(names: list[str], every: Iterable[str]) -> str:
+    """The outermost module that holds these parameters alone, else the innermost that holds them all."""
+    shared = [a for a in prefixes(names[0])[:-1] if all(n.startswith(f"{a}.") for n in names)]
+    others = set(every).difference(names)
+    alone = (a for a in shared if not any(n.startswith(f"{a}.") for n in others))
+    return next(alone, shared[-1] if shared else "")
+
+
+def joined(maps: Mapping[str, LayerMap]) -> LayerMap:
+    """`LayerMap.join`."""
+    from thermocline.tuning.layers import LayerMap
+
+    layers: list[Layer] = []
+    aliases: dict[str, str] = {}
+    warnings: list[str] = []
+    depths: dict[str, int] = {}
+    for path, part in maps.items():
+        prefix = f"{path}." if path else ""
+        base = dict(depths)
+        for layer in part.layers:
+            layer = replace(_prefixed(layer, prefix), depth=layer.depth + base.get(layer.tower, 0))
+            depths[layer.tower] = max(depths.get(layer.tower, 0), layer.depth + 1)
+            layers.append(layer)
+        aliases |= {prefix + alias: prefix + name for alias, name in part.aliases.items()}
+        warnings.extend(f"{path}: {text}" if path else text for text in part.warnings)
+    confident = all(part.confident for part in maps.values())
+    return LayerMap(tuple(layers), aliases, tuple(warnings), confident)
+
+
+def _prefixed(layer: Layer, prefix: str) -> Layer:
+    if not prefix:
+        return layer
+    return replace(
+        layer,
+        parameters=tuple(prefix + name for name in layer.parameters),
+        modules=tuple((prefix + name).removesuffix(".") for name in layer.modules),
+    )
+
+
+def check_partition(layers: Sequence[Layer]) -> None:
+    """Raise unless labels are unique and no parameter is in two layers."""
+    seen: dict[str, str] = {}
+    labels: set[str] = set()
+    for layer in layers:
+        if layer.label in labels:
+            raise LayerMapError(f"Two layers are called {layer.label!r}; give one another name or tower.")
+        labels.add(layer.label)
+        for name in layer.parameters:
+            if name in seen:
+                raise LayerMapError(f"{name!r} is in two layers, {seen[name]!r} and {layer.label!r}.")
+            seen[name] = layer.label
+
+
+def map_from_dict(data: Mapping[str, Any]) -> LayerMap:
+    """`LayerMap.from_dict`."""
+    from thermocline.tuning.layers import Layer, LayerMap
+
+    if data.get("version") != 1:
+        raise LayerMapError(f"A layer map of version {data.get('version')!r}; this program reads version 1.")
+    try:
+        layers = tuple(
+            Layer(**{**one, "parameters": tuple(one["parameters"]), "modules": tuple(one["modules"])})
+            for one in data["layers"]
+        )
+        return LayerMap(layers, dict(data["aliases"]), tuple(data["warnings"]), bool(data["confident"]))
+    except (KeyError, TypeError) as error:
+        raise LayerMapError(f"A damaged layer map: {error}.") from None

@@ -1,0 +1,54 @@
+"""Which layer a module belongs to, those without parameters included (dropout, activations, buffers)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from torch import nn
+
+
+def assign_modules(
+    model: nn.Module, groups: Sequence[Iterable[str]], roles: Sequence[str]
+) -> list[tuple[str, ...]]:
+    """Give every module to at most one group of parameters.
+
+    A module whose parameters all lie in one group belongs to it. One without parameters belongs where it
+    stands: inside such a module, or to the one before it under the same parent (ViT's `pos_drop`), except
+    that what comes right before a head belongs to the head. One that spans groups belongs to none.
+
+    Returns:
+        Module names per group, in order of definition.
+    """
+    owner = {name: index for index, names in enumerate(groups) for name in names}
+    out: list[list[str]] = [[] for _ in groups]
+
+    def visit(module: nn.Module, name: str, inherited: int | None) -> None:
+        own = owners_of(module, name)
+        if name and not own and inherited is not None:
+            out[inherited].append(name)
+        elif name and len(own) == 1:
+            out[next(iter(own))].append(name)
+        only = next(iter(own)) if len(own) == 1 else inherited
+        children = [(key, child, f"{name}.{key}" if name else key) for key, child in module.named_children()]
+        sets = [owners_of(child, path) for _, child, path in children]
+        for index, (_, child, path) in enumerate(children):
+            place = only if len(own) <= 1 else _neighbour(sets, index, roles)
+            visit(child, path, place)
+
+    def owners_of(module: nn.Module, name: str) -> set[int]:
+        prefix = f"{name}." if name else ""
+        return {owner[prefix + n] for n, _ in module.named_parameters() if prefix + n in owner}
+
+    visit(model, "", None)
+    return [tuple(names) for names in out]
+
+
+def _neighbour(sets: list[set[int]], index: int, roles: Sequence[str]) -> int | None:
+    """The group of the sibling before (the last part of it), or after where there is none."""
+    after = next((group for group in sets[index + 1 :] if group), None)
+    if after is not None and all(roles[one] == "head" for one in after):
+        return min(after)
+    before = next((group for group in reversed(sets[:index]) if group), None)
+    if before is not None:
+        return max(before)
+    return min(after) if after else None

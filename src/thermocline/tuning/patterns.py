@@ -1,0 +1,125 @@
+"""Segment globs: patterns over dotted names, in which a dot ends a segment and `[0-5]` is a range."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from itertools import pairwise
+
+from thermocline.errors import SelectorError
+
+_MAX_RANGE = 10_000
+
+
+@lru_cache(maxsize=1024)
+def compile_glob(pattern: str) -> re.Pattern[str]:
+    """Return a regular expression for a segment glob; use it with `fullmatch`.
+
+    `*` stands for anything within one segment, `**` for any number of whole segments (also none), `?` for one
+    character, `[0-5]` and `[0-2,7]` for numbers.
+
+    Raises:
+        SelectorError: The pattern cannot be read.
+    """
+    segments = pattern.split(".")
+    if any(not segment for segment in segments):
+        raise SelectorError(
+            f"The pattern {pattern!r} has an empty segment. Write names as in 'encoder.layer.3', and "
+            "'re:…' for a regular expression."
+        )
+    out = ""
+    for position, segment in enumerate(segments):
+        last = position == len(segments) - 1
+        if segment == "**":
+            out += r"(?:[^.]+(?:\.[^.]+)*)" if last else r"(?:[^.]+\.)*"
+        else:
+            out += _segment(segment, pattern) + ("" if last else r"\.")
+    return re.compile(out)
+
+
+def _segment(segment: str, pattern: str) -> str:
+    out = ""
+    for piece in re.split(r"(\[[^\]]*\]|\*|\?)", segment):
+        if piece == "*":
+            out += "[^.]*"
+        elif piece == "?":
+            out += "[^.]"
+        elif piece.startswith("[") and piece.endswith("]"):
+            out += _numbers(piece, pattern)
+        elif "[" in piece or "]" in piece:
+            raise SelectorError(f"The pattern {pattern!r} has a bracket without its partner. {_RANGE_HELP}")
+        else:
+            out += re.escape(piece)
+    return out
+
+
+_RANGE_HELP = "Brackets hold numbers: [0-5], [0,2,4] or [0-2,7]; 're:…' takes a regular expression."
+
+
+def _numbers(piece: str, pattern: str) -> str:
+    numbers: list[int] = []
+    for part in piece[1:-1].split(","):
+        match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part)
+        if match is None:
+            raise SelectorError(f"Cannot read {piece!r} in the pattern {pattern!r}. {_RANGE_HELP}")
+        start = int(match[1])
+        stop = int(match[2]) if match[2] is not None else start
+        if stop < start or stop - start > _MAX_RANGE:
+            raise SelectorError(
+                f"The range {piece!r} in the pattern {pattern!r} must run from a smaller to a larger number."
+            )
+        numbers.extend(range(start, stop + 1))
+    return "(?:" + "|".join(str(number) for number in numbers) + ")"
+
+
+def matches_at_or_above(pattern: str, name: str) -> bool:
+    """Whether the glob matches `name` or one of the modules that `name` lies in."""
+    regex = compile_glob(pattern)
+    return any(regex.fullmatch(above) for above in prefixes(name))
+
+
+def prefixes(name: str) -> list[str]:
+    """Return `a`, `a.b`, `a.b.c` for `a.b.c`."""
+    parts = name.split(".")
+    return [".".join(parts[: end + 1]) for end in range(len(parts))]
+
+
+def matches_suffix(pattern: str, name: str) -> bool:
+    """Whether the glob matches the end of `name`, at a segment's boundary."""
+    regex = compile_glob(pattern)
+    parts = name.split(".")
+    return any(regex.fullmatch(".".join(parts[start:])) for start in range(len(parts)))
+
+
+def folds(names: list[str]) -> list[list[int]]:
+    """Group consecutive names that differ in one running number: indices per group.
+
+    `["a.0", "a.1", "b"]` gives `[[0, 1], [2]]`.
+    """
+    groups: list[list[int]] = []
+    for index, name in enumerate(names):
+        if groups:
+            trial = [names[i] for i in groups[-1]] + [name]
+            if fold_name(trial) is not None:
+                groups[-1].append(index)
+                continue
+        groups.append([index])
+    return groups
+
+
+def fold_name(names: list[str]) -> str | None:
+    """Return `a.[0-3].b` for `a.0.b … a.3.b`, the name itself for one, None where they are no such run."""
+    if len(names) == 1:
+        return names[0]
+    parts = [re.split(r"(\d+)", name) for name in names]
+    if len({len(part) for part in parts}) > 1:
+        return None
+    differing = [i for i in range(len(parts[0])) if len({part[i] for part in parts}) > 1]
+    if len(differing) != 1 or differing[0] % 2 == 0:
+        return None
+    numbers = [int(part[differing[0]]) for part in parts]
+    if any(b - a != 1 for a, b in pairwise(numbers)):
+        return None
+    template = list(parts[0])
+    template[differing[0]] = f"[{numbers[0]}-{numbers[-1]}]"
+    return "".join(template)

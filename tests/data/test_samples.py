@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from thermocline.data.docstrings import clean
+from thermocline.data.samples import digits, docstrings, list_samples, load_sample, mixed
+from thermocline.errors import ConfigError
+
+OWN = re.compile(r"numpy|pandas|scipy|sklearn|scikit|torch|versionadded|deprecated::|:\w+:`|\b(np|pd)\.", re.IGNORECASE)
+
+
+def test_the_list_names_every_sample(tmp_path):
+    table = list_samples()
+    assert list(table["name"]) == ["docstrings", "digits", "mixed"]
+    for name, label in zip(table["name"], table["label"], strict=True):
+        frame = load_sample(name, rows=20, folder=tmp_path)
+        assert len(frame) == 20
+        assert frame.columns[-1] == label
+        pd.testing.assert_frame_equal(frame, load_sample(name, rows=20, folder=tmp_path))
+        assert not frame.equals(load_sample(name, rows=20, seed=1, folder=tmp_path))
+
+
+def test_bad_arguments():
+    with pytest.raises(ConfigError, match="Did you mean 'digits'"):
+        load_sample("digit")
+    for rows in (0, -1, 2.5, True, "10"):
+        with pytest.raises(ConfigError, match="positive whole number"):
+            load_sample("mixed", rows=rows)
+
+
+def test_docstrings_are_masked_even_and_different():
+    frame = docstrings()
+    assert len(frame) == 2500
+    assert list(frame.columns) == ["text", "kind", "n_parameters", "n_lines", "library"]
+    assert frame["library"].value_counts().to_dict() == dict.fromkeys(["numpy", "pandas", "scipy", "sklearn", "torch"], 500)
+    assert not frame["text"].str.lower().duplicated().any()
+    assert [text for text in frame["text"] if OWN.search(text)] == []
+    assert set(frame["kind"]) == {"function", "class", "method"}
+    assert frame["n_parameters"].dtype == np.float64
+    assert frame["n_parameters"].isna().any()
+
+
+@pytest.mark.parametrize(
+    ("docstring", "text"),
+    [
+        ("abs(x, /, out=None)\n\nReturn the absolute value.\n", "Return the absolute value."),
+        ("abs(input: Tensor) -> Tensor\n\nComputes it element by element.", "Computes it element by element."),
+        (".. versionadded:: 2.0\n\nSay what this thing does.", "Say what this thing does."),
+        ("See :class:`~torch.nn.Linear` and :func:`numpy.abs` for more.", "See Linear and abs for more."),
+        ("Like np.dot or `numpy.linalg.dot` but for PyTorch tensors.", "Like library or library but for library tensors."),
+        ("Title\n-----\n\nThe text below a heading.", "The text below a heading."),
+        ("Too short.", None),
+    ],
+)
+def test_cleaning(docstring, text):
+    assert clean(docstring) == text
+
+
+def test_digits_are_files_and_the_names_hold_no_label(tmp_path):
+    frame = digits(rows=60, folder=tmp_path)
+    assert frame["label"].dtype == np.int64
+    assert set(frame["label"]) == set(range(10))
+    for path in frame["image"]:
+        assert Path(path).is_absolute()
+    with Image.open(frame["image"][0]) as image:
+        assert (image.size, image.mode) == ((32, 32), "L")
+    assert len(list(tmp_path.iterdir())) == 60
+    assert len(digits(rows=10**6, folder=tmp_path)) == 1797
+
+
+def test_writing_at_the_same_time_is_safe(tmp_path):
+    with ThreadPoolExecutor(8) as pool:
+        frames = list(pool.map(lambda _: digits(rows=40, folder=tmp_path), range(8)))
+    assert all(frame.equals(frames[0]) for frame in frames)
+    assert len(list(tmp_path.iterdir())) == 40
+
+
+def test_the_default_folder_is_the_users_own(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    frame = digits(rows=3)
+    assert Path(frame["image"][0]).is_relative_to(tmp_path.resolve())
+    assert (tmp_path / Path(frame["image"][0]).relative_to(tmp_path.resolve())).is_file()
+
+
+def test_each_part_of_the_mixed_frame_tells_something(tmp_path):
+    frame = mixed(folder=tmp_path)
+    assert frame["priority"].value_counts().to_dict() == {"low": 500, "medium": 500, "high": 500}
+    assert 0 < frame["note"].isna().mean() < 0.06
+    target = frame["priority"].map({"low": 0, "medium": 1, "high": 2})
+    number = digits(rows=1797, folder=tmp_path).set_index("image")["label"]
+    digit = frame["image"].map(number)
+    assert digit.notna().all()
+    urgent = frame["note"].str.contains("surgery|door|spoil|court|pump|tonight|medicine|flight", na=False)
+    assert digit.corr(target) > 0.3
+    assert frame["weight_kg"].rank().corr(target) < -0.3
+    assert urgent.astype(int).corr(target) > 0.3
+    depots = target.groupby(frame["depot"]).mean()
+    assert depots["airport"] - depots["island"] > 0.4
+
+
+def digest(frame: pd.DataFrame) -> str:
+    return hashlib.sha256(frame.to_csv(index=False).encode()).hexdigest()
+
+
+def test_another_process_makes_the_same_frames(tmp_path):
+    code = (
+        "import hashlib, sys; from thermocline.data.samples import load_sample\n"
+        "for n in ('docstrings', 'digits', 'mixed'):\n"
+        "    f = load_sample(n, rows=200, seed=3, folder=sys.argv[1])\n"
+        "    print(hashlib.sha256(f.to_csv(index=False).encode()).hexdigest())\n"
+    )
+    environment = {**os.environ, "PYTHONHASHSEED": "12345", "PYTHONPATH": str(Path(__file__).parents[2] / "src")}
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code, str(tmp_path)], capture_output=True, text=True,
+                          env=environment, check=False)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    here = [digest(load_sample(n, rows=200, seed=3, folder=tmp_path)) for n in ("docstrings", "digits", "mixed")]
+    assert done.stdout.split() == here
