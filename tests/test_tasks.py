@@ -211,7 +211,11 @@ FAULTS = [
     ([0.0, np.inf, 0.0], {}, "infinite: row 1"),
     (["a", "1", "2"], {"problem_type": "regression"}, "not numeric in 3 rows: row 0: 'a'.*to_numeric"),
     ([2.5, 2.5], {"problem_type": "regression"}, "2.5 in every row"),
-    (["a", "b", "c"], {"problem_type": "binary"}, r"has 3 classes: 'a', 'b', 'c'\. Use problem_type='multiclass'"),
+    (
+        ["a", "b", "c"],
+        {"problem_type": "binary"},
+        r"has 3 classes: 'a', 'b', 'c'\. Use problem_type='multiclass'",
+    ),
     (["a", "b"], {"problem_type": "multilabel"}, "holds no lists"),
     ([["a"], "b", ["c"]], {}, "list of names in every row, but 1 rows do not: row 1: 'b'"),
     ([["a"], ["a"]], {}, "at least two are needed"),
@@ -230,10 +234,12 @@ def test_labels_that_cannot_be_learned(values, options, message):
 
 
 def test_label_columns_that_cannot_be_learned():
-    frame = pd.DataFrame({"a": [0, 1, 2], "b": [1, 0, 1], "c": [1, 1, 1], "d": ["1", "0", "1"], "e": [1, None, 0]})
-    with pytest.raises(LabelError, match="'a'.*else than 0 and 1 in 1 rows: row 2: 2"):
+    frame = pd.DataFrame(
+        {"a": [0, 1, 2], "b": [1, 0, 1], "c": [1, 1, 1], "d": ["1", "0", "1"], "e": [1, None, 0]}
+    )
+    with pytest.raises(LabelError, match=r"'a'.*else than 0 and 1 in 1 rows: row 2: 2"):
         Task.of(frame, ["a", "b"])
-    with pytest.raises(LabelError, match="'d'.*row 0: '1'"):
+    with pytest.raises(LabelError, match=r"'d'.*row 0: '1'"):
         Task.of(frame, ["d", "b"])
     with pytest.raises(LabelError, match="'e' is missing in 1 of 3"):
         Task.of(frame, ["e", "b"])
@@ -247,7 +253,9 @@ def test_label_columns_that_cannot_be_learned():
 def test_labels_that_training_never_saw():
     task = task_of(["cat", "dog", "cat"])
     frame = pd.DataFrame({"y": ["cat", "cow", "cow", "hen"]}, index=list("abcd"))
-    with pytest.raises(LabelError, match=r"'cow', 'hen', which training never saw, in 3 rows: row 1 \(index 'b'\): 'cow'"):
+    with pytest.raises(
+        LabelError, match=r"'cow', 'hen', which training never saw, in 3 rows: row 1 \(index 'b'\): 'cow'"
+    ):
         task.encode(frame)
     with pytest.raises(LabelError, match=r"holds '1', '0'.*of type int"):
         task_of([0, 1]).encode(pd.DataFrame({"y": ["1", "0"]}))
@@ -261,3 +269,23 @@ def test_frames_are_not_touched():
     for label in ("y", "z"):
         Task.of(frame, label).encode(frame)
     pd.testing.assert_frame_equal(frame, before)
+
+
+def test_values_that_have_no_hash_are_named_too():
+    odd = pd.Series([{"a": 1}, "b", "c"], dtype=object)
+    with pytest.raises(LabelError, match=r"cannot be classes.*row 0"):
+        task_of(odd)
+    with pytest.raises(LabelError, match=r"never saw.*row 0"):
+        task_of(["b", "c", "c"]).encode(pd.DataFrame({"y": odd}))
+    with pytest.raises(LabelError, match=r"something else than names.*row 1"):
+        task_of([["a"], [{}], ["b"]])
+    with pytest.raises(LabelError, match=r"something else than names.*row 0"):
+        task_of([[np.nan], ["b"], ["c"]])
+    with pytest.raises(LabelError, match=r"never saw.*row 0"):
+        task_of([["a"], ["b"]]).encode(pd.DataFrame({"y": [[{}], ["b"]]}))
+
+
+@pytest.mark.parametrize("values", [[1e308, -1e308, 1e308], [0.0, 5e-324, 0.0]])
+def test_targets_that_cannot_be_standardised(values):
+    with pytest.raises(LabelError, match="cannot be standardised"):
+        task_of(values, problem_type="regression")

@@ -134,7 +134,8 @@ def _introduce(console: Console, assembly: Assembly, prepared: Prepared, *, plan
     for note in (*prepared.notes, *assembly.notes):
         console.say(note)
     console.say(str(assembly.columns))
-    console.say(str(assembly.config))
+    absent = {"text", "image", "table"} - set(assembly.model.towers)
+    console.say(assembly.config.summary(without=[f"model.{name}" for name in absent]))
     if plan:
         console.say(str(assembly.plan))
 

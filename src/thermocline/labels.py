@@ -49,6 +49,12 @@ def plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
+def is_name(value: Any) -> bool:
+    """Whether a value can be a class: a text, a number or a boolean that is there."""
+    value = plain(value)
+    return isinstance(value, (bool, int, float, str)) and value == value
+
+
 @dataclass(frozen=True)
 class Found:
     """What the labels of a training frame turned out to be; the fields are those of `Task`."""
@@ -118,6 +124,8 @@ def read_label(series: pd.Series[Any], problem_type: str | None) -> Found:
             f"Label {series.name!r} holds no lists. A multilabel label is a column of lists of names, or a "
             "list of columns holding 0 and 1."
         )
+    if problem_type != "regression":
+        _check_scalars(series)
     inferred, reason = ("", "as given by problem_type") if problem_type else _infer(values, str(series.name))
     kind = problem_type or inferred
     if kind == "regression":
@@ -172,13 +180,6 @@ def _infer(values: pd.Series[Any], name: str) -> tuple[str, str]:
 def _read_classes(series: pd.Series[Any], kind: str, reason: str) -> Found:
     check_given(series)
     values = [plain(value) for value in series.astype(object)]
-    allowed = (bool, int, float, str)
-    odd = np.array([not isinstance(value, allowed) for value in values], dtype=bool)
-    if odd.any():
-        raise LabelError(
-            f"Label {series.name!r} holds values that cannot be classes (text, numbers and booleans can): "
-            f"{first_rows(series.index, odd, series)}."
-        )
     endless = np.array([isinstance(value, float) and not np.isfinite(value) for value in values], dtype=bool)
     if endless.any():
         raise LabelError(f"Label {series.name!r} is infinite: {first_rows(series.index, endless, series)}.")
@@ -198,6 +199,20 @@ def _read_classes(series: pd.Series[Any], kind: str, reason: str) -> Found:
     note = f"; one row only: {listing(single)}" if single else ""
     note = f"; positive class {classes[-1]!r}{note}" if kind == "binary" else note
     return Found(kind, classes, (_dtype_name(series.dtype),), categories, reason=reason + note)
+
+
+def _check_scalars(series: pd.Series[Any]) -> None:
+    if series.dtype != object and not isinstance(series.dtype, pd.CategoricalDtype):
+        return
+    odd = (
+        np.array([not is_name(value) for value in series.astype(object)], dtype=bool)
+        & series.notna().to_numpy()
+    )
+    if odd.any():
+        raise LabelError(
+            f"Label {series.name!r} holds values that cannot be classes (text, numbers and booleans can): "
+            f"{first_rows(series.index, odd, series)}."
+        )
 
 
 def _in_order(
@@ -226,37 +241,32 @@ def _sorted(values: Iterable[Any], name: object) -> list[Any]:
 
 def _read_lists(series: pd.Series[Any]) -> Found:
     cells = lists(series)
+    where = f"Label {series.name!r} holds"
+    odd = np.array([not all(is_name(value) for value in cell) for cell in cells], dtype=bool)
+    if odd.any():
+        shown = first_rows(series.index, odd, series)
+        raise LabelError(f"{where} lists of something else than names (text, numbers or booleans): {shown}.")
     counts = Counter(value for cell in cells for value in set(cell))
     if len(counts) < 2:
-        raise LabelError(
-            f"Label {series.name!r} holds {len(counts)} distinct names in its lists; at least two are needed."
-        )
-    odd = [value for value in counts if not isinstance(value, (bool, int, float, str))]
-    if odd:
-        raise LabelError(
-            f"Label {series.name!r} holds lists of {type(odd[0]).__name__}; names must be text or numbers."
-        )
+        raise LabelError(f"{where} {len(counts)} distinct names in its lists; at least two are needed.")
     if all(count == len(cells) for count in counts.values()):
-        raise LabelError(
-            f"Label {series.name!r} holds the same names in every row: there is nothing to learn."
-        )
+        raise LabelError(f"{where} the same names in every row: there is nothing to learn.")
     names = tuple(_sorted(counts, series.name))
     return Found("multilabel", names, ("object",), reason=f"lists of {len(names)} names")
 
 
 def _read_quantity(series: pd.Series[Any], reason: str) -> Found:
     values = quantities(series)
-    if np.ptp(values) == 0:
+    if values.min() == values.max():
         raise LabelError(f"Label {series.name!r} is {values[0]:g} in every row: there is nothing to learn.")
-    return Found(
-        "regression",
-        (),
-        (_dtype_name(series.dtype),),
-        None,
-        float(values.mean()),
-        float(values.std()),
-        reason,
-    )
+    with np.errstate(over="ignore"):
+        mean, std = float(values.mean()), float(values.std())
+    if not np.isfinite(mean) or not np.isfinite(std) or std == 0.0:
+        raise LabelError(
+            f"Label {series.name!r} cannot be standardised: from {values.min():g} to {values.max():g}, its "
+            f"standard deviation is {std:g}. Rescale it."
+        )
+    return Found("regression", (), (_dtype_name(series.dtype),), None, mean, std, reason)
 
 
 # -- values, checked: used at fit and at evaluation ------------------------------------------------
@@ -337,6 +347,6 @@ def _dtype_name(dtype: Any) -> str:
     name = str(dtype)
     try:
         pd.api.types.pandas_dtype(name)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, NotImplementedError):  # arrow types with parameters, for one
         return "object"
     return name

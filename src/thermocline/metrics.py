@@ -137,7 +137,7 @@ def score(
         names: One metric or several; aliases are fine.
         target: What `task.encode` returned.
         logits: Raw outputs of a model `(n, task.width)`. Where one is not finite, every metric is NaN.
-        sample_weight: A weight per row `(n,)`.
+        sample_weight: A weight per row `(n,)`; where they add up to 0, every metric is NaN.
 
     Raises:
         ConfigError: A metric that does not exist or does not fit the problem type.
@@ -153,7 +153,7 @@ def score(
             + (f" and {len(weight)} weights" if weight is not None else "")
             + " do not belong together."
         )
-    if len(target) == 0 or not np.isfinite(logits).all():
+    if len(target) == 0 or not np.isfinite(logits).all() or (weight is not None and not weight.sum() > 0):
         return dict.fromkeys(asked, math.nan)
     if task.problem_type == "regression":
         given = {"prediction": task.restore(logits)}
@@ -284,11 +284,12 @@ def _mape(truth: Array, given: Array, weight: Array) -> float:
 
 def _r2(truth: Array, given: Array, weight: Array) -> float:
     spread = np.average((truth - np.average(truth, weights=weight)) ** 2, weights=weight)
-    return 1.0 - _mse(truth, given, weight) / float(spread) if np.ptp(truth) > 0 else math.nan
+    varied = truth.min() < truth.max() and spread > 0  # weights of 0 may leave one value
+    return 1.0 - _mse(truth, given, weight) / float(spread) if varied else math.nan
 
 
 def _pearson(truth: Array, given: Array, weight: Array) -> float:
-    if np.ptp(truth) == 0 or np.ptp(given) == 0:
+    if truth.min() == truth.max() or given.min() == given.max():
         return math.nan
     a = truth - np.average(truth, weights=weight)
     b = given - np.average(given, weights=weight)

@@ -14,6 +14,7 @@ from thermocline.labels import (
     check_given,
     check_there,
     first_rows,
+    is_name,
     label_columns,
     lists,
     plain,
@@ -148,7 +149,7 @@ class Task:
         check_given(series)
         codes = {value: number for number, value in enumerate(self.classes)}
         values = [plain(value) for value in series.astype(object)]
-        target = np.array([codes.get(value, -1) for value in values], dtype=np.int64)
+        target = np.array([codes.get(v, -1) if is_name(v) else -1 for v in values], dtype=np.int64)
         self._check_seen(series, target < 0, [v for v, t in zip(values, target, strict=True) if t < 0])
         return target
 
@@ -159,7 +160,7 @@ class Task:
         unseen: dict[int, list[Any]] = {}
         for row, cell in enumerate(cells):
             for value in cell:
-                if value in codes:
+                if is_name(value) and value in codes:
                     target[row, codes[value]] = 1.0
                 else:
                     unseen.setdefault(row, []).append(value)
@@ -170,7 +171,7 @@ class Task:
     def _check_seen(self, series: pd.Series[Any], mask: np.ndarray, values: Sequence[Any]) -> None:
         if not mask.any():
             return
-        distinct = list(dict.fromkeys(values))
+        distinct = list({repr(value): value for value in values}.values())
         types = sorted({type(value).__name__ for value in self.classes})
         other = (
             ""

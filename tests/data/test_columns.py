@@ -133,6 +133,13 @@ def test_mixed_numbers_and_strings_are_read_as_text():
     assert kind_of(pd.Series(["1", 2, 3.5], dtype=object)).form == "number as text"
 
 
+def test_what_keeps_a_column_from_being_numeric_is_named():
+    values = [f"{n / 7:.2f}" for n in range(99)] + ["1,234.5"]
+    column = kind_of(values)
+    assert column.kind == "text"
+    assert column.reason.startswith("99 of 100 values are numbers, but not '1,234.5'; ")
+
+
 def test_reasons_carry_counts():
     generator = np.random.default_rng(0)
     column = kind_of([words(generator, 500, 7) for _ in range(300)] + [None] * 5)
@@ -176,7 +183,9 @@ def test_different_in_is_the_average_over_draws():
 
 
 def test_given_types_override():
-    frame = pd.DataFrame({"code": [1, 2, 3], "word": ["x", "y", "z"], "file": ["a", "b", "c"], "no": [1, 2, 3]})
+    frame = pd.DataFrame(
+        {"code": [1, 2, 3], "word": ["x", "y", "z"], "file": ["a", "b", "c"], "no": [1, 2, 3]}
+    )
     types = {"code": "categorical", "word": "text", "file": "image", "no": "null"}
     columns = infer_columns(frame, column_types=types)
     assert [c.kind for c in columns] == list(types.values())
@@ -193,12 +202,14 @@ def test_given_numeric_reads_numbers_dates_and_constants():
 
 
 def test_given_types_that_cannot_be():
-    frame = pd.DataFrame({"x": ["1", "abc", "def"], "n": [1, 2, 3], "l": [[1], [2], [3]]}, index=["p", "q", "r"])
+    frame = pd.DataFrame(
+        {"x": ["1", "abc", "def"], "n": [1, 2, 3], "l": [[1], [2], [3]]}, index=["p", "q", "r"]
+    )
     with pytest.raises(ColumnTypeError, match=r"'x'.*2 of 3.*row 1 \(index 'q'\): 'abc', row 2"):
         infer_columns(frame, column_types={"x": "numeric"})
-    with pytest.raises(ColumnTypeError, match="'n'.*paths, bytes or PIL images"):
+    with pytest.raises(ColumnTypeError, match=r"'n'.*paths, bytes or PIL images"):
         infer_columns(frame, column_types={"n": "image"})
-    with pytest.raises(ColumnTypeError, match="'l'.*plain values"):
+    with pytest.raises(ColumnTypeError, match=r"'l'.*plain values"):
         infer_columns(frame, column_types={"l": "text"})
     with pytest.raises(MissingColumnError, match="'y'"):
         infer_columns(frame, column_types={"y": "text"})
@@ -235,7 +246,9 @@ def test_the_frame_is_not_touched():
 cells = st.one_of(
     st.lists(st.integers(-5, 5), min_size=2, max_size=30),
     st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=2, max_size=30),
-    st.lists(st.sampled_from(["red", "green", "1", "2020-01-01", "a.png", "a b c d e"]), min_size=2, max_size=30),
+    st.lists(
+        st.sampled_from(["red", "green", "1", "2020-01-01", "a.png", "a b c d e"]), min_size=2, max_size=30
+    ),
     st.lists(st.text(max_size=12), min_size=2, max_size=30),
     st.lists(st.booleans(), min_size=2, max_size=30),
     st.lists(st.dates(), min_size=2, max_size=30),

@@ -47,8 +47,8 @@ def test_files_that_cannot_be_read(tmp_path, monkeypatch):
     (tmp_path / "train.csv").write_text("a,b\n1,2\n")
     with pytest.raises(DataError, match=r"does not exist.*Did you mean 'train.csv'"):
         read_frame(tmp_path / "trian.csv")
+    (tmp_path / "f.csv").mkdir()
     with pytest.raises(DataError, match="is a folder"):
-        (tmp_path / "f.csv").mkdir()
         read_frame(tmp_path / "f.csv")
     with pytest.raises(DataError, match=r"'\.xlsx' is none of \.csv"):
         read_frame(tmp_path / "a.xlsx")
@@ -56,8 +56,12 @@ def test_files_that_cannot_be_read(tmp_path, monkeypatch):
         read_frame(pd.Series([1]))
     with pytest.raises(DataError, match="not dict"):
         read_frame({"a": [1]})
-    for text, message in [("", "is empty"), ("a,a\n1,2\n", "named 'a'"), ("a,b\n1,2\n1,2,3,4\n", "read as a table"),
-                          ("a,b\n1,2,3\n1,2,3\n", "read as a table")]:  # fmt: skip
+    for text, message in [
+        ("", "is empty"),
+        ("a,a\n1,2\n", "named 'a'"),
+        ("a,b\n1,2\n1,2,3,4\n", "read as a table"),
+        ("a,b\n1,2,3\n1,2,3\n", "read as a table"),
+    ]:
         (tmp_path / "b.csv").write_text(text)
         with pytest.raises(DataError, match=message):
             read_frame(tmp_path / "b.csv")
@@ -98,7 +102,9 @@ def test_frames_that_cannot_be_used():
 def test_columns_that_are_not_there():
     frame = pd.DataFrame({"alpha": [1], "beta": [2]})
     check_columns(frame, ["alpha"])
-    with pytest.raises(MissingColumnError, match=r"lacks the columns 'alhpa', 'zzz'.*Did you mean 'alpha'") as caught:
+    with pytest.raises(
+        MissingColumnError, match=r"lacks the columns 'alhpa', 'zzz'.*Did you mean 'alpha'"
+    ) as caught:
         check_columns(frame, ["alhpa", "zzz", "beta"])
     assert isinstance(caught.value, KeyError)
 
@@ -143,16 +149,26 @@ def test_dates_are_days_since_1970_in_every_dress():
     expected = [0.0, 1.5, np.nan]
     written = ["1970-01-01", "1970-01-02 12:00:00", None]
     stamps = pd.Series(pd.to_datetime(pd.Series(written), format="ISO8601"))
-    dresses = [pd.Series(written), stamps, stamps.astype("datetime64[s]"), stamps.dt.tz_localize("UTC"),
-               stamps.dt.tz_localize("UTC").dt.tz_convert("Asia/Tokyo"), stamps.astype(object),
-               stamps.astype("timestamp[us][pyarrow]")]  # fmt: skip
+    dresses = [
+        pd.Series(written),
+        stamps,
+        stamps.astype("datetime64[s]"),
+        stamps.dt.tz_localize("UTC"),
+        stamps.dt.tz_localize("UTC").dt.tz_convert("Asia/Tokyo"),
+        stamps.astype(object),
+        stamps.astype("timestamp[us][pyarrow]"),
+    ]
     for series in dresses:
         for form in ("date", "date:ISO8601"):
             np.testing.assert_array_equal(numbers(series, Column("x", "numeric", form=form)), expected)
     days = pd.Series([datetime.date(1970, 1, 1), datetime.date(1970, 1, 3), None], dtype=object)
-    np.testing.assert_array_equal(numbers(days, infer_columns(pd.DataFrame({"x": days}))["x"]), [0, 2, np.nan])
+    np.testing.assert_array_equal(
+        numbers(days, infer_columns(pd.DataFrame({"x": days}))["x"]), [0, 2, np.nan]
+    )
     spans = pd.Series(pd.to_timedelta(["1 day", "36 hours", None]))
-    np.testing.assert_array_equal(numbers(spans, infer_columns(pd.DataFrame({"x": spans}))["x"]), [1, 1.5, np.nan])
+    np.testing.assert_array_equal(
+        numbers(spans, infer_columns(pd.DataFrame({"x": spans}))["x"]), [1, 1.5, np.nan]
+    )
 
 
 def test_an_all_missing_column_is_missing_whatever_its_dtype():
@@ -167,15 +183,27 @@ def test_an_all_missing_column_is_missing_whatever_its_dtype():
 
 @pytest.mark.parametrize(
     ("values", "dtype"),
-    [([1, 2, 1], "int64"), ([1, 2, 1], "float64"), ([1, 2, 1], "Int64"), ([1, 2, 1], "category"), ([1, 2, 1], "object"),
-     (["1", "2", " 1 "], "str"), ([1, 2, 1], "int8[pyarrow]"), (["1", "2", "1"], "string[pyarrow]")],
-)  # fmt: skip
+    [
+        ([1, 2, 1], "int64"),
+        ([1, 2, 1], "float64"),
+        ([1, 2, 1], "Int64"),
+        ([1, 2, 1], "category"),
+        ([1, 2, 1], "object"),
+        ([1, 2, 1], "int8[pyarrow]"),
+        (["1", "2", " 1 "], "str"),
+        (["1", "2", "1"], "string[pyarrow]"),
+    ],
+)
 def test_categories_are_one_text_in_every_dtype(values, dtype):
     assert categories(pd.Series(values).astype(dtype), CATEGORY).tolist() == ["1", "2", "1"]
 
 
 def test_categories_and_texts_of_missing_values_and_odd_ones():
-    assert categories(pd.Series([True, None, False], dtype="boolean"), CATEGORY).tolist() == ["True", None, "False"]
+    assert categories(pd.Series([True, None, False], dtype="boolean"), CATEGORY).tolist() == [
+        "True",
+        None,
+        "False",
+    ]
     assert categories(pd.Series([True, np.nan], dtype=object), CATEGORY).tolist() == ["True", None]
     assert categories(pd.Series([0.5, np.nan, 2.0]), CATEGORY).tolist() == ["0.5", None, "2"]
     assert texts(pd.Series(["a  b ", " ", None, "c"]), TEXT) == ["a  b ", None, None, "c"]
@@ -198,7 +226,13 @@ def test_stable_text_tells_values_apart_and_types_not(value):
 def test_neither_room_imports_torch():
     import subprocess
 
-    code = "import sys, thermocline.data.samples, thermocline.data.columns, thermocline.tasks; print('torch' in sys.modules)"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
-                           env={"PYTHONPATH": str(Path(__file__).parents[2] / "src")})  # fmt: skip
-    assert found.stdout.strip() == "False"
+    rooms = "thermocline.data.samples, thermocline.data.columns, thermocline.tasks"
+    code = f"import sys, {rooms}; print({{'torch', 'sklearn', 'scipy'}} & set(sys.modules))"
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PYTHONPATH": str(Path(__file__).parents[2] / "src")},
+    )
+    assert found.stdout.strip() == "set()"

@@ -17,7 +17,9 @@ from thermocline.data.docstrings import clean
 from thermocline.data.samples import digits, docstrings, list_samples, load_sample, mixed
 from thermocline.errors import ConfigError
 
-OWN = re.compile(r"numpy|pandas|scipy|sklearn|scikit|torch|versionadded|deprecated::|:\w+:`|\b(np|pd)\.", re.IGNORECASE)
+OWN = re.compile(
+    r"numpy|pandas|scipy|sklearn|scikit|torch|versionadded|deprecated::|:\w+:`|\b(np|pd)\.", re.IGNORECASE
+)
 
 
 def test_the_list_names_every_sample(tmp_path):
@@ -43,7 +45,9 @@ def test_docstrings_are_masked_even_and_different():
     frame = docstrings()
     assert len(frame) == 2500
     assert list(frame.columns) == ["text", "kind", "n_parameters", "n_lines", "library"]
-    assert frame["library"].value_counts().to_dict() == dict.fromkeys(["numpy", "pandas", "scipy", "sklearn", "torch"], 500)
+    assert frame["library"].value_counts().to_dict() == dict.fromkeys(
+        ["numpy", "pandas", "scipy", "sklearn", "torch"], 500
+    )
     assert not frame["text"].str.lower().duplicated().any()
     assert [text for text in frame["text"] if OWN.search(text)] == []
     assert set(frame["kind"]) == {"function", "class", "method"}
@@ -55,10 +59,16 @@ def test_docstrings_are_masked_even_and_different():
     ("docstring", "text"),
     [
         ("abs(x, /, out=None)\n\nReturn the absolute value.\n", "Return the absolute value."),
-        ("abs(input: Tensor) -> Tensor\n\nComputes it element by element.", "Computes it element by element."),
+        (
+            "abs(input: Tensor) -> Tensor\n\nComputes it element by element.",
+            "Computes it element by element.",
+        ),
         (".. versionadded:: 2.0\n\nSay what this thing does.", "Say what this thing does."),
         ("See :class:`~torch.nn.Linear` and :func:`numpy.abs` for more.", "See Linear and abs for more."),
-        ("Like np.dot or `numpy.linalg.dot` but for PyTorch tensors.", "Like library or library but for library tensors."),
+        (
+            "Like np.dot or `numpy.linalg.dot` but for PyTorch tensors.",
+            "Like library or library but for library tensors.",
+        ),
         ("Title\n-----\n\nThe text below a heading.", "The text below a heading."),
         ("Too short.", None),
     ],
@@ -120,9 +130,20 @@ def test_another_process_makes_the_same_frames(tmp_path):
         "    f = load_sample(n, rows=200, seed=3, folder=sys.argv[1])\n"
         "    print(hashlib.sha256(f.to_csv(index=False).encode()).hexdigest())\n"
     )
-    environment = {**os.environ, "PYTHONHASHSEED": "12345", "PYTHONPATH": str(Path(__file__).parents[2] / "src")}
-    done = subprocess.run([sys.executable, "-W", "error", "-c", code, str(tmp_path)], capture_output=True, text=True,
-                          env=environment, check=False)  # fmt: skip
+    environment = {
+        **os.environ,
+        "PYTHONHASHSEED": "12345",
+        "PYTHONPATH": str(Path(__file__).parents[2] / "src"),
+    }
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
-    here = [digest(load_sample(n, rows=200, seed=3, folder=tmp_path)) for n in ("docstrings", "digits", "mixed")]
+    here = [
+        digest(load_sample(n, rows=200, seed=3, folder=tmp_path)) for n in ("docstrings", "digits", "mixed")
+    ]
     assert done.stdout.split() == here

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import html
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -136,7 +136,20 @@ class ResolvedConfig:
         return sorted(lines, key=lambda line: line[2] == DEFAULT)
 
     def __str__(self) -> str:
-        lines = [("key", "value", "from"), *self._lines()]
+        return self._table(self._lines())
+
+    def summary(self, without: Iterable[str] = ()) -> str:
+        """Return what is not a default, as an aligned table.
+
+        Args:
+            without: Sections to leave out, such as `model.image`.
+        """
+        left_out = tuple(f"{section}." for section in without)
+        lines = self._lines()
+        return self._table([line for line in lines if line[2] != DEFAULT and not line[0].startswith(left_out)])
+
+    def _table(self, rows: list[tuple[str, str, str]]) -> str:
+        lines = [("key", "value", "from"), *rows]
         widths = [max(len(line[column]) for line in lines) for column in (0, 1)]
         return "\n".join(
             f"{key:<{widths[0]}}  {value:<{widths[1]}}  {origin}" for key, value, origin in lines

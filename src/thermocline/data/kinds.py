@@ -213,6 +213,7 @@ def judge_texts(texts: Sequence[str]) -> Verdict:
     if all_numbers(counts) and not any(CODE.match(text) for text in counts):
         return Verdict("numeric", f"all {len(texts):,} strings are numbers", "number as text")
     form, note = date_form(list(counts))
+    note = note or _nearly_numbers(counts)
     if form:
         return Verdict(
             "numeric",
@@ -226,6 +227,15 @@ def all_numbers(distinct: Sequence[str] | Counter[str]) -> bool:
     """Whether each text is a number or a word for missing, and one at least is a number."""
     numbers = [number_or_none(text) for text in distinct]
     return all(number is not None for number in numbers) and any(number == number for number in numbers)
+
+
+def _nearly_numbers(counts: Counter[str]) -> str:
+    """Return a note where a few values keep a column from being numeric, else an empty string."""
+    odd = {text: count for text, count in counts.items() if number_or_none(text) is None or CODE.match(text)}
+    total, others = sum(counts.values()), sum(odd.values())
+    if others > 0.1 * total:
+        return ""
+    return f"{total - others:,} of {total:,} values are numbers, but not {next(iter(odd))[:20]!r}; "
 
 
 def _text_or_category(counts: Counter[str], note: str) -> Verdict:

@@ -53,19 +53,14 @@ class TableTower(nn.Module):
         self.notes: tuple[str, ...] = ()
         self.binned = [j for j, edges in enumerate(bins) if len(edges) > 1]
         edges = [torch.tensor(bins[j], dtype=torch.float32) for j in self.binned]
-        numeric = len(bins)
         self.encoding = embeddings.PiecewiseLinearEncoding(edges) if edges else None
-        encoded = sum(len(e) - 1 for e in edges)
-        self.fixed = encoded + numeric + sum(cardinalities)
-        self.numbers, number_width = _number_embedding(embedding, edges)
-        self.categories = nn.ModuleList(nn.Embedding(n, _category_width(n)) for n in cardinalities)
-        inputs = number_width + 2 * numeric + sum(_category_width(n) for n in cardinalities)
-        self.stem = nn.Linear(inputs, width)
+        self.fixed = sum(len(e) - 1 for e in edges) + len(bins) + sum(cardinalities)
+        self.stem = TableStem(edges, len(bins), cardinalities, width=width, embedding=embedding)
         self.blocks = nn.ModuleList(TableBlock(width, dropout) for _ in range(blocks))
-        self.norm = nn.LayerNorm(width)
-        self.out = nn.Linear(width, width)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
+        self.out = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width))
+        last: nn.Linear = self.out[1]  # type: ignore[assignment]
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
         self.width = self.fixed + width
 
     def forward(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
@@ -77,13 +72,36 @@ class TableTower(nn.Module):
         wide += [
             nn.functional.one_hot(codes[:, j], n).to(numbers.dtype) for j, n in enumerate(self.cardinalities)
         ]
-        deep = [] if self.numbers is None else [self.numbers(binned).flatten(1)]
-        deep += [numbers, missing]
-        deep += [table(codes[:, j]) for j, table in enumerate(self.categories)]
-        hidden = self.stem(torch.cat(deep, dim=1))
+        hidden = self.stem(binned, torch.cat([numbers, missing], dim=1), codes)
         for block in self.blocks:
             hidden = block(hidden)
-        return torch.cat([*wide, self.out(self.norm(hidden))], dim=1)
+        return torch.cat([*wide, self.out(hidden)], dim=1)
+
+
+class TableStem(nn.Module):
+    """Learned embeddings of numbers and categories, side by side with the plain numbers, through one linear layer."""
+
+    def __init__(
+        self,
+        edges: Sequence[torch.Tensor],
+        numeric: int,
+        cardinalities: Sequence[int],
+        *,
+        width: int,
+        embedding: str,
+    ) -> None:
+        super().__init__()
+        self.numbers, number_width = _number_embedding(embedding, list(edges))
+        self.categories = nn.ModuleList(nn.Embedding(n, _category_width(n)) for n in cardinalities)
+        inputs = number_width + 2 * numeric + sum(_category_width(n) for n in cardinalities)
+        self.linear = nn.Linear(inputs, width)
+
+    def forward(self, binned: torch.Tensor, plain: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
+        """Map numbers with bins, all numbers beside their missing flags, and codes to `(rows, width)`."""
+        parts = [] if self.numbers is None else [self.numbers(binned).flatten(1)]
+        parts += [plain, *(table(codes[:, j]) for j, table in enumerate(self.categories))]
+        out: torch.Tensor = self.linear(torch.cat(parts, dim=1))
+        return out
 
 
 class TableBlock(nn.Module):

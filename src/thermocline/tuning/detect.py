@@ -180,7 +180,10 @@ def _place(
     done = [i for i in inside if any(spans[i][0] <= block <= spans[i][1] for block in passed)]
     if not done:
         return "stem" if inside[0] == 0 else spans[inside[0]][0]
-    if is_norm(module) or done[-1] != len(stacks) - 1:
+    if not is_norm(module) and done[-1] and scope.rpartition(".")[2] == "decoder":
+        return spans[done[-1]][0]  # reference points and the like: used from the decoder's first block on
+    direct = name.rpartition(".")[0].rpartition(".")[0] == scope  # a norm inside a neck is the neck's
+    if (is_norm(module) and direct) or done[-1] != len(stacks) - 1:
         return spans[done[-1]][1]
     return "neck"
 

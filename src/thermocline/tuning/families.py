@@ -12,9 +12,7 @@ from dataclasses import dataclass
 from torch import nn
 
 #: Attribute names under which wrappers keep the real module; they are no part of a layer's name.
-WRAPPER_SEGMENTS = frozenset(
-    {"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "base_layer"}
-)
+WRAPPER_SEGMENTS = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
 #: Paths to the model inside a wrapper around the whole: torch.compile, DDP and DataParallel, PEFT.
 WRAPPER_PATHS = ("_orig_mod", "module", "base_model.model", "_fsdp_wrapped_module")
 
@@ -27,6 +25,8 @@ EMBEDDING_LIKE = re.compile(
 FINAL_NORM = re.compile(
     r"(^|\.)(final_layer_?norm|final_norm|ln_f|norm_f|post_layernorm|last_layer_norm)(\.|$)"
 )
+#: Siblings with numbers that run side by side, not one after another.
+PARALLEL = re.compile(r"(^|_)(branch|branches|path|expert)\d*$")
 #: Children that are towers of their own when a model has two or more of them.
 TOWER_SEGMENT = re.compile(
     r"^(vision|text|language|audio|speech|visual|image|video|qformer|vit|prompt|mask)"

@@ -34,9 +34,9 @@ def map_of(model: nn.Module, *, head: Head, tower: str, pretrained: bool, fresh:
         name = shared_path(heads, canonical) or "head"
         found.drafts.append(Draft(name, "head", heads, head_source))
     for draft in found.drafts:
-        if draft.role == "neck" and not draft.tower:
+        if draft.role in ("stem", "neck") and not draft.tower:
             name = shared_path(draft.parameters, canonical)
-            taken = any(other.name == name for other in found.drafts)
+            taken = any(other.name == name for other in found.drafts if other is not draft)
             draft.name = name if name and not taken else draft.name
     if adapters:
         _add_adapters(found.drafts, adapters)
@@ -177,11 +177,11 @@ def map_of_one(
 
 
 def shared_path(names: list[str], every: Iterable[str]) -> str:
-    """The outermost module that holds these parameters alone, else the innermost that holds them all."""
+    """Return the outermost module that holds these parameters and no others, or `""`."""
     shared = [a for a in prefixes(names[0])[:-1] if all(n.startswith(f"{a}.") for n in names)]
     others = set(every).difference(names)
     alone = (a for a in shared if not any(n.startswith(f"{a}.") for n in others))
-    return next(alone, shared[-1] if shared else "")
+    return next(alone, "")
 
 
 def joined(maps: Mapping[str, LayerMap]) -> LayerMap:

@@ -22,7 +22,12 @@ def assign_modules(
     owner = {name: index for index, names in enumerate(groups) for name in names}
     out: list[list[str]] = [[] for _ in groups]
 
+    seen: set[int] = set()
+
     def visit(module: nn.Module, name: str, inherited: int | None) -> None:
+        if id(module) in seen:  # shared: it is named once, as `named_modules` does
+            return
+        seen.add(id(module))
         own = owners_of(module, name)
         if name and not own and inherited is not None:
             out[inherited].append(name)

@@ -115,7 +115,8 @@ def fold_name(names: list[str]) -> str | None:
     if len({len(part) for part in parts}) > 1:
         return None
     differing = [i for i in range(len(parts[0])) if len({part[i] for part in parts}) > 1]
-    if len(differing) != 1 or differing[0] % 2 == 0:
+    # only the last number runs: `stages.[0-1].blocks.0` would hide where one stage ends
+    if len(differing) != 1 or differing[0] != len(parts[0]) - 2:
         return None
     numbers = [int(part[differing[0]]) for part in parts]
     if any(b - a != 1 for a, b in pairwise(numbers)):

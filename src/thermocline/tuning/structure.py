@@ -11,9 +11,11 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import nn
+
+from thermocline.tuning.families import PARALLEL
 
 _DIGITS = re.compile(r"^(.*?)_?(\d+)$")
 _LISTS = (nn.ModuleList, nn.Sequential)
@@ -33,6 +35,8 @@ class Stack:
 
     path: str
     blocks: tuple[Block, ...]
+    #: Found as digit-suffixed siblings rather than as a list.
+    numbered: bool = False
 
 
 def find_stacks(module: nn.Module, name: str = "", *, strict: bool = True) -> list[Stack]:
@@ -52,6 +56,8 @@ def find_stacks(module: nn.Module, name: str = "", *, strict: bool = True) -> li
     done: set[str] = set()
     for key, child in module.named_children():
         if key in done or not _has_parameters(child):
+            continue
+        if PARALLEL.search(key):
             continue
         if key in grouped:
             members, stack = grouped[key]
@@ -132,13 +138,18 @@ def _numbered(module: nn.Module, name: str, *, strict: bool) -> dict[str, tuple[
         if match and match[1] and _has_parameters(child):
             families.setdefault(match[1], []).append((int(match[2]), key, child))
     out: dict[str, tuple[list[str], Stack]] = {}
-    for members in families.values():
+    for prefix, members in families.items():
+        if PARALLEL.search(prefix):
+            continue
         members.sort(key=lambda member: member[0])
         if len(members) < 2 or not _alike([child for _, _, child in members], strict=strict):
             continue
         steps = [[(_join(name, key), child)] for _, key, child in members]
         first = next(key for key, _ in module.named_children() if key in {m[1] for m in members})
-        out[first] = ([key for _, key, _ in members], _build(name, steps, strict=strict))
+        out[first] = (
+            [key for _, key, _ in members],
+            replace(_build(name, steps, strict=strict), numbered=True),
+        )
     return out
 
 
@@ -150,7 +161,7 @@ def _build(path: str, steps: list[list[tuple[str, nn.Module]]], *, strict: bool)
 
 
 def split_stage(
-    step: list[tuple[str, nn.Module]], *, primary: str, strict: bool = True, least_share: float = 0.5
+    step: list[tuple[str, nn.Module]], *, primary: str, strict: bool = True, deepest: int = 2
 ) -> list[Block]:
     """Return the blocks of one stage, or the one block that it is.
 
@@ -160,19 +171,19 @@ def split_stage(
         step: Names and modules that make up the stage, in order.
         primary: The list after which a whole block is named, where several are zipped.
         strict: As in `find_stacks`.
-        least_share: The share of the stage's parameters that inner blocks must hold for it to be split.
+        deepest: How many levels below the stage its list of blocks may lie.
     """
     named = [(name, p) for key, module in step for name, p in module.named_parameters(prefix=key)]
     inner = [
         block
         for key, module in step
-        for stack in _inner(module, key, strict=strict)
+        for stack in _inner(module, key, strict=strict, deepest=deepest)
         for block in stack.blocks
     ]
     owner = {name: index for index, block in enumerate(inner) for name in block.parameters}
     total = sum(p.numel() for _, p in named)
     held = sum(p.numel() for name, p in named if name in owner)
-    if not inner or (len(inner) == 1 and not _is_list_step(step)) or held < least_share * total or not strict:
+    if not inner or (len(inner) == 1 and not _is_list_step(step)) or held * 2 < total or not strict:
         name = next((key for key, _ in step if key.rpartition(".")[0] == primary), step[0][0])
         return [Block(name, tuple(name_ for name_, _ in named))]
     parameters: list[list[str]] = [[] for _ in inner]
@@ -183,9 +194,12 @@ def split_stage(
     return [Block(block.name, tuple(own)) for block, own in zip(inner, parameters, strict=True)]
 
 
-def _inner(module: nn.Module, name: str, *, strict: bool) -> list[Stack]:
+def _inner(module: nn.Module, name: str, *, strict: bool, deepest: int) -> list[Stack]:
     """The stacks inside a stage; a GradientCheckpointingLayer is a block unless all inside is alike."""
-    stacks = find_stacks(module, name, strict=strict)
+    level = name.count(".") + deepest
+    stacks = [
+        s for s in find_stacks(module, name, strict=strict) if s.path.count(".") <= level and not s.numbered
+    ]
     if any(kind.__name__ == "GradientCheckpointingLayer" for kind in type(module).__mro__):
         for key, child in module.named_children():
             if is_list(child) and len({type(one).__name__ for one in child.children()}) > 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from itertools import chain
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import nn
 
 from thermocline.tuning.drafts import Detection, Draft, common_name, unique_names
 from thermocline.tuning.families import EMBEDDING_LIKE, Family, clean_name
+from thermocline.tuning.patterns import prefixes
 from thermocline.tuning.structure import split_stage
 
 _PREVIOUS_GROUP = 99999.0  # timm: "goes with the group before"
@@ -26,18 +28,18 @@ def by_group_matcher(
         family: Its row in the table of exceptions.
     """
     try:
-        matcher: dict[str, Any] = model.group_matcher(coarse=False)  # type: ignore[operator]
+        matcher: Any = model.group_matcher(coarse=False)  # type: ignore[operator]
         groups = _group(list(body), matcher)
     except Exception:  # rdnet and others raise from inside: structure then decides
         return None
     rest = groups.pop((float("inf"),), [])
-    roles = list(matcher)
+    roles = list(matcher) if isinstance(matcher, dict) else ["stem"]
     drafts: list[Draft] = []
     for key in sorted(groups):
         if key[-1] == _PREVIOUS_GROUP and drafts:
             drafts[-1].parameters.extend(groups[key])
             continue
-        role = "stem" if roles[int(key[0])] == "stem" else "block"
+        role = "stem" if int(key[0]) < len(roles) and roles[int(key[0])] == "stem" else "block"
         drafts.extend(_timm_drafts(model, groups[key], role, family))
     if rest and drafts:
         late = [name for name in rest if EMBEDDING_LIKE.search(name)]
@@ -52,8 +54,10 @@ def by_group_matcher(
     return Detection(drafts)
 
 
-def _group(names: list[str], matcher: dict[str, Any]) -> dict[tuple[float, ...], list[str]]:
+def _group(names: list[str], matcher: Any) -> dict[tuple[float, ...], list[str]]:
     """timm's `group_with_matcher`, without changing the model."""
+    if callable(matcher):
+        return _by_call(names, matcher)
     rules: list[tuple[re.Pattern[str], tuple[int, ...], Any]] = []
     for ordinal, spec in enumerate(matcher.values()):
         if isinstance(spec, (list, tuple)):
@@ -76,9 +80,14 @@ def _group(names: list[str], matcher: dict[str, Any]) -> dict[tuple[float, ...],
 def _timm_drafts(model: nn.Module, names: list[str], role: str, family: Family | None) -> list[Draft]:
     """One draft for a group, or one per block where the group is a whole stage."""
     path = common_name(names)
-    if role == "block" and path and not (family and family.whole_stages):
+    whole = bool(path) and all(
+        f"{path}.{n}" in set(names) for n, _ in model.get_submodule(path).named_parameters()
+    )
+    if path and not whole:
+        path = _main_module(model, names) or path
+    if whole and role == "block" and not (family and family.whole_stages):
         stage = model.get_submodule(path)
-        blocks = split_stage([(path, stage)], primary=path.rpartition(".")[0], least_share=0.5)
+        blocks = split_stage([(path, stage)], primary=path.rpartition(".")[0], deepest=1)
         if len(blocks) > 1:
             wanted = set(names)
             drafts = [
@@ -103,3 +112,23 @@ def _settle_stem(drafts: list[Draft]) -> None:
     if stems:
         drafts.remove(stems[0])
         drafts.insert(0, stems[0])
+
+
+def _by_call(names: list[str], matcher: Callable[[str], Any]) -> dict[tuple[float, ...], list[str]]:
+    """Groups of the few models whose matcher is a function of the name."""
+    groups: dict[tuple[float, ...], list[str]] = {}
+    for name in names:
+        place = matcher(clean_name(name))
+        key = tuple(float(part) for part in place) if isinstance(place, (tuple, list)) else (float(place),)
+        groups.setdefault(key, []).append(name)
+    return groups
+
+
+def _main_module(model: nn.Module, names: list[str]) -> str:
+    """The module that holds most of a group's parameters and none of another group's."""
+    wanted, best, most = set(names), "", 0
+    for above in dict.fromkeys(a for name in names for a in prefixes(name)[:-1]):
+        own = {f"{above}.{n}" for n, _ in model.get_submodule(above).named_parameters()}
+        if own <= wanted and len(own) > most:
+            best, most = above, len(own)
+    return best

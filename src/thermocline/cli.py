@@ -1,0 +1,211 @@
+"""The command line: thermocline demo | fit | predict | evaluate | explain | presets."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from thermocline.errors import ThermoclineError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        arguments: The command line, without the program's name; the process's own by default.
+
+    Returns:
+        The exit status: 0, 1 for an error of Thermocline's (told in one paragraph), 130 after Ctrl-C.
+    """
+    given = _parser().parse_args(arguments)
+    warnings.formatwarning = lambda message, *_args, **_kwargs: f"warning: {message}\n"
+    try:
+        given.run(given)
+    except ThermoclineError as error:
+        print(f"thermocline: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("thermocline: stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader has seen enough
+        sys.stdout = None  # type: ignore[assignment]
+        return 0
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="thermocline", description="Fine-tune backbones on data frames, layer by layer in plain sight."
+    )
+    parser.add_argument("--version", action="version", version=_version())
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_demo(commands)
+    _add_fit(commands, "fit", _fit, "learn from a CSV or parquet file and save the predictor")
+    _add_fit(commands, "explain", _explain, "show the plan of a fit without training")
+    _add_use(commands, "predict", _predict, "predict the rows of a file")
+    _add_use(commands, "evaluate", _evaluate, "score predictions against the labels in a file")
+    _add_presets(commands)
+    return parser
+
+
+def _add_demo(commands: Any) -> None:
+    demo = commands.add_parser("demo", help="a real fine-tune on a sample frame, without a hub")
+    demo.add_argument("--sample", choices=["docstrings", "digits", "mixed"], default="docstrings")
+    demo.add_argument("--rows", type=int, help="rows of the sample")
+    demo.add_argument("--out", type=Path, help="keep the saved predictor here")
+    demo.add_argument("--seed", type=int, default=0)
+    demo.set_defaults(run=_demo)
+
+
+def _add_fit(commands: Any, name: str, run: Any, text: str) -> None:
+    fit = commands.add_parser(name, help=text)
+    fit.add_argument("data", help="training data: .csv, .tsv or .parquet")
+    fit.add_argument("--label", action="append", required=True, help="the label column; several for multilabel")
+    fit.add_argument("--tuning-data", help="rows to validate on")
+    fit.add_argument("--problem-type", help="binary, multiclass, multilabel or regression")
+    fit.add_argument("--eval-metric", help="the metric that validation goes by")
+    fit.add_argument("--sample-weight", help="a column of row weights")
+    fit.add_argument("--presets", nargs="+", metavar="NAME", help="preset names or files, composed left to right")
+    fit.add_argument("--set", nargs="+", action="extend", metavar="KEY=VALUE", help="overrides, such as optim.lr=1e-4")
+    fit.add_argument("--config", action="append", metavar="FILE", help="a YAML file of overrides")
+    fit.add_argument("--column-type", nargs="+", action="extend", metavar="COLUMN=TYPE", help="types to overrule")
+    fit.add_argument("--seed", type=int, default=0)
+    fit.add_argument("--quiet", action="store_true", help="print nothing but the result")
+    if name == "fit":
+        fit.add_argument("--out", required=True, help="the folder to save into")
+        fit.add_argument("--time-limit", type=float, help="seconds for everything")
+        fit.add_argument("--plan", help="a plan saved as JSON")
+    else:
+        fit.add_argument("--out", help="also write the plan as JSON")
+    fit.set_defaults(run=run)
+
+
+def _add_use(commands: Any, name: str, run: Any, text: str) -> None:
+    use = commands.add_parser(name, help=text)
+    use.add_argument("model", help="the folder of a saved predictor")
+    use.add_argument("data", help="the rows: .csv, .tsv or .parquet")
+    use.add_argument("--trust-remote-code", action="store_true", help="let code that a text backbone brought run")
+    if name == "predict":
+        use.add_argument("--out", help="write a CSV here; to the screen by default")
+        use.add_argument("--proba", action="store_true", help="probabilities, a column per class")
+    else:
+        use.add_argument("--metrics", nargs="+", help="names of metrics")
+    use.set_defaults(run=run)
+
+
+def _add_presets(commands: Any) -> None:
+    presets = commands.add_parser("presets", help="list, show or copy presets")
+    actions = presets.add_subparsers(required=True, metavar="ls | show | copy")
+    ls = actions.add_parser("ls", help="name, purpose and backbones of each")
+    ls.set_defaults(run=_list_presets)
+    show = actions.add_parser("show", help="print a preset")
+    show.add_argument("name")
+    show.set_defaults(run=_show_preset)
+    copy = actions.add_parser("copy", help="copy a preset into a file of your own, to edit it")
+    copy.add_argument("name")
+    copy.add_argument("file")
+    copy.set_defaults(run=_copy_preset)
+
+
+def _demo(given: argparse.Namespace) -> None:
+    from thermocline import demo
+
+    demo.run(given.sample, rows=given.rows, out=given.out, seed=given.seed)
+
+
+def _predictor(given: argparse.Namespace, path: str | None) -> Any:
+    from thermocline.predictor import Predictor
+
+    return Predictor(
+        given.label[0] if len(given.label) == 1 else given.label,
+        given.problem_type,
+        given.eval_metric,
+        path,
+        sample_weight=given.sample_weight,
+        verbosity=0 if given.quiet else 1,
+    )
+
+
+def _choices(given: argparse.Namespace) -> dict[str, Any]:
+    from thermocline.errors import ConfigError
+
+    pairs = [pair.rpartition("=") for pair in given.column_type or []]
+    if any(not name or not kind for name, _, kind in pairs):
+        raise ConfigError(f"--column-type takes COLUMN=TYPE, not {given.column_type}.")
+    return {
+        "tuning_data": given.tuning_data,
+        "presets": given.presets,
+        "hyperparameters": [*(given.config or []), *(given.set or [])] or None,
+        "column_types": {name: kind for name, _, kind in pairs} or None,
+        "seed": given.seed,
+    }
+
+
+def _fit(given: argparse.Namespace) -> None:
+    predictor = _predictor(given, given.out)
+    predictor.fit(given.data, time_limit=given.time_limit, plan=given.plan, **_choices(given))
+    print(f"saved to {given.out}")
+
+
+def _explain(given: argparse.Namespace) -> None:
+    plan = _predictor(given, None).explain(given.data, **_choices(given))
+    print(plan)
+    if given.out:
+        Path(given.out).write_text(plan.to_json(), encoding="utf-8")
+        print(f"plan written to {given.out}; edit it and pass it to fit --plan")
+
+
+def _load(given: argparse.Namespace) -> Any:
+    from thermocline.predictor import Predictor
+
+    return Predictor.load(given.model, trust_remote_code=given.trust_remote_code, verbosity=0)
+
+
+def _predict(given: argparse.Namespace) -> None:
+    predictor = _load(given)
+    result = predictor.predict_proba(given.data) if given.proba else predictor.predict(given.data)
+    if given.out:
+        result.to_csv(given.out, index=False)
+        print(f"{len(result)} predictions written to {given.out}")
+    else:
+        result.to_csv(sys.stdout, index=False)
+
+
+def _evaluate(given: argparse.Namespace) -> None:
+    for name, score in _load(given).evaluate(given.data, given.metrics).items():
+        print(f"{name} {score:.6g}")
+
+
+def _list_presets(_given: argparse.Namespace) -> None:
+    from thermocline.config import list_presets
+
+    for row in list_presets().to_dict(orient="records"):
+        print(f"{row['name']}: {row['purpose']}")
+        parts = [f"{key}: {row[key]}" for key in row if key not in ("name", "purpose") and row[key]]
+        print(f"    {'; '.join(parts)}")
+
+
+def _show_preset(given: argparse.Namespace) -> None:
+    from thermocline.config import preset_text
+
+    print(preset_text(given.name), end="")
+
+
+def _copy_preset(given: argparse.Namespace) -> None:
+    from thermocline.config import copy_preset
+
+    print(f"copied to {copy_preset(given.name, given.file)}; use it: --presets {given.file}")
+
+
+def _version() -> str:
+    from thermocline import __version__
+
+    return f"thermocline {__version__}"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
