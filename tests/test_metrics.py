@@ -75,13 +75,9 @@ def test_multilabel_metrics_agree_with_scikit_learn(weight):
     found = score(task, list_metrics("multilabel"), target, logits, weight)
     assert found["accuracy"] == pytest.approx(sk.accuracy_score(target, prediction, sample_weight=weight))
     assert found["hamming_loss"] == pytest.approx(sk.hamming_loss(target, prediction, sample_weight=weight))
-    assert found["f1_macro"] == pytest.approx(
-        sk.f1_score(target, prediction, average="macro", sample_weight=weight)
-    )
+    assert found["f1_macro"] == pytest.approx(sk.f1_score(target, prediction, average="macro", sample_weight=weight))
     assert found["roc_auc"] == pytest.approx(sk.roc_auc_score(target, chance, sample_weight=weight))
-    assert found["average_precision"] == pytest.approx(
-        sk.average_precision_score(target, chance, sample_weight=weight)
-    )
+    assert found["average_precision"] == pytest.approx(sk.average_precision_score(target, chance, sample_weight=weight))
 
 
 @pytest.mark.parametrize("weight", [None, WEIGHT])
@@ -94,9 +90,7 @@ def test_regression_metrics_are_in_the_labels_own_units(weight):
     assert found["rmse"] > 10
     assert found["mse"] == pytest.approx(found["rmse"] ** 2)
     assert found["mae"] == pytest.approx(sk.mean_absolute_error(truth, given, sample_weight=weight))
-    assert found["mape"] == pytest.approx(
-        sk.mean_absolute_percentage_error(truth, given, sample_weight=weight)
-    )
+    assert found["mape"] == pytest.approx(sk.mean_absolute_percentage_error(truth, given, sample_weight=weight))
     assert found["r2"] == pytest.approx(sk.r2_score(truth, given, sample_weight=weight))
     median = sk.median_absolute_error(truth, given, sample_weight=weight)
     assert found["median_absolute_error"] == pytest.approx(median)
@@ -164,9 +158,7 @@ def test_degenerate_rows_warn_of_nothing(problem):
 def test_roc_auc_leaves_out_classes_that_do_not_occur():
     task, target, logits = made("multiclass")
     kept = target != 4
-    expected = np.mean(
-        [sk.roc_auc_score(target[kept] == k, task.activate(logits)[kept, k]) for k in range(4)]
-    )
+    expected = np.mean([sk.roc_auc_score(target[kept] == k, task.activate(logits)[kept, k]) for k in range(4)])
     assert score(task, "roc_auc", target[kept], logits[kept])["roc_auc"] == pytest.approx(expected)
 
 
@@ -175,9 +167,7 @@ def test_faults():
         ConfigError, match=r"'rsme'.*Did you mean 'rmse'.*Metrics for regression problems: 'rmse', 'mse'"
     ):
         get_metric("rsme", "regression")
-    with pytest.raises(
-        ConfigError, match=r"'f1' is for binary problems, and this one is multiclass.*'f1_macro'"
-    ):
+    with pytest.raises(ConfigError, match=r"'f1' is for binary problems, and this one is multiclass.*'f1_macro'"):
         get_metric("f1", "multiclass")
     with pytest.raises(ConfigError, match="Unknown metric 3"):
         get_metric(3)

@@ -234,9 +234,7 @@ def test_labels_that_cannot_be_learned(values, options, message):
 
 
 def test_label_columns_that_cannot_be_learned():
-    frame = pd.DataFrame(
-        {"a": [0, 1, 2], "b": [1, 0, 1], "c": [1, 1, 1], "d": ["1", "0", "1"], "e": [1, None, 0]}
-    )
+    frame = pd.DataFrame({"a": [0, 1, 2], "b": [1, 0, 1], "c": [1, 1, 1], "d": ["1", "0", "1"], "e": [1, None, 0]})
     with pytest.raises(LabelError, match=r"'a'.*else than 0 and 1 in 1 rows: row 2: 2"):
         Task.of(frame, ["a", "b"])
     with pytest.raises(LabelError, match=r"'d'.*row 0: '1'"):

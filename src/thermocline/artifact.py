@@ -53,7 +53,8 @@ def check_free(path: Path, identity: str | None = None) -> None:
         return
     what = "another run" if (path / MANIFEST).is_file() else "other files" if path.is_dir() else "a file"
     raise OutputExistsError(
-        f"{str(path)!r} already holds {what}. Choose another path, or remove it yourself; nothing there is ever overwritten."
+        f"{str(path)!r} already holds {what}. Choose another path, or remove it yourself; nothing there is ever "
+        f"overwritten."
     )
 
 
@@ -195,25 +196,32 @@ def _check(path: Path) -> dict[str, Any]:
         raise ArtifactError(f"There is no saved predictor at {str(path)!r}: no such folder.")
     if not (path / MANIFEST).is_file():
         raise ArtifactError(
-            f"{str(path)!r} is not a saved predictor: it holds no {MANIFEST}. Name the folder that `save` or `fit` wrote."
+            f"{str(path)!r} is not a saved predictor: it holds no {MANIFEST}. Name the folder that `save` or "
+            f"`fit` wrote."
         )
     try:
         manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
         number, files = int(manifest["format"]), dict(manifest["files"])
     except (ValueError, KeyError, TypeError) as error:
-        raise ArtifactError(f"{path / MANIFEST} is damaged ({type(error).__name__}: {error}). Restore it from a copy.") from None
+        raise ArtifactError(
+            f"{path / MANIFEST} is damaged ({type(error).__name__}: {error}). Restore it from a copy."
+        ) from None
     if number > FORMAT:
         raise ArtifactError(
-            f"{str(path)!r} has format {number}, written by Thermocline {manifest.get('thermocline', '?')}; this version "
+            f"{str(path)!r} has format {number}, written by Thermocline {manifest.get('thermocline', '?')}; "
+            f"this version "
             f"({thermocline.__version__}) reads up to {FORMAT}. Upgrade: pip install -U thermocline"
         )
     for name, digest in files.items():
         file = path / name
         if not file.is_file():
-            raise ArtifactError(f"The saved predictor {str(path)!r} is incomplete: {name} is missing. Restore it from a copy.")
+            raise ArtifactError(
+                f"The saved predictor {str(path)!r} is incomplete: {name} is missing. Restore it from a copy."
+            )
         if _sha256(file) != digest:
             raise ArtifactError(
-                f"The saved predictor {str(path)!r} is damaged: {name} is not as it was written ({file.stat().st_size} bytes now). Restore it "
+                f"The saved predictor {str(path)!r} is damaged: {name} is not as it was written "
+                f"({file.stat().st_size} bytes now). Restore it "
                 "from a copy."
             )
     return dict(manifest)
@@ -227,7 +235,8 @@ def _damaged(path: Path) -> Iterator[None]:
         raise
     except Exception as error:
         raise ArtifactError(
-            f"The saved predictor {str(path)!r} cannot be read ({type(error).__name__}: {str(error)[:300]}). It is whole as it was written; "
+            f"The saved predictor {str(path)!r} cannot be read ({type(error).__name__}: {str(error)[:300]}). It "
+            f"is whole as it was written; "
             "install the versions of timm and transformers that it was made with, or save it again."
         ) from error
 

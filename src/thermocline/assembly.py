@@ -210,7 +210,9 @@ def _text(
     )
     if trained:
         tower.notes += (f"tokenizer of {len(tokenizer)} pieces trained on the training texts",)
-    config = config.choose("model.text.pooling", tower.pooling, "fits the model") if options.pooling == "auto" else config
+    config = (
+        config.choose("model.text.pooling", tower.pooling, "fits the model") if options.pooling == "auto" else config
+    )
     limit = token_limit(tower, tokenizer)
     exact = not looks_at_padding(tower, len(tokenizer))
     length = min(options.max_length or limit, limit)
@@ -219,14 +221,17 @@ def _text(
         length, why = choose_max_length(processor.rows(frame).lengths, limit)
         config = config.choose("model.text.max_length", length, why)
     elif options.max_length > limit:
-        config = config.choose("model.text.max_length", limit, f"the model takes no more ({options.max_length} was asked for)")
+        config = config.choose(
+            "model.text.max_length", limit, f"the model takes no more ({options.max_length} was asked for)"
+        )
     return tower, TextProcessor(tokenizer, wanted, join=options.join, max_length=length, pad_to_longest=exact), config
 
 
 def _tokenizer(
     frame: pd.DataFrame, names: list[str], source: checkpoints.Source, folder: Path | None, trust: bool
 ) -> tuple[PreTrainedTokenizerBase, bool]:
-    """Return the checkpoint's tokenizer, or (random weights only) one trained on the texts, and whether it was trained."""
+    """Return the checkpoint's tokenizer, or (random weights only) one trained on the texts, and whether it was
+    trained."""
     if folder is not None and (source.pretrained or checkpoints.has_tokenizer(folder)):
         return load_tokenizer(folder, name=source.name, trust_remote_code=trust), False
     values = [str(v) for name in names for v in frame[name].dropna()]

@@ -1,4 +1,5 @@
-"""A real fine-tune from nothing but what is installed: sample, baselines, fit, save, and a new process that predicts."""
+"""A real fine-tune from nothing but what is installed: sample, baselines, fit, save, and a new process that
+predicts."""
 
 from __future__ import annotations
 
@@ -51,7 +52,9 @@ def run(sample: str, *, rows: int | None, out: Path | None, seed: int = 0) -> di
         print(f"\nsaved to {folder}; a new process loads it and predicts:", flush=True)
         again = _predict_elsewhere(folder, test.drop(columns=label), Path(scratch))
         same = bool((again.to_numpy() == predictor.predict(test).to_numpy()).all())
-        print(pd.DataFrame({label: test[label].to_numpy()[:5], "predicted": again.to_numpy()[:5]}).to_string(index=False))
+        print(
+            pd.DataFrame({label: test[label].to_numpy()[:5], "predicted": again.to_numpy()[:5]}).to_string(index=False)
+        )
         print(f"the same {len(again)} predictions as before saving: {same}")
         if not same:
             raise SystemExit(1)
@@ -60,7 +63,11 @@ def run(sample: str, *, rows: int | None, out: Path | None, seed: int = 0) -> di
 
 def _options(sample: str) -> dict[str, Any]:
     """An image backbone without pretrained weights sees digits only once they are trained for a while."""
-    return {} if sample == "docstrings" else {"optim.max_epochs": 8, "model.image.size": 64, "model.image.augment": "light"}
+    return (
+        {}
+        if sample == "docstrings"
+        else {"optim.max_epochs": 8, "model.image.size": 64, "model.image.augment": "light"}
+    )
 
 
 def _tfidf(train: pd.DataFrame, test: pd.DataFrame, columns: list[str], label: str) -> float:
@@ -69,7 +76,9 @@ def _tfidf(train: pd.DataFrame, test: pd.DataFrame, columns: list[str], label: s
     from sklearn.pipeline import make_pipeline
 
     joined = [part[columns].fillna("").agg(" ".join, axis=1) for part in (train, test)]
-    model = make_pipeline(TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True), LogisticRegression(C=10, max_iter=1000))
+    model = make_pipeline(
+        TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True), LogisticRegression(C=10, max_iter=1000)
+    )
     return float(model.fit(joined[0], train[label]).score(joined[1], test[label]))
 
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-
 from thermocline.assembly import Assembly, assemble, norm_eval_names
 from thermocline.config import resolve
 from thermocline.errors import ConfigError
@@ -147,7 +146,9 @@ def _read_plan(plan: LayerPlan | str | os.PathLike[str] | None) -> LayerPlan | N
         raise ConfigError(f"plan is a LayerPlan or the path to one saved as JSON, not {type(plan).__name__}.")
     path = Path(plan)
     if not path.is_file():
-        raise ConfigError(f"There is no plan at {str(path)!r}. Write one: Path(…).write_text(predictor.explain(…).to_json()).")
+        raise ConfigError(
+            f"There is no plan at {str(path)!r}. Write one: Path(…).write_text(predictor.explain(…).to_json())."
+        )
     return LayerPlan.from_json(path.read_text(encoding="utf-8"))
 
 
@@ -161,7 +162,7 @@ def _checked_limit(limit: float | None) -> float | None:
 
 def _log_folder(path: Path | None, names: Sequence[str]) -> Path:
     if path is None and names:
-        raise ConfigError(f"env.loggers={list(names)} write files, so the predictor needs a path: Predictor(label, path='my_model').")
+        raise ConfigError(
+            f"env.loggers={list(names)} write files, so the predictor needs a path: Predictor(label, path='my_model')."
+        )
     return path.with_name(f"{path.name}-logs") if path is not None else Path()
-
-

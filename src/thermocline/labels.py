@@ -22,9 +22,7 @@ _SHORT.maxstring = _SHORT.maxother = 40
 _SHORT.maxlist = 4
 
 
-def first_rows(
-    index: pd.Index[Any], mask: np.ndarray, values: Sequence[Any] | pd.Series[Any] | None = None
-) -> str:
+def first_rows(index: pd.Index[Any], mask: np.ndarray, values: Sequence[Any] | pd.Series[Any] | None = None) -> str:
     """Return the first rows that a mask marks, by position, by index label where that differs.
 
     Args:
@@ -80,9 +78,7 @@ def label_columns(label: object) -> tuple[str, ...]:
     if not names or not all(isinstance(name, str) for name in names):
         raise ConfigError(f"label is a column name or a list of column names, not {label!r}.")
     if len(names) == 1:
-        raise ConfigError(
-            f"label={list(names)!r} lists one column. For one label column pass label={names[0]!r}."
-        )
+        raise ConfigError(f"label={list(names)!r} lists one column. For one label column pass label={names[0]!r}.")
     twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
         raise ConfigError(f"label names {listing(twice)} more than once.")
@@ -136,16 +132,12 @@ def read_label(series: pd.Series[Any], problem_type: str | None) -> Found:
 def read_label_columns(frame: pd.DataFrame, names: tuple[str, ...], problem_type: str | None) -> Found:
     """Return what a list of 0/1 label columns is."""
     if problem_type not in {None, "multilabel"}:
-        raise ConfigError(
-            f"label lists {len(names)} columns, which is a multilabel problem, not {problem_type}."
-        )
+        raise ConfigError(f"label lists {len(names)} columns, which is a multilabel problem, not {problem_type}.")
     target = np.stack([zero_one(frame[name]) for name in names], axis=1)
     shares = target.mean(axis=0)
     never = [name for name, share in zip(names, shares, strict=True) if share in {0.0, 1.0}]
     if len(never) == len(names):
-        raise LabelError(
-            f"Each of the label columns {listing(names)} holds one value only: there is nothing to learn."
-        )
+        raise LabelError(f"Each of the label columns {listing(names)} holds one value only: there is nothing to learn.")
     note = f"; the same in every row: {listing(never)}" if never else ""
     dtypes = tuple(_dtype_name(frame[name].dtype) for name in names)
     return Found("multilabel", names, dtypes, reason=f"{len(names)} label columns of 0 and 1{note}")
@@ -204,10 +196,7 @@ def _read_classes(series: pd.Series[Any], kind: str, reason: str) -> Found:
 def _check_scalars(series: pd.Series[Any]) -> None:
     if series.dtype != object and not isinstance(series.dtype, pd.CategoricalDtype):
         return
-    odd = (
-        np.array([not is_name(value) for value in series.astype(object)], dtype=bool)
-        & series.notna().to_numpy()
-    )
+    odd = np.array([not is_name(value) for value in series.astype(object)], dtype=bool) & series.notna().to_numpy()
     if odd.any():
         raise LabelError(
             f"Label {series.name!r} holds values that cannot be classes (text, numbers and booleans can): "
@@ -215,9 +204,7 @@ def _check_scalars(series: pd.Series[Any]) -> None:
         )
 
 
-def _in_order(
-    series: pd.Series[Any], values: list[Any]
-) -> tuple[tuple[Any, ...], tuple[tuple[Any, ...], bool] | None]:
+def _in_order(series: pd.Series[Any], values: list[Any]) -> tuple[tuple[Any, ...], tuple[tuple[Any, ...], bool] | None]:
     """Return the classes that occur, in order, and the categories of a categorical label."""
     present = set(values)
     if isinstance(series.dtype, pd.CategoricalDtype):
@@ -293,9 +280,7 @@ def quantities(series: pd.Series[Any]) -> np.ndarray:
     if pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_complex_dtype(dtype):
         values = series.to_numpy(dtype=np.float64)
     else:
-        odd = np.array(
-            [not isinstance(plain(value), numbers.Number) for value in series.astype(object)], dtype=bool
-        )
+        odd = np.array([not isinstance(plain(value), numbers.Number) for value in series.astype(object)], dtype=bool)
         if odd.any() or pd.api.types.is_complex_dtype(dtype):
             shown = odd if odd.any() else np.ones(len(series), dtype=bool)
             raise LabelError(

@@ -191,12 +191,8 @@ def _sklearn_prf(
 def _balanced_accuracy(_problem: str, target: Array, given: Array, weight: Array | None) -> float:
     from sklearn.metrics import recall_score
 
-    present = np.unique(
-        target
-    )  # balanced_accuracy_score would warn where a class was predicted but never occurs
-    return float(
-        recall_score(target, given, labels=present, average="macro", sample_weight=weight, zero_division=0)
-    )
+    present = np.unique(target)  # balanced_accuracy_score would warn where a class was predicted but never occurs
+    return float(recall_score(target, given, labels=present, average="macro", sample_weight=weight, zero_division=0))
 
 
 def _mcc(_problem: str, target: Array, given: Array, weight: Array | None) -> float:
@@ -211,9 +207,7 @@ def _quadratic_kappa(_problem: str, target: Array, given: Array, weight: Array |
     from sklearn.metrics import cohen_kappa_score
 
     labels = np.arange(int(max(target.max(), given.max())) + 1)
-    if len(labels) < 2 or (
-        len(np.unique(target)) == 1 and np.array_equal(np.unique(target), np.unique(given))
-    ):
+    if len(labels) < 2 or (len(np.unique(target)) == 1 and np.array_equal(np.unique(target), np.unique(given))):
         return math.nan
     return float(cohen_kappa_score(target, given, labels=labels, weights="quadratic", sample_weight=weight))
 
@@ -310,18 +304,14 @@ def _catalogue() -> dict[str, Metric]:
         Metric("accuracy", True, "prediction", labels, _accuracy),
         Metric("balanced_accuracy", True, "prediction", classes, _balanced_accuracy),
         Metric("roc_auc", True, "probability", labels, partial(_one_by_one, "roc_auc_score")),
-        Metric(
-            "average_precision", True, "probability", labels, partial(_one_by_one, "average_precision_score")
-        ),
+        Metric("average_precision", True, "probability", labels, partial(_one_by_one, "average_precision_score")),
         Metric("log_loss", False, "probability", labels, _log_loss),
         Metric("mcc", True, "prediction", classes, _mcc),
         Metric("quadratic_kappa", True, "prediction", classes, _quadratic_kappa),
         Metric("hamming_loss", False, "prediction", labels, _hamming),
     ]
     for stem in ("f1", "precision", "recall"):
-        found.append(
-            Metric(stem, True, "prediction", ("binary",), partial(_sklearn_prf, f"{stem}_score", "binary"))
-        )
+        found.append(Metric(stem, True, "prediction", ("binary",), partial(_sklearn_prf, f"{stem}_score", "binary")))
         for average in ("macro", "micro", "weighted"):
             compute = partial(_sklearn_prf, f"{stem}_score", average)
             found.append(Metric(f"{stem}_{average}", True, "prediction", labels, compute))

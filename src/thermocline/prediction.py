@@ -62,9 +62,7 @@ def evaluate(
     target = task.encode(frame)
     weight = assembly.weight
     weights = frame[weight].to_numpy(dtype=np.float64) if weight and weight in frame.columns else None
-    return scoring.score(
-        task, asked, target, _run(assembly, frame, folder, None, Console(verbosity)), weights
-    )
+    return scoring.score(task, asked, target, _run(assembly, frame, folder, None, Console(verbosity)), weights)
 
 
 def _read(assembly: Assembly, data: object, what: str) -> tuple[pd.DataFrame, Path | None]:

@@ -88,7 +88,8 @@ class Predictor:
             tuning_data: Rows to validate on; by default some of `train_data` are split off.
             presets: Preset names or files, composed left to right; `default` by default.
             hyperparameters: Overrides: a dict with dotted or nested keys, `"key=value"` strings, or a YAML file.
-            column_types: Column → `numeric`, `categorical`, `text`, `image` or `null`, where inference is to be overruled.
+            column_types: Column → `numeric`, `categorical`, `text`, `image` or `null`, where inference is to be
+            overruled.
             time_limit: Seconds for everything, loading and averaging included.
             plan: A plan to follow, as `explain` returns it, perhaps edited; or the path to one saved as JSON.
             seed: Same seed, same result on the CPU.
@@ -232,9 +233,7 @@ class Predictor:
         return target
 
     @classmethod
-    def load(
-        cls, path: str | os.PathLike[str], *, trust_remote_code: bool = False, verbosity: int = 1
-    ) -> Predictor:
+    def load(cls, path: str | os.PathLike[str], *, trust_remote_code: bool = False, verbosity: int = 1) -> Predictor:
         """Load a saved predictor; needs no hub, and runs no code from the folder.
 
         Args:
@@ -302,7 +301,9 @@ class Predictor:
 
     def _fitted(self) -> Assembly:
         if self._assembly is None:
-            raise NotFittedError("This predictor has learnt nothing yet: call fit(train_data) first, or Predictor.load(path).")
+            raise NotFittedError(
+                "This predictor has learnt nothing yet: call fit(train_data) first, or Predictor.load(path)."
+            )
         return self._assembly
 
     def _check_path(self) -> None:
@@ -311,5 +312,3 @@ class Predictor:
             from thermocline import artifact
 
             artifact.check_free(self.path, self._identity or None)
-
-

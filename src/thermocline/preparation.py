@@ -142,7 +142,8 @@ def drop_unreadable(
     if len(faults) > most * len(frame) or len(faults) == len(frame):
         raise ImageReadError(
             f"{count}. At most {most:.0%} may (data.max_unreadable_images). Relative paths start at "
-            f"{str(folder) if folder else 'the working folder ' + str(Path.cwd())}; set data.image_folder for another, or correct the paths."
+            f"{str(folder) if folder else 'the working folder ' + str(Path.cwd())}; set data.image_folder for "
+            f"another, or correct the paths."
         )
     warnings.warn(f"{count}. They are left out.", ThermoclineWarning, stacklevel=5)
     kept = np.setdiff1d(np.arange(len(frame)), list(faults))
@@ -154,7 +155,8 @@ def _check_features(columns: Columns, frame: pd.DataFrame) -> None:
         return
     reasons = listing([f"{c.name}: {c.reason}" for c in columns.columns], limit=6)
     raise DataError(
-        f"train_data has no column to learn from, of {len(frame.columns)} columns: {reasons or 'there is only the label'}. "
+        f"train_data has no column to learn from, of {len(frame.columns)} columns: "
+        f"{reasons or 'there is only the label'}. "
         "Add features, or give a type with column_types."
     )
 
@@ -176,13 +178,16 @@ def _check_weight(frame: pd.DataFrame, weight: str | None, task: Task, what: str
         raise DataError(f"sample_weight {weight!r} is the label. Name another column.")
     series: pd.Series[Any] = frame[weight]
     if not pd.api.types.is_numeric_dtype(series) or pd.api.types.is_bool_dtype(series):
-        raise DataError(f"The sample weights in column {weight!r} of {what} are {series.dtype}, not numbers. Convert them.")
+        raise DataError(
+            f"The sample weights in column {weight!r} of {what} are {series.dtype}, not numbers. Convert them."
+        )
     values = series.to_numpy(dtype=np.float64, na_value=np.nan)
     bad = np.flatnonzero(~(np.isfinite(values) & (values >= 0)))
     if len(bad):
         rows = listing([f"row {frame.index[i]}: {series.iloc[i]}" for i in bad], limit=3)
         raise DataError(
-            f"Column {weight!r} of {what} holds {len(bad)} sample weights that are negative, missing or infinite: {rows}. "
+            f"Column {weight!r} of {what} holds {len(bad)} sample weights that are negative, missing or "
+            f"infinite: {rows}. "
             "Weights are finite and at least 0."
         )
     if not values.sum() > 0:

@@ -91,11 +91,7 @@ class Task:
         if len(frame) < 2:
             raise LabelError(f"Training needs at least two rows; train_data has {len(frame)}.")
         alone = isinstance(label, str)
-        found = (
-            read_label(frame[names[0]], problem_type)
-            if alone
-            else read_label_columns(frame, names, problem_type)
-        )
+        found = read_label(frame[names[0]], problem_type) if alone else read_label_columns(frame, names, problem_type)
         metric = get_metric(eval_metric or DEFAULT_METRIC[found.problem_type], found.problem_type).name
         return cls(
             problem_type=found.problem_type,
@@ -206,9 +202,7 @@ class Task:
             return np.asarray(np.asarray(logits) > 0, dtype=np.int64)
         return np.asarray(np.asarray(logits).argmax(axis=1), dtype=np.int64)
 
-    def decode(
-        self, outputs: np.ndarray, index: pd.Index[Any] | None = None
-    ) -> pd.Series[Any] | pd.DataFrame:
+    def decode(self, outputs: np.ndarray, index: pd.Index[Any] | None = None) -> pd.Series[Any] | pd.DataFrame:
         """Return predictions on an index, in the label's dtype (regression: float64).
 
         Args:
@@ -242,17 +236,13 @@ class Task:
             NonFiniteError: An output is NaN or infinite.
         """
         if self.problem_type == "regression":
-            raise ConfigError(
-                f"{self.labels[0]!r} is a regression target: there are no probabilities. Use predict."
-            )
+            raise ConfigError(f"{self.labels[0]!r} is a regression target: there are no probabilities. Use predict.")
         logits, index = self._check_outputs(logits, index)
         # An index of booleans would read frame[True] as a mask
         dtype = object if any(isinstance(value, bool) for value in self.classes) else None
         return pd.DataFrame(self.activate(logits), index=index, columns=pd.Index(self.classes, dtype=dtype))
 
-    def _check_outputs(
-        self, outputs: np.ndarray, index: pd.Index[Any] | None
-    ) -> tuple[np.ndarray, pd.Index[Any]]:
+    def _check_outputs(self, outputs: np.ndarray, index: pd.Index[Any] | None) -> tuple[np.ndarray, pd.Index[Any]]:
         outputs = np.asarray(outputs)
         if outputs.ndim != 2 or outputs.shape[1] != self.width:
             raise ValueError(f"Outputs of shape {outputs.shape} are not (rows, {self.width}).")

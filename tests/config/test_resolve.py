@@ -87,9 +87,7 @@ def test_dotted_nested_and_listed_are_the_same(override: tuple[str, Any]) -> Non
 
 
 @few
-@given(
-    st.lists(overrides(), max_size=6, unique_by=lambda override: override[0]), st.sampled_from(preset_names())
-)
+@given(st.lists(overrides(), max_size=6, unique_by=lambda override: override[0]), st.sampled_from(preset_names()))
 def test_yaml_gives_back_the_same_config(given_values: list[tuple[str, Any]], preset: str) -> None:
     config = resolve(preset, dict(given_values)).choose("env.batch_size", 32, "a: reason, with 'marks'")
     assert ResolvedConfig.from_yaml(config.to_yaml()) == config
@@ -110,9 +108,7 @@ def test_an_unknown_key_names_the_nearest(path: str, data: st.DataObject) -> Non
 
 @few
 @given(overrides(), st.lists(st.sampled_from(preset_names()), max_size=3))
-def test_the_user_goes_before_presets_and_presets_before_defaults(
-    override: tuple[str, Any], names: list[str]
-) -> None:
+def test_the_user_goes_before_presets_and_presets_before_defaults(override: tuple[str, Any], names: list[str]) -> None:
     path, value = override
     config = resolve(names, {path: value})
     assert config[path] == value
@@ -241,9 +237,7 @@ def test_what_cannot_be_read_says_so(given_values: Any, says: str) -> None:
 
 def test_a_choice_of_the_program_says_why() -> None:
     config = resolve(None, {"optim.lr": 3e-4})
-    chosen = config.choose("env.batch_size", 64, "2,000 rows").choose(
-        "model.text.max_length", 128, "95 % of texts"
-    )
+    chosen = config.choose("env.batch_size", 64, "2,000 rows").choose("model.text.max_length", 128, "95 % of texts")
     assert (chosen.env.batch_size, chosen.model.text.max_length) == (64, 128)
     assert chosen.provenance["env.batch_size"] == "chosen: 2,000 rows"
     assert chosen.optim is config.optim

@@ -183,9 +183,7 @@ def test_different_in_is_the_average_over_draws():
 
 
 def test_given_types_override():
-    frame = pd.DataFrame(
-        {"code": [1, 2, 3], "word": ["x", "y", "z"], "file": ["a", "b", "c"], "no": [1, 2, 3]}
-    )
+    frame = pd.DataFrame({"code": [1, 2, 3], "word": ["x", "y", "z"], "file": ["a", "b", "c"], "no": [1, 2, 3]})
     types = {"code": "categorical", "word": "text", "file": "image", "no": "null"}
     columns = infer_columns(frame, column_types=types)
     assert [c.kind for c in columns] == list(types.values())
@@ -202,9 +200,7 @@ def test_given_numeric_reads_numbers_dates_and_constants():
 
 
 def test_given_types_that_cannot_be():
-    frame = pd.DataFrame(
-        {"x": ["1", "abc", "def"], "n": [1, 2, 3], "l": [[1], [2], [3]]}, index=["p", "q", "r"]
-    )
+    frame = pd.DataFrame({"x": ["1", "abc", "def"], "n": [1, 2, 3], "l": [[1], [2], [3]]}, index=["p", "q", "r"])
     with pytest.raises(ColumnTypeError, match=r"'x'.*2 of 3.*row 1 \(index 'q'\): 'abc', row 2"):
         infer_columns(frame, column_types={"x": "numeric"})
     with pytest.raises(ColumnTypeError, match=r"'n'.*paths, bytes or PIL images"):
@@ -246,9 +242,7 @@ def test_the_frame_is_not_touched():
 cells = st.one_of(
     st.lists(st.integers(-5, 5), min_size=2, max_size=30),
     st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=2, max_size=30),
-    st.lists(
-        st.sampled_from(["red", "green", "1", "2020-01-01", "a.png", "a b c d e"]), min_size=2, max_size=30
-    ),
+    st.lists(st.sampled_from(["red", "green", "1", "2020-01-01", "a.png", "a b c d e"]), min_size=2, max_size=30),
     st.lists(st.text(max_size=12), min_size=2, max_size=30),
     st.lists(st.booleans(), min_size=2, max_size=30),
     st.lists(st.dates(), min_size=2, max_size=30),

@@ -102,9 +102,7 @@ def test_frames_that_cannot_be_used():
 def test_columns_that_are_not_there():
     frame = pd.DataFrame({"alpha": [1], "beta": [2]})
     check_columns(frame, ["alpha"])
-    with pytest.raises(
-        MissingColumnError, match=r"lacks the columns 'alhpa', 'zzz'.*Did you mean 'alpha'"
-    ) as caught:
+    with pytest.raises(MissingColumnError, match=r"lacks the columns 'alhpa', 'zzz'.*Did you mean 'alpha'") as caught:
         check_columns(frame, ["alhpa", "zzz", "beta"])
     assert isinstance(caught.value, KeyError)
 
@@ -162,13 +160,9 @@ def test_dates_are_days_since_1970_in_every_dress():
         for form in ("date", "date:ISO8601"):
             np.testing.assert_array_equal(numbers(series, Column("x", "numeric", form=form)), expected)
     days = pd.Series([datetime.date(1970, 1, 1), datetime.date(1970, 1, 3), None], dtype=object)
-    np.testing.assert_array_equal(
-        numbers(days, infer_columns(pd.DataFrame({"x": days}))["x"]), [0, 2, np.nan]
-    )
+    np.testing.assert_array_equal(numbers(days, infer_columns(pd.DataFrame({"x": days}))["x"]), [0, 2, np.nan])
     spans = pd.Series(pd.to_timedelta(["1 day", "36 hours", None]))
-    np.testing.assert_array_equal(
-        numbers(spans, infer_columns(pd.DataFrame({"x": spans}))["x"]), [1, 1.5, np.nan]
-    )
+    np.testing.assert_array_equal(numbers(spans, infer_columns(pd.DataFrame({"x": spans}))["x"]), [1, 1.5, np.nan])
 
 
 def test_an_all_missing_column_is_missing_whatever_its_dtype():

@@ -17,9 +17,7 @@ from thermocline.data.docstrings import clean
 from thermocline.data.samples import digits, docstrings, list_samples, load_sample, mixed
 from thermocline.errors import ConfigError
 
-OWN = re.compile(
-    r"numpy|pandas|scipy|sklearn|scikit|torch|versionadded|deprecated::|:\w+:`|\b(np|pd)\.", re.IGNORECASE
-)
+OWN = re.compile(r"numpy|pandas|scipy|sklearn|scikit|torch|versionadded|deprecated::|:\w+:`|\b(np|pd)\.", re.IGNORECASE)
 
 
 def test_the_list_names_every_sample(tmp_path):
@@ -143,7 +141,5 @@ def test_another_process_makes_the_same_frames(tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    here = [
-        digest(load_sample(n, rows=200, seed=3, folder=tmp_path)) for n in ("docstrings", "digits", "mixed")
-    ]
+    here = [digest(load_sample(n, rows=200, seed=3, folder=tmp_path)) for n in ("docstrings", "digits", "mixed")]
     assert done.stdout.split() == here

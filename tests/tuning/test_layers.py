@@ -91,9 +91,7 @@ def test_stages_are_split_into_blocks_in_numeric_order():
     model = meta(timm.create_model, "swin_tiny_patch4_window7_224")
     layer_map = LayerMap.of(model)
     depths = [2, 2, 6, 2]
-    assert names(layer_map, "block") == [
-        f"layers.{i}.blocks.{j}" for i, n in enumerate(depths) for j in range(n)
-    ]
+    assert names(layer_map, "block") == [f"layers.{i}.blocks.{j}" for i, n in enumerate(depths) for j in range(n)]
     assert names(layer_map, "head") == ["head"]
     swin = meta(tf.SwinModel, tf.SwinConfig())
     assert len(names(LayerMap.of(swin), "block")) == 12
@@ -121,9 +119,7 @@ def test_encoder_decoder_runs_through_the_encoder_first_and_ties_are_aliases():
     config = tf.T5Config(vocab_size=50, d_model=8, d_kv=4, d_ff=16, num_layers=3, num_heads=2)
     model = meta(tf.T5ForConditionalGeneration, config)
     layer_map = LayerMap.of(model)
-    assert names(layer_map, "block") == [
-        f"{side}.block.{i}" for side in ("encoder", "decoder") for i in range(3)
-    ]
+    assert names(layer_map, "block") == [f"{side}.block.{i}" for side in ("encoder", "decoder") for i in range(3)]
     assert layer_map.aliases["encoder.embed_tokens.weight"] == "shared.weight"
     assert layer_map.layer_of("decoder.embed_tokens.weight").role == "stem"
     assert_total(model, layer_map)
@@ -138,9 +134,7 @@ def test_bert_tied_to_its_language_head():
 
 
 def test_shared_blocks_count_once():
-    config = tf.AlbertConfig(
-        vocab_size=50, hidden_size=8, num_attention_heads=2, intermediate_size=8, embedding_size=4
-    )
+    config = tf.AlbertConfig(vocab_size=50, hidden_size=8, num_attention_heads=2, intermediate_size=8, embedding_size=4)
     model = meta(tf.AlbertModel, config)
     layer_map = LayerMap.of(model)
     assert len(names(layer_map, "block")) == 1
@@ -233,9 +227,7 @@ def test_from_patterns_faults(patterns, message):
 
 
 def test_join_prefixes_and_keeps_towers_apart():
-    model = nn.ModuleDict(
-        {"text": bert(2), "image": meta(timm.create_model, "vit_tiny_patch16_224", num_classes=0)}
-    )
+    model = nn.ModuleDict({"text": bert(2), "image": meta(timm.create_model, "vit_tiny_patch16_224", num_classes=0)})
     model["head"] = nn.Linear(4, 2)
     whole = LayerMap.join(
         {

@@ -231,9 +231,7 @@ def test_scales_equal_timms_own_at_075():
     layer_map = LayerMap.of(model, head=model.head)
     plan = LayerPlan.build(layer_map, lr=1.0, lr_decay=0.75)
     ours = {id(p): g["lr_scale"] for g in plan.parameter_groups(model, layer_map) for p in g["params"]}
-    theirs = {
-        id(p): g["lr_scale"] for g in param_groups_layer_decay(model, layer_decay=0.75) for p in g["params"]
-    }
+    theirs = {id(p): g["lr_scale"] for g in param_groups_layer_decay(model, layer_decay=0.75) for p in g["params"]}
     assert ours == pytest.approx(theirs)
 
 

@@ -101,9 +101,7 @@ def test_nothing_matched_lists_the_layers_folded():
 
 
 def test_several_towers():
-    both = LayerMap(
-        (*tower("text", 2), *tower("image", 4, prefix="stages"), *tower("table", 3, pretrained=False))
-    )
+    both = LayerMap((*tower("text", 2), *tower("image", 4, prefix="stages"), *tower("table", 3, pretrained=False)))
     assert select(both, "stages.0") == ("image/stages.0",)
     assert select(both, 1) == ("text/embeddings", "image/embeddings")
     assert select(both, 1, tower="table") == ("table/embeddings",)

@@ -80,9 +80,7 @@ def find_preset(name: str | os.PathLike[str], *, beside: Path | None = None) -> 
         ConfigError: There is no such preset or no such file.
     """
     if not isinstance(name, (str, os.PathLike)):
-        raise ConfigError(
-            f"A preset is a name or a path, not {name!r}. Presets: {', '.join(preset_names())}."
-        )
+        raise ConfigError(f"A preset is a name or a path, not {name!r}. Presets: {', '.join(preset_names())}.")
     given = Path(name)
     if given.suffix in (".yaml", ".yml"):
         path = (beside or Path()) / given.expanduser()
@@ -223,9 +221,7 @@ def copy_preset(name: str | os.PathLike[str], destination: str | os.PathLike[str
     if target.is_dir():
         target = target / source.name
     if target.suffix not in (".yaml", ".yml"):
-        raise ConfigError(
-            f"A preset's file ends in .yaml, so that it is found again; {str(target)!r} does not."
-        )
+        raise ConfigError(f"A preset's file ends in .yaml, so that it is found again; {str(target)!r} does not.")
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         with target.open("x", encoding="utf-8") as file:

@@ -72,9 +72,7 @@ class ResolvedConfig:
         content = parse_yaml(text, "the saved configuration")
         presets, provenance = content.pop("presets", None) or [], content.pop("provenance", None) or {}
         if not isinstance(presets, list) or not isinstance(provenance, dict):
-            raise ConfigError(
-                "the saved configuration is damaged: 'presets' is a list, 'provenance' a mapping."
-            )
+            raise ConfigError("the saved configuration is damaged: 'presets' is a list, 'provenance' a mapping.")
         values = check_values(content, "the saved configuration")
         origins = {str(path): str(origin) for path, origin in provenance.items()}
         return cls.build(values, origins, tuple(map(str, presets)))
@@ -151,9 +149,7 @@ class ResolvedConfig:
     def _table(self, rows: list[tuple[str, str, str]]) -> str:
         lines = [("key", "value", "from"), *rows]
         widths = [max(len(line[column]) for line in lines) for column in (0, 1)]
-        return "\n".join(
-            f"{key:<{widths[0]}}  {value:<{widths[1]}}  {origin}" for key, value, origin in lines
-        )
+        return "\n".join(f"{key:<{widths[0]}}  {value:<{widths[1]}}  {origin}" for key, value, origin in lines)
 
     def __repr__(self) -> str:
         origins = list(self.provenance.values())

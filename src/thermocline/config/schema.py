@@ -98,9 +98,7 @@ class TableConfig:
 
     width: int = field(default=192, metadata=_about("Units per block.", at_least=1))
     blocks: int = field(default=2, metadata=_about("Number of blocks.", at_least=1))
-    dropout: float = field(
-        default=0.1, metadata=_about("Share of units dropped in a block.", at_least=0, below=1)
-    )
+    dropout: float = field(default=0.1, metadata=_about("Share of units dropped in a block.", at_least=0, below=1))
     embedding: NumericEmbedding = field(
         default="piecewise", metadata=_about("How a number becomes a vector before the first block.")
     )
@@ -113,18 +111,14 @@ class FusionConfig:
     """The layers that join several towers."""
 
     width: int = field(default=256, metadata=_about("Units of the fusion layer.", at_least=1))
-    dropout: float = field(
-        default=0.1, metadata=_about("Share of units dropped in fusion.", at_least=0, below=1)
-    )
+    dropout: float = field(default=0.1, metadata=_about("Share of units dropped in fusion.", at_least=0, below=1))
 
 
 @dataclass(frozen=True)
 class ModelConfig:
     """What the model is made of."""
 
-    frozen_layers: FrozenLayers = field(
-        default=None, metadata=_about("Layers that never train, in every tower.")
-    )
+    frozen_layers: FrozenLayers = field(default=None, metadata=_about("Layers that never train, in every tower."))
     text: TextConfig = field(default_factory=TextConfig)
     image: ImageConfig = field(default_factory=ImageConfig)
     table: TableConfig = field(default_factory=TableConfig)
@@ -150,9 +144,7 @@ class OptimConfig:
     )
     weight_decay: float = field(default=0.01, metadata=_about("AdamW's decoupled weight decay.", at_least=0))
     lr_schedule: LrSchedule = field(default="cosine", metadata=_about("Shape of the rate after warm-up."))
-    warmup: float = field(
-        default=0.1, metadata=_about("Share of all steps that warm up.", at_least=0, below=1)
-    )
+    warmup: float = field(default=0.1, metadata=_about("Share of all steps that warm up.", at_least=0, below=1))
     max_epochs: int = field(default=5, metadata=_about("Most passes over the training rows.", at_least=1))
     max_steps: int | None = field(
         default=None, metadata=_about("Most optimizer steps; null: no such limit.", at_least=1)
@@ -215,12 +207,8 @@ class EnvConfig:
     precision: Precision = field(
         default="auto", metadata=_about("Number format of the forward pass; auto fits the device.")
     )
-    device: Device = field(
-        default="auto", metadata=_about("Where the model runs; auto: the fastest present.")
-    )
-    loggers: tuple[Logger, ...] = field(
-        default=(), metadata=_about("Training logs to write beside the progress bar.")
-    )
+    device: Device = field(default="auto", metadata=_about("Where the model runs; auto: the fastest present."))
+    loggers: tuple[Logger, ...] = field(default=(), metadata=_about("Training logs to write beside the progress bar."))
 
 
 @dataclass(frozen=True)

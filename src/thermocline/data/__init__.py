@@ -1,0 +1,1 @@
+"""Frames: their columns, their cells as arrays, and batches."""

@@ -62,7 +62,8 @@ class Rows:
 def epoch_order(n_rows: int, batch_size: int, *, seed: int, epoch: int, lengths: np.ndarray | None) -> list[np.ndarray]:
     """Return the row positions of every batch of an epoch.
 
-    Rows are shuffled; with `lengths`, runs of `BUCKET` batches are sorted by length before they are cut, and the batches
+    Rows are shuffled; with `lengths`, runs of `BUCKET` batches are sorted by length before they are cut, and the
+    batches
     are shuffled again, so that a batch holds rows of like length. A last batch of one row joins the one before it
     (BatchNorm cannot take a single row).
 
@@ -157,9 +158,7 @@ def split_rows(
         splittable = rows[sizes[target] > 1]
         count = min(max(count, int((sizes > 1).sum())), len(splittable) - int((sizes > 1).sum()))
         if count >= int((sizes > 1).sum()) > 0:
-            _, held = train_test_split(
-                splittable, test_size=count, stratify=target[splittable], random_state=seed
-            )
+            _, held = train_test_split(splittable, test_size=count, stratify=target[splittable], random_state=seed)
             return np.setdiff1d(rows, held), np.sort(held), why
         count = max(count, 1)
     held = np.sort(np.random.default_rng([seed, 0x5B11]).permutation(n)[:count])

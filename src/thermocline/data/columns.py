@@ -80,8 +80,7 @@ class Columns:
         widths = {name: max(len(name), int(table[name].str.len().max())) for name in table.columns}
         lines = [list(table.columns), *table.to_numpy().tolist()]
         return "\n".join(
-            "  ".join(cell.ljust(widths[n]) for n, cell in zip(widths, line, strict=True)).rstrip()
-            for line in lines
+            "  ".join(cell.ljust(widths[n]) for n, cell in zip(widths, line, strict=True)).rstrip() for line in lines
         )
 
     def _repr_html_(self) -> str:
@@ -159,17 +158,10 @@ def _given(series: pd.Series[Any], name: str, kind: str) -> Verdict:
         return Verdict(kind, reason, _numeric_form(series, name))
     present = ~missing_mask(series)
     sorts = np.array(
-        [
-            sort_of(value) if there else ""
-            for value, there in zip(series.astype(object).tolist(), present, strict=True)
-        ],
+        [sort_of(value) if there else "" for value, there in zip(series.astype(object).tolist(), present, strict=True)],
         dtype=object,
     )
-    allowed = (
-        {"string", "bytes", "picture"}
-        if kind == "image"
-        else {"string", "truth", "number", "date", "duration"}
-    )
+    allowed = {"string", "bytes", "picture"} if kind == "image" else {"string", "truth", "number", "date", "duration"}
     bad = present & ~np.isin(sorts, list(allowed))
     if bad.any():
         wanted = "paths, bytes or PIL images" if kind == "image" else "plain values"
@@ -197,9 +189,7 @@ def _numeric_form(series: pd.Series[Any], name: str) -> str:
     if not bad.any():
         strings = series.dtype == object or pd.api.types.is_string_dtype(series.dtype)
         return "number as text" if strings else "number"
-    distinct = list(
-        dict.fromkeys(v for v in series.astype(object).tolist() if isinstance(v, str) and v.strip())
-    )
+    distinct = list(dict.fromkeys(v for v in series.astype(object).tolist() if isinstance(v, str) and v.strip()))
     form, ambiguous = date_form(distinct) if distinct else ("", "")
     if form:
         return f"date:{form}"

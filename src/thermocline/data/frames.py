@@ -51,9 +51,7 @@ def read_frame(data: object) -> tuple[pd.DataFrame, Path | None]:
         return data, None
     if not isinstance(data, (str, Path)):
         hint = " Pass `series.to_frame()`." if isinstance(data, pd.Series) else ""
-        raise DataError(
-            f"Data is a DataFrame or a path to a CSV or parquet file, not {type(data).__name__}.{hint}"
-        )
+        raise DataError(f"Data is a DataFrame or a path to a CSV or parquet file, not {type(data).__name__}.{hint}")
     path = Path(data).expanduser()
     suffixes = [suffix.lower() for suffix in path.suffixes]
     kind = suffixes[-2] if len(suffixes) > 1 and suffixes[-1] in COMPRESSED else "".join(suffixes[-1:])
@@ -64,15 +62,9 @@ def read_frame(data: object) -> tuple[pd.DataFrame, Path | None]:
         )
     if not path.is_file():
         what = "is a folder, not a file" if path.is_dir() else "does not exist"
-        near = (
-            did_you_mean(path.name, [p.name for p in path.parent.iterdir()]) if path.parent.is_dir() else ""
-        )
+        near = did_you_mean(path.name, [p.name for p in path.parent.iterdir()]) if path.parent.is_dir() else ""
         raise DataError(f"The file {str(path)!r} {what}.{near}")
-    frame = (
-        _read_parquet(path)
-        if kind in {".parquet", ".pq"}
-        else _read_text(path, "\t" if kind == ".tsv" else ",")
-    )
+    frame = _read_parquet(path) if kind in {".parquet", ".pq"} else _read_text(path, "\t" if kind == ".tsv" else ",")
     return frame, path.resolve().parent
 
 
@@ -135,9 +127,7 @@ def check_frame(frame: pd.DataFrame, *, what: str = "train_data") -> None:
         )
     if not frame.columns.is_unique:
         twice = list(dict.fromkeys(frame.columns[frame.columns.duplicated()]))
-        raise DataError(
-            f"{what} has more than one column named {listing(twice)}. Rename or drop all but one."
-        )
+        raise DataError(f"{what} has more than one column named {listing(twice)}. Rename or drop all but one.")
     for name in names:
         _check_finite(frame[name], f"{what}: column {name!r}")
 

@@ -211,9 +211,7 @@ class ImageProcessor:
         self.columns = tuple(columns)
         self.spec = spec
 
-    def rows(
-        self, frame: pd.DataFrame, folder: Path | None, *, augment: str | None = None, seed: int = 0
-    ) -> ImageRows:
+    def rows(self, frame: pd.DataFrame, folder: Path | None, *, augment: str | None = None, seed: int = 0) -> ImageRows:
         """Collect the cells; nothing is decoded yet.
 
         Raises:
@@ -224,7 +222,8 @@ class ImageProcessor:
             raise ImageReadError(
                 f"{len(faults)} of {len(frame)} rows name images that cannot be read, first "
                 f"{listing([f'row {frame.index[r]}: {why}' for r, why in faults.items()], limit=3)}. "
-                "Correct the paths (relative ones start at the CSV's folder, `data.image_folder`, or the working folder), "
+                "Correct the paths (relative ones start at the CSV's folder, `data.image_folder`, or the "
+                "working folder), "
                 "or set the cells to None where there is no image."
             )
         cells = tuple(zip(*(frame[c.name].tolist() for c in self.columns), strict=True))
@@ -266,9 +265,7 @@ def train_transform(spec: ImageSpec, strength: str) -> Callable[[Image], np.ndar
 
     mode = v2.InterpolationMode(spec.interpolation)
     steps: list[Any] = [
-        v2.RandomResizedCrop(
-            list(spec.size), scale=(0.6, 1.0), ratio=(0.85, 1.18), interpolation=mode, antialias=True
-        )
+        v2.RandomResizedCrop(list(spec.size), scale=(0.6, 1.0), ratio=(0.85, 1.18), interpolation=mode, antialias=True)
     ]
     if strength == "standard":
         steps += [v2.RandomHorizontalFlip(), v2.TrivialAugmentWide(interpolation=v2.InterpolationMode.BILINEAR)]

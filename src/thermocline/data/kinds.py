@@ -91,13 +91,9 @@ def judge(series: pd.Series[Any]) -> Verdict:
     if pd.api.types.is_bool_dtype(dtype):
         return _unless_constant(present, Verdict("categorical", "true or false", "boolean"))
     if isinstance(dtype, pd.PeriodDtype) or pd.api.types.is_datetime64_any_dtype(dtype):
-        return _unless_constant(
-            present, Verdict("numeric", f"dates (dtype {dtype}), as days since 1970", "date")
-        )
+        return _unless_constant(present, Verdict("numeric", f"dates (dtype {dtype}), as days since 1970", "date"))
     if is_duration(dtype):
-        return _unless_constant(
-            present, Verdict("numeric", f"durations (dtype {dtype}), as days", "duration")
-        )
+        return _unless_constant(present, Verdict("numeric", f"durations (dtype {dtype}), as days", "duration"))
     if pd.api.types.is_complex_dtype(dtype):
         return Verdict("null", "complex numbers; take .real, .imag or abs() to use them")
     if pd.api.types.is_numeric_dtype(dtype):
@@ -154,9 +150,7 @@ def _judge_objects(values: list[Any]) -> Verdict:
         )
     texts = [text for value in values if (text := stable_text(value)) is not None]
     numbers = len(values) - sorts["string"]
-    note = (
-        f"{numbers:,} values that are no strings taken as text, " if 0 < sorts["string"] < len(values) else ""
-    )
+    note = f"{numbers:,} values that are no strings taken as text, " if 0 < sorts["string"] < len(values) else ""
     verdict = judge_texts(texts)
     return Verdict(verdict.kind, note + verdict.reason, verdict.form)
 
@@ -251,9 +245,7 @@ def _text_or_category(counts: Counter[str], note: str) -> Verdict:
         return Verdict("categorical", f"{note}{len(counts)} short values in {total} rows", "category")
     if varied >= needed:
         return Verdict("text", f"{note}{held}; {needed:.0f} make it text)", "text")
-    return Verdict(
-        "categorical", f"{note}{len(counts):,} values; {held}; {needed:.0f} would make it text)", "category"
-    )
+    return Verdict("categorical", f"{note}{len(counts):,} values; {held}; {needed:.0f} would make it text)", "category")
 
 
 def different_in(counts: np.ndarray, rows: int) -> float:

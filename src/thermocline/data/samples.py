@@ -97,9 +97,7 @@ def list_samples() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["name", "rows", "label", "what"])
 
 
-def load_sample(
-    name: str, *, rows: int | None = None, seed: int = 0, folder: str | Path | None = None
-) -> pd.DataFrame:
+def load_sample(name: str, *, rows: int | None = None, seed: int = 0, folder: str | Path | None = None) -> pd.DataFrame:
     """Return a sample frame by name.
 
     Args:
@@ -112,9 +110,7 @@ def load_sample(
         ConfigError: No such sample, or `rows` is not a positive whole number.
     """
     if name not in _SAMPLES:
-        raise ConfigError(
-            f"No sample {name!r}; choose from {listing(_SAMPLES)}.{did_you_mean(name, _SAMPLES)}"
-        )
+        raise ConfigError(f"No sample {name!r}; choose from {listing(_SAMPLES)}.{did_you_mean(name, _SAMPLES)}")
     makers: dict[str, Callable[..., pd.DataFrame]] = {"digits": digits, "mixed": mixed}
     if name == "docstrings":
         return docstrings(rows=rows, seed=seed)
@@ -184,9 +180,7 @@ def mixed(*, rows: int | None = None, seed: int = 0, folder: str | Path | None =
     urgency += np.array(list(_DEPOTS.values()))[depot] - (np.log(weight) - 1.0) / 0.9
     urgency += generator.normal(0.0, 0.2, size=wanted)
     notes = np.array([_note(generator, kind) for kind in tone], dtype=object)
-    frame = pd.DataFrame(
-        {"image": _write(order, folder), "note": notes, "depot": depots[depot], "weight_kg": weight}
-    )
+    frame = pd.DataFrame({"image": _write(order, folder), "note": notes, "depot": depots[depot], "weight_kg": weight})
     for name in ("note", "depot", "weight_kg"):
         frame[name] = frame[name].mask(generator.random(wanted) < 0.03)
     # one cut for all sizes would need the exact distribution; tertiles keep the classes even
@@ -241,9 +235,7 @@ def _write(order: np.ndarray, folder: str | Path | None) -> list[str]:
         if not path.exists():
             handle, unfinished = tempfile.mkstemp(suffix=".part", dir=place)
             with os.fdopen(handle, "wb") as file:
-                Image.fromarray(images[number]).resize((SIDE, SIDE), Image.Resampling.BICUBIC).save(
-                    file, "PNG"
-                )
+                Image.fromarray(images[number]).resize((SIDE, SIDE), Image.Resampling.BICUBIC).save(file, "PNG")
             Path(unfinished).replace(path)  # at once or not at all, whoever else is writing
         paths[number] = str(path)
     return [paths[int(number)] for number in order]

@@ -46,7 +46,8 @@ class TableProcessor:
         numeric: The numeric columns, in order.
         categorical: The categorical columns, in order.
         centre: Median of each numeric column.
-        scale: Spread of each numeric column (half the distance between the 16th and 84th percentile, or the standard deviation
+        scale: Spread of each numeric column (half the distance between the 16th and 84th percentile, or the
+        standard deviation
             where that is 0, or 1).
         vocabularies: For each categorical column the kept categories; the code of `vocabularies[j][i]` is `i + 1`.
     """
@@ -69,12 +70,8 @@ class TableProcessor:
         numeric = tuple(c for c in columns.columns if c.kind == "numeric")
         categorical = tuple(c for c in columns.columns if c.kind == "categorical")
         spreads = [_spread(numbers(frame[c.name], c)) for c in numeric]
-        vocabularies = tuple(
-            _vocabulary(categories(frame[c.name], c), max_categories) for c in categorical
-        )
-        return cls(
-            numeric, categorical, tuple(s[0] for s in spreads), tuple(s[1] for s in spreads), vocabularies
-        )
+        vocabularies = tuple(_vocabulary(categories(frame[c.name], c), max_categories) for c in categorical)
+        return cls(numeric, categorical, tuple(s[0] for s in spreads), tuple(s[1] for s in spreads), vocabularies)
 
     @property
     def cardinalities(self) -> list[int]:

@@ -95,8 +95,7 @@ class TextProcessor:
     def _pieces(self, series: pd.Series[Any], column: Column) -> list[list[int]]:
         named = self.join == "names" and len(self.columns) > 1
         values = [
-            "" if value is None else f"{column.name}: {value}" if named else value
-            for value in texts(series, column)
+            "" if value is None else f"{column.name}: {value}" if named else value for value in texts(series, column)
         ]
         if not values:
             return []
@@ -162,9 +161,7 @@ def _special_ids(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[in
     full = list(tokenizer("a")["input_ids"])
     start = next((i for i in range(len(full)) if full[i : i + len(bare)] == bare), 0)
     between = tokenizer.sep_token_id if tokenizer.sep_token_id is not None else tokenizer.eos_token_id
-    separator = [int(between)] if between is not None else list(
-        tokenizer("\n", add_special_tokens=False)["input_ids"]
-    )
+    separator = [int(between)] if between is not None else list(tokenizer("\n", add_special_tokens=False)["input_ids"])
     return full[:start], full[start + len(bare) :], separator
 
 

@@ -1,0 +1,1 @@
+"""Towers that give features, and the head over them."""

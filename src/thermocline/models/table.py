@@ -15,10 +15,12 @@ from thermocline.data.table import TableRows
 class TableTower(nn.Module):
     """Numbers and categories to features: wide and deep (Cheng et al. 2016).
 
-    The wide part is fixed: piecewise-linear encodings of the numbers (Gorishniy, Rubachev and Babenko, NeurIPS 2022), one
+    The wide part is fixed: piecewise-linear encodings of the numbers (Gorishniy, Rubachev and Babenko, NeurIPS
+    2022), one
     column per missing number, one per category. A linear head on it is an additive model, which is what the probe fits.
     The deep part is an MLP over learned embeddings of the same cells, which that paper and the TabM study (Gorishniy et
-    al., ICLR 2025) find on a par with much heavier networks. Its last layer starts at zero, so that a probed head is exact at the
+    al., ICLR 2025) find on a par with much heavier networks. Its last layer starts at zero, so that a probed head
+    is exact at the
     first step.
 
     Args:
@@ -69,9 +71,7 @@ class TableTower(nn.Module):
         binned = numbers[:, self.binned]
         wide = [] if self.encoding is None else [self.encoding(binned).flatten(1)]
         wide.append(missing)
-        wide += [
-            nn.functional.one_hot(codes[:, j], n).to(numbers.dtype) for j, n in enumerate(self.cardinalities)
-        ]
+        wide += [nn.functional.one_hot(codes[:, j], n).to(numbers.dtype) for j, n in enumerate(self.cardinalities)]
         hidden = self.stem(binned, torch.cat([numbers, missing], dim=1), codes)
         for block in self.blocks:
             hidden = block(hidden)

@@ -85,9 +85,7 @@ def build_text(
             else _random_model(config, trust_remote_code)
         )
     backbone = _encoder_of(backbone)
-    tower = TextTower(
-        backbone, pooling=_choose_pooling(pooling, backbone.config, folder), pretrained=source.pretrained
-    )
+    tower = TextTower(backbone, pooling=_choose_pooling(pooling, backbone.config, folder), pretrained=source.pretrained)
     tower.notes = mend_traps(backbone)
     _try_out(tower, source.name)
     return tower
@@ -104,7 +102,8 @@ def rebuild_text(config_folder: Path, *, pooling: str, pretrained: bool, trust_r
     data = json.loads((config_folder / "config.json").read_text(encoding="utf-8"))
     if data.get("model_type") not in CONFIG_MAPPING and not trust_remote_code:
         raise ArtifactError(
-            f"The saved text backbone is of type {data.get('model_type')!r}, which this transformers does not know: it needs code from "
+            f"The saved text backbone is of type {data.get('model_type')!r}, which this transformers does not "
+            f"know: it needs code from "
             "its checkpoint. If you trust that code: Predictor.load(path, trust_remote_code=True)."
         )
     with quiet_transformers():
@@ -176,7 +175,8 @@ def _load_weights(source: Source, folder: Path | None, config: Any, trust: bool)
     mismatched = list(info.get("mismatched_keys", ()))
     if missing or mismatched:
         raise CheckpointError(
-            f"The weights of {source.name!r} do not fit its configuration: {len(missing)} of {len(names)} parameters are missing "
+            f"The weights of {source.name!r} do not fit its configuration: {len(missing)} of {len(names)} "
+            f"parameters are missing "
             f"(first: {sorted(missing)[:3]}), {len(mismatched)} have another shape. They would have been random."
         )
     return model
@@ -230,7 +230,8 @@ def _try_out(tower: TextTower, name: str) -> None:
             features = tower({"input_ids": ids, "attention_mask": torch.ones_like(ids)})
     except Exception as error:
         raise CheckpointError(
-            f"{name!r} does not work as a text backbone ({type(error).__name__}: {str(error).splitlines()[0][:200]}). Choose an "
+            f"{name!r} does not work as a text backbone ({type(error).__name__}: "
+            f"{str(error).splitlines()[0][:200]}). Choose an "
             "encoder or decoder that takes token ids."
         ) from error
     tower.width = int(features.shape[-1])
@@ -262,7 +263,9 @@ def _plain_error(source: Source) -> Iterator[None]:
     except Exception as error:
         first = next((line for line in str(error).splitlines() if line.strip()), "")
         raise CheckpointError(
-            f"The checkpoint {source.name!r} cannot be loaded by transformers ({type(error).__name__}: {first[:300]}). Check that the "
-            "folder is whole and that the installed transformers knows its model_type; code that a checkpoint brings runs only "
+            f"The checkpoint {source.name!r} cannot be loaded by transformers ({type(error).__name__}: "
+            f"{first[:300]}). Check that the "
+            "folder is whole and that the installed transformers knows its model_type; code that a checkpoint "
+            "brings runs only "
             "with `trust_remote_code=true`."
         ) from error

@@ -25,7 +25,8 @@ def load_tokenizer(folder: Path, *, name: str, trust_remote_code: bool = False) 
 
     if not has_tokenizer(folder):
         raise CheckpointError(
-            f"The checkpoint {name!r} has no tokenizer files ({', '.join(TOKENIZER_FILES)}). Add the tokenizer it was trained "
+            f"The checkpoint {name!r} has no tokenizer files ({', '.join(TOKENIZER_FILES)}). Add the tokenizer "
+            f"it was trained "
             "with, or set pretrained=false: a tokenizer is then trained on your texts."
         )
     try:

@@ -57,7 +57,8 @@ class TensorBoardLogger:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
             raise MissingDependencyError(
-                "The logger 'tensorboard' needs the package tensorboard. Install it: pip install 'thermocline[tensorboard]'"
+                "The logger 'tensorboard' needs the package tensorboard. Install it: pip install "
+                "'thermocline[tensorboard]'"
             ) from None
         self._writer: Any = SummaryWriter(log_dir=str(folder))
 

@@ -18,7 +18,7 @@ def tuned_state(model: nn.Module, frozen: frozenset[str]) -> State:
     state = {}
     seen: set[int] = set()
     for name, tensor in model.state_dict().items():
-        if name in frozen or tensor.data_ptr() in seen and tensor.numel():
+        if name in frozen or (tensor.data_ptr() in seen and tensor.numel()):
             continue
         seen.add(tensor.data_ptr())
         state[name] = tensor.detach().to("cpu", copy=True).contiguous()
@@ -86,8 +86,10 @@ class BestStates:
     ) -> tuple[State, float, str]:
         """Return the state to hand out, its score, and what it is.
 
-        `uniform_soup` averages all kept states, `greedy_soup` adds them from the best down where the score does not drop (Wortsman
-        et al., ICML 2022). Step 0, the probe, is never an ingredient. No soup is handed out that scores below the best state.
+        `uniform_soup` averages all kept states, `greedy_soup` adds them from the best down where the score does
+        not drop (Wortsman
+        et al., ICML 2022). Step 0, the probe, is never an ingredient. No soup is handed out that scores below the
+        best state.
 
         Args:
             how: `best`, `uniform_soup` or `greedy_soup`.

@@ -37,7 +37,8 @@ def choose_device(device: str) -> tuple[str, str]:
         return chosen, "the fastest that is there"
     if not present[device]:
         raise ConfigError(
-            f"env.device is {device!r}, but torch finds none here. Present: {[n for n, there in present.items() if there]}."
+            f"env.device is {device!r}, but torch finds none here. Present: "
+            f"{[n for n, there in present.items() if there]}."
         )
     return device, "given"
 
@@ -60,7 +61,8 @@ def make_accelerator(device: str, precision: str) -> Any:
     accelerator = Accelerator(mixed_precision=mixed, cpu=device == "cpu")
     if accelerator.num_processes > 1:
         raise ConfigError(
-            f"Thermocline trains in one process so far, but was launched with {accelerator.num_processes}. Start it plainly: python …"
+            f"Thermocline trains in one process so far, but was launched with {accelerator.num_processes}. "
+            f"Start it plainly: python …"
         )
     return accelerator
 

@@ -1,6 +1,7 @@
 """Probe first: a linear model of the frozen features, folded into the head.
 
-A fresh head on a pretrained tower starts from it (LP-FT: Kumar et al., ICLR 2022), and it is the floor below which no tuned model is
+A fresh head on a pretrained tower starts from it (LP-FT: Kumar et al., ICLR 2022), and it is the floor below which
+no tuned model is
 handed out.
 """
 
@@ -54,7 +55,8 @@ def fit_probe(
         target: Labels as the task encodes them.
         task: Tells which regression.
         weight: Row weights, or `None`.
-        fixed: bool `(width,)`: features that are encodings between 0 and 1; they share one spread, or rare categories would weigh
+        fixed: bool `(width,)`: features that are encodings between 0 and 1; they share one spread, or rare
+        categories would weigh
             most.
         seed: For the folds.
     """
@@ -66,7 +68,9 @@ def fit_probe(
     spread = np.maximum(spread, SMALLEST_SPREAD * median)
     scaled = ((features - mean) / spread).astype(np.float32)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # sklearn's notes on convergence: a floor need not be converged to the last digit
+        warnings.simplefilter(
+            "ignore"
+        )  # sklearn's notes on convergence: a floor need not be converged to the last digit
         if task.problem_type == "regression":
             coef, intercept, note = _ridge(scaled, target[:, 0], weight)
         elif task.problem_type == "multilabel":

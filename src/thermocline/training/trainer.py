@@ -285,9 +285,7 @@ class Trainer:
 
     def _score(self) -> tuple[float, dict[str, float]]:
         outputs, _ = self._infer(self.run.valid, None, "validation")
-        values = metrics.score(
-            self.run.task, self.metric, self._target(self.run.valid), outputs, self.run.valid.weight
-        )
+        values = metrics.score(self.run.task, self.metric, self._target(self.run.valid), outputs, self.run.valid.weight)
         if math.isfinite(values[self.metric]):
             return metrics.signed(self.metric, values[self.metric]), values
         loss = self._validation_loss(outputs)  # the metric is not defined on these rows: the loss decides
@@ -328,8 +326,10 @@ class Trainer:
             self._note(f"step {step} skipped: loss {loss}, gradient norm {norm}")
         if self.bad_steps >= PATIENCE_NON_FINITE:
             raise NonFiniteError(
-                f"The loss ({loss}) or the gradient norm ({norm}) was not finite for {self.bad_steps} steps in a row, up to step {step}. "
-                "Lower optim.lr, raise optim.warmup, or use env.precision=fp32; check numeric columns for extreme values."
+                f"The loss ({loss}) or the gradient norm ({norm}) was not finite for {self.bad_steps} steps in "
+                f"a row, up to step {step}. "
+                "Lower optim.lr, raise optim.warmup, or use env.precision=fp32; check numeric columns for "
+                "extreme values."
             )
 
     def _weights(self, batch: Batch) -> torch.Tensor:
@@ -379,14 +379,14 @@ class Trainer:
         if self.losses and hasattr(bar, "set_postfix"):
             bar.set_postfix(loss=f"{np.mean(self.losses[-20:]):.4f}", refresh=False)
         if self.run.loggers and self.losses:
-            rates = {f"lr/{layer.label}": self.run.plan.lr_at(layer.label, cursor) for layer in self.run.layer_map.layers}
+            rates = {
+                f"lr/{layer.label}": self.run.plan.lr_at(layer.label, cursor) for layer in self.run.layer_map.layers
+            }
             self._log(step, {"loss": self.losses[-1], **rates})
 
     def _record(self, step: int, *, quiet: bool = False, **values: Any) -> None:
         row = {"epoch": step / self.steps_per_epoch, "step": step, "train_loss": float("nan"), "lr": float("nan")}
-        self.rows.append(
-            {**row, **values, "seconds": round(self.run.deadline.elapsed - self.started, 3)}
-        )
+        self.rows.append({**row, **values, "seconds": round(self.run.deadline.elapsed - self.started, 3)})
         if not quiet:
             self.run.say(_line(self.rows[-1]))
 

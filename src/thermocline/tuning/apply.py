@@ -171,8 +171,7 @@ class LRSetter:
         if cursor.phase != self._phase:
             self._phase = cursor.phase
             self._now = [
-                (group, rate if self._plan.trainable_at(label, cursor) else 0.0)
-                for group, rate, label in self._groups
+                (group, rate if self._plan.trainable_at(label, cursor) else 0.0) for group, rate, label in self._groups
             ]
         factor = self._plan.factor_at(cursor)
         for group, rate in self._now:
@@ -192,9 +191,7 @@ def fingerprint_frozen(model: nn.Module, layer_map: LayerMap, plan: LayerPlan) -
     digest = hashlib.sha256()
     labels = set(plan.frozen)
     parameters = dict(model.named_parameters(remove_duplicate=False))
-    held = [
-        (name, parameters[name]) for layer in layer_map if layer.label in labels for name in layer.parameters
-    ]
+    held = [(name, parameters[name]) for layer in layer_map if layer.label in labels for name in layer.parameters]
     modules = dict(model.named_modules())
     for name in frozen_modules(model, layer_map, labels):
         held.extend((f"{name}.{key}", value) for key, value in modules[name].named_buffers(recurse=False))

@@ -40,8 +40,7 @@ def map_from_patterns(
         matched = _match_pattern(pattern, [n for n, p in canonical.items() if id(p) not in head_ids])
         if not matched:
             raise LayerMapError(
-                f"The pattern {pattern!r} matches no parameter."
-                f"{did_you_mean(pattern, _modules_of(canonical))}"
+                f"The pattern {pattern!r} matches no parameter.{did_you_mean(pattern, _modules_of(canonical))}"
             )
         for key, names in sorted(matched.items(), key=lambda item: _numeric(item[0])):
             again = [n for n in names if n in taken]
@@ -96,9 +95,7 @@ def _match_pattern(pattern: str, names: list[str]) -> dict[str, list[str]]:
 
 
 def _numeric(name: str) -> list[tuple[int, int, str]]:
-    return [
-        (0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", name) if part
-    ]
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", name) if part]
 
 
 def _modules_of(names: Iterable[str]) -> list[str]:

@@ -113,9 +113,7 @@ def _under(name: str, path: str) -> bool:
     return name == path or name.startswith(f"{path}.")
 
 
-def _assign(
-    model: nn.Module, body: dict[str, nn.Parameter], stacks: list[Stack], family: Family | None
-) -> list[Draft]:
+def _assign(model: nn.Module, body: dict[str, nn.Parameter], stacks: list[Stack], family: Family | None) -> list[Draft]:
     """Give every parameter outside the blocks its place: stem, a block beside it, or neck."""
     blocks = [Draft(b.name, "block", list(b.parameters), "structure") for s in stacks for b in s.blocks]
     owner = {name: i for i, draft in enumerate(blocks) for name in draft.parameters}
@@ -127,9 +125,7 @@ def _assign(
         if name in owner:
             continue
         place = _place(model, name, order[:position], owner, stacks, first_of, family)
-        target = (
-            {"stem": stem, "neck": neck}.get(place) if isinstance(place, str) else blocks[place].parameters
-        )
+        target = {"stem": stem, "neck": neck}.get(place) if isinstance(place, str) else blocks[place].parameters
         assert target is not None
         target.append(name)
     drafts = [*([Draft("stem", "stem", stem, "structure")] if stem else []), *blocks]
@@ -169,9 +165,7 @@ def _place(
     if family and _listed(clean, family.last):
         return spans[-1][1]
     scope = _scope(name, stacks)
-    inside = [i for i, stack in enumerate(stacks) if not scope or _under(stack.path, scope)] or [
-        len(stacks) - 1
-    ]
+    inside = [i for i, stack in enumerate(stacks) if not scope or _under(stack.path, scope)] or [len(stacks) - 1]
     if is_norm(module) and FINAL_NORM.search(clean):
         return spans[inside[-1]][1]
     if isinstance(module, nn.Embedding) or EMBEDDING_LIKE.search(clean):
@@ -222,9 +216,7 @@ def _in_order_of_definition(model: nn.Module, body: dict[str, nn.Parameter]) -> 
     unique_names(drafts)
     if type(model) is nn.Sequential:
         return Detection(drafts)
-    return Detection(
-        drafts, False, ["no repeated blocks were found; the children are taken as they are defined"]
-    )
+    return Detection(drafts, False, ["no repeated blocks were found; the children are taken as they are defined"])
 
 
 def is_adapter(name: str) -> bool:

@@ -22,9 +22,7 @@ EMBEDDING_LIKE = re.compile(
     r"|class_token|dist_token|mask_token|per_layer_\w+)([._]|$)"
 )
 #: Norms that run after the last block although some models define them before the stack (OPT, PvT).
-FINAL_NORM = re.compile(
-    r"(^|\.)(final_layer_?norm|final_norm|ln_f|norm_f|post_layernorm|last_layer_norm)(\.|$)"
-)
+FINAL_NORM = re.compile(r"(^|\.)(final_layer_?norm|final_norm|ln_f|norm_f|post_layernorm|last_layer_norm)(\.|$)")
 #: Siblings with numbers that run side by side, not one after another.
 PARALLEL = re.compile(r"(^|_)(branch|branches|path|expert)\d*$")
 #: Children that are towers of their own when a model has two or more of them.

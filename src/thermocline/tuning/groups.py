@@ -40,9 +40,7 @@ def parameter_groups(plan: LayerPlan, model: nn.Module, layer_map: LayerMap) -> 
     return groups
 
 
-def _assert_total(
-    plan: LayerPlan, model: nn.Module, layer_map: LayerMap, groups: list[dict[str, Any]]
-) -> None:
+def _assert_total(plan: LayerPlan, model: nn.Module, layer_map: LayerMap, groups: list[dict[str, Any]]) -> None:
     grouped = [id(p) for group in groups for p in group["params"]]
     frozen = {name for layer in layer_map if plan[layer.label].frozen for name in layer.parameters}
     expected = {id(p) for name, p in model.named_parameters() if name not in frozen}

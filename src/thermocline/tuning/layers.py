@@ -134,12 +134,8 @@ class LayerMap:
             LayerMapError: Unknown role.
         """
         if role not in ROLES:
-            raise LayerMapError(
-                f"Unknown role {role!r}; roles are {listing(ROLES)}.{did_you_mean(role, ROLES)}"
-            )
-        return mapping.map_of_one(
-            model, name=name, tower=tower, role=role, pretrained=pretrained, depth=depth
-        )
+            raise LayerMapError(f"Unknown role {role!r}; roles are {listing(ROLES)}.{did_you_mean(role, ROLES)}")
+        return mapping.map_of_one(model, name=name, tower=tower, role=role, pretrained=pretrained, depth=depth)
 
     @classmethod
     def join(cls, maps: Mapping[str, LayerMap]) -> LayerMap:

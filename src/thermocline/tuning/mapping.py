@@ -42,9 +42,7 @@ def map_of(model: nn.Module, *, head: Head, tower: str, pretrained: bool, fresh:
         _add_adapters(found.drafts, adapters)
     _strip_prefix(found.drafts, base_prefix(core))
     fresh_head = head is not None
-    layers = made_layers(
-        core, canonical, found, tower=tower, pretrained=pretrained, fresh=fresh, fresh_head=fresh_head
-    )
+    layers = made_layers(core, canonical, found, tower=tower, pretrained=pretrained, fresh=fresh, fresh_head=fresh_head)
     if len(found.drafts) - bool(heads) <= 1 and len(canonical) > 4 and not _is_one_layer(found):
         found.confident = False
         found.warnings.append("everything came out as one layer")
@@ -84,9 +82,7 @@ def named(model: nn.Module) -> tuple[dict[str, nn.Parameter], dict[str, str]]:
     canonical = dict(model.named_parameters())
     by_id = {id(p): name for name, p in canonical.items()}
     aliases = {
-        name: by_id[id(p)]
-        for name, p in model.named_parameters(remove_duplicate=False)
-        if name not in canonical
+        name: by_id[id(p)] for name, p in model.named_parameters(remove_duplicate=False) if name not in canonical
     }
     return canonical, aliases
 
@@ -163,9 +159,7 @@ def made_layers(
     return out
 
 
-def map_of_one(
-    model: nn.Module, *, name: str, tower: str, role: str, pretrained: bool, depth: int
-) -> LayerMap:
+def map_of_one(model: nn.Module, *, name: str, tower: str, role: str, pretrained: bool, depth: int) -> LayerMap:
     """`LayerMap.single`."""
     from thermocline.tuning.layers import Layer, LayerMap
 

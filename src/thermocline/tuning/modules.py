@@ -7,9 +7,7 @@ from collections.abc import Iterable, Sequence
 from torch import nn
 
 
-def assign_modules(
-    model: nn.Module, groups: Sequence[Iterable[str]], roles: Sequence[str]
-) -> list[tuple[str, ...]]:
+def assign_modules(model: nn.Module, groups: Sequence[Iterable[str]], roles: Sequence[str]) -> list[tuple[str, ...]]:
     """Give every module to at most one group of parameters.
 
     A module whose parameters all lie in one group belongs to it. One without parameters belongs where it

@@ -108,17 +108,14 @@ class LayerPlan:
         """
         positive("lr", lr)
         if positive("lr_decay", lr_decay) > 1:
-            raise ConfigError(
-                f"lr_decay must lie in (0, 1]; got {lr_decay!r}. 1 is no decay, 0.9 a common value."
-            )
+            raise ConfigError(f"lr_decay must lie in (0, 1]; got {lr_decay!r}. 1 is no decay, 0.9 a common value.")
         positive("lr_mult", lr_mult)
         not_negative("weight_decay", weight_decay)
         choice = canonical_choice(lr_choice)
         scales = scales_for(layer_map, choice, lr_decay=lr_decay, lr_mult=lr_mult)
         frozen = frozen_labels(layer_map, frozen_layers, tower_frozen_layers)
         layers = tuple(
-            _entry(layer, scales[layer.label], float(weight_decay), layer.label in frozen)
-            for layer in layer_map
+            _entry(layer, scales[layer.label], float(weight_decay), layer.label in frozen) for layer in layer_map
         )
         plan = cls(layers, float(lr), choice, (Phase(schedule=schedule, warmup=warmup),), layer_map.warnings)
         return plan._checked()
@@ -132,11 +129,7 @@ class LayerPlan:
                 "frozen_layers='backbone' for a linear probe."
             )
         warnings = [text for text in self.warnings if not text.startswith(_FROZEN_NEW)]
-        new = [
-            layer.label
-            for layer in self.layers
-            if layer.frozen and not layer.pretrained and layer.n_parameters
-        ]
+        new = [layer.label for layer in self.layers if layer.frozen and not layer.pretrained and layer.n_parameters]
         if new:
             warnings.append(f"{_FROZEN_NEW} {listing(new)}: random weights that will never be trained")
         return replace(self, warnings=tuple(warnings))
@@ -215,9 +208,7 @@ class LayerPlan:
         """The plan's layers as a map without parameters, for selectors."""
         return LayerMap(
             tuple(
-                Layer(
-                    one.name, one.tower, one.role, one.depth, (), (), one.pretrained, "plan", one.n_parameters
-                )
+                Layer(one.name, one.tower, one.role, one.depth, (), (), one.pretrained, "plan", one.n_parameters)
                 for one in self.layers
             )
         )

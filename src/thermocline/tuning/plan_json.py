@@ -38,9 +38,7 @@ def plan_from_json(text: str) -> LayerPlan:
     missing = [key for key in ("lr", "lr_choice", "layers", "phases") if key not in data]
     if missing:
         raise ConfigError(f"The plan lacks {listing(missing)}.")
-    layers = [
-        PlanLayer(**_record(one, PlanLayer, f"layers[{i}]")) for i, one in enumerate(_list(data, "layers"))
-    ]
+    layers = [PlanLayer(**_record(one, PlanLayer, f"layers[{i}]")) for i, one in enumerate(_list(data, "layers"))]
     phases = [Phase(**_record(one, Phase, f"phases[{i}]")) for i, one in enumerate(_list(data, "phases"))]
     repeated = len({layer.label for layer in layers}) != len(layers)
     if repeated:

@@ -75,9 +75,7 @@ def text(plan: LayerPlan) -> str:
     """Return the plan as a text table: warnings, then a headline, then runs of layers."""
     lead = f"{plan.warnings[0]} | " if _loud(plan) else ""
     warnings = [f"! {one}" for one in plan.warnings[1 if _loud(plan) else 0 :]]
-    return "\n".join(
-        [lead + headline(plan), *warnings, _phases(plan), table(_rows(plan), _HEADER, right=_RIGHT)]
-    )
+    return "\n".join([lead + headline(plan), *warnings, _phases(plan), table(_rows(plan), _HEADER, right=_RIGHT)])
 
 
 def _loud(plan: LayerPlan) -> bool:

@@ -118,9 +118,7 @@ def _zipped(module: nn.Module, name: str, *, strict: bool) -> dict[str, tuple[li
         stacked = [key for key, child in same.items() if _alike(list(child), strict=strict)]
         if len(same) < 2 or len(stacked) > 1:
             continue
-        steps = [
-            [(f"{_join(name, key)}.{i}", child[i]) for key, child in same.items()] for i in range(length)
-        ]
+        steps = [[(f"{_join(name, key)}.{i}", child[i]) for key, child in same.items()] for i in range(length)]
         if not all(_is_block([sub for _, sub in step], strict=strict) for step in steps):
             continue
         primary = stacked[0] if stacked else max(same, key=lambda key: _size(same[key]))
@@ -197,9 +195,7 @@ def split_stage(
 def _inner(module: nn.Module, name: str, *, strict: bool, deepest: int) -> list[Stack]:
     """The stacks inside a stage; a GradientCheckpointingLayer is a block unless all inside is alike."""
     level = name.count(".") + deepest
-    stacks = [
-        s for s in find_stacks(module, name, strict=strict) if s.path.count(".") <= level and not s.numbered
-    ]
+    stacks = [s for s in find_stacks(module, name, strict=strict) if s.path.count(".") <= level and not s.numbered]
     if any(kind.__name__ == "GradientCheckpointingLayer" for kind in type(module).__mro__):
         for key, child in module.named_children():
             if is_list(child) and len({type(one).__name__ for one in child.children()}) > 1:

@@ -17,9 +17,7 @@ from thermocline.tuning.structure import split_stage
 _PREVIOUS_GROUP = 99999.0  # timm: "goes with the group before"
 
 
-def by_group_matcher(
-    model: nn.Module, body: dict[str, nn.Parameter], family: Family | None
-) -> Detection | None:
+def by_group_matcher(model: nn.Module, body: dict[str, nn.Parameter], family: Family | None) -> Detection | None:
     """Return the layers that timm's matcher gives, or None where it gives none that can be used.
 
     Args:
@@ -80,9 +78,7 @@ def _group(names: list[str], matcher: Any) -> dict[tuple[float, ...], list[str]]
 def _timm_drafts(model: nn.Module, names: list[str], role: str, family: Family | None) -> list[Draft]:
     """One draft for a group, or one per block where the group is a whole stage."""
     path = common_name(names)
-    whole = bool(path) and all(
-        f"{path}.{n}" in set(names) for n, _ in model.get_submodule(path).named_parameters()
-    )
+    whole = bool(path) and all(f"{path}.{n}" in set(names) for n, _ in model.get_submodule(path).named_parameters())
     if path and not whole:
         path = _main_module(model, names) or path
     if whole and role == "block" and not (family and family.whole_stages):
@@ -91,9 +87,7 @@ def _timm_drafts(model: nn.Module, names: list[str], role: str, family: Family |
         if len(blocks) > 1:
             wanted = set(names)
             drafts = [
-                Draft(
-                    block.name, role, [n for n in block.parameters if n in wanted], "group_matcher+structure"
-                )
+                Draft(block.name, role, [n for n in block.parameters if n in wanted], "group_matcher+structure")
                 for block in blocks
             ]
             return [draft for draft in drafts if draft.parameters]
