@@ -14,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 from safetensors.torch import load_model, save_model
+from torch import nn
 
 import thermocline
 from thermocline.assembly import Assembly, Processors
@@ -153,7 +154,8 @@ def _read(path: Path, *, trust_remote_code: bool) -> Assembly:
     task = Task.from_dict(_parse(path / "task.json"))
     config = ResolvedConfig.from_yaml((path / "config.yaml").read_text(encoding="utf-8"))
     data = _parse(path / "towers.json")
-    processors, towers = Processors(), {}
+    processors = Processors()
+    towers: dict[str, nn.Module] = {}
     if "text" in data:
         text: TextTower = rebuild_text(
             path / "text",

@@ -133,7 +133,9 @@ def assemble(
         LayerMapError: The layers of a backbone are needed and cannot be found.
     """
     sources = find_sources(columns, config)
-    processors, towers, options = Processors(), {}, {}
+    processors = Processors()
+    towers: dict[str, torch.nn.Module] = {}
+    options: dict[str, Any] = {}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if "text" in sources:
@@ -147,7 +149,7 @@ def assemble(
     config = _choose_rates(config, model, len(frame))
     layer_map = layers_of(model)
     plan = make_plan(layer_map, config)
-    notes = tuple(f"{name}: {line}" for name, tower in towers.items() for line in tower.notes)
+    notes = tuple(f"{name}: {line}" for name, tower in towers.items() for line in getattr(tower, "notes", ()))
     return Assembly(task, columns, config, processors, model, layer_map, plan, notes, weight, options)
 
 
@@ -189,9 +191,10 @@ def make_plan(layer_map: LayerMap, config: ResolvedConfig) -> LayerPlan:
 def norm_eval_names(model: FusionModel, config: ResolvedConfig) -> list[str]:
     """Return the towers whose BatchNorm keeps its statistics: pretrained ones, unless the user says otherwise."""
     choice = config.model.image.batch_norm
-    tower = model.towers["image"] if "image" in model.towers else None
-    keep = choice == "eval" or (choice == "auto" and bool(getattr(tower, "pretrained", False)))
-    return ["towers.image"] if tower is not None and keep else []
+    if "image" not in model.towers:
+        return []
+    pretrained = bool(getattr(model.towers["image"], "pretrained", False))
+    return ["towers.image"] if choice == "eval" or (choice == "auto" and pretrained) else []
 
 
 def _text(
@@ -278,7 +281,7 @@ def _table(
 ) -> tuple[TableTower, TableProcessor, dict[str, Any]]:
     options = config.model.table
     processor = TableProcessor.fit(frame, columns, max_categories=config.data.max_categories)
-    arguments = {
+    arguments: dict[str, Any] = {
         "width": options.width,
         "blocks": options.blocks,
         "dropout": options.dropout,

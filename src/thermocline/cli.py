@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("thermocline: stopped", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader has seen enough
-        sys.stdout = None  # type: ignore[assignment]
+        sys.stdout = None
         return 0
     return 0
 

@@ -184,7 +184,7 @@ def _check_weight(frame: pd.DataFrame, weight: str | None, task: Task, what: str
     values = series.to_numpy(dtype=np.float64, na_value=np.nan)
     bad = np.flatnonzero(~(np.isfinite(values) & (values >= 0)))
     if len(bad):
-        rows = listing([f"row {frame.index[i]}: {series.iloc[i]}" for i in bad], limit=3)
+        rows = listing([f"row {frame.index[int(i)]}: {series.iloc[int(i)]}" for i in bad], limit=3)
         raise DataError(
             f"Column {weight!r} of {what} holds {len(bad)} sample weights that are negative, missing or "
             f"infinite: {rows}. "

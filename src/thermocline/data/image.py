@@ -45,7 +45,8 @@ class ImageSpec:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ImageSpec:
         """Inverse of `to_dict`."""
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items()})
+        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
+        return cls(**fields)
 
 
 def open_image(value: object, folder: Path | None = None) -> Image:
@@ -184,7 +185,7 @@ class ImageRows:
                     pixels[i, j] = plain(image)
                 else:
                     with torch.random.fork_rng(devices=[]):
-                        torch.random.default_generator.manual_seed(_mix(self.seed, epoch or 0, int(row), j))
+                        torch.manual_seed(_mix(self.seed, epoch or 0, int(row), j))
                         pixels[i, j] = augment(image)
                 present[i, j] = True
         return {"pixels": pixels, "present": present}

@@ -67,7 +67,7 @@ class ImageTower(nn.Module):
         pooled = getattr(out, "pooler_output", None)
         if pooled is not None:
             return torch.as_tensor(pooled).flatten(1)
-        states = out[0]
+        states: torch.Tensor = out[0]
         return states.mean(dim=1) if states.dim() == 3 else states.mean(dim=(-2, -1))
 
 

@@ -122,7 +122,7 @@ class TableBlock(nn.Module):
 
 def number_bins(rows: TableRows, most: int) -> list[list[float]]:
     """Return quantile bin edges of each numeric column, at most `most` bins; none for a column of one value."""
-    edges = []
+    edges: list[list[float]] = []
     for j in range(rows.numbers.shape[1]):
         present = rows.numbers[rows.missing[:, j] == 0, j].astype(np.float64)
         if not len(present):
@@ -139,7 +139,7 @@ def describe_table(tower: TableTower, options: Mapping[str, Any]) -> dict[str, A
 
 
 def _category_width(cardinality: int) -> int:
-    return min(64, 2 + round(1.6 * cardinality**0.56))  # fastai's rule of thumb, capped
+    return int(min(64, 2 + round(1.6 * cardinality**0.56)))  # fastai's rule of thumb, capped
 
 
 def _number_embedding(kind: str, edges: list[torch.Tensor]) -> tuple[nn.Module | None, int]:

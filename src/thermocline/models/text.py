@@ -43,7 +43,7 @@ class TextTower(nn.Module):
     def forward(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Map `input_ids` and `attention_mask` `(rows, tokens)` to features `(rows, width)`, float."""
         mask = batch["attention_mask"]
-        states = self.backbone(input_ids=batch["input_ids"], attention_mask=mask)[0]
+        states: torch.Tensor = self.backbone(input_ids=batch["input_ids"], attention_mask=mask)[0]
         if self.pooling == "cls":
             return states[:, 0]
         if self.pooling == "last":
@@ -179,7 +179,8 @@ def _load_weights(source: Source, folder: Path | None, config: Any, trust: bool)
             f"parameters are missing "
             f"(first: {sorted(missing)[:3]}), {len(mismatched)} have another shape. They would have been random."
         )
-    return model
+    loaded: nn.Module = model
+    return loaded
 
 
 def _random_model(config: Any, trust: bool) -> nn.Module:

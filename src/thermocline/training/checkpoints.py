@@ -79,7 +79,8 @@ class BestStates:
 
     def load(self, kept: Kept) -> State:
         """Read a kept state."""
-        return load_file(str(kept.file))
+        state: State = load_file(str(kept.file))
+        return state
 
     def choose(
         self, how: str, evaluate: Callable[[State], float], may_go_on: Callable[[], bool]

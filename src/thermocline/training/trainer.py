@@ -85,7 +85,9 @@ class Trainer:
     def __init__(self, run: Run) -> None:
         self.run = run
         env = run.env
-        assert env.batch_size and env.micro_batch_size and env.eval_batch_size and run.optim.lr
+        assert env.batch_size
+        assert env.micro_batch_size
+        assert env.eval_batch_size
         self.batch_size, self.eval_batch_size = env.batch_size, env.eval_batch_size
         self.micro = min(env.micro_batch_size, env.batch_size)
         self.accelerator = make_accelerator(env.device, env.precision)
@@ -117,7 +119,7 @@ class Trainer:
         with torch.random.fork_rng(devices=self._cuda_devices()):
             torch.manual_seed(self.run.seed)
             for note in self.run.notes:
-                self._record(0, note=note, quiet=True)
+                self._record(0, {"note": note}, quiet=True)
             try:
                 self.probe()
                 self.train()
@@ -183,8 +185,8 @@ class Trainer:
 
     def step(self, step: int, batches: Iterator[list[Batch]], optimizer: Any) -> None:
         """Take one optimizer step over the micro-batches of an effective batch."""
+        parts = next(batches)  # before the seed: making a batch may draw random numbers, or happen elsewhere
         torch.manual_seed(self._step_seed(step))
-        parts = next(batches)
         weights = [self._weights(part) for part in parts]
         total = float(sum(float(weight.sum()) for weight in weights))
         loss_sum = 0.0
@@ -217,8 +219,8 @@ class Trainer:
         before = self.best.best
         new_best = self.best.offer(step, score, lambda: checkpoints.tuned_state(self.model, self.frozen))
         self.worse = 0 if new_best or before is None else self.worse + 1
-        self._record(step, train_loss=train_loss, lr=lr, note=note, **{f"val_{k}": v for k, v in values.items()})
         logged = {"train_loss": train_loss, "lr": lr, **{f"val_{k}": v for k, v in values.items()}}
+        self._record(step, {**logged, "note": note})
         self._log(step, {k: v for k, v in logged.items() if math.isfinite(v)})
 
     def finish(self) -> None:
@@ -242,8 +244,10 @@ class Trainer:
             said = "step 0 (the probe): tuning validated worse, so the probe is kept"
         self._record(
             self.rows[-1]["step"],
-            note=f"kept: {said}",
-            **{f"val_{self.metric}": score if metrics.get_metric(self.metric).greater_is_better else -score},
+            {
+                "note": f"kept: {said}",
+                f"val_{self.metric}": score if metrics.get_metric(self.metric).greater_is_better else -score,
+            },
         )
         self.model.eval()
 
@@ -384,7 +388,7 @@ class Trainer:
             }
             self._log(step, {"loss": self.losses[-1], **rates})
 
-    def _record(self, step: int, *, quiet: bool = False, **values: Any) -> None:
+    def _record(self, step: int, values: dict[str, Any], *, quiet: bool = False) -> None:
         row = {"epoch": step / self.steps_per_epoch, "step": step, "train_loss": float("nan"), "lr": float("nan")}
         self.rows.append({**row, **values, "seconds": round(self.run.deadline.elapsed - self.started, 3)})
         if not quiet:
@@ -392,7 +396,7 @@ class Trainer:
 
     def _note(self, text: str) -> None:
         step = self.rows[-1]["step"] if self.rows else 0
-        self._record(step, note=text)
+        self._record(step, {"note": text})
 
     def _log(self, step: int, values: dict[str, float]) -> None:
         for logger in self.run.loggers:
