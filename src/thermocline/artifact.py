@@ -23,7 +23,7 @@ from thermocline.data.columns import Columns
 from thermocline.data.image import ImageProcessor
 from thermocline.data.table import TableProcessor
 from thermocline.data.text import TextProcessor
-from thermocline.errors import ArtifactError, OutputExistsError, ThermoclineError
+from thermocline.errors import ArtifactError, ConfigError, MissingDependencyError, OutputExistsError
 from thermocline.models.fusion import FusionModel
 from thermocline.models.image import ImageTower, describe_image, rebuild_image
 from thermocline.models.table import TableTower, describe_table
@@ -47,7 +47,11 @@ def check_free(path: Path, identity: str | None = None) -> None:
 
     Raises:
         OutputExistsError: It holds something else.
+        ConfigError: It cannot be a folder: a file stands in its way.
     """
+    above = next((parent for parent in path.absolute().parents if parent.exists()), None)
+    if above is not None and not above.is_dir():
+        raise ConfigError(f"{str(path)!r} cannot be a folder: {str(above)!r} is a file. Choose another path.")
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return
     if path.is_dir() and identity is not None and _identity(path) == identity:
@@ -204,6 +208,7 @@ def _check(path: Path) -> dict[str, Any]:
     try:
         manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
         number, files = int(manifest["format"]), dict(manifest["files"])
+        str(manifest["identity"])
     except (ValueError, KeyError, TypeError) as error:
         raise ArtifactError(
             f"{path / MANIFEST} is damaged ({type(error).__name__}: {error}). Restore it from a copy."
@@ -233,7 +238,7 @@ def _check(path: Path) -> dict[str, Any]:
 def _damaged(path: Path) -> Iterator[None]:
     try:
         yield
-    except (ThermoclineError, KeyboardInterrupt, MemoryError):
+    except (ArtifactError, MissingDependencyError, MemoryError):
         raise
     except Exception as error:
         raise ArtifactError(

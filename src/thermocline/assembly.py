@@ -17,6 +17,7 @@ from thermocline.data.columns import Columns
 from thermocline.data.image import ImageProcessor
 from thermocline.data.table import TableProcessor
 from thermocline.data.text import TextProcessor, choose_max_length
+from thermocline.errors import SelectorError, listing
 from thermocline.models import checkpoints
 from thermocline.models.fusion import FusionModel
 from thermocline.models.image import ImageTower, build_image, model_size
@@ -159,7 +160,9 @@ def layers_of(model: FusionModel) -> LayerMap:
     for name, tower in model.towers.items():
         pretrained = bool(getattr(tower, "pretrained", False))
         if isinstance(tower, TableTower):
-            maps[f"towers.{name}"] = LayerMap.of(tower, tower=name, pretrained=False)
+            # our own net: its layers are known, whatever their share of the parameters
+            order = ["stem", "blocks.*", "out"]
+            maps[f"towers.{name}"] = LayerMap.from_patterns(tower, order, tower=name, pretrained=False)
         else:
             backbone = tower.get_submodule("backbone")
             maps[f"towers.{name}.backbone"] = LayerMap.of(backbone, tower=name, pretrained=pretrained)
@@ -174,6 +177,13 @@ def make_plan(layer_map: LayerMap, config: ResolvedConfig) -> LayerPlan:
     optim, model = config.optim, config.model
     assert optim.lr is not None
     own = {name: getattr(model, name).frozen_layers for name in ("text", "image", "table")}
+    for name, selector in own.items():
+        key = f"model.{name}.frozen_layers"
+        if selector is not None and name not in layer_map.towers and config.provenance.get(key) == "user":
+            raise SelectorError(
+                f"{key}={selector!r} matches nothing: these columns make no {name} tower. Towers: "
+                f"{listing(layer_map.towers)}. Leave it out, or see the columns' types (column_types)."
+            )
     return LayerPlan.build(
         layer_map,
         lr=optim.lr,
@@ -298,9 +308,12 @@ def _choose_rates(config: ResolvedConfig, model: FusionModel, rows: int) -> Reso
     if config.optim.lr is None:
         rate, why = (1e-4, "a tower is pretrained") if pretrained else (1e-3, "no tower is pretrained")
         config = config.choose("optim.lr", rate, why)
+    if config.optim.max_epochs is None:
+        epochs, why = (3, "a tower is pretrained") if pretrained else (5, "no tower is pretrained")
+        config = config.choose("optim.max_epochs", epochs, why)
     if config.env.batch_size is None:
-        most = 32 if deep else 256
-        size = int(np.clip(2 ** round(np.log2(max(rows, 1) / 40)), 8, most))
+        per_batch, most = (40, 32) if deep else (128, 256)
+        size = int(np.clip(2 ** round(np.log2(max(rows, 1) / per_batch)), 8, most))
         config = config.choose("env.batch_size", size, f"{rows} training rows")
     if config.env.micro_batch_size is None:
         config = config.choose("env.micro_batch_size", config.env.batch_size, "the whole batch at once")

@@ -22,6 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status: 0, 1 for an error of Thermocline's (told in one paragraph), 130 after Ctrl-C.
     """
     given = _parser().parse_args(arguments)
+    usual = warnings.formatwarning
     warnings.formatwarning = lambda message, *_args, **_kwargs: f"warning: {message}\n"
     try:
         given.run(given)
@@ -34,6 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader has seen enough
         sys.stdout = None
         return 0
+    finally:
+        warnings.formatwarning = usual
     return 0
 
 
@@ -186,7 +189,8 @@ def _list_presets(_given: argparse.Namespace) -> None:
     for row in list_presets().to_dict(orient="records"):
         print(f"{row['name']}: {row['purpose']}")
         parts = [f"{key}: {row[key]}" for key in row if key not in ("name", "purpose") and row[key]]
-        print(f"    {'; '.join(parts)}")
+        if parts:
+            print(f"    {'; '.join(parts)}")
 
 
 def _show_preset(given: argparse.Namespace) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 import os
 import shutil
 import tempfile
@@ -19,7 +20,8 @@ from thermocline.report.console import Console
 from thermocline.training.callbacks import make_loggers
 from thermocline.training.deadline import Deadline
 from thermocline.training.history import History
-from thermocline.training.trainer import Run, Trainer
+from thermocline.training.run import Run
+from thermocline.training.trainer import Trainer
 from thermocline.tuning.plan import LayerPlan
 
 
@@ -56,10 +58,12 @@ def fit(request: Request) -> tuple[Assembly, History, str]:
     deadline = Deadline(_checked_limit(request.time_limit))
     console = Console(request.verbosity)
     plan = _read_plan(request.plan)
-    prepared, assembly = _assembled(request)
+    prepared, assembly = assembled(request)
     if plan is not None:
         plan.check(assembly.layer_map)
         assembly.plan = plan
+        for key, value in (("optim.lr", plan.lr), ("optim.lr_choice", plan.lr_choice)):
+            assembly.config = assembly.config.choose(key, value, "the plan that was given")
     _introduce(console, assembly, prepared)
     scratch = Path(tempfile.mkdtemp(prefix="thermocline-"))
     loggers = make_loggers(assembly.config.env.loggers, _log_folder(request.path, assembly.config.env.loggers))
@@ -94,12 +98,14 @@ def fit(request: Request) -> tuple[Assembly, History, str]:
 
 def explain(request: Request) -> LayerPlan:
     """Return the plan of a request, saying the choices made on the way."""
-    prepared, assembly = _assembled(request)
+    prepared, assembly = assembled(request)
     _introduce(Console(request.verbosity), assembly, prepared, plan=False)
     return assembly.plan
 
 
-def _assembled(request: Request) -> tuple[Prepared, Assembly]:
+def assembled(request: Request) -> tuple[Prepared, Assembly]:
+    """Prepare the data and assemble the model of a request."""
+    _check_seed(request.seed)
     config = resolve(request.presets, request.hyperparameters)
     if not request.dry:
         _log_folder(request.path, config.env.loggers)
@@ -149,7 +155,10 @@ def _read_plan(plan: LayerPlan | str | os.PathLike[str] | None) -> LayerPlan | N
         raise ConfigError(
             f"There is no plan at {str(path)!r}. Write one: Path(…).write_text(predictor.explain(…).to_json())."
         )
-    return LayerPlan.from_json(path.read_text(encoding="utf-8"))
+    try:
+        return LayerPlan.from_json(path.read_text(encoding="utf-8"))
+    except (ConfigError, UnicodeDecodeError) as error:
+        raise ConfigError(f"The plan {str(path)!r} cannot be read: {error}") from error
 
 
 def _checked_limit(limit: float | None) -> float | None:
@@ -158,6 +167,11 @@ def _checked_limit(limit: float | None) -> float | None:
     if isinstance(limit, bool) or not isinstance(limit, int | float) or not limit > 0:
         raise ConfigError(f"time_limit is a number of seconds above 0, or None; got {limit!r}.")
     return float(limit)
+
+
+def _check_seed(seed: object) -> None:
+    if isinstance(seed, bool) or not isinstance(seed, numbers.Integral) or not 0 <= seed < 2**32:
+        raise ConfigError(f"seed is a whole number from 0 to {2**32 - 1}, not {seed!r}.")
 
 
 def _log_folder(path: Path | None, names: Sequence[str]) -> Path:

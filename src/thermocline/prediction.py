@@ -12,10 +12,10 @@ import torch
 from thermocline import metrics as scoring
 from thermocline.assembly import Assembly
 from thermocline.data.batches import Rows
-from thermocline.data.frames import check_columns, check_frame, read_frame
+from thermocline.data.frames import check_columns, check_frame, check_names, read_frame
 from thermocline.data.kinds import missing_mask
 from thermocline.errors import DataError
-from thermocline.preparation import image_root
+from thermocline.preparation import check_weight, image_root
 from thermocline.report.console import Console
 from thermocline.training import inference
 from thermocline.training.device import choose_device
@@ -60,16 +60,19 @@ def evaluate(
         raise DataError("data is empty: there is nothing to score.")
     check_columns(frame, task.labels, what="data (needed to score)")
     target = task.encode(frame)
-    weight = assembly.weight
-    weights = frame[weight].to_numpy(dtype=np.float64) if weight and weight in frame.columns else None
+    weights = None
+    if assembly.weight is not None and assembly.weight in frame.columns:
+        weights = check_weight(frame, assembly.weight, "data")
     return scoring.score(task, asked, target, _run(assembly, frame, folder, None, Console(verbosity)), weights)
 
 
 def _read(assembly: Assembly, data: object, what: str) -> tuple[pd.DataFrame, Path | None]:
     frame, folder = read_frame(data)
+    used = assembly.columns.used
+    check_names(frame, what=what)
+    check_columns(frame, used, what=what)
     if len(frame):
-        check_frame(frame, what=what)
-    check_columns(frame, assembly.columns.used, what=what)
+        check_frame(frame[used], what=what)  # what is in other columns does not matter here
     return frame, image_root(assembly.config, folder)
 
 

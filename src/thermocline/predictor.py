@@ -56,10 +56,12 @@ class Predictor:
         sample_weight: str | None = None,
         verbosity: int = 1,
     ) -> None:
+        from thermocline.labels import label_columns
         from thermocline.metrics import check_options
 
         check_options(problem_type, eval_metric)
-        self.label = label if isinstance(label, str) else list(label)
+        names = label_columns(label)
+        self.label = label if isinstance(label, str) else list(names)
         self.eval_metric = eval_metric
         self.path = None if path is None else Path(path)
         self.sample_weight = sample_weight
@@ -119,7 +121,8 @@ class Predictor:
             path=self.path,
             verbosity=self.verbosity,
         )
-        self._assembly, self._history, self._identity = fitting.fit(request)
+        self._assembly, self._history, identity = fitting.fit(request)
+        self._identity = self._identity or identity  # fitted again, it replaces its own folder
         if self.path is not None:
             self.save(self.path)
         return self
@@ -244,9 +247,10 @@ class Predictor:
         Raises:
             ArtifactError: There is none, it is damaged, or a newer version wrote it.
         """
-        from thermocline import artifact
+        from thermocline import artifact, prediction
 
         assembly, history, identity = artifact.load(Path(path), trust_remote_code=trust_remote_code)
+        prediction.to_best_device(assembly)
         task = assembly.task
         label = task.label if isinstance(task.label, str) else list(task.label)
         made = cls(
@@ -308,7 +312,7 @@ class Predictor:
 
     def _check_path(self) -> None:
         """A folder that holds something else must show before training, not after it."""
-        if self.path is not None and self.path.exists():
+        if self.path is not None:
             from thermocline import artifact
 
             artifact.check_free(self.path, self._identity or None)

@@ -17,7 +17,8 @@ from thermocline.data.batches import split_rows
 from thermocline.data.columns import Columns, infer_columns
 from thermocline.data.frames import check_columns, check_frame, read_frame
 from thermocline.data.image import unreadable_rows
-from thermocline.errors import DataError, ImageReadError, ThermoclineWarning, listing
+from thermocline.errors import ConfigError, DataError, ImageReadError, ThermoclineWarning, listing
+from thermocline.labels import label_columns
 from thermocline.tasks import Task
 from thermocline.training.device import choose_device, choose_precision
 
@@ -77,10 +78,12 @@ def prepare(
     """
     frame, folder = read_frame(data)
     check_frame(frame)
+    if weight is not None and weight in label_columns(label):
+        raise ConfigError(f"sample_weight {weight!r} is the label. Name another column.")
+    frame, weightless = drop_weightless(frame, weight, "train_data")
     task = Task.of(frame, label, problem_type, eval_metric)
     columns = infer_columns(frame, exclude=[*task.labels, *([weight] if weight else [])], column_types=column_types)
     _check_features(columns, frame)
-    _check_weight(frame, weight, task, "train_data")
     folder = image_root(config, folder)
     device, why = choose_device(config.env.device)
     config = config if config.env.device == device else config.choose("env.device", device, why)
@@ -89,6 +92,7 @@ def prepare(
     find_sources(columns, config)
     _check_numbers(frame, columns)
     frame, notes = drop_unreadable(frame, columns, folder, config.data.max_unreadable_images, what="train_data")
+    notes = [*weightless, *notes]
     if tuning_data is None:
         if notes:
             task = Task.of(frame, label, problem_type, eval_metric)  # a class may have gone with the rows
@@ -101,12 +105,12 @@ def prepare(
     held, held_folder = read_frame(tuning_data)
     check_frame(held, what="tuning_data")
     check_columns(held, [*task.labels, *columns.used, *([weight] if weight else [])], what="tuning_data")
-    _check_weight(held, weight, task, "tuning_data")
+    held, weightless = drop_weightless(held, weight, "tuning_data")
     _check_numbers(held, columns)
     held_folder = image_root(config, held_folder)
     held, more = drop_unreadable(held, columns, held_folder, config.data.max_unreadable_images, what="tuning_data")
     task.encode(held, what="tuning_data")
-    notes = [f"{len(frame)} rows train, {len(held)} validate (tuning_data)", *notes, *more]
+    notes = [f"{len(frame)} rows train, {len(held)} validate (tuning_data)", *notes, *weightless, *more]
     return Prepared(task, columns, config, frame, held, folder, held_folder, tuple(notes))
 
 
@@ -150,7 +154,30 @@ def drop_unreadable(
     return frame.iloc[kept], [f"{len(faults)} rows of {what} left out: images that cannot be read"]
 
 
+def drop_weightless(frame: pd.DataFrame, weight: str | None, what: str) -> tuple[pd.DataFrame, list[str]]:
+    """Leave out rows of weight 0, so that neither the split, the scales nor the probe's folds know of them.
+
+    Returns:
+        The frame without them, and a note where there were some.
+
+    Raises:
+        DataError: See `check_weight`.
+    """
+    if weight is None:
+        return frame, []
+    counts = check_weight(frame, weight, what) > 0
+    if counts.all():
+        return frame, []
+    return frame[counts], [f"{int((~counts).sum())} rows of {what} left out: their weight is 0"]
+
+
 def _check_features(columns: Columns, frame: pd.DataFrame) -> None:
+    for column in columns.columns:
+        if column.kind == "image" and column.missing == len(frame):
+            raise ImageReadError(
+                f"Column {column.name!r} was given as image, but all {len(frame)} values are missing. Fill it, or "
+                f"leave the column out: column_types={{{column.name!r}: 'null'}}."
+            )
     if columns.used:
         return
     reasons = listing([f"{c.name}: {c.reason}" for c in columns.columns], limit=6)
@@ -170,12 +197,14 @@ def _check_numbers(frame: pd.DataFrame, columns: Columns) -> None:
             numbers(frame[column.name], column)
 
 
-def _check_weight(frame: pd.DataFrame, weight: str | None, task: Task, what: str) -> None:
-    if weight is None:
-        return
+def check_weight(frame: pd.DataFrame, weight: str, what: str) -> np.ndarray:
+    """Return the row weights float64 `(rows,)`.
+
+    Raises:
+        MissingColumnError: There is no such column.
+        DataError: Weights that are no numbers, negative, missing, infinite, or all 0.
+    """
     check_columns(frame, [weight], what=f"{what} (sample_weight)")
-    if weight in task.labels:
-        raise DataError(f"sample_weight {weight!r} is the label. Name another column.")
     series: pd.Series[Any] = frame[weight]
     if not pd.api.types.is_numeric_dtype(series) or pd.api.types.is_bool_dtype(series):
         raise DataError(
@@ -192,3 +221,4 @@ def _check_weight(frame: pd.DataFrame, weight: str | None, task: Task, what: str
         )
     if not values.sum() > 0:
         raise DataError(f"All sample weights in column {weight!r} of {what} are 0. At least one row must count.")
+    return values

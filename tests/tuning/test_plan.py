@@ -245,4 +245,4 @@ def test_shows():
     assert any("blocks.[3-11]" in line for line in lines)
     assert "class=bar" in plan._repr_html_()
     assert plan.to_frame()["lr"].iloc[-1] == 1e-3
-    assert len(plan.plot().lines) == 10
+    assert len(plan.plot().lines) == 10 + 1  # a line per rate, and one for what is frozen

@@ -135,7 +135,7 @@ def split_rows(
 ) -> tuple[np.ndarray, np.ndarray, str]:
     """Split row positions into training and validation, classes kept in proportion.
 
-    A class with a single row stays in training.
+    Every class keeps a row in training, where there are rows enough to have one left to validate.
 
     Args:
         task: Tells whether there are classes.
@@ -149,8 +149,8 @@ def split_rows(
     from sklearn.model_selection import train_test_split
 
     n = len(target)
-    why = "given" if fraction is not None else f"chosen for {n} rows"
-    share = fraction if fraction is not None else float(np.clip(500 / n, 0.05, 0.2))
+    why = "given" if fraction is not None else f"{n} rows"
+    share = fraction if fraction is not None else 0.2 if n < 500 else float(np.clip(500 / n, 0.05, 0.1))
     count = int(np.clip(round(share * n), 1, n - 1))
     rows = np.arange(n)
     if task.problem_type in ("binary", "multiclass"):
@@ -159,7 +159,21 @@ def split_rows(
         count = min(max(count, int((sizes > 1).sum())), len(splittable) - int((sizes > 1).sum()))
         if count >= int((sizes > 1).sum()) > 0:
             _, held = train_test_split(splittable, test_size=count, stratify=target[splittable], random_state=seed)
-            return np.setdiff1d(rows, held), np.sort(held), why
-        count = max(count, 1)
-    held = np.sort(np.random.default_rng([seed, 0x5B11]).permutation(n)[:count])
+        else:
+            held = _random_rows(n, max(count, 1), seed)
+        held = np.sort(_with_all_classes_in_training(target, held))
+    else:
+        held = _random_rows(n, count, seed)
     return np.setdiff1d(rows, held), held, why
+
+
+def _random_rows(n: int, count: int, seed: int) -> np.ndarray:
+    return np.sort(np.random.default_rng([seed, 0x5B11]).permutation(n)[:count])
+
+
+def _with_all_classes_in_training(target: np.ndarray, held: np.ndarray) -> np.ndarray:
+    """Give back one row of every class that validation would hold all of, as long as a row is left to validate."""
+    lost = np.bincount(target[held], minlength=target.max() + 1) == np.bincount(target)
+    _, first = np.unique(target[held], return_index=True)
+    back = [i for i in first if lost[target[held[i]]]]
+    return np.delete(held, back) if len(back) < len(held) else held[:1]

@@ -115,6 +115,10 @@ def infer_columns(
         ColumnTypeError: A type that the values cannot have.
     """
     left_out = set(exclude)
+    if column_types is not None and not isinstance(column_types, Mapping):
+        raise ConfigError(
+            f"column_types maps a column to its type, such as {{'age': 'numeric'}}, not {column_types!r}."
+        )
     given = dict(column_types or {})
     check_columns(frame, given, what="column_types names columns that train_data does not have:")
     for name, kind in given.items():

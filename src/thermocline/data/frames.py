@@ -118,6 +118,17 @@ def check_frame(frame: pd.DataFrame, *, what: str = "train_data") -> None:
         raise DataError(f"{what} has no columns.")
     if len(frame) == 0:
         raise DataError(f"{what} has no rows (columns: {listing(frame.columns)}).")
+    check_names(frame, what=what)
+    for name in frame.columns:
+        _check_finite(frame[name], f"{what}: column {name!r}")
+
+
+def check_names(frame: pd.DataFrame, *, what: str = "train_data") -> None:
+    """Check that column names are text, and that each is there once.
+
+    Raises:
+        DataError: Naming those that are not.
+    """
     names = list(frame.columns)
     odd = [name for name in names if not isinstance(name, str)]
     if odd:
@@ -128,8 +139,6 @@ def check_frame(frame: pd.DataFrame, *, what: str = "train_data") -> None:
     if not frame.columns.is_unique:
         twice = list(dict.fromkeys(frame.columns[frame.columns.duplicated()]))
         raise DataError(f"{what} has more than one column named {listing(twice)}. Rename or drop all but one.")
-    for name in names:
-        _check_finite(frame[name], f"{what}: column {name!r}")
 
 
 def check_columns(frame: pd.DataFrame, needed: Iterable[str], *, what: str = "the data") -> None:

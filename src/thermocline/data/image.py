@@ -28,7 +28,7 @@ class ImageSpec:
         std: Per channel, of pixels in 0..1.
         interpolation: `nearest`, `bilinear`, `bicubic`, `lanczos`, `box` or `hamming`.
         crop_fraction: Share of the resized image that the centre crop keeps.
-        squash: Resize both sides to `size` whatever the aspect, then crop nothing.
+        squash: Resize both sides alike whatever the aspect.
     """
 
     size: tuple[int, int]
@@ -62,13 +62,12 @@ def open_image(value: object, folder: Path | None = None) -> Image:
     from PIL import Image as pil
     from PIL import ImageOps
 
-    if isinstance(value, pil.Image):
-        image = value
-    elif isinstance(value, bytes | bytearray | memoryview):
-        image = pil.open(io.BytesIO(bytes(value)))
-    else:
-        image = pil.open(find_image(str(value), folder))
     try:
+        if isinstance(value, pil.Image):
+            image = value
+        else:
+            there = isinstance(value, bytes | bytearray | memoryview)
+            image = pil.open(io.BytesIO(bytes(value) if there else find_image(str(value), folder).read_bytes()))
         image.load()
         image = ImageOps.exif_transpose(image)
         if image.mode.startswith("I") or image.mode == "F":
@@ -78,8 +77,10 @@ def open_image(value: object, folder: Path | None = None) -> Image:
             paper = pil.new("RGBA", image.size, (255, 255, 255, 255))
             return pil.alpha_composite(paper, image).convert("RGB")
         return image.convert("RGB")
-    except (SyntaxError, ValueError, EOFError, pil.DecompressionBombError) as error:  # Pillow's other faults
-        raise OSError(str(error)) from error
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # a damaged file can raise nearly anything in Pillow's readers
+        raise OSError(str(error) or type(error).__name__) from error
 
 
 def find_image(path: str, folder: Path | None) -> Path:
@@ -94,6 +95,7 @@ def _deep_grey(image: Image) -> Image:
     from PIL import Image as pil
 
     values = np.asarray(image, dtype=np.float64)
+    values = np.where(np.isfinite(values), values, 0.0)  # float TIFFs mark holes so
     top = 255.0 if values.max() <= 255 and values.min() >= 0 else 65535.0
     if values.max() > top or values.min() < 0:
         values, top = values - values.min(), float(np.ptp(values)) or 1.0
@@ -148,6 +150,7 @@ class ImageRows:
         spec: What the backbone wants.
         augment: The training transform, or `None` for the plain one.
         seed: Augmentation is a function of (seed, epoch, row).
+        names: The image columns, for messages.
     """
 
     cells: tuple[tuple[object, ...], ...]
@@ -155,6 +158,7 @@ class ImageRows:
     spec: ImageSpec
     augment: str | None = None
     seed: int = 0
+    names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.cells)
@@ -180,7 +184,7 @@ class ImageRows:
             for j, cell in enumerate(self.cells[row]):
                 if is_missing(cell):
                     continue
-                image = self._open(cell, int(row))
+                image = self._open(cell, int(row), j)
                 if augment is None:
                     pixels[i, j] = plain(image)
                 else:
@@ -190,13 +194,15 @@ class ImageRows:
                 present[i, j] = True
         return {"pixels": pixels, "present": present}
 
-    def _open(self, cell: object, row: int) -> Image:
+    def _open(self, cell: object, row: int, place: int) -> Image:
         try:
             return open_image(cell, self.folder)
         except (OSError, TypeError) as error:
             where = cell if isinstance(cell, str | Path) else type(cell).__name__
+            column = f" of column {self.names[place]!r}" if self.names else ""
             raise ImageReadError(
-                f"The image of row {row} cannot be read: {where} ({error}). Restore the file, or drop the row."
+                f"The image in row {row}{column} cannot be read: {where} ({error}). Restore the file, drop the row, or "
+                "set the cell to None where there is no image."
             ) from error
 
 
@@ -228,7 +234,8 @@ class ImageProcessor:
                 "or set the cells to None where there is no image."
             )
         cells = tuple(zip(*(frame[c.name].tolist() for c in self.columns), strict=True))
-        return ImageRows(cells, folder, self.spec, None if augment == "none" else augment, seed)
+        names = tuple(c.name for c in self.columns)
+        return ImageRows(cells, folder, self.spec, None if augment == "none" else augment, seed, names)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON."""
@@ -246,13 +253,11 @@ def plain_transform(spec: ImageSpec) -> Callable[[Image], np.ndarray]:
 
     mode = v2.InterpolationMode(spec.interpolation)
     height, width = spec.size
-    if spec.squash or height != width:
-        steps: list[Any] = [v2.Resize([height, width], interpolation=mode, antialias=True)]
-    else:
-        steps = [
-            v2.Resize(int(np.floor(height / spec.crop_fraction)), interpolation=mode, antialias=True),
-            v2.CenterCrop([height, width]),
-        ]
+    enlarged = [int(np.floor(side / spec.crop_fraction)) for side in spec.size]
+    steps: list[Any] = [
+        v2.Resize(enlarged if spec.squash or height != width else enlarged[0], interpolation=mode, antialias=True),
+        v2.CenterCrop([height, width]),
+    ]
     return _to_array(v2.Compose(steps))
 
 

@@ -163,6 +163,8 @@ def find_image(name: str, *, pretrained: bool) -> Source:
                 f"name.{did_you_mean(name, timm.list_models(pretrained=True))} "
                 "Or set `model.image.pretrained=false`."
             )
+        if pretrained and (repository := _timm_repository(name)):
+            return Source("timm", "hub", name, repository, True)
         return Source("timm", "architecture", name, name, pretrained)
     if name.startswith("timm/"):
         return Source("timm", "hub", name, name, pretrained)
@@ -196,7 +198,7 @@ def fetch(source: Source, field: str) -> Path:
     try:
         try:  # the cache first: no network for what is here already
             folder = Path(hub.snapshot_download(source.location, local_files_only=True, allow_patterns=wanted))
-            if not source.pretrained or _has_weights(folder):
+            if (folder / "config.json").is_file() and (not source.pretrained or _has_weights(folder)):
                 return folder
         except (OSError, ValueError):
             pass
@@ -226,6 +228,18 @@ def has_tokenizer(folder: Path) -> bool:
     return any((folder / file).is_file() for file in TOKENIZER_FILES)
 
 
+def _timm_repository(name: str) -> str:
+    """Return the hub id behind a timm name, or "" where its weights do not lie there under the usual file name.
+
+    timm itself would ask the hub a dozen times before it gives up; `fetch` asks once.
+    """
+    import timm
+
+    entry = timm.models.get_pretrained_cfg(name)
+    usual = entry is not None and not entry.hf_hub_filename and not entry.custom_load
+    return str(entry.hf_hub_id or "") if usual else ""
+
+
 def _looks_like_folder(name: str) -> bool:
     return Path(name).is_dir() or name.startswith((".", "/", "~"))
 
@@ -244,6 +258,8 @@ def _folder_source(name: str, pretrained: bool) -> Source:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except ValueError as error:
         raise CheckpointError(f"{folder / 'config.json'} is not JSON ({error}). Restore the checkpoint.") from None
+    if not isinstance(config, dict):
+        raise CheckpointError(f"{folder / 'config.json'} holds no configuration. Restore the checkpoint.")
     if pretrained and not _has_weights(folder):
         raise CheckpointError(
             f"The folder {name!r} holds a configuration but no weights (*.safetensors or *.bin). Add them, or "

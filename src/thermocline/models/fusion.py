@@ -71,6 +71,15 @@ class FusionModel(nn.Module):
             parts.append(usable)
         return torch.cat(parts)
 
+    def fixed_columns(self) -> torch.Tensor:
+        """Return which features are fixed encodings of table cells, bool `(width,)`."""
+        parts = []
+        for name, tower in self.towers.items():
+            flags = torch.zeros(self.widths[name], dtype=torch.bool)
+            flags[: int(getattr(tower, "fixed", 0))] = True
+            parts.append(flags)
+        return torch.cat(parts)
+
     def set_head(self, weight: torch.Tensor, bias: torch.Tensor, columns: torch.Tensor) -> None:
         """Write weights for some features into the head, such that the outputs are those of these weights alone.
 

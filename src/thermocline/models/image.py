@@ -40,6 +40,7 @@ class ImageTower(nn.Module):
         self.pretrained = pretrained
         self.columns = columns
         self.notes: tuple[str, ...] = ()
+        self._class_token = any(name.endswith("cls_token") for name, _ in backbone.named_parameters())
         self.mean: torch.Tensor
         self.std: torch.Tensor
         self.register_buffer("mean", torch.tensor(spec.mean).view(1, 3, 1, 1) * 255, persistent=False)
@@ -68,7 +69,9 @@ class ImageTower(nn.Module):
         if pooled is not None:
             return torch.as_tensor(pooled).flatten(1)
         states: torch.Tensor = out[0]
-        return states.mean(dim=1) if states.dim() == 3 else states.mean(dim=(-2, -1))
+        if states.dim() == 4:
+            return states.mean(dim=(-2, -1))
+        return states[:, 0] if self._class_token else states.mean(dim=1)
 
 
 def build_image(source: Source, folder: Path | None, *, size: int | None, columns: int) -> ImageTower:
@@ -112,6 +115,7 @@ def describe_image(tower: ImageTower) -> dict[str, Any]:
         "spec": tower.spec.to_dict(),
         "columns": tower.columns,
         "pretrained": tower.pretrained,
+        "pooler": getattr(tower.backbone, "pooler", None) is not None,
     }
 
 
@@ -129,6 +133,8 @@ def rebuild_image(data: Mapping[str, Any]) -> ImageTower:
         config = CONFIG_MAPPING[data["config"]["model_type"]].from_dict(data["config"])
         with quiet_transformers():
             model = AutoModel.from_config(config)
+        if not data.get("pooler", True) and hasattr(model, "pooler"):
+            model.pooler = None
     mend_traps(model)
     spec = ImageSpec.from_dict(data["spec"])
     return ImageTower(model, spec, columns=data["columns"], pretrained=data["pretrained"])
@@ -158,6 +164,7 @@ def _timm_model(source: Source, folder: Path | None, size: int | None) -> tuple[
     if folder is not None:
         saved = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         architecture, arguments = saved["architecture"], dict(saved.get("model_args") or {})
+        arguments.pop("num_classes", None)  # of the head, which is left out
         if not timm.is_model(architecture):
             raise CheckpointError(f"{folder}/config.json names {architecture!r}, which this timm does not know.")
     else:
@@ -204,6 +211,8 @@ def _transformers_model(source: Source, folder: Path | None, size: int | None) -
             elif source.pretrained:
                 model, info = AutoModel.from_pretrained(str(folder), output_loading_info=True, dtype=torch.float32)
                 _check_loaded(model, info, source.name)
+                if any("pooler" in key.split(".") for key in info["missing_keys"]):
+                    model.pooler = None  # the checkpoint has none; a random one would stand before every feature
             else:
                 model = AutoModel.from_config(AutoConfig.from_pretrained(str(folder)))
         except CheckpointError:
@@ -231,23 +240,38 @@ def _check_loaded(model: nn.Module, info: Mapping[str, Any], name: str) -> None:
 
 
 def _transformers_spec(folder: Path | None, own_size: int | None) -> ImageSpec:
-    """Read `preprocessor_config.json`; where there is none, 224 pixels and mean and deviation 0.5."""
-    file = folder / "preprocessor_config.json" if folder else None
-    data = json.loads(file.read_text(encoding="utf-8")) if file is not None and file.is_file() else {}
+    """Read the checkpoint's image processor; where there is none, 224 pixels and mean and deviation 0.5."""
+    data = _processor(folder)
     resize = data.get("size") or own_size or 224
     if isinstance(resize, int):
         resize = {"shortest_edge": resize}
     shortest = int(resize.get("shortest_edge") or resize.get("height") or own_size or 224)
     crop = data.get("crop_size") if data.get("do_center_crop") else None
     side = int(crop["height"] if isinstance(crop, dict) else crop) if crop else shortest
+    fraction, squash = min(1.0, side / shortest), "height" in resize and not crop
+    if "crop_pct" in data and not crop:  # ConvNeXt's: smaller images are enlarged and cropped, larger ones squashed
+        fraction, squash = (float(data["crop_pct"]), False) if shortest < 384 else (1.0, True)
+    plain = data.get("do_normalize") is False
     return ImageSpec(
         (side, side),
-        tuple(data.get("image_mean") or (0.5, 0.5, 0.5)),
-        tuple(data.get("image_std") or (0.5, 0.5, 0.5)),
+        (0.0, 0.0, 0.0) if plain else tuple(data.get("image_mean") or (0.5, 0.5, 0.5)),
+        (1.0, 1.0, 1.0) if plain else tuple(data.get("image_std") or (0.5, 0.5, 0.5)),
         RESAMPLING[int(data.get("resample", 2))],
-        min(1.0, side / shortest),
-        "height" in resize and not crop,
+        fraction,
+        squash,
     )
+
+
+def _processor(folder: Path | None) -> dict[str, Any]:
+    """Return the image processor's settings; transformers 5 writes a dual model's inside `processor_config.json`."""
+    for name in ("preprocessor_config.json", "processor_config.json"):
+        file = folder / name if folder else None
+        if file is not None and file.is_file():
+            data = json.loads(file.read_text(encoding="utf-8"))
+            found: dict[str, Any] = data if name.startswith("pre") else data.get("image_processor") or {}
+            if found:
+                return found
+    return {}
 
 
 def _width(tower: ImageTower) -> int:

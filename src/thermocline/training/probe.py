@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from thermocline.models.fusion import FusionModel
     from thermocline.tasks import Task
 
-STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)  # inverse penalties tried for classes, on standardised features
+STRENGTHS = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 0.3, 1.0)  # inverse penalties tried for classes, on standardised features
 PENALTIES = tuple(10.0**k for k in range(-1, 6))  # tried for regression, by leave-one-out
 CHOICE_ROWS = 3_000  # the strength is chosen on at most this many rows
 SMALLEST_SPREAD = 1e-3  # of the median spread: dead features would otherwise be blown up
@@ -108,28 +108,34 @@ def _logistic(
 
 
 def _choose_strength(x: np.ndarray, y: np.ndarray, weight: np.ndarray | None, seed: int) -> float:
-    """Choose C by the log-loss of three folds; with too few rows of a class, the middle one."""
+    """Choose C by the error of three folds and the one-standard-error rule (Breiman et al. 1984, section 3.4.3).
+
+    Of all strengths whose error is within a standard error of the smallest, the most regular is taken: as good a
+    floor, and a
+    start that leaves something to learn. (A head that already separates the training rows gives the layers below
+    it no gradient: on
+    1,500 texts in 77 classes the least log-loss chose C=1, a training loss of 0.02, and tuning went down from there.)
+    """
     from sklearn.linear_model import LogisticRegression
-    from sklearn.metrics import log_loss
     from sklearn.model_selection import StratifiedKFold
 
     rows = _subset(y, seed)
     x, y, weight = x[rows], y[rows], None if weight is None else weight[rows]
-    counts = np.bincount(y)
-    common = np.flatnonzero(counts >= 3)
-    keep = np.isin(y, common)
-    if len(common) < 2:
-        return STRENGTHS[1]
+    keep = np.bincount(y)[y] >= 3  # a class with fewer rows cannot be in every fold
+    if len(np.unique(y[keep])) < 2:
+        return STRENGTHS[len(STRENGTHS) // 2]
     x, y, weight = x[keep], y[keep], None if weight is None else weight[keep]
-    losses = np.zeros(len(STRENGTHS))
+    right = np.zeros((len(STRENGTHS), len(y)))
     for train, held in StratifiedKFold(3, shuffle=True, random_state=seed).split(x, y):
         model = LogisticRegression(max_iter=100, tol=1e-2, warm_start=True)
         for i, strength in enumerate(STRENGTHS):
             model.set_params(C=strength)
             model.fit(x[train], y[train], sample_weight=None if weight is None else weight[train])
-            chances = model.predict_proba(x[held])
-            losses[i] += log_loss(y[held], chances, labels=model.classes_)
-    return STRENGTHS[int(np.argmin(losses))]
+            right[i, held] = model.predict(x[held]) == y[held]
+    shares = np.average(right, axis=1, weights=weight)
+    best = float(shares.max())
+    error = np.sqrt(best * (1 - best) / len(y))
+    return STRENGTHS[int(np.flatnonzero(shares >= best - error)[0])]
 
 
 def _many_logistic(

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 STYLE = (
     "<style>.tcl{border-collapse:collapse;font:13px/1.4 system-ui,sans-serif;color:inherit}"
-    ".tcl th,.tcl td{padding:2px 10px 2px 0;text-align:left;border-bottom:1px solid #8884;background:none}"
-    ".tcl td.n{text-align:right;font-variant-numeric:tabular-nums}.tcl .w{font-weight:600}"
-    ".tcl .bar{display:inline-block;height:.7em;background:#2a8fbd;vertical-align:baseline}</style>"
+    ".tcl th,.tcl td{padding:2px 12px 2px 0;text-align:left;border-bottom:1px solid #8884;background:none}"
+    ".tcl .n{text-align:right;font-variant-numeric:tabular-nums}.tcl .w{font-weight:600}.tcl .f{opacity:.55}"
+    ".tcl .bar{display:inline-block;height:.8em;background:#2a8fbd;vertical-align:baseline}</style>"
 )
 
 
@@ -88,7 +88,7 @@ def map_text(layer_map: LayerMap) -> str:
 
 def map_html(layer_map: LayerMap) -> str:
     """Return the map as an HTML table, warnings first."""
-    head = "".join(f"<th>{escape(cell)}</th>" for cell in _HEADER)
+    head = "".join(f"<th{' class=n' if i in (3, 4) else ''}>{escape(cell)}</th>" for i, cell in enumerate(_HEADER))
     body = "".join(
         "<tr>"
         + "".join(f"<td{' class=n' if i in (3, 4) else ''}>{escape(c)}</td>" for i, c in enumerate(row))

@@ -1,0 +1,162 @@
+"""What our step costs beside a plain PyTorch loop over the same model and batches, and what importing costs beside
+pandas.
+
+    python benchmarks/overhead.py [--rounds 12] [--steps 6]
+
+Both loops run alternately in one process on equal models and equal batches (batch making included in both), with
+the same optimizer,
+clipping and loss. Imports are timed as whole processes, alternately. Prints the ratios; writes
+`benchmarks/results/overhead.json`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from thermocline import fitting, load_sample
+from thermocline.assembly import norm_eval_names
+from thermocline.data.batches import epoch_order
+from thermocline.training.device import to_device
+from thermocline.training.run import Run
+from thermocline.training.trainer import Trainer
+from thermocline.tuning.apply import LRSetter
+
+
+def main() -> None:
+    """Measure both, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=12, help="pairs of runs")
+    parser.add_argument("--steps", type=int, default=6, help="steps a run")
+    parser.add_argument("--sample", default="docstrings", choices=["docstrings", "mixed", "digits"])
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "overhead.json")
+    arguments = parser.parse_args()
+    results: dict[str, Any] = {"torch": torch.__version__, "threads": torch.get_num_threads()}
+    results |= step_ratio(arguments.sample, arguments.rounds, arguments.steps)
+    results |= import_ratios(arguments.rounds)
+    for key, value in results.items():
+        print(f"{key:<34}{value}")
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+
+
+def make_trainer(sample: str, folder: Path) -> Trainer:
+    """A trainer as `fit` makes it, on a sample frame with the offline preset."""
+    frame = load_sample(sample, rows=800)
+    label = "library" if sample == "docstrings" else "label"
+    request = fitting.Request(frame, None, label, presets=["medium_quality", "offline"], verbosity=0)
+    prepared, assembly = fitting.assembled(request)
+    return Trainer(
+        Run(
+            model=assembly.model,
+            layer_map=assembly.layer_map,
+            plan=assembly.plan,
+            task=assembly.task,
+            train=assembly.rows(prepared.train, prepared.folder, training=True),
+            valid=assembly.rows(prepared.valid, prepared.valid_folder),
+            optim=assembly.config.optim,
+            env=assembly.config.env,
+            folder=folder,
+            norm_eval=norm_eval_names(assembly.model, assembly.config),
+        )
+    )
+
+
+def step_ratio(sample: str, rounds: int, steps: int) -> dict[str, Any]:
+    """Time runs of steps of both loops in turn; the same rows for both."""
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = make_trainer(sample, Path(folder))
+        bare_model = copy.deepcopy(trainer.model)
+        ours_optimizer = trainer.make_optimizer()
+        set_rates = LRSetter(ours_optimizer, trainer.run.plan)
+        names = {id(p): n for n, p in trainer.model.named_parameters()}
+        bare_parameters = dict(bare_model.named_parameters())
+        groups = [
+            {**group, "params": [bare_parameters[names[id(p)]] for p in group["params"]]}
+            for group in trainer.run.plan.parameter_groups(trainer.model, trainer.run.layer_map)
+        ]
+        bare_optimizer = torch.optim.AdamW(groups, lr=1e-4, fused=True)
+        orders = [
+            epoch_order(len(trainer.run.train), trainer.batch_size, seed=0, epoch=e, lengths=None) for e in range(99)
+        ]
+        every = [(positions, e) for e, order in enumerate(orders) for positions in order][: rounds * steps]
+        ours, bare = [], []
+        trainer.applied.train()
+        bare_model.train()
+        for module, twin in zip(trainer.model.modules(), bare_model.modules(), strict=True):
+            twin.training = module.training
+        for turn in range(rounds):
+            part = every[turn * steps : (turn + 1) * steps]
+            jobs = [
+                lambda part=part, turn=turn: our_steps(trainer, ours_optimizer, set_rates, part, turn * steps),
+                lambda part=part: bare_steps(trainer, bare_model, bare_optimizer, part),
+            ]
+            seconds = [0.0, 0.0]
+            for which in (0, 1) if turn % 2 == 0 else (1, 0):
+                begin = time.perf_counter()
+                jobs[which]()
+                seconds[which] = time.perf_counter() - begin
+            ours.append(seconds[0])
+            bare.append(seconds[1])
+    pairs = [a / b for a, b in zip(ours[1:], bare[1:], strict=True)]  # the first warms up
+    return {
+        "bare step (ms)": round(1000 * statistics.median(bare[1:]) / steps, 2),
+        "our step (ms)": round(1000 * statistics.median(ours[1:]) / steps, 2),
+        "ours / bare, median of pairs": round(statistics.median(pairs), 4),
+        "ours / bare, min of each": round(min(ours[1:]) / min(bare[1:]), 4),
+    }
+
+
+def our_steps(trainer: Trainer, optimizer: Any, set_rates: LRSetter, part: list[Any], start: int) -> None:
+    """Our loop over these rows."""
+    rows = trainer.run.train
+    stream = ([rows.batch(positions, epoch)] for positions, epoch in part)
+    for step in range(1, len(part) + 1):
+        set_rates(trainer.run.plan.cursor(start + step, 1000))
+        trainer.step(start + step, stream, optimizer)
+
+
+def bare_steps(trainer: Trainer, model: Any, optimizer: Any, part: list[Any]) -> None:
+    """What a careful person writes by hand."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    for positions, epoch in part:
+        batch = to_device(trainer.run.train.batch(positions, epoch), trainer.device)
+        loss = torch.nn.functional.cross_entropy(model(batch), batch["target"])
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        float(loss.detach())
+
+
+def import_ratios(rounds: int) -> dict[str, Any]:
+    """Time `import pandas`, `import thermocline` and `from thermocline import Predictor` as whole processes, in
+    turn."""
+    codes = ["import pandas", "import thermocline", "from thermocline import Predictor"]
+    times: dict[str, list[float]] = {code: [] for code in codes}
+    for _ in range(rounds + 1):
+        for code in codes:
+            begin = time.perf_counter()
+            subprocess.run([sys.executable, "-c", code], check=True)
+            times[code].append(time.perf_counter() - begin)
+    base = times[codes[0]][1:]
+    return {
+        f"{code} / import pandas": round(
+            statistics.median(a / b for a, b in zip(times[code][1:], base, strict=True)), 4
+        )
+        for code in codes[1:]
+    }
+
+
+if __name__ == "__main__":
+    main()

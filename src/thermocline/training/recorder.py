@@ -1,0 +1,69 @@
+"""Keeps a run's history, tells the user its lines, and passes numbers to the loggers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from thermocline.training.callbacks import Logger
+from thermocline.training.history import History
+
+NAN = float("nan")
+
+
+class Recorder:
+    """Writes one row of history at a time.
+
+    Args:
+        clock: Seconds since the run began.
+        steps_per_epoch: To count epochs.
+        say: Tells the user a line.
+        loggers: Where numbers go.
+    """
+
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        steps_per_epoch: int,
+        say: Callable[[str], None],
+        loggers: Sequence[Logger],
+    ) -> None:
+        self.clock, self.steps_per_epoch = clock, steps_per_epoch
+        self.say, self.loggers = say, loggers
+        self.rows: list[dict[str, Any]] = []
+
+    @property
+    def step(self) -> int:
+        """The step of the last row."""
+        return int(self.rows[-1]["step"]) if self.rows else 0
+
+    def add(self, step: int, values: Mapping[str, Any], *, quiet: bool = False) -> None:
+        """Add a row; without `quiet` the user is told."""
+        epoch = step / self.steps_per_epoch
+        row = {"epoch": epoch, "step": step, "train_loss": NAN, "lr": NAN, **values, "seconds": round(self.clock(), 3)}
+        self.rows.append(row)
+        if not quiet:
+            self.say(line(row))
+
+    def note(self, text: str, *, quiet: bool = False) -> None:
+        """Add a row that only says something."""
+        self.add(self.step, {"note": text}, quiet=quiet)
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Pass finite numbers on to every logger."""
+        for logger in self.loggers:
+            logger.log(step, {name: value for name, value in values.items() if math.isfinite(value)})
+
+    def history(self) -> History:
+        """Return what was recorded, the columns always in one order."""
+        scores = list(dict.fromkeys(key for row in self.rows for key in row if key.startswith("val_")))
+        return History(self.rows, columns=["epoch", "step", "train_loss", "lr", *scores, "seconds", "note"])
+
+
+def line(row: Mapping[str, Any]) -> str:
+    """Return a row of history as a line of text."""
+    scores = "  ".join(f"{key}={value:.4f}" for key, value in row.items() if key.startswith("val_"))
+    loss = "" if math.isnan(row["train_loss"]) else f"train_loss={row['train_loss']:.4f}"
+    parts = [f"epoch {row['epoch']:.2f}", f"step {row['step']}", loss, scores, row.get("note") or ""]
+    return "  ".join(part for part in parts if part) + f"  ({row['seconds']:.0f} s)"

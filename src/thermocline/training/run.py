@@ -1,0 +1,60 @@
+"""What a training run is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from thermocline.data.batches import Rows
+from thermocline.training.callbacks import Logger
+from thermocline.training.deadline import Deadline
+from thermocline.tuning.layers import LayerMap
+from thermocline.tuning.plan import LayerPlan
+
+if TYPE_CHECKING:
+    from thermocline.config.schema import EnvConfig, OptimConfig
+    from thermocline.models.fusion import FusionModel
+    from thermocline.tasks import Task
+
+
+@dataclass
+class Run:
+    """Everything a training run is given.
+
+    Attributes:
+        model: The model, on any device.
+        layer_map: Its layers.
+        plan: What they do.
+        task: Labels, loss and metric.
+        train: Training rows.
+        valid: Validation rows.
+        optim: The `optim` section of the configuration, nothing left to choose.
+        env: The `env` section, likewise.
+        folder: Where the best states lie meanwhile.
+        seed: Data order, dropout and augmentation are functions of it and the step.
+        norm_eval: Names of modules whose BatchNorm keeps its statistics though it trains.
+        deadline: What is left of the time limit.
+        loggers: Where numbers go.
+        show: Wraps an iterable in a progress bar: `show(iterable, total, title)`.
+        say: Tells the user a line.
+        notes: What happened before training; it opens the history.
+    """
+
+    model: FusionModel
+    layer_map: LayerMap
+    plan: LayerPlan
+    task: Task
+    train: Rows
+    valid: Rows
+    optim: OptimConfig
+    env: EnvConfig
+    folder: Path
+    seed: int = 0
+    norm_eval: Sequence[str] = ()
+    deadline: Deadline = field(default_factory=lambda: Deadline(None))
+    loggers: Sequence[Logger] = ()
+    show: Callable[[Any, int, str], Any] = lambda items, _total, _title: items
+    say: Callable[[str], None] = lambda _line: None
+    notes: Sequence[str] = ()

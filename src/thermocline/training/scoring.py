@@ -1,0 +1,80 @@
+"""Scoring a model on rows by the task's metric, as far as the time allows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from thermocline import metrics
+from thermocline.data.batches import Rows
+from thermocline.training import inference
+from thermocline.training.losses import row_losses
+from thermocline.training.run import Run
+
+
+class Scorer:
+    """Runs the model over rows without training and scores what comes out.
+
+    Args:
+        run: The run.
+        device: Where the model is.
+        autocast: The precision of training.
+    """
+
+    def __init__(self, run: Run, device: torch.device, autocast: Callable[[], Any]) -> None:
+        self.run, self.device, self.autocast = run, device, autocast
+        self.metric = run.task.eval_metric
+        self.seconds = 0.0  # what the last scoring took
+
+    def score(self) -> tuple[float, dict[str, float]]:
+        """Score the validation rows.
+
+        Returns:
+            A number of which more is better, and the metric by name. Where the metric is not defined on these rows
+            (a single
+            class, say) the loss decides, and is told beside it. Rows that the time limit cut off are left out.
+        """
+        begin = self.run.deadline.elapsed
+        outputs, reached = self.outputs(self.run.valid, None, "validation", share=1.0)
+        self.seconds = self.run.deadline.elapsed - begin
+        rows = np.flatnonzero(reached)
+        if not len(rows):
+            return -math.inf, {self.metric: math.nan}
+        assert self.run.valid.target is not None
+        target, outputs = self.run.valid.target[rows], outputs[rows]
+        weight = None if self.run.valid.weight is None else self.run.valid.weight[rows]
+        values = metrics.score(self.run.task, self.metric, target, outputs, weight)
+        if math.isfinite(values[self.metric]):
+            return metrics.signed(self.metric, values[self.metric]), values
+        losses = row_losses(self.run.task.loss_name, torch.from_numpy(outputs), torch.from_numpy(target))
+        loss = float(losses.mean())
+        return (-loss if math.isfinite(loss) else -math.inf), {**values, "loss": loss}
+
+    def unsigned(self, score: float) -> float:
+        """Return a score as the metric counts it."""
+        return score if metrics.get_metric(self.metric).greater_is_better else -score
+
+    def outputs(
+        self, rows: Rows, what: Callable[[Any], torch.Tensor] | None, title: str, *, share: float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Run the model over rows, for at most a share of the time that is left.
+
+        Returns:
+            Outputs, and which rows were reached.
+        """
+        until = self.run.deadline.elapsed + share * self.run.deadline.left
+        return inference.run(
+            self.run.model,
+            rows,
+            batch_size=self.run.env.eval_batch_size or 64,
+            device=self.device,
+            what=what,
+            autocast=self.autocast,
+            num_workers=self.run.env.num_workers,
+            go_on=lambda: self.run.deadline.elapsed < until,
+            progress=lambda batches, total: self.run.show(batches, total, title),
+        )

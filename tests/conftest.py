@@ -1,0 +1,163 @@
+"""Small frames and tiny checkpoints: everything the tests fit is built here, without a hub."""
+
+from __future__ import annotations
+
+import json
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import pytest
+from tiny import TINY, make_table, make_texts, save_text, write_images
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    """Bit-identical and kind to the neighbours."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def tiny():
+    return dict(TINY)
+
+
+@pytest.fixture
+def table():
+    return make_table()
+
+
+@pytest.fixture
+def reviews():
+    return make_texts()
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """A frame of absolute paths."""
+    frame = write_images(tmp_path / "pictures")
+    return frame.assign(img=[str(tmp_path / "pictures" / name) for name in frame["img"]])
+
+
+# -- tiny checkpoints ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def text_folder(tmp_path_factory):
+    """A BERT of two layers, 32 wide."""
+    return save_text(
+        tmp_path_factory.mktemp("checkpoints") / "tiny-bert",
+        "bert",
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=48,
+        max_position_embeddings=64,
+    )
+
+
+@pytest.fixture(scope="session")
+def gpt_folder(tmp_path_factory):
+    """A GPT-2 of two layers, 32 wide."""
+    return save_text(
+        tmp_path_factory.mktemp("checkpoints") / "tiny-gpt2", "gpt2", n_embd=32, n_layer=2, n_head=2, n_positions=64
+    )
+
+
+@pytest.fixture(scope="session")
+def t5_folder(tmp_path_factory):
+    """A T5 of two layers, 32 wide."""
+    return save_text(
+        tmp_path_factory.mktemp("checkpoints") / "tiny-t5",
+        "t5",
+        d_model=32,
+        d_kv=16,
+        d_ff=48,
+        num_layers=2,
+        num_heads=2,
+    )
+
+
+@pytest.fixture(scope="session")
+def image_folder(tmp_path_factory):
+    """timm's `test_resnet` as timm saves it for the hub."""
+    import timm
+    import torch
+    from timm.models import save_for_hf
+
+    folder = tmp_path_factory.mktemp("checkpoints") / "tiny-resnet"
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        model = timm.create_model("test_resnet", pretrained=False)
+    save_for_hf(model, str(folder), safe_serialization=True)
+    written = json.loads((folder / "config.json").read_text())
+    assert written["architecture"] == "test_resnet"
+    written.pop("model_args", None)  # older timm versions wrote none; see test_bad_checkpoints for those that do
+    (folder / "config.json").write_text(json.dumps(written))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def vision_folder(tmp_path_factory):
+    """A transformers ViT of two layers, with a preprocessor configuration."""
+    import torch
+    from transformers import ViTConfig, ViTModel
+
+    folder = tmp_path_factory.mktemp("checkpoints") / "tiny-vit"
+    config = ViTConfig(
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=48,
+        image_size=32,
+        patch_size=8,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        ViTModel(config).save_pretrained(folder)
+    preprocessor = {
+        "image_processor_type": "ViTImageProcessor",
+        "size": {"height": 32, "width": 32},
+        "image_mean": [0.5, 0.5, 0.5],
+        "image_std": [0.5, 0.5, 0.5],
+        "resample": 2,
+    }
+    (folder / "preprocessor_config.json").write_text(json.dumps(preprocessor))
+    return folder
+
+
+@pytest.fixture
+def no_loading(monkeypatch):
+    """Fail the test if anything fetches or builds a backbone."""
+    from thermocline import assembly
+    from thermocline.models import checkpoints
+
+    def refuse(*_args, **_kwargs):
+        raise AssertionError("a checkpoint was loaded before the fault was told")
+
+    for name in ("build_text", "build_image", "TableTower", "load_tokenizer", "load_config"):
+        monkeypatch.setattr(assembly, name, refuse)
+    monkeypatch.setattr(checkpoints, "fetch", refuse)
+
+
+@pytest.fixture
+def make_predictor():
+    """A silent predictor."""
+
+    def make(label="y", *args, **kwargs):
+        from thermocline import Predictor
+
+        return Predictor(label, *args, verbosity=0, **kwargs)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def fitted_table():
+    """A predictor fitted once on the table frame; tests must not change it."""
+    from thermocline import Predictor
+
+    return Predictor("y", verbosity=0).fit(make_table(), hyperparameters=TINY)

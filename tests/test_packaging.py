@@ -1,0 +1,80 @@
+"""The wheel carries the presets and works without the repository; an editable install reads the repository's."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import thermocline
+from thermocline.config.presets import preset_names, presets_folder
+
+REPOSITORY = Path(__file__).parents[1]
+OURS = sorted((REPOSITORY / "presets").glob("*.yaml"))
+
+
+def _run(*command: str | Path, **options: object) -> str:
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, **options)  # type: ignore[call-overload]
+    assert done.returncode == 0, done.stdout + done.stderr
+    return str(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    target = tmp_path_factory.mktemp("dist")
+    _run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", target, REPOSITORY)
+    (built,) = target.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    target = tmp_path_factory.mktemp("site")
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--no-compile"]
+    _run(*pip, "--disable-pip-version-check", "--target", target, wheel)
+    return target
+
+
+def test_the_wheel_has_presets_types_and_licence(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+    assert {f"thermocline/presets/{path.name}" for path in OURS} <= set(names)
+    assert "thermocline/py.typed" in names
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+    assert {name.split("/")[0] for name in names} == {"thermocline", f"thermocline-{thermocline.__version__}.dist-info"}
+
+
+def test_the_version_is_said_once(wheel: Path) -> None:
+    assert wheel.name == f"thermocline-{thermocline.__version__}-py3-none-any.whl"
+
+
+def test_the_wheel_reads_its_own_presets(installed: Path, tmp_path: Path) -> None:
+    code = (
+        "import thermocline, thermocline.config.presets as p\n"
+        "print(thermocline.__file__); print(p.presets_folder()); print(*thermocline.list_presets()['name'])"
+    )
+    lines = _run(sys.executable, "-c", code, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(installed)}).splitlines()
+    assert Path(lines[0]).parent == installed / "thermocline"
+    assert Path(lines[1]) == installed / "thermocline" / "presets"
+    assert sorted(lines[2].split()) == [path.stem for path in OURS]
+
+
+def test_the_wheel_has_the_command(installed: Path, tmp_path: Path) -> None:
+    code = "import sys; from thermocline.cli import main; sys.exit(main(['presets', 'ls']))"
+    said = _run(sys.executable, "-c", code, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(installed)})
+    assert all(f"{path.stem}: " in said for path in OURS)
+    (scripts,) = installed.glob("thermocline-*.dist-info/entry_points.txt")
+    assert "thermocline = thermocline.cli:main" in scripts.read_text()
+
+
+@pytest.mark.skipif(
+    Path(thermocline.__file__).parents[1] != REPOSITORY / "src", reason="thermocline is not installed editable"
+)
+def test_an_editable_install_reads_the_presets_of_the_repository() -> None:
+    assert not (Path(thermocline.__file__).parent / "presets").exists()
+    assert presets_folder() == REPOSITORY / "presets"
+    assert sorted(preset_names()) == [path.stem for path in OURS]
