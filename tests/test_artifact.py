@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from tiny import TINY, make_table, make_texts, write_images
 
 from thermocline import Predictor, __version__, artifact
+from tiny import TINY, make_table, make_texts, write_images
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +62,9 @@ def test_saved_again_it_is_the_same(everything, tmp_path):
     _, _, folder = everything
     again = Predictor.load(folder, verbosity=0).save(tmp_path / "again")
     ours, theirs = (json.loads((f / "thermocline.json").read_text()) for f in (folder, again))
+    for manifest in (ours, theirs):  # a tokenizer writes down how it was last called
+        for name in ("text/tokenizer.json", "text/tokenizer_config.json"):
+            del manifest["files"][name]
     assert ours == theirs
 
 

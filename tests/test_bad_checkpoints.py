@@ -7,10 +7,10 @@ import shutil
 import time
 
 import pytest
-from tiny import told
 
 from thermocline.errors import CheckpointError, MissingDependencyError
 from thermocline.models import checkpoints
+from tiny import told
 
 
 def fails(make_predictor, frame, tiny, *, error=CheckpointError, builtin=OSError, **options) -> str:
@@ -254,6 +254,16 @@ def test_pretrained_false_needs_no_hub(make_predictor, reviews, pictures, tiny, 
     plan = make_predictor().explain(reviews, hyperparameters=options)
     assert "head" in str(plan)
     assert no_hub == []
+
+
+def test_a_timm_name_is_fetched_as_its_repository(make_predictor, pictures, tiny, image_folder, monkeypatch):
+    """timm would ask the hub a dozen times; the repository's folder is fetched once, and read as timm reads it."""
+    asked = []
+    monkeypatch.setattr(checkpoints, "fetch", lambda source, _field: asked.append(source) or image_folder)
+    options = {**tiny, "optim.max_steps": 1, "model.image.checkpoint": "test_resnet.r160_in1k"}
+    predictor = make_predictor().fit(pictures, hyperparameters=options)
+    assert [(s.library, s.kind, s.location) for s in asked] == [("timm", "hub", "timm/test_resnet.r160_in1k")]
+    assert len(predictor.predict(pictures)) == len(pictures)
 
 
 # -- offline weights -------------------------------------------------------------------------------

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from tiny import make_table, told
 
 from thermocline.errors import (
     ColumnTypeError,
@@ -15,6 +14,7 @@ from thermocline.errors import (
     MissingColumnError,
     ThermoclineWarning,
 )
+from tiny import make_table, told
 
 guarded = pytest.mark.usefixtures("no_loading")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from tiny import make_table, told
 
 from thermocline.errors import ConfigError, DataError, LabelError, MissingColumnError
+from tiny import make_table, told
 
 pytestmark = pytest.mark.usefixtures("no_loading")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from tiny import TINY, make_table, told, write_images
 
 from thermocline import Predictor
 from thermocline.errors import (
@@ -17,6 +16,7 @@ from thermocline.errors import (
     MissingColumnError,
     NotFittedError,
 )
+from tiny import TINY, make_table, told, write_images
 
 USES = ["predict", "predict_proba", "evaluate", "embed"]
 
@@ -157,6 +157,11 @@ def test_metrics(fitted_table, table, name, said):
     assert said in message
 
 
+def test_metrics_that_are_no_names(fitted_table, table):
+    message = told(ConfigError, ValueError, lambda: fitted_table.evaluate(table, 5))
+    assert "metrics is a name or a list of names, not 5" in message
+
+
 def test_probabilities_of_a_regression(fitted_number, table):
     message = told(ConfigError, ValueError, lambda: fitted_number.predict_proba(table))
     assert "'y' is a regression target: there are no probabilities. Use predict" in message
@@ -201,6 +206,31 @@ def test_image_bytes_that_cannot_be_decoded(fitted_images):
     predictor, frame = fitted_images
     frame = frame.assign(img=[b"nothing", *frame["img"].iloc[1:]])
     assert "row 0 of column 'img'" in told(ImageReadError, OSError, lambda: predictor.predict(frame))
+
+
+def test_values_that_are_no_images(fitted_images):
+    predictor, frame = fitted_images
+    for value in (5, ["a.png"], np.zeros((2, 2, 3))):
+        odd = frame.assign(img=pd.Series([value] * 24, dtype=object))
+        message = told(ImageReadError, OSError, lambda odd=odd: predictor.predict(odd))
+        assert "24 of 24 rows" in message
+        assert f"{type(value).__name__}: neither a path nor bytes nor a PIL image" in message
+
+
+def test_images_that_workers_cannot_decode(image_folder, fitted_images):
+    """The message is the same as without workers, and no traceback."""
+    import warnings
+
+    _, frame = fitted_images
+    options = {**TINY, "optim.max_steps": 1, "model.image.checkpoint": str(image_folder)}
+    options |= {"env.num_workers": 1, "env.eval_batch_size": 2}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*fork.*", category=DeprecationWarning)
+        predictor = Predictor("y", verbosity=0).fit(frame, hyperparameters=options)
+        frame = frame.assign(img=[*frame["img"].iloc[:-1], b"nothing"])
+        message = told(ImageReadError, OSError, lambda: predictor.predict(frame))
+    assert message.startswith("The image in row 23 of column 'img' cannot be read: bytes")
+    assert "\n" not in message
 
 
 @pytest.mark.parametrize("value", [None, np.nan, "", pd.NA])

@@ -7,12 +7,12 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
-from tiny import TINY, make_table
 
 from thermocline import Predictor
 from thermocline.errors import NonFiniteError, SelectorError
 from thermocline.training import trainer
 from thermocline.tuning.plan import LayerPlan
+from tiny import TINY, make_table
 
 
 def fit(frame, *, options=None, **more) -> Predictor:
@@ -95,8 +95,9 @@ def test_probe_is_kept_when_tuning_is_worse(reviews, text_folder):
     assert "probe: logistic regression" in start["note"]
     assert (scored["val_roc_auc"] <= start["val_roc_auc"]).all()
     assert last["val_roc_auc"] == start["val_roc_auc"]
-    assert "step 0" in last["note"]
-    assert "probe is kept" in last["note"]
+    assert "kept: step 0" in last["note"]
+    assert "the probe" in last["note"]
+    assert "tuning validated worse" in last["note"]
 
 
 def test_head_at_random(reviews, text_folder):
@@ -155,7 +156,7 @@ def test_an_edited_plan_that_trains_nothing(table):
     data = json.loads(explained(table).to_json())
     for layer in data["layers"]:
         layer["frozen"] = True
-    with pytest.raises(SelectorError, match="Every layer is frozen: nothing is left to train"):
+    with pytest.raises(SelectorError, match="The plan freezes every layer: nothing is left to train"):
         fit(table, plan=LayerPlan.from_json(json.dumps(data)))
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 from safetensors.torch import load_model, save_model
 from torch import nn
 
@@ -114,7 +115,7 @@ def load(path: Path, *, trust_remote_code: bool = False) -> tuple[Assembly, Hist
         ArtifactError: There is no predictor, a file is missing or altered, or a newer Thermocline wrote it.
     """
     manifest = _check(path)
-    with _damaged(path):
+    with _damaged(path), torch.random.fork_rng(devices=[]):  # weights are drawn, then loaded over
         assembly = _read(path, trust_remote_code=trust_remote_code)
         history = History(pd.DataFrame(json.loads((path / "history.json").read_text(encoding="utf-8"))))
     return assembly, history, str(manifest["identity"])
@@ -171,7 +172,7 @@ def _read(path: Path, *, trust_remote_code: bool) -> Assembly:
         tokenizer = load_tokenizer(path / "text", name=str(path), trust_remote_code=trust_remote_code)
         processors.text = TextProcessor.from_dict(data["text"]["processor"], tokenizer)
     if "image" in data:
-        image: ImageTower = rebuild_image(data["image"]["tower"])
+        image: ImageTower = rebuild_image(_closed(data["image"]["tower"]))
         towers["image"] = image
         processors.image = ImageProcessor.from_dict(data["image"]["processor"])
     options: dict[str, Any] = {}
@@ -194,6 +195,22 @@ def _read(path: Path, *, trust_remote_code: bool) -> Assembly:
         data["weight"],
         options,
     )
+
+
+def _closed(tower: dict[str, Any]) -> dict[str, Any]:
+    """Return an image tower's description, checked to name no other file, hub or code to load.
+
+    Raises:
+        ValueError: It does.
+    """
+    from timm import is_model
+
+    arguments = tower["timm"] or {}
+    odd = sorted({"checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir"} & set(arguments))
+    if odd or (arguments and not is_model(arguments["architecture"])):
+        raise ValueError(f"towers.json: {odd or arguments['architecture']} is nothing that this timm builds by itself")
+    config = {k: v for k, v in (tower["config"] or {}).items() if k != "auto_map"}
+    return tower | {"config": config or None}
 
 
 def _check(path: Path) -> dict[str, Any]:

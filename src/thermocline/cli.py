@@ -11,6 +11,8 @@ from typing import Any
 
 from thermocline.errors import ThermoclineError
 
+LEAST_DEMO_ROWS = 50
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command.
@@ -35,6 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader has seen enough
         sys.stdout = None
         return 0
+    except OSError as error:  # a disk that is full, a folder that may not be written to
+        print(f"thermocline: {error}", file=sys.stderr)
+        return 1
     finally:
         warnings.formatwarning = usual
     return 0
@@ -116,7 +121,10 @@ def _add_presets(commands: Any) -> None:
 
 def _demo(given: argparse.Namespace) -> None:
     from thermocline import demo
+    from thermocline.errors import ConfigError
 
+    if given.rows is not None and given.rows < LEAST_DEMO_ROWS:
+        raise ConfigError(f"The demo needs at least {LEAST_DEMO_ROWS} rows to split, not {given.rows}.")
     demo.run(given.sample, rows=given.rows, out=given.out, seed=given.seed)
 
 
@@ -154,7 +162,16 @@ def _fit(given: argparse.Namespace) -> None:
     print(f"saved to {given.out}")
 
 
+def _check_out(file: str | None) -> None:
+    """What cannot be written must show before the work, not after it."""
+    from thermocline.errors import ConfigError
+
+    if file and (Path(file).is_dir() or not Path(file).absolute().parent.is_dir()):
+        raise ConfigError(f"--out {file!r} cannot be written: it is a folder, or lies in one that is not there.")
+
+
 def _explain(given: argparse.Namespace) -> None:
+    _check_out(given.out)
     plan = _predictor(given, None).explain(given.data, **_choices(given))
     print(plan)
     if given.out:
@@ -169,6 +186,7 @@ def _load(given: argparse.Namespace) -> Any:
 
 
 def _predict(given: argparse.Namespace) -> None:
+    _check_out(given.out)
     predictor = _load(given)
     result = predictor.predict_proba(given.data) if given.proba else predictor.predict(given.data)
     if given.out:

@@ -95,6 +95,11 @@ def did_you_mean(name: object, choices: Iterable[object], *, limit: int = 3) -> 
     return " Did you mean " + " or ".join(repr(lowered[text]) for text in close) + "?"
 
 
+def first_line(error: BaseException, *, limit: int = 300) -> str:
+    """Return the first line of an error's message, or its kind where it says nothing."""
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)[:limit]
+
+
 def listing(items: Iterable[object], *, limit: int = 8) -> str:
     """Return the items as quoted text, cut after `limit` with a count of the rest."""
     texts = [repr(item) for item in items]

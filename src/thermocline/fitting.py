@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numbers
 import os
 import shutil
 import tempfile
@@ -12,9 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from thermocline.assembly import Assembly, assemble, norm_eval_names
 from thermocline.config import resolve
-from thermocline.errors import ConfigError
+from thermocline.errors import ConfigError, SelectorError
 from thermocline.preparation import Prepared, prepare
 from thermocline.report.console import Console
 from thermocline.training.callbacks import make_loggers
@@ -61,6 +62,8 @@ def fit(request: Request) -> tuple[Assembly, History, str]:
     prepared, assembly = assembled(request)
     if plan is not None:
         plan.check(assembly.layer_map)
+        if all(layer.frozen for layer in plan.layers if layer.n_parameters):
+            raise SelectorError("The plan freezes every layer: nothing is left to train. Let one of them train.")
         assembly.plan = plan
         for key, value in (("optim.lr", plan.lr), ("optim.lr_choice", plan.lr_choice)):
             assembly.config = assembly.config.choose(key, value, "the plan that was given")
@@ -164,13 +167,13 @@ def _read_plan(plan: LayerPlan | str | os.PathLike[str] | None) -> LayerPlan | N
 def _checked_limit(limit: float | None) -> float | None:
     if limit is None:
         return None
-    if isinstance(limit, bool) or not isinstance(limit, int | float) or not limit > 0:
+    if isinstance(limit, bool) or not isinstance(limit, int | float | np.number) or not limit > 0:
         raise ConfigError(f"time_limit is a number of seconds above 0, or None; got {limit!r}.")
     return float(limit)
 
 
 def _check_seed(seed: object) -> None:
-    if isinstance(seed, bool) or not isinstance(seed, numbers.Integral) or not 0 <= seed < 2**32:
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**32:
         raise ConfigError(f"seed is a whole number from 0 to {2**32 - 1}, not {seed!r}.")
 
 

@@ -14,7 +14,7 @@ from thermocline.assembly import Assembly
 from thermocline.data.batches import Rows
 from thermocline.data.frames import check_columns, check_frame, check_names, read_frame
 from thermocline.data.kinds import missing_mask
-from thermocline.errors import DataError
+from thermocline.errors import ConfigError, DataError
 from thermocline.preparation import check_weight, image_root
 from thermocline.report.console import Console
 from thermocline.training import inference
@@ -50,6 +50,8 @@ def evaluate(
         DataError: As `outputs`; labels that are missing or unseen.
     """
     task = assembly.task
+    if names is not None and not isinstance(names, str | Iterable):
+        raise ConfigError(f"metrics is a name or a list of names, not {names!r}.")
     asked = [names] if isinstance(names, str) else list(names) if names is not None else None
     if asked is None:
         asked = list(dict.fromkeys([task.eval_metric, *scoring.USUAL_METRICS[task.problem_type]]))

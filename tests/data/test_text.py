@@ -12,7 +12,7 @@ from thermocline.data.columns import Column
 from thermocline.data.text import LONGEST, TextProcessor, _fair_share, choose_max_length
 from thermocline.models.tokenizer import train_tokenizer
 
-WORDS = "the quick brown fox jumps over a lazy dog title body".split()
+WORDS = ["the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "dog", "title", "body"]
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,6 @@ from toy import Recorder, fit, make_model, make_run, same, state
 from thermocline.data.batches import Rows
 from thermocline.data.table import TableRows
 from thermocline.errors import NonFiniteError
-from thermocline.training import trainer as trainer_module
 from thermocline.training.deadline import Deadline
 from thermocline.training.device import make_accelerator
 from thermocline.training.trainer import Trainer
@@ -69,7 +68,7 @@ def test_the_callers_random_numbers_go_on_as_if_nothing_had_been(tmp_path):
 
 def test_training_helps_and_the_best_is_kept(tmp_path):
     trainer, history = fit(tmp_path, rows=400, optim={"lr": 0.02, "max_epochs": 12})
-    scores = history["val_log_loss" if "val_log_loss" in history else f"val_{trainer.metric}"]
+    scores = history[f"val_{trainer.scorer.metric}"]
     assert history["note"].iloc[-1].startswith("kept: ")
     assert scores.iloc[-1] == pytest.approx(scores.max(), abs=1e-9)
     assert not trainer.model.training
@@ -87,9 +86,9 @@ def test_micro_batches_add_up_to_the_batch(micro, weighted, tmp_path):
         runs.append((trainer, seen))
     for one, two in zip(runs[0][1][0][1], runs[1][1][0][1], strict=True):
         torch.testing.assert_close(one, two, atol=1e-6, rtol=1e-5)
-    last_a, last_b = (pytest.approx(r[0].rows[-2]["train_loss"], rel=1e-4) for r in runs)
-    assert runs[0][0].rows[-2]["train_loss"] == last_b
-    assert runs[1][0].rows[-2]["train_loss"] == last_a
+    last_a, last_b = (pytest.approx(r[0].record.rows[-2]["train_loss"], rel=1e-4) for r in runs)
+    assert runs[0][0].record.rows[-2]["train_loss"] == last_b
+    assert runs[1][0].record.rows[-2]["train_loss"] == last_a
 
 
 def test_a_row_of_weight_0_teaches_nothing(tmp_path):
@@ -214,7 +213,9 @@ def test_dropout_is_a_function_of_seed_and_step(tmp_path):
     """The same step draws the same numbers, whatever happened between steps."""
     drawn = []
     for extra in (False, True):
-        run = make_run(tmp_path / str(extra), model=make_model(dropout=0.5), optim={"val_check_interval": 0.2 if extra else 1.0})
+        run = make_run(
+            tmp_path / str(extra), model=make_model(dropout=0.5), optim={"val_check_interval": 0.2 if extra else 1.0}
+        )
         trainer = Trainer(run)
         masks = []
         run.model.towers["text"].backbone.blocks[0].drop.register_forward_hook(
@@ -232,7 +233,14 @@ def test_dropout_is_a_function_of_seed_and_step(tmp_path):
 
 @pytest.mark.parametrize(
     ("interval", "expected"),
-    [(1.0, [5, 10]), (0.5, [2, 4, 6, 8, 10]), (0.2, list(range(1, 11))), (2.0, [10]), (1.4, [7, 10]), (0.01, list(range(1, 11)))],
+    [
+        (1.0, [5, 10]),
+        (0.5, [2, 4, 6, 8, 10]),
+        (0.2, list(range(1, 11))),
+        (2.0, [10]),
+        (1.4, [7, 10]),
+        (0.01, list(range(1, 11))),
+    ],
 )
 def test_validation_at_fractions_of_an_epoch(interval, expected, tmp_path):
     _, history = fit(tmp_path, optim={"val_check_interval": interval, "patience": 100})
@@ -250,7 +258,7 @@ def test_early_stopping(tmp_path, monkeypatch):
     scores = iter([0.5, 0.9, 0.8, 0.7, 0.6, 0.95])
     run = make_run(tmp_path, optim={"patience": 3, "max_epochs": 20})
     trainer = Trainer(run)
-    monkeypatch.setattr(trainer, "_score", lambda: ((s := next(scores)), {trainer.metric: s}))
+    monkeypatch.setattr(trainer.scorer, "score", lambda: ((s := next(scores)), {trainer.scorer.metric: s}))
     history = trainer.fit()
     assert history["step"].max() == 4 * 5
     assert history["note"].str.contains("stopped early: no better for 3 validations").any()
@@ -261,14 +269,16 @@ def test_a_tuned_model_worse_than_its_probe_is_not_handed_out(tmp_path, monkeypa
     run = make_run(tmp_path, optim={"lr": 0.05})
     trainer = Trainer(run)
     scores = iter([0.9, 0.5, 0.4])
-    monkeypatch.setattr(trainer, "_score", lambda: ((s := next(scores)), {trainer.metric: s}))
+    monkeypatch.setattr(trainer.scorer, "score", lambda: ((s := next(scores)), {trainer.scorer.metric: s}))
     at_probe = []
     validate = trainer.validate
     monkeypatch.setattr(
-        trainer, "validate", lambda step, *a: (at_probe.append(state(run.model)) if step == 0 else None, validate(step, *a))
+        trainer,
+        "validate",
+        lambda step, *a: (at_probe.append(state(run.model)) if step == 0 else None, validate(step, *a)),
     )
     history = trainer.fit()
-    assert "probe is kept" in history["note"].iloc[-1]
+    assert history["note"].iloc[-1] == "kept: step 0, the probe: tuning validated worse"
     assert same(state(run.model), at_probe[0])
 
 
@@ -278,7 +288,7 @@ def test_the_history_opens_with_notes_and_the_probe(tmp_path):
     assert history["note"].iloc[1].startswith("probe: logistic regression")
     assert (history["step"].iloc[:2] == 0).all()
     _, plain = fit(tmp_path / "b", optim={"head_init": "random"})
-    assert plain["note"].iloc[0] == "head starts at random"
+    assert plain["note"].iloc[0] == "the head starts at random"
 
 
 @pytest.mark.parametrize("kind", ["binary", "regression"])
@@ -296,9 +306,16 @@ def test_the_time_limit_ends_training_and_keeps_the_best(tmp_path, monkeypatch):
     monkeypatch.setattr(type(deadline), "elapsed", property(lambda self: clock[0]))
     run = make_run(tmp_path, optim={"max_epochs": 50}, deadline=deadline)
     trainer = Trainer(run)
-    step, score = trainer.step, trainer._score
+    step, score = trainer.step, trainer.scorer.score
+
+    def slow_score():
+        clock[0] += 1.0
+        result = score()
+        trainer.scorer.seconds = 1.0
+        return result
+
     monkeypatch.setattr(trainer, "step", lambda *a: (clock.__setitem__(0, clock[0] + 0.5), step(*a))[1])
-    monkeypatch.setattr(trainer, "_score", lambda: (clock.__setitem__(0, clock[0] + 1.0), score())[1])
+    monkeypatch.setattr(trainer.scorer, "score", slow_score)
     history = trainer.fit()
     assert clock[0] <= 10.0
     assert history["note"].str.contains(r"stopped by the time limit at step \d+ of 250").any()
@@ -315,21 +332,46 @@ def test_hardly_any_time_still_gives_a_model(tmp_path):
 def test_ctrl_c_keeps_the_best_so_far(where, tmp_path, monkeypatch):
     run = make_run(tmp_path, optim={"max_epochs": 10})
     trainer = Trainer(run)
-    calls = []
-    target = {"train": "step", "probe": "_fixed_columns", "score": "_score"}[where]
-    inner = getattr(trainer, target)
+    holder = {
+        "train": (trainer, "step", 12),
+        "probe": (trainer.scorer, "outputs", 1),
+        "score": (trainer.scorer, "score", 2),
+    }
+    owner, name, last = holder[where]
+    inner, calls = getattr(owner, name), []
 
-    def interrupted(*args):
+    def interrupted(*args, **kwargs):
         calls.append(1)
-        if len(calls) == {"train": 12, "probe": 1, "score": 2}[where]:
+        if len(calls) == last:
             raise KeyboardInterrupt
-        return inner(*args)
+        return inner(*args, **kwargs)
 
-    monkeypatch.setattr(trainer, target, interrupted)
+    monkeypatch.setattr(owner, name, interrupted)
     history = trainer.fit()
     assert history["note"].str.contains("Ctrl-C").any()
     assert not run.model.training
     assert all(torch.isfinite(p).all() for p in run.model.parameters())
+
+
+@pytest.mark.xfail(
+    strict=True, reason="trainer.finish: Ctrl-C while a soup is scored leaves fit and the model in the soup"
+)
+def test_ctrl_c_while_a_soup_is_scored(tmp_path, monkeypatch):
+    trainer = Trainer(make_run(tmp_path, optim={"top_k_average": "greedy_soup", "max_epochs": 4}))
+    calls = []
+
+    def score():
+        calls.append(1)
+        if len(calls) == 6:  # after step 0 and four epochs: the first soup
+            raise KeyboardInterrupt
+        return len(calls) / 10, {trainer.scorer.metric: len(calls) / 10}
+
+    monkeypatch.setattr(trainer.scorer, "score", score)
+    try:
+        history = trainer.fit()
+    except KeyboardInterrupt:
+        pytest.fail("the interruption came through")
+    assert history["note"].iloc[-1].startswith("kept: step 20")
 
 
 # what must not go on silently
@@ -379,6 +421,26 @@ def test_an_infinite_gradient_norm_without_clipping_is_noticed(tmp_path):
         fit(tmp_path, model=model, optim={"gradient_clip": None, "max_epochs": 5, "head_init": "random"})
 
 
+@pytest.mark.xfail(strict=True, raises=(ValueError, RuntimeWarning), reason="trainer.probe hands scikit-learn NaN")
+def test_features_that_are_not_finite_are_our_error_not_scikit_learns(tmp_path):
+    model = make_model()
+    model.towers["text"].register_forward_hook(lambda _m, _i, out: out * float("nan"))
+    with pytest.raises(NonFiniteError):
+        fit(tmp_path, model=model)
+
+
+@pytest.mark.xfail(strict=True, reason="trainer.finish writes the loss into the metric's column")
+def test_where_the_loss_decides_it_is_not_written_as_the_metric(tmp_path):
+    """Validation rows of one class have no ROC AUC."""
+    run = make_run(tmp_path)
+    part, one = run.valid.parts["text"], np.flatnonzero(run.valid.target == 0)
+    run.valid = Rows({"text": TableRows(part.numbers[one], part.missing[one], part.codes[one])}, run.valid.target[one])
+    assert run.task.eval_metric == "roc_auc"
+    history = Trainer(run).fit()
+    assert history["val_roc_auc"].isna().all()
+    assert history["val_loss"].iloc[:-1].notna().all()
+
+
 def test_a_model_of_nan_is_never_called_best(tmp_path):
     run = make_run(tmp_path)
     trainer = Trainer(run)
@@ -409,7 +471,7 @@ def test_loggers_get_rates_by_layer_and_scores(tmp_path):
     for label in trainer.run.plan.labels:
         assert f"lr/{label}" in names
     assert "lr/text/blocks.1" in names
-    assert {"loss", "train_loss", f"val_{trainer.metric}"} <= names
+    assert {"loss", "train_loss", f"val_{trainer.scorer.metric}"} <= names
     steps = [step for step, _ in recorder.lines]
     assert steps == sorted(steps)
     for step, values in recorder.lines:
@@ -448,7 +510,7 @@ def test_fits_of_different_precision_in_one_process(tmp_path):
 
 
 def test_bf16_gradients_accumulate_too(tmp_path):
-    trainer, history = fit(tmp_path, env={"precision": "bf16", "micro_batch_size": 3})
+    _, history = fit(tmp_path, env={"precision": "bf16", "micro_batch_size": 3})
     assert history["note"].iloc[-1].startswith("kept: ")
     make_accelerator("cpu", "fp32")
 
@@ -456,7 +518,7 @@ def test_bf16_gradients_accumulate_too(tmp_path):
 # odd sizes
 
 
-@pytest.mark.parametrize("rows", [9, 17, 8, 4])
+@pytest.mark.parametrize("rows", [9, 17, 8, 6])
 def test_batch_norm_never_meets_a_single_row(rows, tmp_path):
     _, history = fit(tmp_path, model=make_model(norm=nn.BatchNorm1d), rows=rows, env={"micro_batch_size": 8})
     assert history["note"].iloc[-1].startswith("kept: ")
@@ -480,6 +542,5 @@ def test_two_rows(tmp_path):
 
 
 def test_the_scratch_folder_holds_at_most_top_k_states(tmp_path):
-    trainer, _ = fit(tmp_path, optim={"max_epochs": 6, "top_k": 2})
+    fit(tmp_path, optim={"max_epochs": 6, "top_k": 2})
     assert len(list(tmp_path.glob("*.safetensors"))) <= 2
-    assert trainer_module.PATIENCE_NON_FINITE > 1

@@ -15,7 +15,8 @@ from thermocline.data.batches import Rows
 from thermocline.data.table import TableRows
 from thermocline.models.fusion import FusionModel
 from thermocline.tasks import Task
-from thermocline.training.trainer import Run, Trainer
+from thermocline.training.run import Run
+from thermocline.training.trainer import Trainer
 from thermocline.tuning.plan import LayerPlan
 
 WIDTH = 6
@@ -59,24 +60,27 @@ def make_model(outputs=2, *, norm=nn.LayerNorm, dropout=0.0, pretrained=True, se
         return FusionModel({"text": Tower(norm, dropout, pretrained)}, outputs, width=8, dropout=0.0)
 
 
-def make_rows(n=40, *, seed=0, kind="binary", weight=None):
-    """Rows whose label is a rule over three numbers, and their task."""
-    rng = np.random.default_rng(seed)
-    x = rng.normal(size=(n, 3)).astype(np.float32)
+def make_frame(n, seed, kind):
+    """Three numbers, and a label that follows a rule over them."""
+    x = np.random.default_rng(seed).normal(size=(n, 3)).astype(np.float32)
     signal = x[:, 0] * x[:, 1] + 0.3 * x[:, 2]
-    frame = pd.DataFrame({"y": signal if kind == "regression" else np.where(signal > 0, "b", "a")})
-    task = Task.of(frame, "y", kind)
+    return x, pd.DataFrame({"y": signal if kind == "regression" else np.where(signal > np.median(signal), "b", "a")})
+
+
+def make_rows(n=40, *, seed=0, kind="binary", weight=None, task=None):
+    """Rows and their task."""
+    x, frame = make_frame(n, seed, kind)
+    task = Task.of(frame, "y", kind) if task is None else task
     part = TableRows(x, np.zeros_like(x), np.zeros((n, 0), np.int64))
     return Rows({"text": part}, task.encode(frame), weight), task
 
 
 def make_run(folder, *, model=None, kind="binary", rows=40, weight=None, plan=None, optim=None, env=None, **options):
     train, task = make_rows(rows, kind=kind, weight=weight)
-    valid = Rows(make_rows(24, seed=1, kind=kind)[0].parts, task.encode(_labels(24, kind, task)))
+    valid, _ = make_rows(24, seed=1, kind=kind, task=task)
     model = make_model(task.width) if model is None else model
     layer_map = layers_of(model)
-    settings = OptimConfig(lr=0.01, max_epochs=2, **(optim or {})) if "lr" not in (optim or {}) else None
-    settings = settings or OptimConfig(**{"max_epochs": 2, **optim})
+    settings = OptimConfig(**{"lr": 0.01, "max_epochs": 2, **(optim or {})})
     environment = EnvConfig(batch_size=8, micro_batch_size=8, eval_batch_size=16, device="cpu", precision="fp32")
     made = LayerPlan.build(layer_map, **{"lr": settings.lr, "weight_decay": 0.01, **(plan or {})})
     return Run(
@@ -91,13 +95,6 @@ def make_run(folder, *, model=None, kind="binary", rows=40, weight=None, plan=No
         folder=folder,
         **options,
     )
-
-
-def _labels(n, kind, task):
-    rng = np.random.default_rng(1)
-    x = rng.normal(size=(n, 3)).astype(np.float32)
-    signal = x[:, 0] * x[:, 1] + 0.3 * x[:, 2]
-    return pd.DataFrame({"y": signal if kind == "regression" else np.where(signal > 0, "b", "a")})
 
 
 def fit(folder, **options):

@@ -163,7 +163,8 @@ class ResolvedConfig:
         for path, value, origin in self._lines():
             cells = (path, value, origin, KEYS[path].doc)
             rows.append("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>")
-        return f"<table><thead>{head}</thead><tbody>{''.join(rows)}</tbody></table>"
+        left = "<style>.tcc th,.tcc td{text-align:left!important;padding:2px 12px 2px 0}</style>"
+        return f"{left}<table class=tcc><thead>{head}</thead><tbody>{''.join(rows)}</tbody></table>"
 
 
 def _known(path: str) -> Key:

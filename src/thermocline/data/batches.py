@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from thermocline.data.image import ImageRows
 from thermocline.data.table import TableRows
 from thermocline.data.text import TextRows
+from thermocline.errors import DataError
 
 if TYPE_CHECKING:
     from thermocline.tasks import Task
@@ -100,13 +101,16 @@ def inference_order(rows: Rows, batch_size: int) -> list[np.ndarray]:
     return [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
 
 
-class _Cutter(Dataset[Batch]):
+class _Cutter(Dataset[Batch | DataError]):
     def __init__(self, rows: Rows) -> None:
         self.rows = rows
 
-    def __getitem__(self, key: Any) -> Batch:
+    def __getitem__(self, key: Any) -> Batch | DataError:
         positions, epoch = key
-        return self.rows.batch(positions, epoch)
+        try:
+            return self.rows.batch(positions, epoch)
+        except DataError as error:  # raised in a worker, it would arrive with a traceback for a message
+            return error
 
 
 def load(rows: Rows, plan: Sequence[tuple[np.ndarray, int | None]], *, num_workers: int = 0) -> Iterator[Batch]:
@@ -121,13 +125,17 @@ def load(rows: Rows, plan: Sequence[tuple[np.ndarray, int | None]], *, num_worke
         for positions, epoch in plan:
             yield rows.batch(positions, epoch)
         return
-    yield from DataLoader(
+    batches: DataLoader[Any] = DataLoader(
         _Cutter(rows),
         batch_size=None,
         sampler=list(plan),
         num_workers=num_workers,
         generator=torch.Generator(),  # or the workers' seed would be drawn from the caller's
     )
+    for batch in batches:
+        if isinstance(batch, DataError):
+            raise batch
+        yield batch
 
 
 def split_rows(

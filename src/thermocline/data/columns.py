@@ -84,7 +84,8 @@ class Columns:
         )
 
     def _repr_html_(self) -> str:
-        return self.to_frame().to_html(index=False, max_rows=None, border=0)
+        left = "<style>.tcc th,.tcc td{text-align:left!important;padding:2px 12px 2px 0}</style>"
+        return left + self.to_frame().to_html(index=False, max_rows=None, border=0, classes="tcc")
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values; `from_dict` undoes it exactly."""

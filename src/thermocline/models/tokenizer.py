@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from thermocline.errors import CheckpointError
+from thermocline.errors import CheckpointError, first_line
 from thermocline.models.checkpoints import TOKENIZER_FILES, has_tokenizer
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def load_tokenizer(folder: Path, *, name: str, trust_remote_code: bool = False) 
         tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=trust_remote_code)
     except Exception as error:
         raise CheckpointError(
-            f"The tokenizer of {name!r} cannot be loaded ({type(error).__name__}: {str(error).splitlines()[0][:200]})."
+            f"The tokenizer of {name!r} cannot be loaded ({type(error).__name__}: {first_line(error)})."
         ) from None
     tokenizer.padding_side = "right"
     tokenizer.truncation_side = "right"

@@ -16,11 +16,12 @@ State = dict[str, torch.Tensor]
 def tuned_state(model: nn.Module, frozen: frozenset[str]) -> State:
     """Return copies on the CPU of everything training may change: parameters and buffers not in `frozen`."""
     state = {}
-    seen: set[int] = set()
+    seen: set[tuple[object, ...]] = set()
     for name, tensor in model.state_dict().items():
-        if name in frozen or (tensor.data_ptr() in seen and tensor.numel()):
+        place = (tensor.data_ptr(), tensor.shape, tensor.stride())
+        if name in frozen or (place in seen and tensor.numel()):  # tied: once is enough
             continue
-        seen.add(tensor.data_ptr())
+        seen.add(place)
         state[name] = tensor.detach().to("cpu", copy=True).contiguous()
     return state
 

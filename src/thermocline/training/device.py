@@ -15,7 +15,14 @@ def choose_precision(precision: str, device: str) -> tuple[str, str]:
     Args:
         precision: `auto`, `fp32`, `bf16` or `fp16`.
         device: `cpu`, `cuda` or `mps`.
+
+    Raises:
+        ConfigError: fp16 on a device that would compute in 32 bits all the same.
     """
+    if precision == "fp16" and device != "cuda":
+        raise ConfigError(
+            f"env.precision is 'fp16', which needs a CUDA GPU; the device is {device!r}. Use bf16 or fp32."
+        )
     if precision != "auto":
         return precision, "given"
     if device != "cuda":

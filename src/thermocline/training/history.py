@@ -37,11 +37,15 @@ class History(pd.DataFrame):
         metric = next((c for c in self.columns if str(c).startswith("val_")), None)
         scored = self.dropna(subset=[metric]) if metric else self
         if metric:
-            ax.plot(scored["step"], scored[metric], marker="o", color="#1f6f8b", label=str(metric))
+            kept = scored["note"].str.startswith("kept:") if "note" in scored else scored["step"] < 0
+            line, end = scored[~kept], scored[kept]
+            ax.plot(line["step"], line[metric], marker="o", color="#1f6f8b", label=str(metric))
             ax.set_ylabel(str(metric), color="#1f6f8b")
-            floor = scored[scored["step"] == 0]
-            if len(floor) and len(scored) > 1:
+            floor = line[line["step"] == 0]
+            if len(floor) and len(line) > 1:
                 ax.axhline(floor[metric].iloc[0], color="#1f6f8b", linestyle=":", linewidth=1, label="at step 0")
+            if len(end):  # which may be an earlier state, or an average: no point of the line
+                ax.plot(end["step"], end[metric], "*", markersize=13, color="#1f6f8b", label="kept")
         ax.set_xlabel("step")
         losses = self.dropna(subset=["train_loss"])
         lines, labels = ax.get_legend_handles_labels()
@@ -52,5 +56,7 @@ class History(pd.DataFrame):
             more = right.get_legend_handles_labels()
             lines, labels = lines + more[0], labels + more[1]
         ax.grid(alpha=0.25)
-        ax.legend(lines, labels, loc="best", frameon=False)
+        ax.legend(
+            lines, labels, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, fontsize="small", frameon=False
+        )
         return ax

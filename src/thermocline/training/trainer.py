@@ -84,7 +84,7 @@ class Trainer:
         note = ""
         if run.optim.head_init == "probe" and columns.any() and "head.weight" not in self.frozen:
             features, reached = self.scorer.outputs(run.train, self.model.features, "probe", share=PROBE_SHARE)
-            rows = np.flatnonzero(reached)
+            rows = np.flatnonzero(reached if run.train.weight is None else reached & (run.train.weight > 0))
             if self._shows_two_targets(rows):
                 found = probe.fit_probe(
                     features[np.ix_(rows, columns)],

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 STYLE = (
     "<style>.tcl{border-collapse:collapse;font:13px/1.4 system-ui,sans-serif;color:inherit}"
+    "div.tcl{margin:4px 0 14px}"
     ".tcl th,.tcl td{padding:2px 12px 2px 0;text-align:left;border-bottom:1px solid #8884;background:none}"
     ".tcl .n{text-align:right;font-variant-numeric:tabular-nums}.tcl .w{font-weight:600}.tcl .f{opacity:.55}"
     ".tcl .bar{display:inline-block;height:.8em;background:#2a8fbd;vertical-align:baseline}</style>"
