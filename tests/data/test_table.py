@@ -31,7 +31,7 @@ def test_numbers_are_centred_on_the_median_and_scaled_by_the_spread():
     rows = processor(data).rows(data)
     assert rows.numbers.dtype == np.float32
     np.testing.assert_allclose(np.median(rows.numbers, axis=0), 0, atol=1e-6)
-    assert rows.numbers[:, 0].std() == pytest.approx(1, abs=0.1)
+    assert rows.numbers[:, 0].std() == pytest.approx(0.9, abs=0.1)  # a little below 1: extremes are bent inwards
 
 
 def test_missing_numbers_are_the_median_and_flagged():
@@ -43,11 +43,11 @@ def test_missing_numbers_are_the_median_and_flagged():
     assert not rows.missing[:, 1].any()
 
 
-def test_extremes_are_clipped_not_dropped():
+def test_extremes_are_bent_to_a_bound_not_dropped():
     data = frame()
     made = processor(data)
     wild = data.iloc[:2].assign(size=[1e30, -1e30])
-    assert made.rows(wild).numbers[:, 0].tolist() == [CLIP, -CLIP]
+    np.testing.assert_allclose(made.rows(wild).numbers[:, 0], [CLIP, -CLIP], rtol=1e-6)
 
 
 @pytest.mark.parametrize("values", [[5.0] * 20, [np.nan] * 20, [5.0] * 19 + [np.nan], [0.0] * 19 + [1.0]])

@@ -353,9 +353,6 @@ def test_ctrl_c_keeps_the_best_so_far(where, tmp_path, monkeypatch):
     assert all(torch.isfinite(p).all() for p in run.model.parameters())
 
 
-@pytest.mark.xfail(
-    strict=True, reason="trainer.finish: Ctrl-C while a soup is scored leaves fit and the model in the soup"
-)
 def test_ctrl_c_while_a_soup_is_scored(tmp_path, monkeypatch):
     trainer = Trainer(make_run(tmp_path, optim={"top_k_average": "greedy_soup", "max_epochs": 4}))
     calls = []
@@ -421,7 +418,6 @@ def test_an_infinite_gradient_norm_without_clipping_is_noticed(tmp_path):
         fit(tmp_path, model=model, optim={"gradient_clip": None, "max_epochs": 5, "head_init": "random"})
 
 
-@pytest.mark.xfail(strict=True, raises=(ValueError, RuntimeWarning), reason="trainer.probe hands scikit-learn NaN")
 def test_features_that_are_not_finite_are_our_error_not_scikit_learns(tmp_path):
     model = make_model()
     model.towers["text"].register_forward_hook(lambda _m, _i, out: out * float("nan"))
@@ -429,7 +425,6 @@ def test_features_that_are_not_finite_are_our_error_not_scikit_learns(tmp_path):
         fit(tmp_path, model=model)
 
 
-@pytest.mark.xfail(strict=True, reason="trainer.finish writes the loss into the metric's column")
 def test_where_the_loss_decides_it_is_not_written_as_the_metric(tmp_path):
     """Validation rows of one class have no ROC AUC."""
     run = make_run(tmp_path)

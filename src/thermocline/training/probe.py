@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from thermocline.errors import NonFiniteError
+
 if TYPE_CHECKING:
     from thermocline.models.fusion import FusionModel
     from thermocline.tasks import Task
@@ -59,7 +61,20 @@ def fit_probe(
         categories would weigh
             most.
         seed: For the folds.
+
+    Raises:
+        NonFiniteError: Features that are infinite or NaN.
     """
+    if not np.isfinite(features).all():
+        bad = int((~np.isfinite(features).all(axis=1)).sum())
+        raise NonFiniteError(
+            f"The features of {bad} of {len(features)} training rows are not finite before any training. Set "
+            "env.precision=fp32, and check that the checkpoint is whole."
+        )
+    if weight is not None:
+        weight = (
+            weight / weight.mean()
+        )  # proportions count, as in the loss; scikit-learn sets its penalty against the sum
     mean = features.mean(axis=0, dtype=np.float64)
     spread = features.std(axis=0, dtype=np.float64)
     if fixed is not None and fixed.any():

@@ -29,6 +29,7 @@ class Scorer:
         self.run, self.device, self.autocast = run, device, autocast
         self.metric = run.task.eval_metric
         self.seconds = 0.0  # what the last scoring took
+        self.by_loss = False  # whether the loss decided, the metric being undefined on these rows
 
     def score(self) -> tuple[float, dict[str, float]]:
         """Score the validation rows.
@@ -48,15 +49,20 @@ class Scorer:
         target, outputs = self.run.valid.target[rows], outputs[rows]
         weight = None if self.run.valid.weight is None else self.run.valid.weight[rows]
         values = metrics.score(self.run.task, self.metric, target, outputs, weight)
-        if math.isfinite(values[self.metric]):
+        self.by_loss = not math.isfinite(values[self.metric])
+        if not self.by_loss:
             return metrics.signed(self.metric, values[self.metric]), values
         losses = row_losses(self.run.task.loss_name, torch.from_numpy(outputs), torch.from_numpy(target))
         loss = float(losses.mean())
         return (-loss if math.isfinite(loss) else -math.inf), {**values, "loss": loss}
 
-    def unsigned(self, score: float) -> float:
-        """Return a score as the metric counts it."""
-        return score if metrics.get_metric(self.metric).greater_is_better else -score
+    def named(self, score: float) -> dict[str, float]:
+        """Return a score as history has it: by the metric's name and sign, or as a loss where that decided."""
+        if not math.isfinite(score):
+            return {}
+        if self.by_loss:
+            return {"val_loss": -score}
+        return {f"val_{self.metric}": score if metrics.get_metric(self.metric).greater_is_better else -score}
 
     def outputs(
         self, rows: Rows, what: Callable[[Any], torch.Tensor] | None, title: str, *, share: float

@@ -176,15 +176,18 @@ class Trainer:
             checkpoints.restore(self.model, state)
             return self.scorer.score()[0]
 
-        state, score, said = self.best.choose(
-            self.run.optim.top_k_average, evaluate, lambda: self.run.deadline.allows(2 * self.scorer.seconds)
-        )
+        def in_time() -> bool:
+            return self.run.deadline.allows(2 * self.scorer.seconds)
+
+        try:
+            state, score, said = self.best.choose(self.run.optim.top_k_average, evaluate, in_time)
+        except KeyboardInterrupt:
+            state, score, said = self.best.choose("best", evaluate, in_time)
         checkpoints.restore(self.model, state)
         if self.best.best.step == 0:
             tuned = any(row["step"] > 0 and not math.isnan(row["train_loss"]) for row in self.record.rows)
             said = f"step 0, {self.start}" + (": tuning validated worse" if tuned else "")
-        kept = {f"val_{self.scorer.metric}": self.scorer.unsigned(score)} if math.isfinite(score) else {}
-        self.record.add(self.record.step, {"note": f"kept: {said}", **kept})
+        self.record.add(self.record.step, {"note": f"kept: {said}", **self.scorer.named(score)})
 
     def make_optimizer(self) -> Any:
         """AdamW (Loshchilov and Hutter 2019) over the plan's groups; fused where the device has it."""
