@@ -83,7 +83,7 @@ class ImageConfig:
         default=None, metadata=_about("Side of the input in pixels; null: the model's own.", at_least=16)
     )
     augment: Augment = field(
-        default="standard", metadata=_about("How strongly training images are varied; none: not at all.")
+        default="light", metadata=_about("How strongly training images are varied; none: not at all.")
     )
     batch_norm: BatchNorm = field(
         default="auto",
