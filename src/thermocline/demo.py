@@ -1,5 +1,4 @@
-"""A real fine-tune from nothing but what is installed: sample, baselines, fit, save, and a new process that
-predicts."""
+"""A real fine-tune from nothing but what is installed: sample, baselines, fit, save, a new process that predicts."""
 
 from __future__ import annotations
 
@@ -14,6 +13,9 @@ import pandas as pd
 from thermocline.data.samples import load_sample
 from thermocline.predictor import Predictor
 
+LEARN = (
+    900  # rows to learn from at most: few labels are what a pretrained backbone is for, and many rows are left to score
+)
 LABELS = {"docstrings": "library", "digits": "label", "mixed": "label"}
 
 
@@ -34,7 +36,8 @@ def run(sample: str, *, rows: int | None, out: Path | None, seed: int = 0) -> di
     label = LABELS[sample]
     print(f"sample {sample!r}: collecting rows from the installed libraries", flush=True)
     frame = load_sample(sample, rows=rows, seed=seed)
-    train, test = train_test_split(frame, test_size=0.25, stratify=frame[label], random_state=seed)
+    learn = min(LEARN, round(0.75 * len(frame)))
+    train, test = train_test_split(frame, train_size=learn, stratify=frame[label], random_state=seed)
     print(f"{len(train)} rows to learn from, {len(test)} held out; the label is {label!r}\n", flush=True)
     with tempfile.TemporaryDirectory(prefix="thermocline-demo-") as scratch:
         folder = out or Path(scratch) / "model"

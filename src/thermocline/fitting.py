@@ -20,6 +20,7 @@ from thermocline.preparation import Prepared, prepare
 from thermocline.report.console import Console
 from thermocline.training.callbacks import make_loggers
 from thermocline.training.deadline import Deadline
+from thermocline.training.device import own_accelerator_state
 from thermocline.training.history import History
 from thermocline.training.run import Run
 from thermocline.training.trainer import Trainer
@@ -71,27 +72,28 @@ def fit(request: Request) -> tuple[Assembly, History, str]:
     scratch = Path(tempfile.mkdtemp(prefix="thermocline-"))
     loggers = make_loggers(assembly.config.env.loggers, _log_folder(request.path, assembly.config.env.loggers))
     try:
-        trainer = Trainer(
-            Run(
-                model=assembly.model,
-                layer_map=assembly.layer_map,
-                plan=assembly.plan,
-                task=assembly.task,
-                train=assembly.rows(prepared.train, prepared.folder, training=True, seed=request.seed),
-                valid=assembly.rows(prepared.valid, prepared.valid_folder),
-                optim=assembly.config.optim,
-                env=assembly.config.env,
-                folder=scratch,
-                seed=request.seed,
-                norm_eval=norm_eval_names(assembly.model, assembly.config),
-                deadline=deadline,
-                loggers=loggers,
-                show=console.progress,
-                say=console.say,
-                notes=(*prepared.notes, *assembly.notes),
+        with own_accelerator_state():
+            trainer = Trainer(
+                Run(
+                    model=assembly.model,
+                    layer_map=assembly.layer_map,
+                    plan=assembly.plan,
+                    task=assembly.task,
+                    train=assembly.rows(prepared.train, prepared.folder, training=True, seed=request.seed),
+                    valid=assembly.rows(prepared.valid, prepared.valid_folder),
+                    optim=assembly.config.optim,
+                    env=assembly.config.env,
+                    folder=scratch,
+                    seed=request.seed,
+                    norm_eval=norm_eval_names(assembly.model, assembly.config),
+                    deadline=deadline,
+                    loggers=loggers,
+                    show=console.progress,
+                    say=console.say,
+                    notes=(*prepared.notes, *assembly.notes),
+                )
             )
-        )
-        history = trainer.fit()
+            history = trainer.fit()
     finally:
         for logger in loggers:
             logger.close()

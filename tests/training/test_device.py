@@ -4,7 +4,13 @@ import pytest
 import torch
 
 from thermocline.errors import ConfigError
-from thermocline.training.device import choose_device, choose_precision, make_accelerator, to_device
+from thermocline.training.device import (
+    choose_device,
+    choose_precision,
+    make_accelerator,
+    own_accelerator_state,
+    to_device,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -73,3 +79,13 @@ def test_nested_batches_are_moved():
     assert moved["b"]["c"].device.type == "meta"
     here = to_device(batch, torch.device("cpu"))
     assert here["a"] is batch["a"]  # no copy where nothing is to be done
+
+
+def test_a_callers_own_accelerator_is_left_as_it_was():
+    from accelerate import Accelerator
+
+    with own_accelerator_state():
+        theirs = Accelerator(cpu=True, mixed_precision="bf16")
+        with own_accelerator_state():
+            assert make_accelerator("cpu", "fp32").mixed_precision == "no"
+        assert theirs.mixed_precision == "bf16"

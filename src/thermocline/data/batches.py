@@ -158,7 +158,9 @@ def split_rows(
 
     n = len(target)
     why = "given" if fraction is not None else f"{n} rows"
-    share = fraction if fraction is not None else 0.2 if n < 500 else float(np.clip(500 / n, 0.05, 0.1))
+    # at least 150 rows where a fifth of the data has them, a tenth up to 500, a twentieth of very many
+    chosen = float(np.clip(max(150 / n, min(0.1, 500 / n)), 0.05, 0.2))
+    share = chosen if fraction is None else fraction
     count = int(np.clip(round(share * n), 1, n - 1))
     rows = np.arange(n)
     if task.problem_type in ("binary", "multiclass"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -48,6 +50,23 @@ def choose_device(device: str) -> tuple[str, str]:
             f"{[n for n, there in present.items() if there]}."
         )
     return device, "given"
+
+
+@contextmanager
+def own_accelerator_state() -> Iterator[None]:
+    """Leave accelerate's state, which it keeps for the whole process, as a caller's own `Accelerator` had it."""
+    from accelerate.state import AcceleratorState, GradientState, PartialState
+
+    shared: list[dict[str, Any]] = [s._shared_state for s in (AcceleratorState, GradientState, PartialState)]
+    before = [dict(state) for state in shared]
+    for state in shared:
+        state.clear()
+    try:
+        yield
+    finally:
+        for state, content in zip(shared, before, strict=True):
+            state.clear()
+            state.update(content)
 
 
 def make_accelerator(device: str, precision: str) -> Any:
