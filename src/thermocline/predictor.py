@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from thermocline.assembly import Assembly
     from thermocline.config import ResolvedConfig
     from thermocline.data.columns import Columns
+    from thermocline.fitting import Request
     from thermocline.training.history import History
     from thermocline.tuning.plan import LayerPlan
 
@@ -91,7 +92,7 @@ class Predictor:
             presets: Preset names or files, composed left to right; `default` by default.
             hyperparameters: Overrides: a dict with dotted or nested keys, `"key=value"` strings, or a YAML file.
             column_types: Column → `numeric`, `categorical`, `text`, `image` or `null`, where inference is to be
-            overruled.
+                overruled.
             time_limit: Seconds for everything, loading and averaging included.
             plan: A plan to follow, as `explain` returns it, perhaps edited; or the path to one saved as JSON.
             seed: Same seed, same result on the CPU.
@@ -105,21 +106,8 @@ class Predictor:
         from thermocline import fitting
 
         self._check_path()
-        request = fitting.Request(
-            data=train_data,
-            tuning_data=tuning_data,
-            label=self.label,
-            problem_type=self._problem_type,
-            eval_metric=self.eval_metric,
-            weight=self.sample_weight,
-            presets=presets,
-            hyperparameters=hyperparameters,
-            column_types=column_types,
-            time_limit=time_limit,
-            plan=plan,
-            seed=seed,
-            path=self.path,
-            verbosity=self.verbosity,
+        request = self._request(
+            train_data, tuning_data, presets, hyperparameters, column_types, seed, time_limit=time_limit, plan=plan
         )
         self._assembly, self._history, identity = fitting.fit(request)
         self._identity = self._identity or identity  # fitted again, it replaces its own folder
@@ -146,20 +134,7 @@ class Predictor:
         """
         from thermocline import fitting
 
-        request = fitting.Request(
-            data=train_data,
-            tuning_data=tuning_data,
-            label=self.label,
-            problem_type=self._problem_type,
-            eval_metric=self.eval_metric,
-            weight=self.sample_weight,
-            presets=presets,
-            hyperparameters=hyperparameters,
-            column_types=column_types,
-            seed=seed,
-            verbosity=self.verbosity,
-            dry=True,
-        )
+        request = self._request(train_data, tuning_data, presets, hyperparameters, column_types, seed, dry=True)
         return fitting.explain(request)
 
     def predict(self, data: Data) -> pd.Series[Any] | pd.DataFrame:
@@ -297,6 +272,35 @@ class Predictor:
             towers = " + ".join(self._assembly.model.towers)
             state = f"{self.problem_type}, {towers}, {len(self._assembly.plan.layers)} layers"
         return f"Predictor(label={self.label!r}: {state})"
+
+    def _request(
+        self,
+        train_data: Data,
+        tuning_data: Data | None,
+        presets: Any,
+        hyperparameters: Any,
+        column_types: Mapping[str, str] | None,
+        seed: int,
+        **more: Any,
+    ) -> Request:
+        """Put what `fit` or `explain` was given together with what the constructor was given."""
+        from thermocline.fitting import Request
+
+        return Request(
+            data=train_data,
+            tuning_data=tuning_data,
+            label=self.label,
+            problem_type=self._problem_type,
+            eval_metric=self.eval_metric,
+            weight=self.sample_weight,
+            presets=presets,
+            hyperparameters=hyperparameters,
+            column_types=column_types,
+            seed=seed,
+            path=self.path,
+            verbosity=self.verbosity,
+            **more,
+        )
 
     def _outputs(self, data: Data) -> tuple[np.ndarray, pd.Index[Any]]:
         from thermocline import prediction

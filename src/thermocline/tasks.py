@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from thermocline.errors import ConfigError, LabelError, NonFiniteError, did_you_mean, listing
+from thermocline.errors import ConfigError, LabelError, NonFiniteError, listing
 from thermocline.labels import (
     check_given,
     check_there,
@@ -23,7 +23,7 @@ from thermocline.labels import (
     read_label_columns,
     zero_one,
 )
-from thermocline.metrics import DEFAULT_METRIC, PROBLEM_TYPES, get_metric
+from thermocline.metrics import DEFAULT_METRIC, check_options, get_metric
 
 _LOSSES = {"binary": "cross_entropy", "multiclass": "cross_entropy", "multilabel": "bce", "regression": "mse"}
 
@@ -79,13 +79,7 @@ class Task:
             ConfigError: An unknown problem type or metric, or one that does not fit.
             LabelError: Labels that cannot be trained on.
         """
-        if problem_type is not None and problem_type not in PROBLEM_TYPES:
-            raise ConfigError(
-                f"Unknown problem_type {problem_type!r}: choose from {listing(PROBLEM_TYPES)}."
-                f"{did_you_mean(problem_type, PROBLEM_TYPES)}"
-            )
-        if eval_metric is not None:
-            get_metric(eval_metric, problem_type)
+        check_options(problem_type, eval_metric)
         names = label_columns(label)
         check_there(frame, names, what="train_data")
         if len(frame) < 2:

@@ -58,7 +58,7 @@ def fit_probe(
         task: Tells which regression.
         weight: Row weights, or `None`.
         fixed: bool `(width,)`: features that are encodings between 0 and 1; they share one spread, or rare
-        categories would weigh
+            categories would weigh
             most.
         seed: For the folds.
 

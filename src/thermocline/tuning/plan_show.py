@@ -7,8 +7,7 @@ from dataclasses import replace
 from html import escape
 from typing import TYPE_CHECKING
 
-from thermocline.tuning.patterns import fold_name, folds
-from thermocline.tuning.show import STYLE, count, html_warnings, table
+from thermocline.tuning.show import STYLE, count, folded_runs, html_warnings, table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,22 +30,7 @@ def headline(plan: LayerPlan) -> str:
 
 def folded(plan: LayerPlan) -> list[tuple[str, list[PlanLayer]]]:
     """Return runs of layers that are decided alike, each with its folded name."""
-    out: list[tuple[str, list[PlanLayer]]] = []
-    layers, start = plan.layers, 0
-    while start < len(layers):
-        stop = start
-        while stop < len(layers) and _kind(layers[stop]) == _kind(layers[start]):
-            stop += 1
-        names = [layer.name for layer in layers[start:stop]]
-        for group in folds(names):
-            run = [layers[start + i] for i in group]
-            out.append((fold_name([layer.name for layer in run]) or run[0].name, run))
-        start = stop
-    return out
-
-
-def _kind(layer: PlanLayer) -> tuple[object, ...]:
-    return (layer.tower, layer.role, layer.frozen, layer.weight_decay, layer.pretrained)
+    return folded_runs(plan.layers, lambda x: (x.tower, x.role, x.frozen, x.weight_decay, x.pretrained))
 
 
 def _range(low: float, high: float) -> str:

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from thermocline.tuning.patterns import fold_name, folds
 
 if TYPE_CHECKING:
     from thermocline.tuning.layers import Layer, LayerMap
+
+
+class HasName(Protocol):
+    """A layer, or a plan's entry for one."""
+
+    @property
+    def name(self) -> str:
+        """The layer's name within its tower."""
+
+
+Named = TypeVar("Named", bound=HasName)
 
 STYLE = (
     "<style>.tcl{border-collapse:collapse;font:13px/1.4 system-ui,sans-serif;color:inherit}"
@@ -42,11 +53,16 @@ def table(rows: Sequence[Sequence[str]], header: Sequence[str], right: Sequence[
 
 def folded_layers(layers: Sequence[Layer]) -> list[tuple[str, list[Layer]]]:
     """Return runs of like layers, each with its folded name."""
-    out: list[tuple[str, list[Layer]]] = []
+    return folded_runs(layers, lambda layer: (layer.tower, layer.role, layer.pretrained))
+
+
+def folded_runs(layers: Sequence[Named], kind: Callable[[Named], object]) -> list[tuple[str, list[Named]]]:
+    """Return runs of neighbours of one kind, cut where their names do not fold, each with its folded name."""
+    out: list[tuple[str, list[Named]]] = []
     start = 0
     while start < len(layers):
         stop = start
-        while stop < len(layers) and _kind(layers[stop]) == _kind(layers[start]):
+        while stop < len(layers) and kind(layers[stop]) == kind(layers[start]):
             stop += 1
         names = [layer.name for layer in layers[start:stop]]
         for group in folds(names):
@@ -54,10 +70,6 @@ def folded_layers(layers: Sequence[Layer]) -> list[tuple[str, list[Layer]]]:
             out.append((name, [layers[start + i] for i in group]))
         start = stop
     return out
-
-
-def _kind(layer: Layer) -> tuple[object, ...]:
-    return (layer.tower, layer.role, layer.pretrained)
 
 
 def _rows(layers: Sequence[Layer]) -> list[list[str]]:
