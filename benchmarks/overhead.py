@@ -53,7 +53,7 @@ def main() -> None:
 def make_trainer(sample: str, folder: Path) -> Trainer:
     """A trainer as `fit` makes it, on a sample frame with the offline preset."""
     frame = load_sample(sample, rows=800)
-    label = "library" if sample == "docstrings" else "label"
+    label = str(frame.columns[-1])
     request = fitting.Request(frame, None, label, presets=["medium_quality", "offline"], verbosity=0)
     prepared, assembly = fitting.assembled(request)
     return Trainer(

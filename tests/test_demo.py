@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
+import pytest
+
 from thermocline import demo
+
+
+@pytest.mark.parametrize("sample", ["digits", "mixed"])
+def test_the_other_samples(sample, capsys, monkeypatch):
+    options = {"optim.max_steps": 1, "model.image.size": 64, "model.image.augment": "none"}
+    monkeypatch.setattr(demo, "_options", lambda _sample: options)
+    scores = demo.run(sample, rows=60, out=None)
+    assert {"majority class", "thermocline"} <= set(scores)
+    assert "predictions as before saving: True" in capsys.readouterr().out
 
 
 def test_the_demo_scores_saves_and_predicts_again(capsys, monkeypatch):

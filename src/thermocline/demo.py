@@ -13,10 +13,8 @@ import pandas as pd
 from thermocline.data.samples import load_sample
 from thermocline.predictor import Predictor
 
-LEARN = (
-    900  # rows to learn from at most: few labels are what a pretrained backbone is for, and many rows are left to score
-)
-LABELS = {"docstrings": "library", "digits": "label", "mixed": "label"}
+# Rows to learn from at most: few labels are what a pretrained backbone is for, and many rows are left to score.
+LEARN = 900
 
 
 def run(sample: str, *, rows: int | None, out: Path | None, seed: int = 0) -> dict[str, float]:
@@ -33,9 +31,9 @@ def run(sample: str, *, rows: int | None, out: Path | None, seed: int = 0) -> di
     """
     from sklearn.model_selection import train_test_split
 
-    label = LABELS[sample]
     print(f"sample {sample!r}: collecting rows from the installed libraries", flush=True)
     frame = load_sample(sample, rows=rows, seed=seed)
+    label = str(frame.columns[-1])
     learn = min(LEARN, round(0.75 * len(frame)))
     train, test = train_test_split(frame, train_size=learn, stratify=frame[label], random_state=seed)
     print(f"{len(train)} rows to learn from, {len(test)} held out; the label is {label!r}\n", flush=True)
