@@ -6,6 +6,7 @@ from torch import nn
 
 from thermocline.errors import LayerMapError
 from thermocline.tuning.layers import LayerMap
+from thermocline.tuning.plan import LayerPlan
 
 
 def meta(build, *args, **kwargs):
@@ -267,3 +268,14 @@ def test_folding_keeps_gaps_apart():
     assert folds(["b.0", "b.1", "b.3", "c"]) == [[0, 1], [2], [3]]
     assert fold_name(["b.9", "b.10"]) == "b.[9-10]"
     assert fold_name(["b.1", "c.1"]) is None
+
+
+def test_a_family_whose_order_is_known_to_be_wrong_is_loud():
+    with torch.device("meta"):
+        model = timm.create_model("efficientvim_m1")
+    found = LayerMap.of(model)
+    assert not found.confident
+    assert any("disagrees with this order" in text for text in found.warnings)
+    with pytest.raises(LayerMapError, match="from_patterns"):
+        LayerPlan.build(found, lr=1e-3, lr_choice="layerwise_decay")
+    assert LayerPlan.build(found, lr=1e-3, lr_choice="two_stage").warnings

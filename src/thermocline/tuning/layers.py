@@ -79,7 +79,6 @@ class LayerMap:
         tower: str = "model",
         pretrained: bool = True,
         fresh: Iterable[str] = (),
-        example: Any = None,
     ) -> LayerMap:
         """Find the layers of a model.
 
@@ -89,12 +88,10 @@ class LayerMap:
             tower: The name of the tower, used in labels.
             pretrained: Whether the weights come from a checkpoint. The caller's head never does.
             fresh: Names of parameters that were newly initialised although the model is pretrained.
-            example: Reserved for finding the order by a forward pass; not used yet.
 
         Returns:
             A map whose `confident` says whether the order of its layers is known.
         """
-        del example
         return mapping.map_of(model, head=head, tower=tower, pretrained=pretrained, fresh=frozenset(fresh))
 
     @classmethod

@@ -11,7 +11,7 @@ from torch import nn
 from thermocline.errors import LayerMapError, listing
 from thermocline.tuning.detect import detect, is_adapter
 from thermocline.tuning.drafts import Detection, Draft
-from thermocline.tuning.families import clean_name, unwrap
+from thermocline.tuning.families import clean_name, family_of, unwrap
 from thermocline.tuning.heads import Head, base_prefix, head_parameters
 from thermocline.tuning.modules import assign_modules
 from thermocline.tuning.patterns import prefixes
@@ -29,6 +29,10 @@ def map_of(model: nn.Module, *, head: Head, tower: str, pretrained: bool, fresh:
     canonical, aliases = named(core)
     adapters = [name for name in canonical if is_adapter(name)]
     found = detect(core, head_ids | {id(canonical[name]) for name in adapters})
+    family = family_of(core)
+    if family is not None and family.doubtful:
+        found.confident = False
+        found.warnings.append(family.reason)
     heads = [name for name, p in canonical.items() if id(p) in head_ids]
     if heads:
         name = shared_path(heads, canonical) or "head"
