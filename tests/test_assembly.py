@@ -124,6 +124,15 @@ def test_rates_and_sizes_are_chosen_with_their_reasons(mixed):
     assert table.provenance["optim.lr"] == "chosen: no tower is pretrained"
 
 
+def test_epochs_are_fewer_where_a_tower_is_pretrained(mixed, text_folder):
+    assert mixed[1].config.optim.max_epochs == 3
+    assert assembled(make_table()).config.optim.max_epochs == 5
+    frame = make_texts(24).assign(y=np.linspace(0.5, 9.7, 24))
+    number = assembled(frame, {"model.text.checkpoint": str(text_folder)}, types={"review": "text"}).config
+    assert number.optim.max_epochs == 4
+    assert "number" in number.provenance["optim.max_epochs"]
+
+
 def test_what_the_user_says_is_not_chosen_again():
     options = {
         "optim.lr": 0.5,

@@ -147,7 +147,7 @@ def assemble(
             towers["table"], processors.table, options = _table(frame, columns, config)
         fusion = config.model.fusion
         model = FusionModel(towers, task.width, width=fusion.width, dropout=fusion.dropout)
-    config = _choose_rates(config, model, len(frame))
+    config = _choose_rates(config, model, task, len(frame))
     layer_map = layers_of(model)
     plan = make_plan(layer_map, config)
     notes = tuple(f"{name}: {line}" for name, tower in towers.items() for line in getattr(tower, "notes", ()))
@@ -301,7 +301,7 @@ def _table(
     return TableTower(bins, processor.cardinalities, **arguments), processor, arguments
 
 
-def _choose_rates(config: ResolvedConfig, model: FusionModel, rows: int) -> ResolvedConfig:
+def _choose_rates(config: ResolvedConfig, model: FusionModel, task: Task, rows: int) -> ResolvedConfig:
     """Choose learning rate and batch sizes that were left open."""
     pretrained = any(bool(getattr(tower, "pretrained", False)) for tower in model.towers.values())
     deep = any(name != "table" for name in model.towers)
@@ -310,6 +310,8 @@ def _choose_rates(config: ResolvedConfig, model: FusionModel, rows: int) -> Reso
         config = config.choose("optim.lr", rate, why)
     if config.optim.max_epochs is None:
         epochs, why = (3, "a tower is pretrained") if pretrained else (5, "no tower is pretrained")
+        if pretrained and task.problem_type == "regression":  # its probe starts further from where tuning ends
+            epochs, why = 4, "a tower is pretrained, and the target is a number"
         config = config.choose("optim.max_epochs", epochs, why)
     if config.env.batch_size is None:
         per_batch, most = (40, 32) if deep else (128, 256)

@@ -147,7 +147,10 @@ class OptimConfig:
     warmup: float = field(default=0.1, metadata=_about("Share of all steps that warm up.", at_least=0, below=1))
     max_epochs: int | None = field(
         default=None,
-        metadata=_about("Most passes over the training rows; null: 3 where a tower is pretrained, else 5.", at_least=1),
+        metadata=_about(
+            "Most passes over the training rows; null: 3 (4 for numbers) where a tower is pretrained, else 5.",
+            at_least=1,
+        ),
     )
     max_steps: int | None = field(
         default=None, metadata=_about("Most optimizer steps; null: no such limit.", at_least=1)
