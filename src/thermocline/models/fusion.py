@@ -18,7 +18,7 @@ class FusionModel(nn.Module):
     several towers a
     small MLP over all features, normalised, adds what needs them together. Its last layer starts at zero: a probe
     folded into the
-    head is exact at the first step. (Auxiliary losses per tower did not help beside it and are left out.)
+    head is exact at the first step.
 
     Args:
         towers: Name → tower, each with `width` and `forward(batch[name])`.
