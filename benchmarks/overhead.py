@@ -4,8 +4,7 @@ pandas.
     python benchmarks/overhead.py [--rounds 12] [--steps 6]
 
 Both loops run alternately in one process on equal models and equal batches (batch making included in both), with
-the same optimizer,
-clipping and loss. Imports are timed as whole processes, alternately. Prints the ratios; writes
+the same optimizer, clipping and loss. Imports are timed as whole processes, alternately. Prints the ratios; writes
 `benchmarks/results/overhead.json`.
 """
 

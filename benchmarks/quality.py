@@ -3,8 +3,7 @@
     python benchmarks/quality.py --data ../shared/data [--only text_sst2 tab_adult] [--seed 0]
 
 Text uses `offline:minilm-l6`, images the weights in the data folder; nothing is tuned per data set. Prints a table
-and writes
-`benchmarks/results/quality.json`.
+and writes `benchmarks/results/quality.json`.
 """
 
 from __future__ import annotations

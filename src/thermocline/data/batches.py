@@ -64,9 +64,8 @@ def epoch_order(n_rows: int, batch_size: int, *, seed: int, epoch: int, lengths:
     """Return the row positions of every batch of an epoch.
 
     Rows are shuffled; with `lengths`, runs of `BUCKET` batches are sorted by length before they are cut, and the
-    batches
-    are shuffled again, so that a batch holds rows of like length. A last batch of one row joins the one before it
-    (BatchNorm cannot take a single row).
+    batches are shuffled again, so that a batch holds rows of like length. A last batch of one row joins the one
+    before it (BatchNorm cannot take a single row).
 
     Args:
         n_rows: Rows in all.

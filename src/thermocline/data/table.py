@@ -47,8 +47,7 @@ class TableProcessor:
         categorical: The categorical columns, in order.
         centre: Median of each numeric column.
         scale: Spread of each numeric column (half the distance between the 16th and 84th percentile, or the
-            standard deviation
-            where that is 0, or 1).
+            standard deviation where that is 0, or 1).
         vocabularies: For each categorical column the kept categories; the code of `vocabularies[j][i]` is `i + 1`.
     """
 

@@ -15,10 +15,8 @@ class FusionModel(nn.Module):
     """Towers, a linear head over their features, and between several towers a fusion MLP.
 
     The head sees the features of every tower, so it is a linear head per tower whose outputs are added. With
-    several towers a
-    small MLP over all features, normalised, adds what needs them together. Its last layer starts at zero: a probe
-    folded into the
-    head is exact at the first step.
+    several towers a small MLP over all features, normalised, adds what needs them together. Its last layer starts
+    at zero: a probe folded into the head is exact at the first step.
 
     Args:
         towers: Name → tower, each with `width` and `forward(batch[name])`.
@@ -84,8 +82,7 @@ class FusionModel(nn.Module):
         """Write weights for some features into the head, such that the outputs are those of these weights alone.
 
         The weights of the other features become zero, except for a table tower's deep part: that starts at zero
-        itself and
-        needs weights to learn through.
+        itself and needs weights to learn through.
 
         Args:
             weight: `(outputs, columns.sum())`.

@@ -17,12 +17,10 @@ class TableTower(nn.Module):
     """Numbers and categories to features: wide and deep (Cheng et al. 2016).
 
     The wide part is fixed: piecewise-linear encodings of the numbers (Gorishniy, Rubachev and Babenko, NeurIPS
-    2022), one
-    column per missing number, one per category. A linear head on it is an additive model, which is what the probe fits.
-    The deep part is an MLP over learned embeddings of the same cells, which that paper and the TabM study (Gorishniy et
-    al., ICLR 2025) find on a par with much heavier networks. Its last layer starts at zero, so that a probed head
-    is exact at the
-    first step.
+    2022), one column per missing number, one per category. A linear head on it is an additive model, which is what
+    the probe fits. The deep part is an MLP over learned embeddings of the same cells, which that paper and the TabM
+    study (Gorishniy et al., ICLR 2025) find on a par with much heavier networks. Its last layer starts at zero, so
+    that a probed head is exact at the first step.
 
     Args:
         bins: Bin edges of each numeric column, float32, ascending; an empty list leaves the column out of the encoding.

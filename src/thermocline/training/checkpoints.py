@@ -88,10 +88,9 @@ class BestStates:
     ) -> tuple[State, float, str]:
         """Return the state to hand out, its score, and what it is.
 
-        `uniform_soup` averages all kept states, `greedy_soup` adds them from the best down where the score does
-        not drop (Wortsman
-        et al., ICML 2022). Step 0, the probe, is never an ingredient. No soup is handed out that scores below the
-        best state.
+        `uniform_soup` averages all kept states, `greedy_soup` adds them from the best down where the score does not
+        drop (Wortsman et al., ICML 2022). Step 0, the probe, is never an ingredient. No soup is handed out that
+        scores below the best state.
 
         Args:
             how: `best`, `uniform_soup` or `greedy_soup`.

@@ -1,8 +1,7 @@
 """Probe first: a linear model of the frozen features, folded into the head.
 
 A fresh head on a pretrained tower starts from it (LP-FT: Kumar et al., ICLR 2022), and it is the floor below which
-no tuned model is
-handed out.
+no tuned model is handed out.
 """
 
 from __future__ import annotations
@@ -58,8 +57,7 @@ def fit_probe(
         task: Tells which regression.
         weight: Row weights, or `None`.
         fixed: bool `(width,)`: features that are encodings between 0 and 1; they share one spread, or rare
-            categories would weigh
-            most.
+            categories would weigh most.
         seed: For the folds.
 
     Raises:
@@ -126,10 +124,9 @@ def _choose_strength(x: np.ndarray, y: np.ndarray, weight: np.ndarray | None, se
     """Choose C by the error of three folds and the one-standard-error rule (Breiman et al. 1984, section 3.4.3).
 
     Of all strengths whose error is within a standard error of the smallest, the most regular is taken: as good a
-    floor, and a
-    start that leaves something to learn. (A head that already separates the training rows gives the layers below
-    it no gradient: on
-    1,500 texts in 77 classes the least log-loss chose C=1, a training loss of 0.02, and tuning went down from there.)
+    floor, and a start that leaves something to learn. (A head that already separates the training rows gives the
+    layers below it no gradient: on 1,500 texts in 77 classes the least log-loss chose C=1, a training loss of 0.02,
+    and tuning went down from there.)
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedKFold

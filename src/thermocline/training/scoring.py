@@ -36,8 +36,8 @@ class Scorer:
 
         Returns:
             A number of which more is better, and the metric by name. Where the metric is not defined on these rows
-            (a single
-            class, say) the loss decides, and is told beside it. Rows that the time limit cut off are left out.
+            (a single class, say) the loss decides, and is told beside it. Rows that the time limit cut off are left
+            out.
         """
         begin = self.run.deadline.elapsed
         outputs, reached = self.outputs(self.run.valid, None, "validation", share=1.0)
