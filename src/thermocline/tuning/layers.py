@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
@@ -180,11 +180,6 @@ class LayerMap:
             if name in layer.parameters:
                 return layer
         raise KeyError(f"No layer holds a parameter {parameter!r}.")
-
-    def with_head_pretrained(self, pretrained: bool) -> LayerMap:
-        """Return the map with its heads marked as loaded with the checkpoint, or not."""
-        layers = (replace(one, pretrained=pretrained) if one.role == "head" else one for one in self.layers)
-        return replace(self, layers=tuple(layers))
 
     def require_confident(self, purpose: str) -> None:
         """Raise unless the order of the layers is known.

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from torch import nn
@@ -218,9 +217,3 @@ def _size(module: nn.Module) -> int:
 
 def _join(prefix: str, name: str) -> str:
     return f"{prefix}.{name}" if prefix else name
-
-
-def all_blocks(stacks: list[Stack]) -> Iterator[Block]:
-    """Yield every block of every stack in order."""
-    for stack in stacks:
-        yield from stack.blocks
