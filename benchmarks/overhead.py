@@ -82,7 +82,7 @@ def step_ratio(sample: str, rounds: int, steps: int) -> dict[str, Any]:
         bare_parameters = dict(bare_model.named_parameters())
         groups = [
             {**group, "params": [bare_parameters[names[id(p)]] for p in group["params"]]}
-            for group in trainer.run.plan.parameter_groups(trainer.model, trainer.run.layer_map)
+            for group in trainer.run.plan.parameter_groups(trainer.model)
         ]
         bare_optimizer = torch.optim.AdamW(groups, lr=1e-4, fused=True)
         orders = [

@@ -94,7 +94,7 @@ def test_containers_that_are_frozen_throughout_are_in_eval(net):
 def test_frozen_is_bit_identical_and_membership_never_changes(net):
     layer_map, plan = planned(net, frozen_layers=["stem", "blocks.[0-1]"])
     applied = freeze(net, layer_map, plan)
-    groups = plan.parameter_groups(net, layer_map)
+    groups = plan.parameter_groups(net)
     optimizer = torch.optim.AdamW(groups)
     setter = LRSetter(optimizer, plan)
     before, start = fingerprint_frozen(net, layer_map, plan), copy.deepcopy(net.state_dict())
@@ -151,8 +151,8 @@ def test_the_context_puts_everything_back(net):
 
 
 def test_rates(net):
-    layer_map, plan = planned(net, schedule="cosine")
-    optimizer = torch.optim.SGD(plan.parameter_groups(net, layer_map))
+    _, plan = planned(net, schedule="cosine")
+    optimizer = torch.optim.SGD(plan.parameter_groups(net))
     for step in (0, 3, 9):
         cursor = plan.cursor(step, 10)
         set_lrs(optimizer, plan, cursor)

@@ -189,7 +189,7 @@ def test_groups_add_up_and_tied_parameters_stand_once():
     model = tf.BertForMaskedLM(config)
     layer_map = LayerMap.of(model)
     plan = LayerPlan.build(layer_map, lr=1e-3, frozen_layers="encoder.layer.0")
-    groups = plan.parameter_groups(model, layer_map)
+    groups = plan.parameter_groups(model)
     ids = [id(p) for group in groups for p in group["params"]]
     frozen = {id(p) for p in model.bert.encoder.layer[0].parameters()}
     assert sorted(ids) == sorted({id(p) for p in model.parameters()} - frozen)
@@ -230,7 +230,7 @@ def test_scales_equal_timms_own_at_075():
         model = timm.create_model("vit_base_patch16_224")
     layer_map = LayerMap.of(model, head=model.head)
     plan = LayerPlan.build(layer_map, lr=1.0, lr_decay=0.75)
-    ours = {id(p): g["lr_scale"] for g in plan.parameter_groups(model, layer_map) for p in g["params"]}
+    ours = {id(p): g["lr_scale"] for g in plan.parameter_groups(model) for p in g["params"]}
     theirs = {id(p): g["lr_scale"] for g in param_groups_layer_decay(model, layer_decay=0.75) for p in g["params"]}
     assert ours == pytest.approx(theirs)
 

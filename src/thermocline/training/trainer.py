@@ -191,7 +191,7 @@ class Trainer:
 
     def make_optimizer(self) -> Any:
         """AdamW (Loshchilov and Hutter 2019) over the plan's groups; fused where the device has it."""
-        groups = self.run.plan.parameter_groups(self.model, self.run.layer_map)
+        groups = self.run.plan.parameter_groups(self.model)
         self.trainable = [parameter for group in groups for parameter in group["params"]]
         fused = self.device.type in ("cuda", "cpu")
         return self.accelerator.prepare(torch.optim.AdamW(groups, lr=self.run.plan.lr, fused=fused))

@@ -160,7 +160,7 @@ class LRSetter:
             if label not in plan.labels:
                 raise ConfigError(
                     f"The optimizer group {group.get('name', '?')!r} names no layer of the plan. Make groups "
-                    "with plan.parameter_groups(model, layer_map)."
+                    "with plan.parameter_groups(model)."
                 )
             self._groups.append((group, plan.lr * plan[label].lr_scale, label))
         self._phase = -1

@@ -14,6 +14,8 @@ class Draft:
     parameters: list[str]
     source: str
     tower: str = ""
+    #: An adapter that was put in: its weights come from no checkpoint.
+    added: bool = False
 
 
 @dataclass

@@ -6,45 +6,77 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from thermocline.errors import ConfigError, listing
+from thermocline.tuning.families import WRAPPER_PATHS, clean_name, unwrap
 from thermocline.tuning.kinds import undecayed
 
 if TYPE_CHECKING:
-    from thermocline.tuning.layers import LayerMap
     from thermocline.tuning.plan import LayerPlan
 
 
-def parameter_groups(plan: LayerPlan, model: nn.Module, layer_map: LayerMap) -> list[dict[str, Any]]:
+def parameter_groups(plan: LayerPlan, model: nn.Module, lr: float, weight_decay: float | None) -> list[dict[str, Any]]:
     """`LayerPlan.parameter_groups`."""
-    parameters = dict(model.named_parameters(remove_duplicate=False))
-    bare = undecayed(model)
+    parameters = found_parameters(plan, model)
+    kept = undecayed(model)
+    bare = {id(p) for name, p in model.named_parameters() if name in kept}
     groups: list[dict[str, Any]] = []
-    for layer in layer_map:
-        entry = plan[layer.label]
+    for entry in plan.layers:
         if entry.frozen:
             continue
-        decayed = [name for name in layer.parameters if name not in bare]
-        plain = [name for name in layer.parameters if name in bare]
-        for names, decay, suffix in ((decayed, entry.weight_decay, ""), (plain, 0.0, ":no_decay")):
-            if names:
-                groups.append(
-                    {
-                        "params": [parameters[name] for name in names],
-                        "lr": plan.lr * entry.lr_scale,
-                        "weight_decay": decay,
-                        "name": layer.label + suffix,
-                        "lr_scale": entry.lr_scale,
-                        "layer": layer.label,
-                    }
-                )
-    _assert_total(plan, model, layer_map, groups)
+        own = [parameters[name] for name in entry.parameters]
+        decay = entry.weight_decay if weight_decay is None else float(weight_decay)
+        parts = (
+            ([p for p in own if id(p) not in bare], decay, ""),
+            ([p for p in own if id(p) in bare], 0.0, ":no_decay"),
+        )
+        groups.extend(
+            {
+                "params": members,
+                "lr": lr * entry.lr_scale,
+                "weight_decay": rate,
+                "name": entry.label + suffix,
+                "lr_scale": entry.lr_scale,
+                "layer": entry.label,
+            }
+            for members, rate, suffix in parts
+            if members
+        )
     return groups
 
 
-def _assert_total(plan: LayerPlan, model: nn.Module, layer_map: LayerMap, groups: list[dict[str, Any]]) -> None:
-    grouped = [id(p) for group in groups for p in group["params"]]
-    frozen = {name for layer in layer_map if plan[layer.label].frozen for name in layer.parameters}
-    expected = {id(p) for name, p in model.named_parameters() if name not in frozen}
-    assert len(grouped) == len(set(grouped)), "a parameter is in two optimizer groups"
-    assert set(grouped) == expected, "the optimizer groups are not all trainable parameters"
-    names = [group["name"] for group in groups]
-    assert len(names) == len(set(names)), "two optimizer groups have one name"
+def found_parameters(plan: LayerPlan, model: nn.Module) -> dict[str, nn.Parameter]:
+    """Return the model's parameters by the names that the plan has for them.
+
+    Raises:
+        ConfigError: The plan's parameters are not those of the model, each once.
+    """
+    exact = dict(model.named_parameters(remove_duplicate=False))
+    core, _ = unwrap(model)
+    cleaned = {clean_name(name): p for name, p in core.named_parameters(remove_duplicate=False)}
+    wanted = [name for layer in plan.layers for name in layer.parameters]
+    found = {}
+    for name in wanted:
+        parameter = exact.get(name)
+        found[name] = parameter if parameter is not None else cleaned.get(_unwrapped(name))
+    missing = [name for name, parameter in found.items() if parameter is None]
+    known = {id(p) for p in found.values()}
+    left = [name for name, p in model.named_parameters() if id(p) not in known]
+    if missing or left or len(known) < len(wanted):
+        faults = [f"the model has no {listing(missing, limit=4)}"] if missing else []
+        faults += [f"the plan has no {listing(left, limit=4)}"] if left else []
+        raise ConfigError(
+            f"This plan was made for another model: {'; '.join(faults) or 'it holds a parameter twice'}. "
+            "Build it with LayerPlan.build(LayerMap.of(model), …) from this very model."
+        )
+    return {name: p for name, p in found.items() if p is not None}
+
+
+def _unwrapped(name: str) -> str:
+    """The name without what wrappers around the whole model put in front of it."""
+    again = True
+    while again:
+        again = False
+        for path in WRAPPER_PATHS:
+            if name.startswith(f"{path}."):
+                name, again = name.removeprefix(f"{path}."), True
+    return clean_name(name)

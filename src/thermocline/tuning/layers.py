@@ -79,6 +79,7 @@ class LayerMap:
         tower: str = "model",
         pretrained: bool = True,
         fresh: Iterable[str] = (),
+        adapters: Iterable[str] = (),
     ) -> LayerMap:
         """Find the layers of a model.
 
@@ -88,11 +89,21 @@ class LayerMap:
             tower: The name of the tower, used in labels.
             pretrained: Whether the weights come from a checkpoint. The caller's head never does.
             fresh: Names of parameters that were newly initialised although the model is pretrained.
+            adapters: Names of parameters that stand for their layer when the rest of it is frozen (biases for
+                BitFit, norms for norm tuning). They become layers of role `adapter`, as what an adapter
+                library put in does by itself; each has the depth of the layer that hosts it.
 
         Returns:
             A map whose `confident` says whether the order of its layers is known.
         """
-        return mapping.map_of(model, head=head, tower=tower, pretrained=pretrained, fresh=frozenset(fresh))
+        return mapping.map_of(
+            model,
+            head=head,
+            tower=tower,
+            pretrained=pretrained,
+            fresh=frozenset(fresh),
+            adapters=frozenset(adapters),
+        )
 
     @classmethod
     def from_patterns(

@@ -22,13 +22,21 @@ if TYPE_CHECKING:
 _NO_DEPTH = ("head", "adapter")
 
 
-def map_of(model: nn.Module, *, head: Head, tower: str, pretrained: bool, fresh: frozenset[str]) -> LayerMap:
+def map_of(
+    model: nn.Module,
+    *,
+    head: Head,
+    tower: str,
+    pretrained: bool,
+    fresh: frozenset[str],
+    adapters: frozenset[str],
+) -> LayerMap:
     """`LayerMap.of`."""
     core, path = unwrap(model)
     head_ids, head_source = head_parameters(core, head)
     canonical, aliases = named(core)
-    adapters = [name for name in canonical if is_adapter(name)]
-    found = detect(core, head_ids | {id(canonical[name]) for name in adapters})
+    added = [name for name in canonical if is_adapter(name)]
+    found = detect(core, head_ids | {id(canonical[name]) for name in added})
     family = family_of(core)
     if family is not None and family.doubtful:
         found.confident = False
@@ -42,8 +50,10 @@ def map_of(model: nn.Module, *, head: Head, tower: str, pretrained: bool, fresh:
             name = shared_path(draft.parameters, canonical)
             taken = any(other.name == name for other in found.drafts if other is not draft)
             draft.name = name if name and not taken else draft.name
+    if added:
+        _add_adapters(found.drafts, added)
     if adapters:
-        _add_adapters(found.drafts, adapters)
+        _part_adapters(found.drafts, {name.removeprefix(f"{path}.") for name in adapters}, canonical)
     _strip_prefix(found.drafts, base_prefix(core))
     fresh_head = head is not None
     layers = made_layers(core, canonical, found, tower=tower, pretrained=pretrained, fresh=fresh, fresh_head=fresh_head)
@@ -116,9 +126,22 @@ def _add_adapters(drafts: list[Draft], adapters: list[str]) -> None:
         label = f"{host.name}.adapter"
         own = next((d for d in drafts if d.name == label and d.tower == host.tower), None)
         if own is None:
-            own = Draft(label, "adapter", [], "structure", host.tower)
+            own = Draft(label, "adapter", [], "structure", host.tower, added=True)
             drafts.insert(drafts.index(host) + 1, own)
         own.parameters.append(name)
+
+
+def _part_adapters(drafts: list[Draft], wanted: set[str], canonical: dict[str, nn.Parameter]) -> None:
+    """Part the parameters that the caller calls adapters from the layers that host them."""
+    unknown = sorted(wanted.difference(canonical))
+    if unknown:
+        raise LayerMapError(f"adapters= names {listing(unknown)}, which the model does not have.")
+    for draft in [draft for draft in drafts if draft.role not in _NO_DEPTH]:
+        own = [name for name in draft.parameters if name in wanted]
+        if own:
+            draft.parameters = [name for name in draft.parameters if name not in wanted]
+            part = Draft(f"{draft.name}.adapter", "adapter", own, "caller", draft.tower)
+            drafts.insert(drafts.index(draft) + 1, part)
 
 
 def made_layers(
@@ -144,7 +167,7 @@ def made_layers(
             depth = max(depth - 1, 0)  # that of its host
         else:
             next_depth[draft.tower] = depth + 1
-        loaded = pretrained and draft.role != "adapter" and not (fresh_head and draft.role == "head")
+        loaded = pretrained and not draft.added and not (fresh_head and draft.role == "head")
         loaded = loaded and not (fresh and all(name in fresh for name in draft.parameters))
         name = tower if not draft.tower else draft.tower if tower == "model" else f"{tower}.{draft.tower}"
         out.append(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +39,7 @@ class PlanLayer:
     frozen: bool
     n_parameters: int
     pretrained: bool
+    parameters: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def name(self) -> str:
@@ -77,7 +78,7 @@ class LayerPlan:
         cls,
         layer_map: LayerMap,
         *,
-        lr: float,
+        lr: float = 1e-3,
         lr_choice: str = "layerwise_decay",
         lr_decay: float = 0.9,
         lr_mult: float = 10.0,
@@ -205,10 +206,20 @@ class LayerPlan:
         return replace(self, layers=layers)._checked()
 
     def _as_map(self) -> LayerMap:
-        """The plan's layers as a map without parameters, for selectors."""
+        """The plan's layers as a map without modules, for selectors."""
         return LayerMap(
             tuple(
-                Layer(one.name, one.tower, one.role, one.depth, (), (), one.pretrained, "plan", one.n_parameters)
+                Layer(
+                    one.name,
+                    one.tower,
+                    one.role,
+                    one.depth,
+                    one.parameters,
+                    (),
+                    one.pretrained,
+                    "plan",
+                    one.n_parameters,
+                )
                 for one in self.layers
             )
         )
@@ -234,17 +245,26 @@ class LayerPlan:
                     f"{self[layer.label].n_parameters} weights, the model's {layer.n_parameters}."
                 )
 
-    def parameter_groups(self, model: nn.Module, layer_map: LayerMap) -> list[dict[str, Any]]:
+    def parameter_groups(
+        self, model: nn.Module, *, lr: float | None = None, weight_decay: float | None = None
+    ) -> list[dict[str, Any]]:
         """Return groups for a torch optimizer: at most two per layer (with and without weight decay).
 
         Each has `params`, `lr`, `weight_decay`, `name`, `lr_scale` and `layer`. Layers that are frozen
         throughout have none. Membership never changes afterwards.
 
+        Args:
+            model: The model that the map was made of; it may have been wrapped since (torch.compile, DDP).
+            lr: The base rate in place of the plan's own.
+            weight_decay: Of every layer, in place of the plan's own.
+
         Raises:
-            ConfigError: The plan is for another model.
+            ConfigError: The plan is for another model, or a value is not allowed.
         """
-        self.check(layer_map)
-        return groups.parameter_groups(self, model, layer_map)
+        base = self.lr if lr is None else positive("lr", lr)
+        if weight_decay is not None:
+            not_negative("weight_decay", weight_decay)
+        return groups.parameter_groups(self, model, base, weight_decay)
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row per layer, with the rate `lr` that it reaches at its highest."""
@@ -330,6 +350,7 @@ def _entry(layer: Layer, scale: float, weight_decay: float, frozen: bool) -> Pla
         frozen,
         layer.n_parameters,
         layer.pretrained,
+        layer.parameters,
     )
 
 

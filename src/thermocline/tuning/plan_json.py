@@ -18,6 +18,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "int": (int,),
     "float": (int, float),
     "bool": (bool,),
+    "tuple[str, ...]": (list,),
     "str | tuple[str, ...]": (str, list),
 }
 

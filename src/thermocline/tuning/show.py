@@ -19,6 +19,14 @@ class HasName(Protocol):
     def name(self) -> str:
         """The layer's name within its tower."""
 
+    @property
+    def tower(self) -> str:
+        """The tower it stands in."""
+
+    @property
+    def role(self) -> str:
+        """What it is in the tower."""
+
 
 Named = TypeVar("Named", bound=HasName)
 
@@ -56,9 +64,19 @@ def folded_layers(layers: Sequence[Layer]) -> list[tuple[str, list[Layer]]]:
     return folded_runs(layers, lambda layer: (layer.tower, layer.role, layer.pretrained))
 
 
+def _adapters_behind(layers: Sequence[Named]) -> list[Named]:
+    """The layers with a tower's adapters after all their hosts: either kind then folds."""
+    towers = list(dict.fromkeys(layer.tower for layer in layers))
+    late = {"adapter": 1, "head": 2}
+    if not any(layer.role == "adapter" for layer in layers):
+        return list(layers)
+    return sorted(layers, key=lambda layer: (towers.index(layer.tower), late.get(layer.role, 0)))
+
+
 def folded_runs(layers: Sequence[Named], kind: Callable[[Named], object]) -> list[tuple[str, list[Named]]]:
     """Return runs of neighbours of one kind, cut where their names do not fold, each with its folded name."""
     out: list[tuple[str, list[Named]]] = []
+    layers = _adapters_behind(layers)
     start = 0
     while start < len(layers):
         stop = start
