@@ -1,10 +1,13 @@
-"""What our step costs beside a plain PyTorch loop over the same model and batches, and what importing costs beside
-pandas.
+"""What our step costs beside a plain PyTorch loop over the same model and batches, what a checkpoint costs, and what
+importing costs beside pandas.
 
-    python benchmarks/overhead.py [--rounds 12] [--steps 6]
+    python benchmarks/overhead.py [--rounds 12] [--steps 6] [--layers 18] [--schedule-plan "lisa(every=6)"]
 
-Both loops run alternately in one process on equal models and equal batches (batch making included in both), with
-the same optimizer, clipping and loss. Imports are timed as whole processes, alternately. Prints the ratios; writes
+With `--layers` the text backbone is a narrow one of so many layers, at random: a plan of twice as many optimizer
+groups beside a step that is short. With `--schedule-plan` the plan has phases; what is frozen in the first step of a
+run of ours is frozen in the whole of the bare one, so phases should change every `--steps`. Both loops run
+alternately in one process on equal models and equal batches (batch making included in both), with the same optimizer,
+clipping and loss. Imports are timed as whole processes, alternately. Prints the ratios; writes
 `benchmarks/results/overhead.json`.
 """
 
@@ -26,8 +29,10 @@ import torch
 from thermocline import fitting, load_sample
 from thermocline.assembly import norm_eval_names
 from thermocline.data.batches import epoch_order
+from thermocline.training import snapshot
 from thermocline.training.device import to_device
 from thermocline.training.run import Run
+from thermocline.training.store import CheckpointStore
 from thermocline.training.trainer import Trainer
 from thermocline.tuning.apply import LRSetter
 
@@ -39,9 +44,15 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=6, help="steps a run")
     parser.add_argument("--sample", default="docstrings", choices=["docstrings", "mixed", "digits"])
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "overhead.json")
+    parser.add_argument("--layers", type=int, help="layers of a narrow text backbone in place of the preset's")
+    parser.add_argument("--schedule-plan", help="as optim.schedule_plan")
     arguments = parser.parse_args()
     results: dict[str, Any] = {"torch": torch.__version__, "threads": torch.get_num_threads()}
-    results |= step_ratio(arguments.sample, arguments.rounds, arguments.steps)
+    options = {"optim.schedule_plan": arguments.schedule_plan} if arguments.schedule_plan else {}
+    with tempfile.TemporaryDirectory() as folder:
+        if arguments.layers:
+            options |= narrow_text(Path(folder), arguments.layers)
+        results |= step_ratio(arguments.sample, arguments.rounds, arguments.steps, options)
     results |= import_ratios(arguments.rounds)
     for key, value in results.items():
         print(f"{key:<34}{value}")
@@ -49,12 +60,23 @@ def main() -> None:
     arguments.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
 
-def make_trainer(sample: str, folder: Path) -> Trainer:
-    """A trainer as `fit` makes it, on a sample frame with the offline preset."""
+def narrow_text(folder: Path, layers: int) -> dict[str, Any]:
+    """Write the shape of a BERT of many layers, 192 wide; return the options that use it."""
+    from transformers import BertConfig
+
+    config = BertConfig(hidden_size=192, num_hidden_layers=layers, num_attention_heads=3, intermediate_size=768)
+    config.save_pretrained(str(folder))
+    return {"model.text.checkpoint": str(folder), "model.text.pretrained": False}
+
+
+def make_trainer(sample: str, folder: Path, options: dict[str, Any]) -> Trainer:
+    """A trainer as `fit` makes it with a path, on a sample frame with the offline preset."""
     frame = load_sample(sample, rows=800)
     label = str(frame.columns[-1])
-    request = fitting.Request(frame, None, label, presets=["medium_quality", "offline"], verbosity=0)
+    presets = ["medium_quality", "offline"]
+    request = fitting.Request(frame, None, label, presets=presets, hyperparameters=options, verbosity=0)
     prepared, assembly = fitting.assembled(request)
+    store = CheckpointStore(folder)
     return Trainer(
         Run(
             model=assembly.model,
@@ -65,16 +87,19 @@ def make_trainer(sample: str, folder: Path) -> Trainer:
             valid=assembly.rows(prepared.valid, prepared.valid_folder),
             optim=assembly.config.optim,
             env=assembly.config.env,
-            folder=folder,
+            folder=store.adopt(None),
             norm_eval=norm_eval_names(assembly.model, assembly.config),
+            store=store,
         )
     )
 
 
-def step_ratio(sample: str, rounds: int, steps: int) -> dict[str, Any]:
-    """Time runs of steps of both loops in turn; the same rows for both."""
+def step_ratio(sample: str, rounds: int, steps: int, options: dict[str, Any]) -> dict[str, Any]:
+    """Time runs of steps of both loops in turn; the same rows for both, and the same layers frozen."""
     with tempfile.TemporaryDirectory() as folder:
-        trainer = make_trainer(sample, Path(folder))
+        trainer = make_trainer(sample, Path(folder), options)
+        trainer.total_steps = rounds * steps
+        trainer.cursor = trainer.run.plan.start(rounds * steps, steps_per_epoch=trainer.steps_per_epoch)
         bare_model = copy.deepcopy(trainer.model)
         ours_optimizer = trainer.make_optimizer()
         set_rates = LRSetter(ours_optimizer, trainer.run.plan)
@@ -91,15 +116,17 @@ def step_ratio(sample: str, rounds: int, steps: int) -> dict[str, Any]:
         every = [(positions, e) for e, order in enumerate(orders) for positions in order][: rounds * steps]
         ours, bare = [], []
         trainer.applied.train()
-        bare_model.train()
-        for module, twin in zip(trainer.model.modules(), bare_model.modules(), strict=True):
-            twin.training = module.training
         for turn in range(rounds):
             part = every[turn * steps : (turn + 1) * steps]
             jobs = [
-                lambda part=part, turn=turn: our_steps(trainer, ours_optimizer, set_rates, part, turn * steps),
+                lambda part=part: our_steps(trainer, ours_optimizer, set_rates, part),
                 lambda part=part: bare_steps(trainer, bare_model, bare_optimizer, part),
             ]
+            trainer.enter(ours_optimizer)  # what is frozen in the first step of a run is so in all of the bare ones
+            for name, parameter in trainer.model.named_parameters():
+                bare_parameters[name].requires_grad_(parameter.requires_grad)
+            for module, twin in zip(trainer.model.modules(), bare_model.modules(), strict=True):
+                twin.training = module.training
             seconds = [0.0, 0.0]
             for which in (0, 1) if turn % 2 == 0 else (1, 0):
                 begin = time.perf_counter()
@@ -107,22 +134,35 @@ def step_ratio(sample: str, rounds: int, steps: int) -> dict[str, Any]:
                 seconds[which] = time.perf_counter() - begin
             ours.append(seconds[0])
             bare.append(seconds[1])
+        write = checkpoint_seconds(trainer, ours_optimizer)
     pairs = [a / b for a, b in zip(ours[1:], bare[1:], strict=True)]  # the first warms up
     return {
         "bare step (ms)": round(1000 * statistics.median(bare[1:]) / steps, 2),
         "our step (ms)": round(1000 * statistics.median(ours[1:]) / steps, 2),
         "ours / bare, median of pairs": round(statistics.median(pairs), 4),
         "ours / bare, min of each": round(min(ours[1:]) / min(bare[1:]), 4),
+        "optimizer groups": len(ours_optimizer.param_groups),
+        "phases": len(trainer.run.plan.phases),
+        "a checkpoint / our step": round(write / statistics.median(ours[1:]) * steps, 2),
     }
 
 
-def our_steps(trainer: Trainer, optimizer: Any, set_rates: LRSetter, part: list[Any], start: int) -> None:
+def our_steps(trainer: Trainer, optimizer: Any, set_rates: LRSetter, part: list[Any]) -> None:
     """Our loop over these rows."""
     rows = trainer.run.train
     stream = ([rows.batch(positions, epoch)] for positions, epoch in part)
-    for step in range(1, len(part) + 1):
-        set_rates(trainer.run.plan.cursor(start + step, 1000))
-        trainer.step(start + step, stream, optimizer)
+    for _ in part:
+        trainer.advance(trainer.cursor.step + 1, stream, optimizer, set_rates)
+        trainer.save(optimizer)
+
+
+def checkpoint_seconds(trainer: Trainer, optimizer: Any) -> float:
+    """Time the writing of a checkpoint, the third of three."""
+    for _ in range(3):
+        begin = time.perf_counter()
+        snapshot.write(trainer, optimizer)
+        seconds = time.perf_counter() - begin
+    return seconds
 
 
 def bare_steps(trainer: Trainer, model: Any, optimizer: Any, part: list[Any]) -> None:

@@ -21,6 +21,7 @@ FLOORS = """
     tuning
     training
     report
+    planning
     assembly
     preparation
     prediction fitting

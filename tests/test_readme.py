@@ -54,6 +54,12 @@ def test_the_python_runs_and_prints_what_it_shows(tmp_path: Path, monkeypatch: p
     printed = said.getvalue()
     (plan,) = (block for block in shown if block.startswith("layerwise_decay, base lr"))
     assert plan in printed
+    (ribbon,) = (block for block in shown if "█ trains" in block)
+    rows = [line for line in ribbon.splitlines() if set(line.split()[-1]) <= set("█·")]
+    assert len(rows) == 8
+    for row in rows:  # where exactly a phase begins depends on the number of steps
+        assert re.search(rf"^{row.split()[0]} +[█·]{{60}}$", printed, flags=re.MULTILINE)
+        assert len(row.split()[1]) == 60
     (faults,) = (block for block in shown if "2 faults" in block)
     assert faults in printed
     (columns,) = (block for block in shown if block.startswith("column "))

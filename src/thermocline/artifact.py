@@ -117,7 +117,9 @@ def load(path: Path, *, trust_remote_code: bool = False) -> tuple[Assembly, Hist
     manifest = _check(path)
     with _damaged(path), torch.random.fork_rng(devices=[]):  # weights are drawn, then loaded over
         assembly = _read(path, trust_remote_code=trust_remote_code)
-        history = History(pd.DataFrame(json.loads((path / "history.json").read_text(encoding="utf-8"))))
+        history = History(pd.DataFrame(_parse(path / "history.json")))
+        if (path / "rates.json").is_file():
+            history.lrs = pd.DataFrame(_parse(path / "rates.json")).set_index("step")
     return assembly, history, str(manifest["identity"])
 
 
@@ -126,6 +128,10 @@ def _write(assembly: Assembly, history: History, folder: Path) -> None:
     _dump(folder / "columns.json", assembly.columns.to_dict())
     _dump(folder / "layers.json", assembly.layer_map.to_dict())
     _dump(folder / "history.json", history.to_frame().to_dict(orient="list"))
+    if history.lrs is not None:
+        _dump(folder / "rates.json", history.lrs.reset_index().to_dict(orient="list"))
+    if assembly.facts:
+        _dump(folder / "facts.json", dict(assembly.facts))
     (folder / "plan.json").write_text(assembly.plan.to_json(), encoding="utf-8")
     (folder / "config.yaml").write_text(assembly.config.to_yaml(), encoding="utf-8")
     towers: dict[str, Any] = {"weight": assembly.weight, "notes": list(assembly.notes)}
@@ -194,6 +200,7 @@ def _read(path: Path, *, trust_remote_code: bool) -> Assembly:
         tuple(data["notes"]),
         data["weight"],
         options,
+        _parse(path / "facts.json") if (path / "facts.json").is_file() else {},
     )
 
 
@@ -263,6 +270,17 @@ def _damaged(path: Path) -> Iterator[None]:
             f"is whole as it was written; "
             "install the versions of timm and transformers that it was made with, or save it again."
         ) from error
+
+
+def facts(path: Path) -> dict[str, Any] | None:
+    """Return what made the run that was saved in a folder (see `training.resume`), or `None` where none was.
+
+    Raises:
+        ArtifactError: A saved predictor that is damaged.
+    """
+    if not (path / MANIFEST).is_file() or "facts.json" not in _check(path)["files"]:
+        return None
+    return dict(_parse(path / "facts.json"))
 
 
 def _identity(path: Path) -> str | None:

@@ -24,6 +24,7 @@ from thermocline.models.image import ImageTower, build_image, model_size
 from thermocline.models.table import TableTower, number_bins
 from thermocline.models.text import TextTower, build_text, load_config, looks_at_padding, token_limit
 from thermocline.models.tokenizer import load_tokenizer, train_tokenizer
+from thermocline.planning import fitted_to_run, read_phases, with_phases
 from thermocline.tasks import Task
 from thermocline.tuning.layers import LayerMap
 from thermocline.tuning.plan import LayerPlan
@@ -74,6 +75,7 @@ class Assembly:
     notes: tuple[str, ...] = ()
     weight: str | None = None
     table_options: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     def rows(self, frame: pd.DataFrame, folder: Path | None, *, training: bool = False, seed: int = 0) -> Rows:
         """Turn a labelled frame into rows with targets and weights.
@@ -133,6 +135,7 @@ def assemble(
         SelectorError: `frozen_layers` matches nothing, or everything.
         LayerMapError: The layers of a backbone are needed and cannot be found.
     """
+    phases = read_phases(config)  # faults in them show before anything is loaded
     sources = find_sources(columns, config)
     processors = Processors()
     towers: dict[str, torch.nn.Module] = {}
@@ -149,7 +152,8 @@ def assemble(
         model = FusionModel(towers, task.width, width=fusion.width, dropout=fusion.dropout)
     config = _choose_rates(config, model, task, len(frame))
     layer_map = layers_of(model)
-    plan = make_plan(layer_map, config)
+    plan = with_phases(make_plan(layer_map, config), config, phases, len(frame))
+    plan, config = fitted_to_run(plan, config, len(frame))
     notes = tuple(f"{name}: {line}" for name, tower in towers.items() for line in getattr(tower, "notes", ()))
     return Assembly(task, columns, config, processors, model, layer_map, plan, notes, weight, options)
 
@@ -307,6 +311,8 @@ def _choose_rates(config: ResolvedConfig, model: FusionModel, task: Task, rows: 
     deep = any(name != "table" for name in model.towers)
     if config.optim.lr is None:
         rate, why = (1e-4, "a tower is pretrained") if pretrained else (1e-3, "no tower is pretrained")
+        if config.optim.optimizer == "sgd":  # its steps are as small as the gradients are
+            rate, why = 100 * rate, f"SGD, {why}"
         config = config.choose("optim.lr", rate, why)
     if config.optim.max_epochs is None:
         epochs, why = (3, "a tower is pretrained") if pretrained else (5, "no tower is pretrained")

@@ -86,9 +86,11 @@ def _add_fit(commands: Any, name: str, run: Any, text: str) -> None:
     if name == "fit":
         fit.add_argument("--out", required=True, help="the folder to save into")
         fit.add_argument("--time-limit", type=float, help="seconds for everything")
-        fit.add_argument("--plan", help="a plan saved as JSON")
+        fit.add_argument("--plan", help="a plan saved as JSON, or a YAML file of phases")
+        fit.add_argument("--resume", action="store_true", help="go on where the same command was stopped")
     else:
         fit.add_argument("--out", help="also write the plan as JSON")
+        fit.add_argument("--write-phases", metavar="FILE", help="also write the phases as YAML, to edit them")
     fit.set_defaults(run=run)
 
 
@@ -158,25 +160,33 @@ def _choices(given: argparse.Namespace) -> dict[str, Any]:
 
 def _fit(given: argparse.Namespace) -> None:
     predictor = _predictor(given, given.out)
-    predictor.fit(given.data, time_limit=given.time_limit, plan=given.plan, **_choices(given))
+    predictor.fit(given.data, time_limit=given.time_limit, plan=given.plan, resume=given.resume, **_choices(given))
     print(f"saved to {given.out}")
 
 
-def _check_out(file: str | None) -> None:
+def _check_out(file: str | None, option: str = "--out") -> None:
     """What cannot be written must show before the work, not after it."""
     from thermocline.errors import ConfigError
 
     if file and (Path(file).is_dir() or not Path(file).absolute().parent.is_dir()):
-        raise ConfigError(f"--out {file!r} cannot be written: it is a folder, or lies in one that is not there.")
+        raise ConfigError(f"{option} {file!r} cannot be written: it is a folder, or lies in one that is not there.")
 
 
 def _explain(given: argparse.Namespace) -> None:
+    from thermocline.errors import ConfigError
+
     _check_out(given.out)
+    _check_out(given.write_phases, "--write-phases")
+    if given.write_phases and Path(given.write_phases).suffix not in (".yaml", ".yml"):
+        raise ConfigError(f"--write-phases {given.write_phases!r} has to end in .yaml or .yml.")
     plan = _predictor(given, None).explain(given.data, **_choices(given))
     print(plan)
     if given.out:
         Path(given.out).write_text(plan.to_json(), encoding="utf-8")
         print(f"plan written to {given.out}; edit it and pass it to fit --plan")
+    if given.write_phases:
+        Path(given.write_phases).write_text(plan.phases_yaml(), encoding="utf-8")
+        print(f"phases written to {given.write_phases}; edit them and pass them to fit --plan")
 
 
 def _load(given: argparse.Namespace) -> Any:

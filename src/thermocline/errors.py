@@ -63,12 +63,20 @@ class OutputExistsError(ThermoclineError, FileExistsError):
     """An output folder that already holds something else."""
 
 
+class ResumeError(ThermoclineError, ValueError):
+    """A checkpoint that is of another run than the one to be resumed."""
+
+
 class NotFittedError(ThermoclineError, RuntimeError):
     """A predictor was asked for something that only `fit` brings about."""
 
 
 class NonFiniteError(ThermoclineError, ArithmeticError):
     """The loss or the gradient norm stayed infinite or NaN."""
+
+
+class FrozenError(ThermoclineError, AssertionError):
+    """A layer that a plan keeps frozen has changed."""
 
 
 class MissingDependencyError(ThermoclineError, ImportError):

@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 import uuid
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,16 +15,22 @@ from typing import Any
 import numpy as np
 
 from thermocline.assembly import Assembly, assemble, norm_eval_names
-from thermocline.config import resolve
-from thermocline.errors import ConfigError, SelectorError
+from thermocline.config import ResolvedConfig, read_phase_file, resolve
+from thermocline.data.batches import Rows
+from thermocline.errors import ConfigError, ThermoclineWarning
+from thermocline.planning import fitted_to_run
 from thermocline.preparation import Prepared, prepare
 from thermocline.report.console import Console
 from thermocline.training.callbacks import make_loggers
 from thermocline.training.deadline import Deadline
 from thermocline.training.device import own_accelerator_state
 from thermocline.training.history import History
+from thermocline.training.resume import HARMLESS, LENGTH, check, facts_of
 from thermocline.training.run import Run
+from thermocline.training.store import Checkpoint, CheckpointStore
 from thermocline.training.trainer import Trainer
+from thermocline.tuning.phase_data import phases_from_data
+from thermocline.tuning.phases import Phase
 from thermocline.tuning.plan import LayerPlan
 
 
@@ -44,6 +51,7 @@ class Request:
     plan: LayerPlan | str | os.PathLike[str] | None = None
     seed: int = 0
     path: Path | None = None
+    resume: bool = False
     verbosity: int = 1
     dry: bool = False
 
@@ -59,18 +67,18 @@ def fit(request: Request) -> tuple[Assembly, History, str]:
     """
     deadline = Deadline(_checked_limit(request.time_limit))
     console = Console(request.verbosity)
-    plan = _read_plan(request.plan)
-    prepared, assembly = assembled(request)
-    if plan is not None:
-        plan.check(assembly.layer_map)
-        if all(layer.frozen for layer in plan.layers if layer.n_parameters):
-            raise SelectorError("The plan freezes every layer: nothing is left to train. Let one of them train.")
-        assembly.plan = plan
-        for key, value in (("optim.lr", plan.lr), ("optim.lr_choice", plan.lr_choice)):
-            assembly.config = assembly.config.choose(key, value, "the plan that was given")
+    prepared, assembly = planned(request)
     _introduce(console, assembly, prepared)
-    scratch = Path(tempfile.mkdtemp(prefix="thermocline-"))
-    loggers = make_loggers(assembly.config.env.loggers, _log_folder(request.path, assembly.config.env.loggers))
+    train, valid = _rows(prepared, assembly, request.seed)
+    store = _store(request, assembly.config)
+    if store is not None:
+        assembly.facts = facts_of(
+            assembly.config, assembly.plan, assembly.columns, assembly.task, train, valid, seed=request.seed
+        )
+    resumed, changes = _resumed(request, store, assembly.facts, console)
+    names = assembly.config.env.loggers
+    loggers = make_loggers(names, _log_folder(request.path, names), after=resumed.step if resumed else None)
+    folder = Path(tempfile.mkdtemp(prefix="thermocline-")) if store is None else store.adopt(resumed)
     try:
         with own_accelerator_state():
             trainer = Trainer(
@@ -79,11 +87,11 @@ def fit(request: Request) -> tuple[Assembly, History, str]:
                     layer_map=assembly.layer_map,
                     plan=assembly.plan,
                     task=assembly.task,
-                    train=assembly.rows(prepared.train, prepared.folder, training=True, seed=request.seed),
-                    valid=assembly.rows(prepared.valid, prepared.valid_folder),
+                    train=train,
+                    valid=valid,
                     optim=assembly.config.optim,
                     env=assembly.config.env,
-                    folder=scratch,
+                    folder=folder,
                     seed=request.seed,
                     norm_eval=norm_eval_names(assembly.model, assembly.config),
                     deadline=deadline,
@@ -91,14 +99,68 @@ def fit(request: Request) -> tuple[Assembly, History, str]:
                     show=console.progress,
                     say=console.say,
                     notes=(*prepared.notes, *assembly.notes),
+                    store=store,
+                    facts=assembly.facts,
+                    resume=resumed,
+                    changes=changes,
                 )
             )
             history = trainer.fit()
     finally:
         for logger in loggers:
             logger.close()
-        shutil.rmtree(scratch, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        if store is not None:
+            store.tidy()
     return assembly, history, uuid.uuid4().hex
+
+
+def check_ended(request: Request, facts: Mapping[str, Any]) -> bool:
+    """Check that a run that has ended is the one of a request.
+
+    Args:
+        request: What is asked for.
+        facts: Of the run that has ended.
+
+    Returns:
+        Whether it may run code that its text backbone brings.
+
+    Raises:
+        ResumeError: It is another, or was to go on for longer.
+    """
+    prepared, assembly = planned(request)
+    rows = _rows(prepared, assembly, request.seed)
+    now = facts_of(assembly.config, assembly.plan, assembly.columns, assembly.task, *rows, seed=request.seed)
+    where = f"The run that ended in {str(request.path)!r}"
+    for line in check(facts, now, where, allowed=HARMLESS, advice="or choose another path for a new run"):
+        Console(request.verbosity).say(f"this run has ended before; without effect on it: {line}")
+    return assembly.config.model.text.trust_remote_code
+
+
+def remove_checkpoints(path: Path) -> None:
+    """Remove the checkpoints of a run whose end is safe at `path`."""
+    CheckpointStore(_checkpoint_folder(path)).remove()
+
+
+def planned(request: Request) -> tuple[Prepared, Assembly]:
+    """Prepare and assemble what a request needs, the plan that it brings included."""
+    plan = _read_plan(request.plan)
+    prepared, assembly = assembled(request)
+    if plan is not None:
+        _follow(plan, assembly, len(prepared.train))
+    assembly.plan.check(assembly.layer_map)
+    return prepared, assembly
+
+
+def _follow(plan: LayerPlan | tuple[Phase, ...], assembly: Assembly, rows: int) -> None:
+    """Put a plan, or phases alone, in place of what the options gave."""
+    if isinstance(plan, LayerPlan):
+        plan.check(assembly.layer_map)
+        for key, value in (("optim.lr", plan.lr), ("optim.lr_choice", plan.lr_choice)):
+            assembly.config = assembly.config.choose(key, value, "the plan that was given")
+    else:
+        plan = assembly.plan.with_phases(plan)
+    assembly.plan, assembly.config = fitted_to_run(plan, assembly.config, rows)
 
 
 def explain(request: Request) -> LayerPlan:
@@ -137,6 +199,51 @@ def assembled(request: Request) -> tuple[Prepared, Assembly]:
     return prepared, assembly
 
 
+def _rows(prepared: Prepared, assembly: Assembly, seed: int) -> tuple[Rows, Rows]:
+    """Turn the training and the validation frame into what the model is given."""
+    train = assembly.rows(prepared.train, prepared.folder, training=True, seed=seed)
+    return train, assembly.rows(prepared.valid, prepared.valid_folder)
+
+
+def _store(request: Request, config: ResolvedConfig) -> CheckpointStore | None:
+    """Return where checkpoints go: beside the path, where there is one."""
+    if request.path is None or config.env.checkpoint_every == 0:
+        return None
+    return CheckpointStore(_checkpoint_folder(request.path), keep=config.env.checkpoints_kept)
+
+
+def _resumed(
+    request: Request, store: CheckpointStore | None, facts: Mapping[str, Any], console: Console
+) -> tuple[Checkpoint | None, list[str]]:
+    """Find the checkpoint to go on from, and what differs from its run that may."""
+    if not request.resume:
+        if store is not None and store.holds_any():
+            warnings.warn(
+                f"{str(store.root)!r} holds checkpoints of a run that did not end. resume=True would continue it; this "
+                "one starts anew and replaces them.",
+                ThermoclineWarning,
+                stacklevel=4,
+            )
+        return None, []
+    if store is None:
+        missing = (
+            "a path: Predictor(label, path='my_model')" if request.path is None else "env.checkpoint_every above 0"
+        )
+        raise ConfigError(f"resume=True goes on from checkpoints, which need {missing}.")
+    found = store.newest()
+    if found is None:
+        return None, []
+    where = f"The checkpoint of step {found.step} in {str(store.root)!r}"
+    advice = "choose another path, or start anew with resume=False, which replaces the checkpoints"
+    lines = check(found.content["facts"], facts, where, allowed=(*LENGTH, *HARMLESS), advice=advice)
+    console.say(f"goes on from step {found.step}, {str(found.folder)!r}")
+    return found, [f"resumed at step {found.step} with {line}" for line in lines]
+
+
+def _checkpoint_folder(path: Path) -> Path:
+    return path.with_name(f"{path.name}-checkpoints")
+
+
 def _introduce(console: Console, assembly: Assembly, prepared: Prepared, *, plan: bool = True) -> None:
     """Say what was chosen before the work starts."""
     task = assembly.task
@@ -150,17 +257,22 @@ def _introduce(console: Console, assembly: Assembly, prepared: Prepared, *, plan
         console.say(str(assembly.plan))
 
 
-def _read_plan(plan: LayerPlan | str | os.PathLike[str] | None) -> LayerPlan | None:
+def _read_plan(plan: LayerPlan | str | os.PathLike[str] | None) -> LayerPlan | tuple[Phase, ...] | None:
     if plan is None or isinstance(plan, LayerPlan):
         return plan
     if not isinstance(plan, str | os.PathLike):
-        raise ConfigError(f"plan is a LayerPlan or the path to one saved as JSON, not {type(plan).__name__}.")
+        raise ConfigError(
+            "plan is a LayerPlan, or the path to one saved as JSON or to a YAML file of phases, not "
+            f"{type(plan).__name__}."
+        )
     path = Path(plan)
     if not path.is_file():
         raise ConfigError(
             f"There is no plan at {str(path)!r}. Write one: Path(…).write_text(predictor.explain(…).to_json())."
         )
     try:
+        if path.suffix in (".yaml", ".yml"):
+            return phases_from_data(read_phase_file(str(path)))
         return LayerPlan.from_json(path.read_text(encoding="utf-8"))
     except (ConfigError, UnicodeDecodeError) as error:
         raise ConfigError(f"The plan {str(path)!r} cannot be read: {error}") from error

@@ -83,6 +83,7 @@ class Predictor:
         time_limit: float | None = None,
         plan: LayerPlan | str | os.PathLike[str] | None = None,
         seed: int = 0,
+        resume: bool = False,
     ) -> Predictor:
         """Learn from a frame.
 
@@ -93,26 +94,34 @@ class Predictor:
             hyperparameters: Overrides: a dict with dotted or nested keys, `"key=value"` strings, or a YAML file.
             column_types: Column → `numeric`, `categorical`, `text`, `image` or `null`, where inference is to be
                 overruled.
-            time_limit: Seconds for everything, loading and averaging included.
-            plan: A plan to follow, as `explain` returns it, perhaps edited; or the path to one saved as JSON.
+            time_limit: Seconds for everything, loading and averaging included; a resumed run has them anew.
+            plan: A plan to follow, as `explain` returns it, perhaps edited; or the path to one saved as JSON, or to a
+                YAML file of phases.
             seed: Same seed, same result on the CPU.
+            resume: Go on from the newest checkpoint of the same run at `path`, to the same end as if it had never
+                stopped; start where there is none, and load what was saved where it has ended. More epochs, other
+                loggers or another device may be asked for. Checkpoints lie beside `path` until then
+                (`env.checkpoint_every`).
 
         Returns:
             This predictor.
 
         Raises:
+            ResumeError: What `resume` finds is of another run; the message lists what differs.
             ThermoclineError: Data or options that cannot be used; always before anything is trained where they show it.
         """
         from thermocline import fitting
 
-        self._check_path()
-        request = self._request(
-            train_data, tuning_data, presets, hyperparameters, column_types, seed, time_limit=time_limit, plan=plan
-        )
-        self._assembly, self._history, identity = fitting.fit(request)
-        self._identity = self._identity or identity  # fitted again, it replaces its own folder
+        given = train_data, tuning_data, presets, hyperparameters, column_types, seed
+        request = self._request(*given, time_limit=time_limit, plan=plan, resume=resume)
+        if not (resume and self._has_ended(request)):
+            self._check_path()
+            self._assembly, self._history, identity = fitting.fit(request)
+            self._identity = self._identity or identity  # fitted again, it replaces its own folder
+            if self.path is not None:
+                self.save(self.path)
         if self.path is not None:
-            self.save(self.path)
+            fitting.remove_checkpoints(self.path)
         return self
 
     def explain(
@@ -313,6 +322,22 @@ class Predictor:
                 "This predictor has learnt nothing yet: call fit(train_data) first, or Predictor.load(path)."
             )
         return self._assembly
+
+    def _has_ended(self, request: Request) -> bool:
+        """Say whether the run to be resumed has ended already; what it saved is loaded then.
+
+        Raises:
+            ResumeError: What was saved is of another run.
+        """
+        from thermocline import artifact, fitting
+
+        facts = None if self.path is None else artifact.facts(self.path)
+        if self.path is None or facts is None:
+            return False
+        trust = fitting.check_ended(request, facts)
+        ended = Predictor.load(self.path, trust_remote_code=trust, verbosity=self.verbosity)
+        self._assembly, self._history, self._identity = ended._assembly, ended._history, ended._identity
+        return True
 
     def _check_path(self) -> None:
         """A folder that holds something else must show before training, not after it."""

@@ -29,6 +29,8 @@ def values_of(key: Key) -> st.SearchStrategy[Any]:
     if key.many:
         one = WORDS | st.integers(-9, 9)
         return one | st.lists(one, min_size=1, max_size=3).map(tuple)
+    if key.structured:
+        return st.sampled_from(["fine_tune", "lp_ft(probe_epochs=1)"])
     if bool in key.types:
         return st.booleans()
     if str in key.types:
@@ -44,7 +46,7 @@ def values_of(key: Key) -> st.SearchStrategy[Any]:
 
 @st.composite
 def overrides(draw: st.DrawFn) -> tuple[str, Any]:
-    path = draw(st.sampled_from(sorted(KEYS)))
+    path = draw(st.sampled_from(sorted(KEYS.keys() - {"optim.phases"})))  # a text there is a file
     return path, draw(values_of(KEYS[path]))
 
 

@@ -4,8 +4,10 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+from toy import fit
 
 from thermocline.training.history import History
+from thermocline.training.rates import Rates
 
 mpl.use("Agg")
 
@@ -50,3 +52,50 @@ def test_it_draws_where_it_is_told():
 
     _, ax = plt.subplots()
     assert History(ROWS).plot(ax) is ax
+
+
+# the rates that were
+
+
+def rates(layers=6, steps=20):
+    kept = Rates([f"text/blocks.{i}" for i in range(layers)], steps)
+    for step in range(1, steps + 1):
+        kept.take(step, {f"text/blocks.{i}": 0.1 * 0.5**i for i in range(layers) if step > i})
+    return kept
+
+
+def test_rates_are_kept_and_stay_with_a_slice():
+    history = History(ROWS)
+    assert history.lrs is None
+    history.lrs = rates().to_frame()
+    assert history[history["step"] > 0].lrs is history.lrs
+    assert history.lrs.index.tolist() == list(range(1, 21))
+    assert history.lrs.loc[1].tolist() == [0.1, 0, 0, 0, 0, 0]
+    assert history.lrs.loc[20, "text/blocks.2"] == 0.025
+
+
+def test_a_long_run_keeps_some_hundred():
+    assert Rates(["a"], 1_000_000).every == 2500
+    assert Rates(["a"], 10).every == 1
+
+
+def test_the_rates_of_a_fit_are_those_of_its_optimizer(tmp_path):
+    trainer, history = fit(tmp_path, plan={"lr_decay": 0.5, "frozen_layers": "stem"})
+    assert history.lrs.shape == (10, 5)
+    assert (history.lrs["text/embed"] == 0).all()
+    plan = trainer.run.plan
+    for step, row in history.lrs.iterrows():
+        assert row["text/blocks.1"] == pytest.approx(plan.lr_at("text/blocks.1", plan.cursor(step - 1, 10)), rel=1e-5)
+
+
+def test_rates_draw_layers_over_steps():
+    history = History(ROWS)
+    history.lrs = rates().to_frame()
+    ax = history.plot_lrs()
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == [f"text/blocks.{i}" for i in range(6)]
+    assert ax.get_xlabel() == "step (grey: frozen)"
+    assert ax.get_xlim() == (0, 20)
+    history.lrs = rates(layers=100).to_frame()
+    assert len(history.plot_lrs().get_yticklabels()) <= 40
+    with pytest.raises(ValueError, match="no step was taken"):
+        History(ROWS).plot_lrs()

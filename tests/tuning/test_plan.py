@@ -115,7 +115,7 @@ def test_schedule():
 def test_phases_follow_one_another():
     from dataclasses import replace
 
-    head_first = Phase("head", ("text/head",), "constant", 0.0, until=0.3)
+    head_first = Phase("head", ("text/head",), "constant", 0.0, fraction=0.3)
     plan = replace(LayerPlan.build(ONE, lr=1.0), phases=(head_first, Phase()))
     assert plan.cursor(2, 10).phase == 0
     assert plan.cursor(3, 10).phase == 1
@@ -144,7 +144,7 @@ def spoil(change):
     [
         ("{", "JSON"),
         ("[]", "object"),
-        (spoil(lambda d: d.update(version=2)), "version 2"),
+        (spoil(lambda d: d.update(version=3)), "version 3"),
         (spoil(lambda d: d.pop("phases")), "lacks 'phases'"),
         (spoil(lambda d: d["layers"][0].pop("frozen")), "lacks 'frozen'"),
         (spoil(lambda d: d["layers"][0].update(spare=1)), "unknown 'spare'"),

@@ -5,6 +5,7 @@ from .presets import Preset, compose, copy_preset, list_presets, preset_names, p
 from .resolve import resolve
 from .resolved import ResolvedConfig
 from .schema import Config
+from .structures import read_phase_file
 
 __all__ = [
     "KEYS",
@@ -17,6 +18,7 @@ __all__ = [
     "list_presets",
     "preset_names",
     "preset_text",
+    "read_phase_file",
     "read_preset",
     "resolve",
 ]

@@ -18,6 +18,7 @@ _SECTIONS = {
 
 _RENAMED = {
     "optim.learning_rate": "optim.lr",
+    "optim.optim_type": "optim.optimizer",
     "optim.warmup_steps": "optim.warmup",
     "optim.gradient_clip_val": "optim.gradient_clip",
     "optim.top_k_average_method": "optim.top_k_average",
@@ -51,6 +52,8 @@ _RENAMED = {
     "max_grad_norm": "optim.gradient_clip",
     "lr_scheduler_type": "optim.lr_schedule",
     "label_smoothing_factor": "optim.label_smoothing",
+    "save_steps": "env.checkpoint_every",
+    "save_total_limit": "env.checkpoints_kept",
     "per_device_train_batch_size": "env.micro_batch_size",
     "per_device_eval_batch_size": "env.eval_batch_size",
     "dataloader_num_workers": "env.num_workers",
@@ -64,7 +67,6 @@ _ABSENT = {
     "env.eval_batch_size_ratio": "`env.eval_batch_size` says the number of rows itself.",
     "env.strategy": "one device is used; `env.device` says which.",
     "env.compile": "models are not compiled.",
-    "optim.optim_type": "the optimizer is AdamW.",
     "optim.end_lr": "`optim.lr_schedule` ends at zero, or stays where it is with 'constant'.",
     "optim.check_val_every_n_epoch": "`optim.val_check_interval` counts in epochs, 2.0 is every second one.",
     "optim.gradient_clip_algorithm": "`optim.gradient_clip` is always the largest norm.",

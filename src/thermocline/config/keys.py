@@ -43,6 +43,11 @@ class Key:
     at_most: float | None = None
 
     @property
+    def structured(self) -> bool:
+        """Whether it takes lists and mappings of its own; another room reads them."""
+        return object in self.types
+
+    @property
     def name(self) -> str:
         """The last segment of the dotted name."""
         return self.path.rpartition(".")[2]
@@ -50,7 +55,9 @@ class Key:
     @property
     def allowed(self) -> str:
         """What the option takes, in words."""
-        if self.choices:
+        if self.structured:
+            words = "a text, a list or a mapping"
+        elif self.choices:
             words = _listed(self.choices)
             words = f"a list of any of {words}" if self.many else words
         elif self.many:
@@ -96,6 +103,8 @@ def _shape(hint: Any) -> tuple[set[type], tuple[str, ...], bool, bool]:
         The plain types, the choices, whether `None` is allowed, whether there may be several.
     """
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return {object}, (), True, False
     if hint is types.NoneType:
         return set(), (), True, False
     if origin is Literal:

@@ -152,7 +152,7 @@ def _flat(content: Mapping[Any, Any], prefix: str, where: str, faults: list[str]
             faults.append(f"{where}{prefix}{name!r} is not a text, so it cannot name an option.")
             continue
         path = prefix + name.strip()
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and not (path in KEYS and KEYS[path].structured):
             yield from _flat(value, f"{path}.", where, faults)
         elif value is not None or path not in SECTIONS:
             yield _Entry(path, value, where)

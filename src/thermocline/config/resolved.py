@@ -206,8 +206,11 @@ def _as_list(value: Any) -> Any:
 
 def _shown(value: Any) -> str:
     """Return a value as it would be written in YAML or behind `key=`."""
-    if isinstance(value, tuple):
-        return f"[{', '.join(map(_shown, value))}]"
+    if isinstance(value, (tuple, list)):
+        text = f"[{', '.join(map(_shown, value))}]"
+        return text if len(text) <= 60 else f"{text[:57]}..."
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key}: {_shown(one)}' for key, one in value.items())}}}"
     if value is None or isinstance(value, bool):
         return "null" if value is None else str(value).lower()
     return str(value)

@@ -17,8 +17,13 @@ Join: TypeAlias = Literal["names", "separator"]
 Augment: TypeAlias = Literal["none", "light", "standard"]
 BatchNorm: TypeAlias = Literal["auto", "eval", "train"]
 NumericEmbedding: TypeAlias = Literal["piecewise", "periodic", "none"]
+Optimizer: TypeAlias = Literal["adamw", "sgd"]
 LrChoice: TypeAlias = Literal["single_lr", "two_stage", "layerwise_decay"]
-LrSchedule: TypeAlias = Literal["cosine", "linear", "constant"]
+LrSchedule: TypeAlias = Literal["cosine", "linear", "constant", "one_cycle"]
+Phases: TypeAlias = Any
+"""A list of mappings, a field of `tuning.phases.Phase` each. Read by `tuning.phase_data`."""
+SchedulePlan: TypeAlias = Any
+"""A generator by name with its arguments. Read by `tuning.generators`."""
 HeadInit: TypeAlias = Literal["probe", "random"]
 TopKAverage: TypeAlias = Literal["best", "uniform_soup", "greedy_soup"]
 Precision: TypeAlias = Literal["auto", "fp32", "bf16", "fp16"]
@@ -129,9 +134,10 @@ class ModelConfig:
 class OptimConfig:
     """How the model learns."""
 
+    optimizer: Optimizer = field(default="adamw", metadata=_about("AdamW, or SGD with a momentum of 0.9."))
     lr: float | None = field(
         default=None,
-        metadata=_about("Base learning rate; null: 1e-4 when a tower is pretrained, else 1e-3.", above=0),
+        metadata=_about("Base learning rate; null: from the optimizer, and whether a tower is pretrained.", above=0),
     )
     lr_choice: LrChoice = field(
         default="layerwise_decay", metadata=_about("How the base rate is spread over the layers.")
@@ -142,9 +148,19 @@ class OptimConfig:
     lr_mult: float = field(
         default=10.0, metadata=_about("Times the base rate for what starts fresh (two_stage).", above=0)
     )
-    weight_decay: float = field(default=0.01, metadata=_about("AdamW's decoupled weight decay.", at_least=0))
+    weight_decay: float = field(
+        default=0.01, metadata=_about("Weight decay: decoupled in AdamW, of the gradient in SGD.", at_least=0)
+    )
     lr_schedule: LrSchedule = field(default="cosine", metadata=_about("Shape of the rate after warm-up."))
     warmup: float = field(default=0.1, metadata=_about("Share of all steps that warm up.", at_least=0, below=1))
+    schedule_plan: SchedulePlan = field(
+        default=None,
+        metadata=_about("What trains when, by name, such as `fine_tune(freeze_epochs=2)`; null: everything."),
+    )
+    phases: Phases = field(
+        default=None,
+        metadata=_about("What trains when, written out: a list of phases, or a YAML or JSON file of one."),
+    )
     max_epochs: int | None = field(
         default=None,
         metadata=_about(
@@ -214,6 +230,15 @@ class EnvConfig:
         default="auto", metadata=_about("Number format of the forward pass; auto fits the device.")
     )
     device: Device = field(default="auto", metadata=_about("Where the model runs; auto: the fastest present."))
+    checkpoint_every: int | None = field(
+        default=None,
+        metadata=_about(
+            "Steps between checkpoints to resume from; null: as often as costs little, 0: none.", at_least=0
+        ),
+    )
+    checkpoints_kept: int = field(
+        default=2, metadata=_about("How many checkpoints to resume from are kept.", at_least=1)
+    )
     loggers: tuple[Logger, ...] = field(default=(), metadata=_about("Training logs to write beside the progress bar."))
 
 

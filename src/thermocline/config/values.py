@@ -10,6 +10,7 @@ from thermocline.errors import ConfigError, did_you_mean
 
 from .foreign import foreign_value
 from .keys import Key
+from .structures import structured
 
 _SAME_WORD = {"two_stages": "two_stage"}
 
@@ -28,6 +29,8 @@ def convert(key: Key, value: object) -> Any:
         ConfigError: The type, the choice or the range does not fit.
     """
     plain = _plain(value)
+    if key.structured:
+        return structured(key.path, plain)
     if plain is None:
         if not key.optional and not key.many:
             raise _refusal(key, value)
@@ -51,6 +54,8 @@ def parse(key: Key, text: str) -> Any:
         ConfigError: The text does not fit the option.
     """
     text = text.strip()
+    if key.structured and text.lower() != "none":
+        return convert(key, None if text.lower() in ("null", "~") else text)
     if text.lower() in ("null", "~") or (text.lower() == "none" and "none" not in key.choices):
         return convert(key, None)
     if key.many and text.startswith("[") and text.endswith("]"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -58,6 +59,17 @@ class Rows:
         """Tokens per row, where there is text."""
         text = self.parts.get("text")
         return text.lengths if isinstance(text, TextRows) else None
+
+    def fingerprint(self) -> str:
+        """Return 16 hex digits over all that a model is given of these rows; image files count by their paths."""
+        digest = hashlib.sha256()
+        for name in sorted(self.parts):
+            digest.update(name.encode())
+            for piece in self.parts[name].pieces():
+                digest.update(piece)
+        for array in (self.target, self.weight):
+            digest.update(b"none" if array is None else np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()[:16]
 
 
 def epoch_order(n_rows: int, batch_size: int, *, seed: int, epoch: int, lengths: np.ndarray | None) -> list[np.ndarray]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -174,6 +175,16 @@ class ImageRows:
 
     def __len__(self) -> int:
         return len(self.cells)
+
+    def pieces(self) -> Iterator[bytes]:
+        """Yield what tells the cells apart, for a fingerprint: paths as they are written, else the bits themselves."""
+        for cell in (cell for row in self.cells for cell in row):
+            if isinstance(cell, bytes | bytearray | memoryview):
+                yield hashlib.sha256(cell).digest()
+            elif hasattr(cell, "tobytes"):
+                yield hashlib.sha256(cell.tobytes()).digest()
+            else:
+                yield b"" if is_missing(cell) else f"{cell}\n".encode()
 
     def batch(self, rows: np.ndarray, epoch: int | None = None) -> dict[str, np.ndarray]:
         """Return `pixels`, uint8 `(len(rows), columns, 3, height, width)`, and `present`, bool `(len(rows), columns)`.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +32,10 @@ class TableRows:
 
     def __len__(self) -> int:
         return len(self.codes)
+
+    def pieces(self) -> Iterator[bytes]:
+        """Yield the bits of all rows, for a fingerprint."""
+        yield from (np.ascontiguousarray(array).tobytes() for array in (self.numbers, self.missing, self.codes))
 
     def batch(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         """Return the arrays of these row positions."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +39,11 @@ class TextRows:
     def lengths(self) -> np.ndarray:
         """Tokens per row, int64 `(rows,)`."""
         return np.fromiter((len(row) for row in self.ids), dtype=np.int64, count=len(self.ids))
+
+    def pieces(self) -> Iterator[bytes]:
+        """Yield the bits of all rows, for a fingerprint."""
+        yield self.lengths.tobytes()
+        yield from (row.tobytes() for row in self.ids)
 
     def batch(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         """Return `input_ids` and `attention_mask`, int64 `(len(rows), longest)`, padded on the right."""

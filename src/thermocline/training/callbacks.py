@@ -16,6 +16,9 @@ class Logger(Protocol):
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Take the values of a step; names are paths such as `lr/text/encoder.layer.3`."""
 
+    def flush(self) -> None:
+        """Write what is left now: a checkpoint is taken."""
+
     def close(self) -> None:
         """Write what is left."""
 
@@ -25,17 +28,26 @@ class CSVLogger:
 
     Args:
         path: The file; its folder is made.
+        after: The step that a run is resumed at: lines up to it stay, later ones are written again. `None` for a new
+            run and a new file.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, after: int | None = None) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("w", newline="", encoding="utf-8")
+        size = 0 if after is None or not path.is_file() else _size_until(path, after)
+        self._file = path.open("a", newline="", encoding="utf-8")
+        self._file.truncate(size)
         self._writer = csv.writer(self._file)
-        self._writer.writerow(["step", "name", "value"])
+        if not size:
+            self._writer.writerow(["step", "name", "value"])
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Write one line a value."""
         self._writer.writerows((step, name, repr(float(value))) for name, value in values.items())
+
+    def flush(self) -> None:
+        """Hand all lines to the system."""
+        self._file.flush()
 
     def close(self) -> None:
         """Close the file."""
@@ -47,12 +59,13 @@ class TensorBoardLogger:
 
     Args:
         folder: The folder of the event files.
+        after: As of `CSVLogger`; TensorBoard hides what an earlier file has from later steps.
 
     Raises:
         MissingDependencyError: tensorboard is not installed.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, after: int | None = None) -> None:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
@@ -60,22 +73,43 @@ class TensorBoardLogger:
                 "The logger 'tensorboard' needs the package tensorboard. Install it: pip install "
                 "'thermocline[tensorboard]'"
             ) from None
-        self._writer: Any = SummaryWriter(log_dir=str(folder))
+        self._writer: Any = SummaryWriter(log_dir=str(folder), purge_step=None if after is None else after + 1)
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Write one scalar a value."""
         for name, value in values.items():
             self._writer.add_scalar(name, value, step)
 
+    def flush(self) -> None:
+        """Write all events to their file."""
+        self._writer.flush()
+
     def close(self) -> None:
         """Close the writer."""
         self._writer.close()
 
 
-def make_loggers(names: Sequence[str], folder: Path) -> list[Logger]:
-    """Return the loggers of these names (`csv`, `tensorboard`), writing below `folder`."""
+def make_loggers(names: Sequence[str], folder: Path, *, after: int | None = None) -> list[Logger]:
+    """Return the loggers of these names (`csv`, `tensorboard`), writing below `folder`.
+
+    Args:
+        names: Which.
+        folder: Where.
+        after: The step that a run is resumed at, or `None` for a new one.
+    """
     makers: dict[str, Any] = {
-        "csv": lambda: CSVLogger(folder / "metrics.csv"),
-        "tensorboard": lambda: TensorBoardLogger(folder / "tensorboard"),
+        "csv": lambda: CSVLogger(folder / "metrics.csv", after),
+        "tensorboard": lambda: TensorBoardLogger(folder / "tensorboard", after),
     }
     return [makers[name]() for name in names]
+
+
+def _size_until(path: Path, step: int) -> int:
+    """Count the bytes of the header and the whole lines up to a step; a run that was killed may leave half a line."""
+    size = 0
+    for line in path.read_bytes().splitlines(keepends=True):
+        number = line.partition(b",")[0]
+        if not line.endswith(b"\n") or (number.isdigit() and int(number) > step):
+            break
+        size += len(line)
+    return size

@@ -73,6 +73,10 @@ class BestStates:
         self.kept = stays
         return stays[0].step == step
 
+    def adopt(self, scores: Mapping[int, float]) -> None:
+        """Take the files that lie in the folder for the best states so far: step → score, best first."""
+        self.kept = [Kept(step, score, self.folder / f"step-{step}.safetensors") for step, score in scores.items()]
+
     @property
     def best(self) -> Kept | None:
         """The best so far."""

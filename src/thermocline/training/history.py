@@ -6,12 +6,21 @@ from typing import Any
 
 import pandas as pd
 
+from thermocline.training.rates import plot_rates
+
 
 class History(pd.DataFrame):
     """A DataFrame of a run's validations: epoch, step, train_loss, lr, a column per metric, seconds, note.
 
     Step 0 is the probe (or the untrained head). `note` names events: the probe kept, rows dropped, an early stop.
+
+    Attributes:
+        lrs: The rates that layers had, a column a layer, at some hundred steps (its index) of the run; 0 where a
+            layer did not train. `None` where they are not known.
     """
+
+    _metadata = ["lrs"]  # noqa: RUF012  # pandas' way to hand an attribute on to a slice
+    lrs: pd.DataFrame | None = None
 
     @property
     def _constructor(self) -> Any:
@@ -60,3 +69,16 @@ class History(pd.DataFrame):
             lines, labels, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, fontsize="small", frameon=False
         )
         return ax
+
+    def plot_lrs(self, ax: Any = None) -> Any:
+        """Draw the rate that every layer had: layers over steps, the brighter the faster, blank where one was frozen.
+
+        Args:
+            ax: A matplotlib axis, or `None` for a new figure.
+
+        Raises:
+            ValueError: The history knows no rates.
+        """
+        if self.lrs is None or self.lrs.empty:
+            raise ValueError("This history knows no rates: no step was taken.")
+        return plot_rates(self.lrs, ax)

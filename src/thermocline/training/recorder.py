@@ -8,6 +8,7 @@ from typing import Any
 
 from thermocline.training.callbacks import Logger
 from thermocline.training.history import History
+from thermocline.training.rates import Rates
 
 NAN = float("nan")
 
@@ -20,6 +21,7 @@ class Recorder:
         steps_per_epoch: To count epochs.
         say: Tells the user a line.
         loggers: Where numbers go.
+        rates: Where the rates of layers are kept.
     """
 
     def __init__(
@@ -28,10 +30,22 @@ class Recorder:
         steps_per_epoch: int,
         say: Callable[[str], None],
         loggers: Sequence[Logger],
+        rates: Rates,
     ) -> None:
-        self.clock, self.steps_per_epoch = clock, steps_per_epoch
+        self._clock, self._before = clock, 0.0
+        self.steps_per_epoch, self.rates = steps_per_epoch, rates
         self.say, self.loggers = say, loggers
         self.rows: list[dict[str, Any]] = []
+
+    def resume(self, seconds: float, rows: Sequence[Mapping[str, Any]], rates: Mapping[int, list[float]]) -> None:
+        """Go on from what an earlier process recorded."""
+        self._before = seconds - self._clock()
+        self.rows = [dict(row) for row in rows]
+        self.rates.taken = dict(rates)
+
+    def clock(self) -> float:
+        """Return the seconds that the run has taken, in all its processes."""
+        return self._before + self._clock()
 
     @property
     def step(self) -> int:
@@ -58,7 +72,9 @@ class Recorder:
     def history(self) -> History:
         """Return what was recorded, the columns always in one order."""
         scores = list(dict.fromkeys(key for row in self.rows for key in row if key.startswith("val_")))
-        return History(self.rows, columns=["epoch", "step", "train_loss", "lr", *scores, "seconds", "note"])
+        history = History(self.rows, columns=["epoch", "step", "train_loss", "lr", *scores, "seconds", "note"])
+        history.lrs = self.rates.to_frame()
+        return history
 
 
 def line(row: Mapping[str, Any]) -> str:

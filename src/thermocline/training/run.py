@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from thermocline.data.batches import Rows
 from thermocline.training.callbacks import Logger
 from thermocline.training.deadline import Deadline
+from thermocline.training.store import Checkpoint, CheckpointStore
 from thermocline.tuning.layers import LayerMap
 from thermocline.tuning.plan import LayerPlan
 
@@ -40,6 +41,10 @@ class Run:
         show: Wraps an iterable in a progress bar: `show(iterable, total, title)`.
         say: Tells the user a line.
         notes: What happened before training; it opens the history.
+        store: Where checkpoints are kept; `None` writes none.
+        facts: What makes this run this run; checkpoints carry it.
+        resume: The checkpoint to go on from.
+        changes: What differs from the run that it is of; a line each for the history.
     """
 
     model: FusionModel
@@ -58,3 +63,7 @@ class Run:
     show: Callable[[Any, int, str], Any] = lambda items, _total, _title: items
     say: Callable[[str], None] = lambda _line: None
     notes: Sequence[str] = ()
+    store: CheckpointStore | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    resume: Checkpoint | None = None
+    changes: Sequence[str] = ()

@@ -11,15 +11,16 @@ import torch
 
 from thermocline.data.batches import Batch, epoch_order, load
 from thermocline.errors import NonFiniteError
-from thermocline.training import checkpoints, probe
+from thermocline.training import checkpoints, probe, snapshot
 from thermocline.training.device import make_accelerator, to_device
 from thermocline.training.history import History
 from thermocline.training.losses import row_losses
+from thermocline.training.optimizers import forget, make_optimizer, rates_of
+from thermocline.training.rates import Rates
 from thermocline.training.recorder import Recorder
 from thermocline.training.run import Run
 from thermocline.training.scoring import Scorer
 from thermocline.tuning.apply import AppliedPlan, LRSetter, frozen_modules
-from thermocline.tuning.phases import Cursor
 
 PATIENCE_NON_FINITE = 10  # steps in a row
 PROBE_SHARE = 0.4  # of the time left that a probe's pass over the training rows may take
@@ -28,6 +29,9 @@ SHOW_EVERY = 10  # steps
 
 class Trainer:
     """Trains one run. The methods are named after the moments of training.
+
+    All that a step depends on is the model, the optimizer, the cursor, and what `snapshot` lists; so a run goes on
+    from a checkpoint as if it had never stopped.
 
     Args:
         run: What to train.
@@ -43,13 +47,18 @@ class Trainer:
         self.model = run.model.to(self.device)
         self.applied = AppliedPlan(self.model, run.layer_map, run.plan, batch_norm_eval=run.norm_eval)
         self.frozen = self._frozen_names()
+        self.still: str | None = None  # a hash of what is frozen throughout, once a checkpoint needs it
         self.steps_per_epoch = len(self._epoch(0))
         self.total_steps = self._total_steps()
+        self.cursor = run.plan.start(self.total_steps, steps_per_epoch=self.steps_per_epoch)
         self.best = checkpoints.BestStates(run.folder, run.optim.top_k)
         self.scorer = Scorer(run, self.device, self.accelerator.autocast)
         begin = run.deadline.elapsed
-        self.record = Recorder(lambda: run.deadline.elapsed - begin, self.steps_per_epoch, run.say, run.loggers)
+        rates = Rates(run.plan.labels, self.total_steps)
+        self.record = Recorder(lambda: run.deadline.elapsed - begin, self.steps_per_epoch, run.say, run.loggers, rates)
+        self.cadence = snapshot.Cadence(run.env.checkpoint_every if run.store else 0)
         self.start = "the untrained head"  # what step 0 is
+        self.lr = 0.0  # the base rate of the step before, whatever single layers have
         self.trainable: list[torch.nn.Parameter] = []
         self.losses: list[float] = []
         self.worse = 0
@@ -63,13 +72,12 @@ class Trainer:
 
         Raises:
             NonFiniteError: The loss or the gradient norm stayed infinite or NaN.
+            ResumeError: The checkpoint to resume is further than this run goes.
         """
         with torch.random.fork_rng(devices=[self.device.index or 0] if self.device.type == "cuda" else []):
             torch.manual_seed(self.run.seed)
-            for note in self.run.notes:
-                self.record.note(note, quiet=True)
             try:
-                self.probe()
+                self.begin()
                 self.train()
             except KeyboardInterrupt:
                 self.record.note("stopped by Ctrl-C; the best state so far is kept")
@@ -77,6 +85,17 @@ class Trainer:
         return self.record.history()
 
     # the moments
+
+    def begin(self) -> None:
+        """Go on where a checkpoint was taken, or start with the notes and the probe."""
+        checkpoint = self.run.resume
+        if checkpoint is not None:
+            snapshot.put_back(self, checkpoint)
+        for note in self.run.notes if checkpoint is None else self.run.changes:
+            self.record.note(note, quiet=True)
+        if checkpoint is None:
+            self.probe()
+            self.save(None)
 
     def probe(self) -> None:
         """Fit the probe, fold it into the head, and score step 0."""
@@ -97,35 +116,58 @@ class Trainer:
                 probe.fold(found, self.model)
                 cut = "" if len(rows) == len(run.train) else f", on {len(rows)} of {len(run.train)} rows (time limit)"
                 self.start, note = "the probe", f"probe: {found.note}{cut}"
-        self.validate(0, 0.0, note or "the head starts at random")
+        self.validate(0, note or "the head starts at random")
 
     def train(self) -> None:
         """Take all steps, validating on the way, until the end, early stopping, or the time limit."""
-        plan, deadline = self.run.plan, self.run.deadline
         optimizer = self.make_optimizer()
-        set_rates = LRSetter(optimizer, plan)
+        if self.run.resume is not None:
+            snapshot.put_back_optimizer(self, optimizer, self.run.resume)
+        set_rates = LRSetter(optimizer, self.run.plan)
         marks = self._validation_steps()
-        batches = self._training_batches()
-        bar = self.run.show(range(1, self.total_steps + 1), self.total_steps, "training")
+        first = self.cursor.step + 1
+        batches = self._training_batches(first - 1)
+        bar = self.run.show(range(first, self.total_steps + 1), self.total_steps - first + 1, "training")
         self.applied.train()
         for step in bar:
-            if not deadline.allows(self._closing_seconds()):
-                self.record.note(f"stopped by the time limit at step {step - 1} of {self.total_steps}")
-                self._validate_if_due(step - 1, plan.cursor(step - 2, self.total_steps))
+            if self._must_stop(step):
                 break
-            cursor = plan.cursor(step - 1, self.total_steps)
-            set_rates(cursor)
-            self.step(step, batches, optimizer)
+            self.advance(step, batches, optimizer, set_rates)
             if step % SHOW_EVERY == 1 or step == self.total_steps:
-                self._show(bar, step, cursor)
+                self._show(bar, step, optimizer)
             if step in marks:
-                self._validate_if_due(step, cursor)
+                self._validate_if_due(step)
                 self.applied.train()
-            if self.worse >= self.run.optim.patience:
-                self.record.note(f"stopped early: no better for {self.worse} validations")
-                break
+            self.save(optimizer)
         if hasattr(bar, "close"):
             bar.close()
+
+    def advance(self, step: int, batches: Iterator[list[Batch]], optimizer: Any, set_rates: LRSetter) -> None:
+        """Take one step as the plan has it, and move the cursor on."""
+        self.enter(optimizer)
+        set_rates(self.cursor)
+        self.lr = self.run.plan.lr * self.run.plan.factor_at(self.cursor)
+        self.step(step, batches, optimizer)
+        begins = self.run.plan.timeline.stretch(self.cursor).start == self.cursor.step
+        if begins or step % self.record.rates.every == 0:
+            self.record.rates.take(step, rates_of(optimizer))
+        self.cursor = self.run.plan.next(self.cursor)
+
+    def enter(self, optimizer: Any) -> None:
+        """Freeze and thaw for the step to be taken, and do what the plan asks for where a phase begins."""
+        entry = self.run.plan.entry_actions(self.cursor)
+        if entry is not None and entry.restore_best and self.best.best is not None:
+            checkpoints.restore(self.model, self.best.load(self.best.best))
+        if entry is not None:
+            forget(optimizer, entry.reset)
+        self.applied.at(self.cursor)
+
+    def save(self, optimizer: Any) -> None:
+        """Write a checkpoint, where one is due."""
+        if self.cadence.due(self.cursor.step):
+            begin = self.record.clock()
+            snapshot.write(self, optimizer)
+            self.cadence.wrote(self.record.clock() - begin)
 
     def step(self, step: int, batches: Iterator[list[Batch]], optimizer: Any) -> None:
         """Take one optimizer step over the micro-batches of an effective batch."""
@@ -154,17 +196,22 @@ class Trainer:
             self._skip(step, loss_sum, norm, optimizer)
         optimizer.zero_grad(set_to_none=True)
 
-    def validate(self, step: int, lr: float, note: str = "") -> None:
-        """Score the validation rows, keep the state if it is among the best, and write a line of history."""
+    def validate(self, step: int, note: str = "") -> float:
+        """Score the validation rows, keep the state if it is among the best, and write a line of history.
+
+        Returns:
+            The score; more is better.
+        """
         score, values = self.scorer.score()
         train_loss = float(np.mean(self.losses)) if self.losses else math.nan
         self.losses = []
         first = self.best.best is None
         is_best = self.best.offer(step, score, lambda: checkpoints.tuned_state(self.model, self.frozen))
         self.worse = 0 if is_best or first else self.worse + 1
-        row = {"train_loss": train_loss, "lr": lr, **{f"val_{name}": value for name, value in values.items()}}
+        row = {"train_loss": train_loss, "lr": self.lr, **{f"val_{name}": value for name, value in values.items()}}
         self.record.add(step, {**row, "note": note})
         self.record.log(step, row)
+        return score
 
     def finish(self) -> None:
         """Choose among the best states, restore it, and say which."""
@@ -190,11 +237,11 @@ class Trainer:
         self.record.add(self.record.step, {"note": f"kept: {said}", **self.scorer.named(score)})
 
     def make_optimizer(self) -> Any:
-        """AdamW (Loshchilov and Hutter 2019) over the plan's groups; fused where the device has it."""
+        """Make the optimizer over the plan's groups, which never change afterwards."""
         groups = self.run.plan.parameter_groups(self.model)
         self.trainable = [parameter for group in groups for parameter in group["params"]]
-        fused = self.device.type in ("cuda", "cpu")
-        return self.accelerator.prepare(torch.optim.AdamW(groups, lr=self.run.plan.lr, fused=fused))
+        optimizer = make_optimizer(self.run.optim.optimizer, groups, self.run.plan.lr, self.device)
+        return self.accelerator.prepare(optimizer)
 
     # what the moments are made of
 
@@ -208,14 +255,14 @@ class Trainer:
         steps = self.steps_per_epoch * optim.max_epochs
         return steps if optim.max_steps is None else min(steps, optim.max_steps)
 
-    def _training_batches(self) -> Iterator[list[Batch]]:
-        """Yield the micro-batches of every step of the run, of nearly equal size."""
+    def _training_batches(self, start: int) -> Iterator[list[Batch]]:
+        """Yield the micro-batches of every step of the run from a step on (0-based), of nearly equal size."""
         plan: list[tuple[np.ndarray, int | None]] = []
         sizes: list[int] = []
         order: list[np.ndarray] = []
-        for step in range(self.total_steps):
+        for step in range(start, self.total_steps):
             epoch, place = divmod(step, self.steps_per_epoch)
-            if place == 0:
+            if place == 0 or not order:
                 order = self._epoch(epoch)
             pieces = np.array_split(order[place], -(-len(order[place]) // self.micro))
             plan += [(piece, epoch) for piece in pieces]
@@ -228,10 +275,21 @@ class Trainer:
         every = max(1, round(self.run.optim.val_check_interval * self.steps_per_epoch))
         return frozenset({*range(every, self.total_steps + 1, every), self.total_steps})
 
-    def _validate_if_due(self, step: int, cursor: Cursor) -> None:
+    def _must_stop(self, step: int) -> bool:
+        """Say whether to end before this step: early, or because the time is nearly up."""
+        if self.worse >= self.run.optim.patience:
+            self.record.note(f"stopped early: no better for {self.worse} validations")
+            return True
+        if not self.run.deadline.allows(self._closing_seconds()):
+            self.record.note(f"stopped by the time limit at step {step - 1} of {self.total_steps}")
+            self._validate_if_due(step - 1)
+            return True
+        return False
+
+    def _validate_if_due(self, step: int) -> None:
         """Validate, unless nothing was learnt since, or the time is up and there is a state to fall back on."""
         if self.losses and (self.best.best is None or self.run.deadline.allows(self.scorer.seconds)):
-            self.validate(step, self.run.plan.lr * self.run.plan.factor_at(cursor))
+            self.cursor = self.run.plan.observe(self.cursor, self.validate(step))
 
     def _closing_seconds(self) -> float:
         """What the end of training takes: a validation, and one more where a soup is tried."""
@@ -279,10 +337,9 @@ class Trainer:
     def _step_seed(self, step: int) -> int:
         return int(np.random.SeedSequence([self.run.seed, step, 0xD0]).generate_state(1, np.uint64)[0] >> 1)
 
-    def _show(self, bar: Any, step: int, cursor: Cursor) -> None:
+    def _show(self, bar: Any, step: int, optimizer: Any) -> None:
         if self.losses and hasattr(bar, "set_postfix"):
             bar.set_postfix(loss=f"{np.mean(self.losses[-20:]):.4f}", refresh=False)
         if self.run.loggers and self.losses:
-            labels = self.run.layer_map.labels
-            rates = {f"lr/{label}": self.run.plan.lr_at(label, cursor) for label in labels}
-            self.record.log(step, {"loss": self.losses[-1], **rates})
+            rates = dict.fromkeys(self.run.layer_map.labels, 0.0) | rates_of(optimizer)
+            self.record.log(step, {"loss": self.losses[-1], **{f"lr/{label}": rate for label, rate in rates.items()}})

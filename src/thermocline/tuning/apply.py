@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import nn
@@ -14,22 +14,24 @@ from thermocline.errors import ConfigError
 from thermocline.tuning.layers import LayerMap
 from thermocline.tuning.phases import Cursor
 from thermocline.tuning.plan import LayerPlan
+from thermocline.tuning.schedule import rising
+from thermocline.tuning.verify import tensors_hash
 
 BatchNormEval = Callable[[str, nn.Module], bool] | Iterable[str] | None
 
 
 class AppliedPlan:
-    """A plan on a model: call `train()` wherever a loop calls `model.train()`.
+    """A plan on a model: call `at(cursor)` before every step and `train()` wherever a loop calls `model.train()`.
 
     Args:
-        model: The model; its `requires_grad` flags are set on the first `at`.
+        model: The model; its `requires_grad` flags are set at once, by the plan's first phase.
         layer_map: Its layers.
         plan: The decisions.
         batch_norm_eval: BatchNorms that keep their statistics although their layer trains: a predicate over
             (module name, module), or prefixes of module names.
 
     Raises:
-        ConfigError: The plan is for another model.
+        ConfigError: The plan is for another model, or has a phase in which nothing trains.
     """
 
     def __init__(
@@ -37,12 +39,18 @@ class AppliedPlan:
     ) -> None:
         plan.check(layer_map)
         self.model, self.layer_map, self.plan = model, layer_map, plan
-        self._modules = dict(model.named_modules())
-        self._parameters = dict(model.named_parameters(remove_duplicate=False))
-        self._kept = _batch_norms(self._modules, batch_norm_eval)
+        modules = dict(model.named_modules())
+        parameters = dict(model.named_parameters(remove_duplicate=False))
+        self._parameters = {layer.label: [parameters[name] for name in layer.parameters] for layer in layer_map}
+        self._owners = [(modules[name], *owners) for name, owners in module_owners(model, layer_map).items()]
+        self._kept = _batch_norms(modules, batch_norm_eval)
         self._frozen: frozenset[str] = frozenset()
         self._eval: list[nn.Module] = list(self._kept)
-        self.at(plan.cursor(0, 1))
+        self._stretch = (-1, -1)
+        for layer in self._parameters.values():
+            for parameter in layer:
+                parameter.requires_grad_(True)
+        self.at(Cursor(0, 1))
 
     @property
     def frozen(self) -> frozenset[str]:
@@ -50,25 +58,30 @@ class AppliedPlan:
         return self._frozen
 
     def at(self, cursor: Cursor) -> bool:
-        """Freeze and unfreeze for a moment of training.
+        """Freeze and unfreeze for a moment of training; costs next to nothing where nothing changes.
+
+        A model in train mode stays in it, with what is frozen in eval mode.
 
         Returns:
             Whether anything changed.
         """
-        labels = self.plan.labels
-        frozen = frozenset(label for label in labels if not self.plan.trainable_at(label, cursor))
-        changed = frozen != self._frozen
-        self._frozen = frozen
-        for layer in self.layer_map:
-            train = layer.label not in frozen
-            for name in layer.parameters:
-                parameter = self._parameters[name]
-                parameter.requires_grad_(train)
-                if not train:
+        draw = self.plan.phases[cursor.phase].draw
+        stretch = (cursor.phase, 0 if draw is None else (cursor.step - cursor.phase_start) // draw.every)
+        if stretch == self._stretch:
+            return False
+        self._stretch = stretch
+        frozen = frozenset(self._parameters) - self.plan.timeline.trains(cursor)
+        changed = frozen ^ self._frozen
+        for label in changed:
+            for parameter in self._parameters[label]:
+                parameter.requires_grad_(label not in frozen)
+                if label in frozen:
                     parameter.grad = None
-        frozen_names = frozen_modules(self.model, self.layer_map, frozen)
-        self._eval = [self._modules[name] for name in frozen_names] + self._kept
-        return changed
+        self._frozen = frozen
+        self._eval = [module for module, own, below in self._owners if _rests(own, below, frozen)] + self._kept
+        if changed and self.model.training:
+            self.train()
+        return bool(changed)
 
     def train(self) -> nn.Module:
         """Put the model in train mode, and what is frozen (and kept BatchNorms) back in eval mode."""
@@ -103,7 +116,7 @@ def train_mode(
     """`model.train()` under a plan, for a loop that keeps no handle. Leaves `requires_grad` alone."""
     model.train()
     modules = dict(model.named_modules())
-    for name in frozen_modules(model, layer_map, frozenset(plan.frozen)):
+    for name in frozen_modules(model, layer_map, plan.frozen):
         modules[name].training = False
     for module in _batch_norms(modules, batch_norm_eval):
         module.training = False
@@ -111,18 +124,27 @@ def train_mode(
 
 def frozen_modules(model: nn.Module, layer_map: LayerMap, frozen: Iterable[str]) -> list[str]:
     """Return the names of modules that belong to frozen layers, and of containers in which nothing trains."""
-    labels = set(frozen)
-    names = {name for layer in layer_map if layer.label in labels for name in layer.modules}
+    labels = frozenset(frozen)
+    owners = module_owners(model, layer_map)
+    return [name for name, (own, below) in owners.items() if _rests(own, below, labels)]
+
+
+def module_owners(model: nn.Module, layer_map: LayerMap) -> dict[str, tuple[str | None, frozenset[str]]]:
+    """Return for every module the layer it belongs to, if it does, and the layers whose parameters lie in it."""
+    own = {name: layer.label for layer in layer_map for name in layer.modules}
     owner = {name: layer.label for layer in layer_map for name in layer.parameters}
     owner |= {alias: owner[name] for alias, name in layer_map.aliases.items() if name in owner}
-    training: set[str] = set()
-    full: set[str] = set()
+    below: dict[str, set[str]] = {}
     for name, label in owner.items():
         parts = name.split(".")[:-1]
-        above = [".".join(parts[:end]) for end in range(len(parts) + 1)]
-        (full if label in labels else training).update(above)
-    names |= full - training
-    return [name for name, _ in model.named_modules() if name in names]
+        for end in range(len(parts) + 1):
+            below.setdefault(".".join(parts[:end]), set()).add(label)
+    return {name: (own.get(name), frozenset(below.get(name, ()))) for name, _ in model.named_modules()}
+
+
+def _rests(own: str | None, below: frozenset[str], frozen: frozenset[str]) -> bool:
+    """Whether a module is part of a frozen layer, or a container of nothing but frozen ones."""
+    return own in frozen or bool(below and below <= frozen)
 
 
 def _batch_norms(modules: dict[str, nn.Module], wanted: BatchNormEval) -> list[nn.Module]:
@@ -142,7 +164,7 @@ def _batch_norms(modules: dict[str, nn.Module], wanted: BatchNormEval) -> list[n
 
 
 class LRSetter:
-    """Sets the rates of an optimizer's groups for a step; what can be is computed once.
+    """Sets the rates (and, in a cycle, the momentum) of an optimizer's groups for a step.
 
     Args:
         optimizer: Its groups come from `LayerPlan.parameter_groups`.
@@ -154,7 +176,7 @@ class LRSetter:
 
     def __init__(self, optimizer: Optimizer, plan: LayerPlan) -> None:
         self._plan = plan
-        self._groups: list[tuple[dict[str, object], float, str]] = []
+        self._groups: list[tuple[dict[str, Any], str]] = []
         for group in optimizer.param_groups:
             label = group.get("layer")
             if label not in plan.labels:
@@ -162,23 +184,76 @@ class LRSetter:
                     f"The optimizer group {group.get('name', '?')!r} names no layer of the plan. Make groups "
                     "with plan.parameter_groups(model)."
                 )
-            self._groups.append((group, plan.lr * plan[label].lr_scale, label))
-        self._phase = -1
-        self._now: list[tuple[dict[str, object], float]] = []
+            self._groups.append((group, label))
+        self._usual = usual_momentum(optimizer)
+        self._momentum = -1.0
+        self._stretch = (-1, -1)
+        self._factor = -1.0
+        self._steady: list[tuple[dict[str, Any], float]] = []
+        self._thawed: list[tuple[dict[str, Any], float]] = []
+        self._warm = (0, 0)
 
     def __call__(self, cursor: Cursor) -> None:
         """Set the rates of all groups."""
-        if cursor.phase != self._phase:
-            self._phase = cursor.phase
-            self._now = [
-                (group, rate if self._plan.trainable_at(label, cursor) else 0.0) for group, rate, label in self._groups
-            ]
-        factor = self._plan.factor_at(cursor)
-        for group, rate in self._now:
-            if isinstance(group["lr"], torch.Tensor):  # capturable optimizers keep it in a tensor
-                group["lr"].fill_(rate * factor)
+        timeline = self._plan.timeline
+        draw = self._plan.phases[cursor.phase].draw
+        stretch = (cursor.phase, 0 if draw is None else (cursor.step - cursor.phase_start) // draw.every)
+        factor = timeline.factor(cursor)
+        entered = stretch != self._stretch
+        if entered:
+            self._enter(stretch, cursor)
+        if entered or factor != self._factor:
+            self._factor = factor
+            for group, rate in self._steady:
+                _set_rate(group, rate * factor)
+        if self._thawed:
+            start, steps = self._warm
+            warm = factor * rising(cursor.step - start, steps)
+            for group, rate in self._thawed:
+                _set_rate(group, rate * warm)
+        if self._usual is not None:
+            self._set_momentum(timeline.momentum(cursor))
+
+    def _enter(self, stretch: tuple[int, int], cursor: Cursor) -> None:
+        """Work out what holds until the next stretch."""
+        self._stretch = stretch
+        now = self._plan.timeline.stretch(cursor)
+        self._warm = (now.start, self._plan.timeline.thaw_steps(cursor))
+        scales = self._plan.timeline.scales[cursor.phase]
+        rates = [(group, self._plan.lr * scales[at] if at in now.trains else 0.0, at) for group, at in self._groups]
+        warm = now.thawed if self._warm[1] else frozenset()
+        self._thawed = [(group, rate) for group, rate, label in rates if label in warm]
+        self._steady = [(group, rate) for group, rate, label in rates if label not in warm]
+
+    def _set_momentum(self, value: float | None) -> None:
+        """Give the groups a momentum: of the cycle, or the optimizer's own again after one."""
+        assert self._usual is not None
+        key, usual = self._usual
+        value = usual if value is None else value
+        if value == self._momentum:
+            return
+        self._momentum = value
+        for group, _ in self._groups:
+            if key == "momentum":
+                group["momentum"] = value
             else:
-                group["lr"] = rate * factor
+                group["betas"] = (value, *group["betas"][1:])
+
+
+def usual_momentum(optimizer: Optimizer) -> tuple[str, float] | None:
+    """Return where an optimizer keeps its momentum and what it was made with; None if it has none."""
+    if "betas" in optimizer.defaults:
+        return "betas", float(optimizer.defaults["betas"][0])
+    if optimizer.defaults.get("momentum"):
+        return "momentum", float(optimizer.defaults["momentum"])
+    return None
+
+
+def _set_rate(group: dict[str, Any], rate: float) -> None:
+    if isinstance(group["lr"], torch.Tensor):  # capturable optimizers keep it in a tensor
+        group["lr"].fill_(rate)
+    else:
+        group["lr"] = rate
 
 
 def set_lrs(optimizer: Optimizer, plan: LayerPlan, cursor: Cursor) -> None:
@@ -188,14 +263,13 @@ def set_lrs(optimizer: Optimizer, plan: LayerPlan, cursor: Cursor) -> None:
 
 def fingerprint_frozen(model: nn.Module, layer_map: LayerMap, plan: LayerPlan) -> str:
     """Return a hash over the bits of all parameters and buffers of layers that are frozen throughout."""
-    digest = hashlib.sha256()
     labels = set(plan.frozen)
     parameters = dict(model.named_parameters(remove_duplicate=False))
     held = [(name, parameters[name]) for layer in layer_map if layer.label in labels for name in layer.parameters]
     modules = dict(model.named_modules())
-    for name in frozen_modules(model, layer_map, labels):
-        held.extend((f"{name}.{key}", value) for key, value in modules[name].named_buffers(recurse=False))
-    for name, tensor in held:
-        digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+    buffers = [
+        (f"{name}.{key}", value)
+        for name in frozen_modules(model, layer_map, labels)
+        for key, value in modules[name].named_buffers(recurse=False)
+    ]
+    return tensors_hash([*held, *buffers])

@@ -20,8 +20,9 @@ def parameter_groups(plan: LayerPlan, model: nn.Module, lr: float, weight_decay:
     kept = undecayed(model)
     bare = {id(p) for name, p in model.named_parameters() if name in kept}
     groups: list[dict[str, Any]] = []
+    never = set(plan.frozen)
     for entry in plan.layers:
-        if entry.frozen:
+        if entry.label in never:
             continue
         own = [parameters[name] for name in entry.parameters]
         decay = entry.weight_decay if weight_decay is None else float(weight_decay)

@@ -2,49 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
 from thermocline.errors import ConfigError, SelectorError, did_you_mean, listing
-from thermocline.tuning import groups, plan_show
+from thermocline.tuning import groups, lint, plan_check, plan_json, plan_plot, plan_show
 from thermocline.tuning.choices import canonical_choice, scales_for
-from thermocline.tuning.layers import Layer, LayerMap
-from thermocline.tuning.phases import Cursor, Phase, phase_at, span
+from thermocline.tuning.layers import LayerMap
+from thermocline.tuning.phase_data import phases_text
+from thermocline.tuning.phases import Cursor, Phase
+from thermocline.tuning.plan_layer import PlanLayer, as_layer, entry
 from thermocline.tuning.selectors import select
+from thermocline.tuning.timeline import Entry, Timeline
 from thermocline.tuning.values import not_negative, positive
+from thermocline.tuning.verify import Watch
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
-
-_VERSION = 1
-
-
-@dataclass(frozen=True)
-class PlanLayer:
-    """What is decided about one layer."""
-
-    label: str
-    tower: str
-    role: str
-    depth: int
-    lr_scale: float
-    weight_decay: float
-    frozen: bool
-    n_parameters: int
-    pretrained: bool
-    parameters: tuple[str, ...] = field(default=(), repr=False)
-
-    @property
-    def name(self) -> str:
-        """The name within the tower."""
-        return self.label.removeprefix(f"{self.tower}/")
 
 
 @dataclass(frozen=True)
@@ -57,6 +37,9 @@ class LayerPlan:
         lr_choice: How the scales were made.
         phases: What trains, for how long, under which schedule.
         warnings: What a user should know.
+        confident: False where the order of the layers is a guess; then no phase may go by it.
+        total_steps: Of the run that it was made for, where that is known: for pictures, hints and generators.
+        steps_per_epoch: Likewise.
     """
 
     layers: tuple[PlanLayer, ...]
@@ -64,6 +47,9 @@ class LayerPlan:
     lr_choice: str = "layerwise_decay"
     phases: tuple[Phase, ...] = (Phase(),)
     warnings: tuple[str, ...] = ()
+    confident: bool = True
+    total_steps: int | None = field(default=None, compare=False)
+    steps_per_epoch: int | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         positive("lr", self.lr)
@@ -72,6 +58,8 @@ class LayerPlan:
             not_negative("weight_decay", layer.weight_decay, layer.label)
         if not self.phases:
             raise ConfigError("A plan needs at least one phase.")
+        plan_check.check_parameters(self)
+        self.timeline  # noqa: B018  selectors of phases are read now, so that a fault shows here
 
     @classmethod
     def build(
@@ -116,15 +104,16 @@ class LayerPlan:
         scales = scales_for(layer_map, choice, lr_decay=lr_decay, lr_mult=lr_mult)
         frozen = frozen_labels(layer_map, frozen_layers, tower_frozen_layers)
         layers = tuple(
-            _entry(layer, scales[layer.label], float(weight_decay), layer.label in frozen) for layer in layer_map
+            entry(layer, scales[layer.label], float(weight_decay), layer.label in frozen) for layer in layer_map
         )
-        plan = cls(layers, float(lr), choice, (Phase(schedule=schedule, warmup=warmup),), layer_map.warnings)
-        return plan._checked()
+        phases = (Phase(schedule=schedule, warmup=warmup),)
+        plan = cls(layers, float(lr), choice, phases, layer_map.warnings, layer_map.confident)
+        warnings = (*plan.warnings, *lint.tied_under_two_rules(plan, layer_map))
+        return replace(plan, warnings=warnings)._checked()
 
     def _checked(self) -> LayerPlan:
         """The plan with the warnings that its frozen layers call for."""
-        trained = [layer for layer in self.layers if not layer.frozen and layer.n_parameters]
-        if not trained:
+        if all(layer.frozen for layer in self.layers if layer.n_parameters):
             raise SelectorError(
                 "Every layer is frozen: nothing is left to train. Leave out 'head', or use "
                 "frozen_layers='backbone' for a linear probe."
@@ -150,29 +139,89 @@ class LayerPlan:
         """The labels of all layers, in order."""
         return tuple(layer.label for layer in self.layers)
 
-    @property
+    @cached_property
     def frozen(self) -> tuple[str, ...]:
-        """The labels of the layers that are frozen throughout."""
-        return tuple(layer.label for layer in self.layers if layer.frozen)
+        """The labels of the layers that are frozen throughout: pinned, or never of a phase."""
+        return tuple(layer.label for layer in self.layers if layer.label not in self.timeline.ever)
 
-    def cursor(self, step: int, total_steps: int) -> Cursor:
-        """Return the cursor of an optimizer step (0-based)."""
-        return Cursor(step, total_steps, phase_at(self.phases, step, total_steps))
+    @cached_property
+    def timeline(self) -> Timeline:
+        """The phases on the clock."""
+        return Timeline(self)
+
+    def start(self, total_steps: int, *, steps_per_epoch: int = 0) -> Cursor:
+        """Return the cursor of the first step of a run.
+
+        Args:
+            total_steps: The optimizer steps that the run takes at most.
+            steps_per_epoch: Needed where a phase ends by epochs.
+        """
+        return self.timeline.start(total_steps, steps_per_epoch)
+
+    def next(self, cursor: Cursor) -> Cursor:
+        """Return the cursor after one more optimizer step."""
+        return self.timeline.next(cursor)
+
+    def observe(self, cursor: Cursor, score: float) -> Cursor:
+        """Return the cursor after a validation (higher is better), which may end a phase that waits for a plateau."""
+        return self.timeline.observe(cursor, score)
+
+    def cursor(self, step: int, total_steps: int, *, steps_per_epoch: int = 0) -> Cursor:
+        """Return the cursor of an optimizer step (0-based), for plans whose phases need no score to end."""
+        return self.timeline.cursor(step, total_steps, steps_per_epoch)
+
+    def entry_actions(self, cursor: Cursor) -> Entry | None:
+        """Return what is to be done before this step because a phase (or a draw) begins with it; mostly None."""
+        return self.timeline.entry(cursor)
 
     def factor_at(self, cursor: Cursor) -> float:
         """Return the schedule's multiple, the same for all layers."""
-        start, stop = span(self.phases, cursor.phase, cursor.total_steps)
-        return self.phases[cursor.phase].factor(cursor.step - start, stop - start)
+        return self.timeline.factor(cursor)
+
+    def momentum_at(self, cursor: Cursor) -> float | None:
+        """Return the optimizer's momentum (Adam: its first beta); None where it is the optimizer's own."""
+        return self.timeline.momentum(cursor)
 
     def trainable_at(self, label: str, cursor: Cursor) -> bool:
         """Whether a layer trains at a moment: not pinned frozen, and of its phase."""
-        return not self[label].frozen and self.phases[cursor.phase].trains_layer(label)
+        return self[label].label in self.timeline.trains(cursor)
 
     def lr_at(self, label: str, cursor: Cursor) -> float:
         """Return a layer's learning rate at a moment; 0 where it is frozen."""
-        if not self.trainable_at(label, cursor):
-            return 0.0
-        return self.lr * self[label].lr_scale * self.factor_at(cursor)
+        return self.lr * self.timeline.multiple(self[label].label, cursor)
+
+    def with_phases(self, phases: Sequence[Phase]) -> LayerPlan:
+        """Return the plan with other phases.
+
+        Raises:
+            SelectorError: A selector of a phase matches nothing.
+            ConfigError: Fractions that do not grow, or two numbers for one layer.
+        """
+        return replace(self, phases=tuple(phases))
+
+    def scheduled(self, request: Any) -> LayerPlan:
+        """Return the plan with the phases that a generator writes.
+
+        Args:
+            request: Such as `"fine_tune"`, `"gradual_unfreeze(every=1)"` or `{"lisa": {"n_layers": 2}}`; see
+                `thermocline.tuning.generators`.
+
+        Raises:
+            ConfigError: No such generator or argument, or a value that is not allowed.
+        """
+        from thermocline.tuning.generators import phases_by
+
+        return self.with_phases(phases_by(self, request))
+
+    def phases_yaml(self) -> str:
+        """Return the phases as YAML, to be edited and given to `fit(plan=…)` or `optim.phases`."""
+        return phases_text(self.phases, plan_show.headline(self))
+
+    @property
+    def epochs(self) -> float | None:
+        """The epochs that the phases take together, where all of them end by epochs."""
+        own = [phase.epochs for phase in self.phases]
+        return sum(one for one in own if one is not None) if None not in own else None
 
     def edit(
         self,
@@ -194,7 +243,7 @@ class LayerPlan:
             SelectorError: It matches nothing, or nothing is left to train.
             ConfigError: A value that is not allowed.
         """
-        chosen = set(select(self._as_map(), selector))
+        chosen = set(select(self.layer_map, selector))
         changes: dict[str, Any] = {"lr_scale": lr_scale, "frozen": frozen, "weight_decay": weight_decay}
         if frozen is not None and not isinstance(frozen, bool):
             raise ConfigError(f"frozen must be True or False; got {frozen!r}.")
@@ -205,45 +254,18 @@ class LayerPlan:
         layers = tuple(replace(one, **given) if one.label in chosen else one for one in self.layers)
         return replace(self, layers=layers)._checked()
 
-    def _as_map(self) -> LayerMap:
+    @cached_property
+    def layer_map(self) -> LayerMap:
         """The plan's layers as a map without modules, for selectors."""
-        return LayerMap(
-            tuple(
-                Layer(
-                    one.name,
-                    one.tower,
-                    one.role,
-                    one.depth,
-                    one.parameters,
-                    (),
-                    one.pretrained,
-                    "plan",
-                    one.n_parameters,
-                )
-                for one in self.layers
-            )
-        )
+        return LayerMap(tuple(as_layer(one) for one in self.layers), confident=self.confident)
 
     def check(self, layer_map: LayerMap) -> None:
-        """Raise unless the plan is about the layers of a map.
+        """Raise unless the plan is about the layers of a map, and something trains in each of its phases.
 
         Raises:
-            ConfigError: Labels or sizes differ.
+            ConfigError: Labels, sizes or parameters differ, or a phase trains nothing.
         """
-        mine, theirs = set(self.labels), set(layer_map.labels)
-        if mine != theirs:
-            parts = [f"the plan lacks {listing(sorted(theirs - mine), limit=4)}"] if theirs - mine else []
-            parts += [f"the model has no {listing(sorted(mine - theirs), limit=4)}"] if mine - theirs else []
-            raise ConfigError(
-                f"This plan was made for another model: {'; '.join(parts)}. Build it with "
-                "LayerPlan.build(layer_map, …) from this model's map."
-            )
-        for layer in layer_map:
-            if layer.n_parameters != self[layer.label].n_parameters:
-                raise ConfigError(
-                    f"This plan was made for another model: its layer {layer.label!r} has "
-                    f"{self[layer.label].n_parameters} weights, the model's {layer.n_parameters}."
-                )
+        plan_check.check(self, layer_map)
 
     def parameter_groups(
         self, model: nn.Module, *, lr: float | None = None, weight_decay: float | None = None
@@ -268,36 +290,11 @@ class LayerPlan:
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row per layer, with the rate `lr` that it reaches at its highest."""
-        import pandas as pd
-
-        rows = [{**asdict(one), "lr": 0.0 if one.frozen else self.lr * one.lr_scale} for one in self.layers]
-        columns = [
-            "label",
-            "tower",
-            "role",
-            "depth",
-            "lr",
-            "lr_scale",
-            "weight_decay",
-            "frozen",
-            "n_parameters",
-            "pretrained",
-        ]
-        return pd.DataFrame(rows, columns=columns)
+        return plan_show.frame(self)
 
     def to_json(self, *, indent: int | None = 2) -> str:
         """Return the plan as JSON text."""
-        return json.dumps(self._plain(), indent=indent, sort_keys=True, ensure_ascii=False)
-
-    def _plain(self) -> dict[str, Any]:
-        return {
-            "version": _VERSION,
-            "lr": self.lr,
-            "lr_choice": self.lr_choice,
-            "layers": [asdict(one) for one in self.layers],
-            "phases": [asdict(one) for one in self.phases],
-            "warnings": list(self.warnings),
-        }
+        return json.dumps(plan_json.plain(self), indent=indent, sort_keys=True, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str) -> LayerPlan:
@@ -306,20 +303,32 @@ class LayerPlan:
         Raises:
             ConfigError: Not such text, or of a version that this program does not know.
         """
-        from thermocline.tuning.plan_json import plan_from_json
-
-        return plan_from_json(text)
+        return plan_json.plan_from_json(text)
 
     @property
     def fingerprint(self) -> str:
-        """The first 16 hex digits of the SHA-256 of the canonical JSON, warnings left out."""
-        plain = {key: value for key, value in self._plain().items() if key != "warnings"}
-        text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        """The first 16 hex digits of the SHA-256 of the canonical JSON of its decisions."""
+        return plan_json.fingerprint(self)
+
+    def lint(self) -> tuple[str, ...]:
+        """Return hints about what its maker may not have meant; they are shown with the plan."""
+        return lint.lint(self)
+
+    def verify(self, model: nn.Module) -> Watch:
+        """Hash a model's layers, so that what is frozen can be shown to have stayed as it is.
+
+        Returns:
+            A watch: `check()` after training raises if a layer that is frozen throughout has changed; `at(cursor)`
+            before every step does so for layers that are frozen for a while.
+
+        Raises:
+            ConfigError: The plan is for another model.
+        """
+        return Watch(self, model)
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Draw the rate of every layer over the whole run."""
-        return plan_show.plot(self, ax)
+        return plan_plot.plot(self, ax)
 
     def __str__(self) -> str:
         return plan_show.text(self)
@@ -337,21 +346,6 @@ def frozen_labels(layer_map: LayerMap, everywhere: Any, per_tower: Mapping[str, 
     for tower, selector in (per_tower or {}).items():
         frozen |= set(select(layer_map, selector, tower=tower))
     return frozen
-
-
-def _entry(layer: Layer, scale: float, weight_decay: float, frozen: bool) -> PlanLayer:
-    return PlanLayer(
-        layer.label,
-        layer.tower,
-        layer.role,
-        layer.depth,
-        scale,
-        weight_decay,
-        frozen,
-        layer.n_parameters,
-        layer.pretrained,
-        layer.parameters,
-    )
 
 
 __all__: Sequence[str] = ("LayerPlan", "PlanLayer", "frozen_labels")

@@ -1,14 +1,15 @@
-"""Reading a plan from JSON, with every fault named."""
+"""A plan as JSON and back, with every fault named."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, asdict, fields
 from typing import TYPE_CHECKING, Any
 
 from thermocline.errors import ConfigError, listing
-from thermocline.tuning.phases import Phase
+from thermocline.tuning.phase_data import phase_to_dict, phases_from_data
 
 if TYPE_CHECKING:
     from thermocline.tuning.plan import LayerPlan
@@ -19,8 +20,33 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "float": (int, float),
     "bool": (bool,),
     "tuple[str, ...]": (list,),
-    "str | tuple[str, ...]": (str, list),
 }
+
+
+_VERSION = 2
+_DECISIONS = ("version", "lr", "lr_choice", "layers", "phases")
+
+
+def plain(plan: LayerPlan) -> dict[str, Any]:
+    """Return a plan as data that JSON can hold."""
+    return {
+        "version": _VERSION,
+        "lr": plan.lr,
+        "lr_choice": plan.lr_choice,
+        "layers": [asdict(one) for one in plan.layers],
+        "phases": [phase_to_dict(one) for one in plan.phases],
+        "warnings": list(plan.warnings),
+        "confident": plan.confident,
+        "total_steps": plan.total_steps,
+        "steps_per_epoch": plan.steps_per_epoch,
+    }
+
+
+def fingerprint(plan: LayerPlan) -> str:
+    """`LayerPlan.fingerprint`."""
+    decisions = {key: value for key, value in plain(plan).items() if key in _DECISIONS}
+    text = json.dumps(decisions, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def plan_from_json(text: str) -> LayerPlan:
@@ -34,19 +60,29 @@ def plan_from_json(text: str) -> LayerPlan:
         raise ConfigError(f"A plan must be JSON text: {error}.") from None
     if not isinstance(data, dict):
         raise ConfigError(f"A plan is a JSON object; got {type(data).__name__}.")
-    if data.get("version") != 1:
-        raise ConfigError(f"A plan of version {data.get('version')!r}; this program reads version 1.")
+    if data.get("version") not in (1, 2):
+        raise ConfigError(f"A plan of version {data.get('version')!r}; this program reads versions 1 and 2.")
     missing = [key for key in ("lr", "lr_choice", "layers", "phases") if key not in data]
     if missing:
         raise ConfigError(f"The plan lacks {listing(missing)}.")
     layers = [PlanLayer(**_record(one, PlanLayer, f"layers[{i}]")) for i, one in enumerate(_list(data, "layers"))]
-    phases = [Phase(**_record(one, Phase, f"phases[{i}]")) for i, one in enumerate(_list(data, "phases"))]
-    repeated = len({layer.label for layer in layers}) != len(layers)
-    if repeated:
-        raise ConfigError("The plan names a layer twice.")
+    phases = phases_from_data([_renamed(one) for one in _list(data, "phases")])
     choice = canonical_choice(data["lr_choice"])
     warnings = tuple(str(one) for one in data.get("warnings", ()))
-    return LayerPlan(tuple(layers), data["lr"], choice, tuple(phases), warnings)
+    known = data.get("confident", True), data.get("total_steps"), data.get("steps_per_epoch")
+    if not isinstance(known[0], bool) or not all(one is None or type(one) is int for one in known[1:]):
+        raise ConfigError(
+            "In a plan 'confident' is true or false, 'total_steps' and 'steps_per_epoch' whole numbers or null."
+        )
+    return LayerPlan(tuple(layers), data["lr"], choice, phases, warnings, *known)
+
+
+def _renamed(phase: Any) -> Any:
+    """A phase of version 1: `until` is now `fraction`, and 1 is the default."""
+    if not isinstance(phase, dict) or "until" not in phase:
+        return phase
+    rest = {key: value for key, value in phase.items() if key != "until"}
+    return rest if phase["until"] == 1 else {**rest, "fraction": phase["until"]}
 
 
 def _list(data: Mapping[str, Any], key: str) -> list[Any]:

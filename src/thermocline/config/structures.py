@@ -1,0 +1,66 @@
+"""Options that are lists and mappings: brought to plain Python; another room reads what they say."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from thermocline.errors import ConfigError
+
+from .documents import read_yaml
+
+
+def structured(path: str, value: object) -> Any:
+    """Return an option's value as plain lists, mappings, texts and numbers; a file is read.
+
+    Args:
+        path: The option's dotted name.
+        value: What was given: for `optim.phases` perhaps the path of a YAML or JSON file with `phases:` at its top.
+
+    Raises:
+        ConfigError: A value that YAML could not hold, or a file that cannot be read.
+    """
+    if path == "optim.phases" and isinstance(value, str):
+        return structured(path, read_phase_file(value))
+    if value is None or (isinstance(value, (list, tuple, Mapping)) and not value):
+        return None
+    plain = _plain(path, value)
+    if not isinstance(plain, (str, list, dict)):
+        raise ConfigError(f"{path}: {value!r} is not allowed; it takes a text, a list or a mapping, or null.")
+    return plain
+
+
+def read_phase_file(file: str) -> Any:
+    """Return what stands under `phases` in a YAML or JSON file.
+
+    Raises:
+        ConfigError: No such file, not YAML, or without phases.
+    """
+    content = read_yaml(Path(file), f"the file of phases {file!r}")
+    if set(content) != {"phases"}:
+        raise ConfigError(
+            f"The file of phases {file!r} has 'phases' at its top and nothing else; it has {sorted(content)}. "
+            "`thermocline explain … --write-phases FILE` writes one."
+        )
+    return content["phases"]
+
+
+def _plain(path: str, value: object) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = dataclasses.asdict(value)
+    if isinstance(value, Mapping):
+        if not all(isinstance(key, (str, int)) for key in value):
+            raise ConfigError(f"{path}: the keys of a mapping are texts or whole numbers; got {list(value)!r}.")
+        return {key: _plain(path, one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(path, one) for one in value]
+    if type(value).__module__ == "numpy" and hasattr(value, "tolist"):
+        return _plain(path, value.tolist())
+    if isinstance(value, str) and ("${" in value or value == "???"):
+        raise ConfigError(f"{path}: {value!r} is not looked up here; write the value itself.")
+    if value is None or isinstance(value, (str, bool, int)) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    raise ConfigError(f"{path}: {value!r} is not allowed; it takes texts, finite numbers, lists and mappings.")

@@ -1,0 +1,41 @@
+"""A real process, killed with SIGKILL at random moments and run again, ends as one that was left alone."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from safetensors.torch import load_file
+
+KILLS = 20
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs fork and SIGKILL")
+def test_killed_twenty_times_is_never_killed(tmp_path):
+    script = Path(__file__).with_name("killed.py")
+    ran = subprocess.run([sys.executable, str(script), str(tmp_path), str(KILLS)], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    told = json.loads(ran.stdout.splitlines()[-1])
+    assert len(told["steps"]) == KILLS
+    assert len(set(told["steps"])) > 10  # it did go on in between
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    one, two = (load_file(folder / "model.safetensors") for folder in (whole, killed))
+    assert one.keys() == two.keys()
+    assert (whole / "model.safetensors").read_bytes() == (killed / "model.safetensors").read_bytes()
+    for name in ("plan.json", "task.json", "columns.json", "layers.json", "rates.json", "facts.json"):
+        ours, theirs = ((folder / name).read_text() for folder in (whole, killed))
+        assert ours == theirs, name
+    left, right = (pd.DataFrame(json.loads((f / "history.json").read_text())) for f in (whole, killed))
+    assert left.drop(columns="seconds").to_json() == right.drop(columns="seconds").to_json()
+    logs = [(tmp_path / f"{name}-logs" / "metrics.csv").read_bytes() for name in ("whole", "killed")]
+    assert logs[0] == logs[1]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "killed",
+        "killed-logs",
+        "warm",
+        "warm-logs",
+        "whole",
+        "whole-logs",
+    ]
