@@ -21,6 +21,7 @@ FLOORS = """
     tuning
     training
     report
+    adaptation
     planning
     assembly
     preparation

@@ -25,6 +25,7 @@ from thermocline.data.image import ImageProcessor
 from thermocline.data.table import TableProcessor
 from thermocline.data.text import TextProcessor
 from thermocline.errors import ArtifactError, ConfigError, MissingDependencyError, OutputExistsError
+from thermocline.models.adapters import Adapters
 from thermocline.models.fusion import FusionModel
 from thermocline.models.image import ImageTower, describe_image, rebuild_image
 from thermocline.models.table import TableTower, describe_table
@@ -113,6 +114,7 @@ def load(path: Path, *, trust_remote_code: bool = False) -> tuple[Assembly, Hist
 
     Raises:
         ArtifactError: There is no predictor, a file is missing or altered, or a newer Thermocline wrote it.
+        MissingDependencyError: Its backbone has adapters, and peft is not installed.
     """
     manifest = _check(path)
     with _damaged(path), torch.random.fork_rng(devices=[]):  # weights are drawn, then loaded over
@@ -147,6 +149,7 @@ def _write(assembly: Assembly, history: History, folder: Path) -> None:
             "processor": processors.text.to_dict(),
             "pooling": tower.pooling,
             "pretrained": tower.pretrained,
+            "adapters": None if tower.adapters is None else tower.adapters.to_dict(),
         }
     if processors.image is not None:
         image: Any = parts["image"]
@@ -168,11 +171,13 @@ def _read(path: Path, *, trust_remote_code: bool) -> Assembly:
     processors = Processors()
     towers: dict[str, nn.Module] = {}
     if "text" in data:
+        adapters = data["text"].get("adapters")
         text: TextTower = rebuild_text(
             path / "text",
             pooling=data["text"]["pooling"],
             pretrained=data["text"]["pretrained"],
             trust_remote_code=trust_remote_code,
+            adapters=Adapters.from_dict(adapters) if adapters else None,
         )
         towers["text"] = text
         tokenizer = load_tokenizer(path / "text", name=str(path), trust_remote_code=trust_remote_code)

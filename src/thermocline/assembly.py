@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from thermocline import adaptation
 from thermocline.config import ResolvedConfig
 from thermocline.data.batches import RowPart, Rows
 from thermocline.data.columns import Columns
@@ -98,6 +99,8 @@ def find_sources(columns: Columns, config: ResolvedConfig) -> dict[str, checkpoi
 
     Raises:
         CheckpointError: One of them does not exist.
+        ConfigError: `model.peft` is set, and there is no backbone to adapt.
+        MissingDependencyError: peft is needed and not installed.
     """
     found = {}
     if columns.of("text"):
@@ -106,6 +109,8 @@ def find_sources(columns: Columns, config: ResolvedConfig) -> dict[str, checkpoi
     if columns.of("image"):
         image = config.model.image
         found["image"] = checkpoints.find_image(image.checkpoint, pretrained=image.pretrained)
+    if config.model.peft is not None:
+        adaptation.check(config.model.peft, list(found))
     return found
 
 
@@ -133,6 +138,7 @@ def assemble(
     Raises:
         CheckpointError: A checkpoint cannot be loaded.
         SelectorError: `frozen_layers` matches nothing, or everything.
+        ConfigError: `model.peft` finds nothing in a backbone that it could train.
         LayerMapError: The layers of a backbone are needed and cannot be found.
     """
     phases = read_phases(config)  # faults in them show before anything is loaded
@@ -150,16 +156,22 @@ def assemble(
             towers["table"], processors.table, options = _table(frame, columns, config)
         fusion = config.model.fusion
         model = FusionModel(towers, task.width, width=fusion.width, dropout=fusion.dropout)
+        adapted = adaptation.adapt(model, config.model)  # last: the other random weights are as without adapters
     config = _choose_rates(config, model, task, len(frame))
-    layer_map = layers_of(model)
+    layer_map = layers_of(model, adapted)
     plan = with_phases(make_plan(layer_map, config), config, phases, len(frame))
     plan, config = fitted_to_run(plan, config, len(frame))
     notes = tuple(f"{name}: {line}" for name, tower in towers.items() for line in getattr(tower, "notes", ()))
     return Assembly(task, columns, config, processors, model, layer_map, plan, notes, weight, options)
 
 
-def layers_of(model: FusionModel) -> LayerMap:
-    """Return the layers of all towers, of the fusion MLP and of the head."""
+def layers_of(model: FusionModel, adapted: Mapping[str, LayerMap] | None = None) -> LayerMap:
+    """Return the layers of all towers, of the fusion MLP and of the head.
+
+    Args:
+        model: The model.
+        adapted: The maps of backbones that `adaptation.adapt` has adapted, by tower.
+    """
     maps = {}
     for name, tower in model.towers.items():
         pretrained = bool(getattr(tower, "pretrained", False))
@@ -169,7 +181,8 @@ def layers_of(model: FusionModel) -> LayerMap:
             maps[f"towers.{name}"] = LayerMap.from_patterns(tower, order, tower=name, pretrained=False)
         else:
             backbone = tower.get_submodule("backbone")
-            maps[f"towers.{name}.backbone"] = LayerMap.of(backbone, tower=name, pretrained=pretrained)
+            own = (adapted or {}).get(name)
+            maps[f"towers.{name}.backbone"] = own or LayerMap.of(backbone, tower=name, pretrained=pretrained)
     if model.fusion is not None:
         maps["fusion"] = LayerMap.single(model.fusion, name="mlp", tower="fusion", role="fusion", depth=0)
     maps["head"] = LayerMap.single(model.head, name="head", tower="fusion", role="head", depth=1)
@@ -188,6 +201,9 @@ def make_plan(layer_map: LayerMap, config: ResolvedConfig) -> LayerPlan:
                 f"{key}={selector!r} matches nothing: these columns make no {name} tower. Towers: "
                 f"{listing(layer_map.towers)}. Leave it out, or see the columns' types (column_types)."
             )
+    selectors: dict[str, Any] = {k: v for k, v in own.items() if v is not None and k in layer_map.towers}
+    if model.peft is not None:
+        selectors = adaptation.hosts_frozen(layer_map, selectors)
     return LayerPlan.build(
         layer_map,
         lr=optim.lr,
@@ -196,7 +212,7 @@ def make_plan(layer_map: LayerMap, config: ResolvedConfig) -> LayerPlan:
         lr_mult=optim.lr_mult,
         weight_decay=optim.weight_decay,
         frozen_layers=model.frozen_layers,
-        tower_frozen_layers={k: v for k, v in own.items() if v is not None and k in layer_map.towers},
+        tower_frozen_layers=selectors,
         schedule=optim.lr_schedule,
         warmup=optim.warmup,
     )
@@ -311,6 +327,8 @@ def _choose_rates(config: ResolvedConfig, model: FusionModel, task: Task, rows: 
     deep = any(name != "table" for name in model.towers)
     if config.optim.lr is None:
         rate, why = (1e-4, "a tower is pretrained") if pretrained else (1e-3, "no tower is pretrained")
+        if pretrained and config.model.peft is not None:
+            rate, why = adaptation.RATES[config.model.peft], "few weights train in a pretrained tower, and must go far"
         if config.optim.optimizer == "sgd":  # its steps are as small as the gradients are
             rate, why = 100 * rate, f"SGD, {why}"
         config = config.choose("optim.lr", rate, why)

@@ -165,7 +165,11 @@ def test_all_faults_are_in_one_error() -> None:
         ("model.hf_text.checkpoint_name", "model.text.checkpoint"),
         ("model.hf_text.frozen_layers", "model.text.frozen_layers"),
         ("model.timm_image.checkpoint_name", "model.image.checkpoint"),
-        ("optim.lora.r", "frozen_layers"),
+        ("optim.peft", "model.peft"),
+        ("optimization.efficient_finetune", "model.peft"),
+        ("optim.lora.r", "model.lora_rank"),
+        ("optim.lora.alpha", "model.lora_alpha"),
+        ("optim.lora.filter", "frozen_layers"),
         ("learning_rate", "optim.lr"),
     ],
 )

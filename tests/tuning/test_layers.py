@@ -174,11 +174,14 @@ def test_wrappers_are_seen_through():
 
 
 def test_adapters_take_the_depth_of_their_host():
+    peft = pytest.importorskip("peft")
     model = bert(2)
-    for layer in model.encoder.layer:
-        layer.output.lora_A = nn.Linear(8, 2)
+    peft.inject_adapter_in_model(peft.LoraConfig(r=2, target_modules=["query", "pooler.dense"]), model)
     layer_map = LayerMap.of(model)
-    assert names(layer_map, "adapter") == ["encoder.layer.0.adapter", "encoder.layer.1.adapter"]
+    assert all("lora_" in name for layer in layer_map if layer.role == "adapter" for name in layer.parameters)
+    assert names(layer_map, "adapter") == [
+        f"{n}.adapter" for n in ("encoder.layer.0", "encoder.layer.1", "pooler.dense")
+    ]
     assert layer_map["model/encoder.layer.1.adapter"].depth == layer_map["model/encoder.layer.1"].depth
     assert not layer_map["model/encoder.layer.1.adapter"].pretrained
 
@@ -270,12 +273,51 @@ def test_folding_keeps_gaps_apart():
     assert fold_name(["b.1", "c.1"]) is None
 
 
-def test_a_family_whose_order_is_known_to_be_wrong_is_loud():
-    with torch.device("meta"):
-        model = timm.create_model("efficientvim_m1")
-    found = LayerMap.of(model)
+class Crossed(nn.Module):
+    """Its children run neither in their order nor one after another."""
+
+    def __init__(self, *, side_by_side):
+        super().__init__()
+        self.side_by_side = side_by_side
+        self.last, self.middle, self.first = nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4)
+
+    def forward(self, x):
+        if self.side_by_side:
+            return sum(part(x) for part in (self.first, self.middle, self.last))
+        return self.last(self.middle(self.first(x)))
+
+
+def test_an_example_gives_the_order_in_which_children_run():
+    model = Crossed(side_by_side=False)
+    assert not LayerMap.of(model).confident
+    found = LayerMap.of(model, example=torch.zeros(1, 4))
+    assert found.confident
+    assert names(found) == ["first", "middle", "last"]
+    assert names(found, "stem") == ["first"]
+    assert {p.device.type for p in model.parameters()} == {"cpu"}
+
+
+class Twisted(nn.Module):
+    """Blocks that all begin before any of them ends."""
+
+    def __init__(self):
+        super().__init__()
+        self.blocks = nn.ModuleList(
+            nn.ModuleList([nn.Linear(4, 4), nn.LayerNorm(4), nn.Linear(4, 4)]) for _ in range(4)
+        )
+
+    def forward(self, x):
+        for i in range(3):
+            for block in self.blocks:
+                x = block[i](x)
+        return x
+
+
+def test_an_order_that_a_forward_pass_contradicts_is_loud():
+    assert LayerMap.of(Twisted()).confident  # nothing says otherwise
+    found = LayerMap.of(Twisted(), example=torch.zeros(1, 4))
     assert not found.confident
-    assert any("disagrees with this order" in text for text in found.warnings)
+    assert any("side by side" in text for text in found.warnings)
     with pytest.raises(LayerMapError, match="from_patterns"):
         LayerPlan.build(found, lr=1e-3, lr_choice="layerwise_decay")
     assert LayerPlan.build(found, lr=1e-3, lr_choice="two_stage").warnings

@@ -22,6 +22,10 @@ _RENAMED = {
     "optim.warmup_steps": "optim.warmup",
     "optim.gradient_clip_val": "optim.gradient_clip",
     "optim.top_k_average_method": "optim.top_k_average",
+    "optim.peft": "model.peft",
+    "optim.efficient_finetune": "model.peft",
+    "optim.lora.r": "model.lora_rank",
+    "optim.lora.alpha": "model.lora_alpha",
     "env.per_gpu_batch_size": "env.micro_batch_size",
     "env.per_gpu_batch_size_evaluation": "env.eval_batch_size",
     "env.accelerator": "env.device",
@@ -70,8 +74,7 @@ _ABSENT = {
     "optim.end_lr": "`optim.lr_schedule` ends at zero, or stays where it is with 'constant'.",
     "optim.check_val_every_n_epoch": "`optim.val_check_interval` counts in epochs, 2.0 is every second one.",
     "optim.gradient_clip_algorithm": "`optim.gradient_clip` is always the largest norm.",
-    "optim.peft": "`frozen_layers` says what does not train.",
-    "optim.lora": "`frozen_layers` says what does not train.",
+    "optim.lora": "every linear layer of the blocks is adapted; `frozen_layers` leaves some out.",
     "model.names": "the towers follow from the types of the columns.",
 }
 
@@ -87,6 +90,8 @@ _VALUES: dict[tuple[str, object], str] = {
     ("env.precision", "32-true"): "fp32",
     ("env.precision", 32): "fp32",
     ("env.device", "gpu"): "cuda",
+    ("model.peft", "bit_fit"): "bitfit",
+    ("model.peft", "norm_fit"): "norm",
 }
 
 

@@ -18,6 +18,7 @@ Augment: TypeAlias = Literal["none", "light", "standard"]
 BatchNorm: TypeAlias = Literal["auto", "eval", "train"]
 NumericEmbedding: TypeAlias = Literal["piecewise", "periodic", "none"]
 Optimizer: TypeAlias = Literal["adamw", "sgd"]
+Peft: TypeAlias = Literal["lora", "ia3", "bitfit", "norm"]
 LrChoice: TypeAlias = Literal["single_lr", "two_stage", "layerwise_decay"]
 LrSchedule: TypeAlias = Literal["cosine", "linear", "constant", "one_cycle"]
 Phases: TypeAlias = Any
@@ -124,6 +125,12 @@ class ModelConfig:
     """What the model is made of."""
 
     frozen_layers: FrozenLayers = field(default=None, metadata=_about("Layers that never train, in every tower."))
+    peft: Peft | None = field(
+        default=None,
+        metadata=_about("What trains in text and image backbones in place of all their weights."),
+    )
+    lora_rank: int = field(default=8, metadata=_about("Rank of the updates (lora).", at_least=1))
+    lora_alpha: float = field(default=16.0, metadata=_about("Updates count alpha / rank times (lora).", above=0))
     text: TextConfig = field(default_factory=TextConfig)
     image: ImageConfig = field(default_factory=ImageConfig)
     table: TableConfig = field(default_factory=TableConfig)
@@ -137,7 +144,9 @@ class OptimConfig:
     optimizer: Optimizer = field(default="adamw", metadata=_about("AdamW, or SGD with a momentum of 0.9."))
     lr: float | None = field(
         default=None,
-        metadata=_about("Base learning rate; null: from the optimizer, and whether a tower is pretrained.", above=0),
+        metadata=_about(
+            "Base learning rate; null: from the optimizer, model.peft, and whether a tower is pretrained.", above=0
+        ),
     )
     lr_choice: LrChoice = field(
         default="layerwise_decay", metadata=_about("How the base rate is spread over the layers.")

@@ -13,6 +13,7 @@ from torch import nn
 
 from thermocline.data.image import ImageSpec
 from thermocline.errors import CheckpointError, ConfigError, first_line
+from thermocline.models.adapters import Adapters, inject
 from thermocline.models.checkpoints import Source, unreachable
 from thermocline.models.text import quiet_transformers
 from thermocline.models.traps import mend_traps
@@ -31,6 +32,7 @@ class ImageTower(nn.Module):
 
     Attributes:
         width: Features a row: those of an image × columns. A missing image's features are zeros.
+        adapters: What was put into the backbone since, if anything.
     """
 
     def __init__(self, backbone: nn.Module, spec: ImageSpec, *, columns: int, pretrained: bool) -> None:
@@ -40,12 +42,13 @@ class ImageTower(nn.Module):
         self.pretrained = pretrained
         self.columns = columns
         self.notes: tuple[str, ...] = ()
+        self.adapters: Adapters | None = None
         self._class_token = any(name.endswith("cls_token") for name, _ in backbone.named_parameters())
         self.mean: torch.Tensor
         self.std: torch.Tensor
         self.register_buffer("mean", torch.tensor(spec.mean).view(1, 3, 1, 1) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(spec.std).view(1, 3, 1, 1) * 255, persistent=False)
-        self.features = _width(self)
+        self.features = int(self.trial().shape[1])
         self.width = self.features * columns
 
     def forward(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
@@ -73,6 +76,15 @@ class ImageTower(nn.Module):
         if states.dim() == 4:
             return states.mean(dim=(-2, -1))
         return states[:, 0] if self._class_token else states.mean(dim=1)
+
+    def trial(self) -> torch.Tensor:
+        """Return the features of a black image, `(1, features)`, in eval mode and without gradients."""
+        was_training = self.training
+        self.eval()
+        with torch.no_grad():
+            features = self.encode(torch.zeros(1, 3, *self.spec.size, dtype=torch.uint8))
+        self.train(was_training)
+        return features
 
 
 def build_image(source: Source, folder: Path | None, *, size: int | None, columns: int) -> ImageTower:
@@ -117,11 +129,16 @@ def describe_image(tower: ImageTower) -> dict[str, Any]:
         "columns": tower.columns,
         "pretrained": tower.pretrained,
         "pooler": getattr(tower.backbone, "pooler", None) is not None,
+        "adapters": None if tower.adapters is None else tower.adapters.to_dict(),
     }
 
 
 def rebuild_image(data: Mapping[str, Any]) -> ImageTower:
-    """Build a saved image tower's modules; the weights are loaded by the caller."""
+    """Build a saved image tower's modules; the weights are loaded by the caller.
+
+    Raises:
+        MissingDependencyError: It has adapters, and peft is not installed.
+    """
     if data["library"] == "timm":
         import timm
 
@@ -138,7 +155,11 @@ def rebuild_image(data: Mapping[str, Any]) -> ImageTower:
             model.pooler = None
     mend_traps(model)
     spec = ImageSpec.from_dict(data["spec"])
-    return ImageTower(model, spec, columns=data["columns"], pretrained=data["pretrained"])
+    tower = ImageTower(model, spec, columns=data["columns"], pretrained=data["pretrained"])
+    if adapters := data.get("adapters"):
+        tower.adapters = Adapters.from_dict(adapters)
+        inject(tower.backbone, tower.adapters)
+    return tower
 
 
 def model_size(source: Source, folder: Path | None) -> tuple[int, bool]:
@@ -276,13 +297,3 @@ def _processor(folder: Path | None) -> dict[str, Any]:
             if found:
                 return found
     return {}
-
-
-def _width(tower: ImageTower) -> int:
-    was_training = tower.training
-    tower.eval()
-    height, width = tower.spec.size
-    with torch.no_grad():
-        features = tower.encode(torch.zeros(1, 3, height, width, dtype=torch.uint8))
-    tower.train(was_training)
-    return int(features.shape[1])

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from thermocline.errors import ArtifactError, CheckpointError, first_line
+from thermocline.models.adapters import Adapters, inject
 from thermocline.models.checkpoints import ARCHITECTURES, Source
 from thermocline.models.traps import mend_traps
 
@@ -29,6 +30,7 @@ class TextTower(nn.Module):
     Attributes:
         width: Features a row.
         pretrained: Whether the weights were loaded from a checkpoint.
+        adapters: What was put into the backbone since, if anything.
     """
 
     def __init__(self, backbone: nn.Module, *, pooling: str, pretrained: bool) -> None:
@@ -39,6 +41,7 @@ class TextTower(nn.Module):
         config: Any = backbone.config
         self.width = int(getattr(config, "hidden_size", None) or config.d_model)
         self.notes: tuple[str, ...] = ()
+        self.adapters: Adapters | None = None
 
     def forward(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Map `input_ids` and `attention_mask` `(rows, tokens)` to features `(rows, width)`, float."""
@@ -51,6 +54,16 @@ class TextTower(nn.Module):
             return states[torch.arange(len(states), device=states.device), last]
         weight = mask.unsqueeze(-1).to(states.dtype)
         return (states * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1)
+
+    def trial(self) -> torch.Tensor:
+        """Return the features of a made-up row, `(1, width)`, in eval mode and without gradients."""
+        was_training = self.training
+        self.eval()
+        ids = torch.ones(1, 4, dtype=torch.long)
+        with torch.no_grad():
+            features = self({"input_ids": ids, "attention_mask": torch.ones_like(ids)})
+        self.train(was_training)
+        return torch.as_tensor(features)
 
 
 def build_text(
@@ -91,11 +104,14 @@ def build_text(
     return tower
 
 
-def rebuild_text(config_folder: Path, *, pooling: str, pretrained: bool, trust_remote_code: bool) -> TextTower:
+def rebuild_text(
+    config_folder: Path, *, pooling: str, pretrained: bool, trust_remote_code: bool, adapters: Adapters | None = None
+) -> TextTower:
     """Build a saved text tower's modules from its configuration; the weights are loaded by the caller.
 
     Raises:
         ArtifactError: The configuration needs code that only `trust_remote_code=True` may run.
+        MissingDependencyError: It has adapters, and peft is not installed.
     """
     from transformers import CONFIG_MAPPING, AutoConfig
 
@@ -110,7 +126,11 @@ def rebuild_text(config_folder: Path, *, pooling: str, pretrained: bool, trust_r
         config = AutoConfig.from_pretrained(str(config_folder), trust_remote_code=trust_remote_code)
         backbone = _encoder_of(_random_model(config, trust_remote_code))
     mend_traps(backbone)
-    return TextTower(backbone, pooling=pooling, pretrained=pretrained)
+    tower = TextTower(backbone, pooling=pooling, pretrained=pretrained)
+    if adapters is not None:
+        inject(tower.backbone, adapters)
+        tower.adapters = adapters
+    return tower
 
 
 def load_config(source: Source, folder: Path | None, *, trust_remote_code: bool = False) -> PretrainedConfig:
@@ -223,20 +243,14 @@ def _choose_pooling(pooling: str, config: Any, folder: Path | None) -> str:
 
 
 def _try_out(tower: TextTower, name: str) -> None:
-    was_training = tower.training
-    tower.eval()
-    ids = torch.ones(1, 4, dtype=torch.long)
     try:
-        with torch.no_grad():
-            features = tower({"input_ids": ids, "attention_mask": torch.ones_like(ids)})
+        tower.width = int(tower.trial().shape[-1])
     except Exception as error:
         raise CheckpointError(
             f"{name!r} does not work as a text backbone ({type(error).__name__}: "
             f"{first_line(error)}). Choose an "
             "encoder or decoder that takes token ids."
         ) from error
-    tower.width = int(features.shape[-1])
-    tower.train(was_training)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
 
 from thermocline.errors import ConfigError
 from thermocline.tuning.layers import LayerMap
@@ -86,9 +87,20 @@ class AppliedPlan:
     def train(self) -> nn.Module:
         """Put the model in train mode, and what is frozen (and kept BatchNorms) back in eval mode."""
         self.model.train()
+        self._keep()
+        return self.model
+
+    def hold(self) -> RemovableHandle:
+        """Keep what is frozen in eval mode in a loop that calls `model.train()` itself.
+
+        Returns:
+            The handle of a hook that runs before each forward pass; `remove()` it when training has ended.
+        """
+        return self.model.register_forward_pre_hook(lambda *_: self._keep())
+
+    def _keep(self) -> None:
         for module in self._eval:
             module.training = False
-        return self.model
 
 
 def freeze(model: nn.Module, layer_map: LayerMap, plan: LayerPlan) -> AppliedPlan:

@@ -70,7 +70,7 @@ def map_from_patterns(
         fresh=frozenset(),
         fresh_head=head is not None,
     )
-    return finished(layers, aliases, found, path, canonical)
+    return finished(layers, aliases, found, path, canonical, order="caller")
 
 
 def _match_pattern(pattern: str, names: list[str]) -> dict[str, list[str]]:

@@ -6,7 +6,6 @@ from torch import nn
 
 from thermocline.tuning.drafts import Detection, Draft, common_name, unique_names
 from thermocline.tuning.families import (
-    ADAPTER_SEGMENT,
     EMBEDDING_LIKE,
     FINAL_NORM,
     TOWER_SEGMENT,
@@ -15,19 +14,20 @@ from thermocline.tuning.families import (
     family_of,
 )
 from thermocline.tuning.patterns import compile_glob, prefixes
-from thermocline.tuning.structure import Block, Stack, find_stacks, is_norm
+from thermocline.tuning.structure import Block, Rule, Stack, find_stacks, is_norm
 from thermocline.tuning.timm_groups import by_group_matcher
 
 #: Blocks must hold this share of what is neither head nor embedding for a map to be trusted.
 _LEAST_SHARE = 0.4
 
 
-def detect(model: nn.Module, head: set[int]) -> Detection:
+def detect(model: nn.Module, head: set[int], *, matcher: bool = True) -> Detection:
     """Split a model into layers.
 
     Args:
         model: The model, out of its wrappers.
         head: Ids of the head's parameters.
+        matcher: Whether timm's own `group_matcher` is asked first.
 
     Returns:
         Drafts without the head: stem first, then blocks in order, then necks, tower by tower.
@@ -36,7 +36,7 @@ def detect(model: nn.Module, head: set[int]) -> Detection:
     if not body:
         return Detection([])
     family = family_of(model)
-    if callable(getattr(model, "group_matcher", None)):
+    if matcher and callable(getattr(model, "group_matcher", None)):
         found = by_group_matcher(model, body, family)
         if found is not None:
             return found
@@ -46,12 +46,12 @@ def detect(model: nn.Module, head: set[int]) -> Detection:
 def _by_structure(model: nn.Module, body: dict[str, nn.Parameter], family: Family | None) -> Detection:
     stacks = _explicit(model, body, family) or _stacks(model, body)
     if not stacks:
-        return _in_order_of_definition(model, body)
+        return by_children(model, body)
     towers = _towers(stacks, family)
     alone = len(towers) == 1 and len(next(iter(towers.values()))) == len(stacks)
     if not towers or alone:
         drafts = _assign(model, body, stacks, family)
-        return _judge(body, drafts)
+        return _judge(model, body, drafts)
     drafts, left = [], dict(body)
     for tower, own in towers.items():
         part = {n: p for n, p in left.items() if n.startswith(f"{tower}.")}
@@ -65,12 +65,13 @@ def _by_structure(model: nn.Module, body: dict[str, nn.Parameter], family: Famil
         drafts.extend(_assign(model, left, outside, family))
     elif left:
         drafts.append(Draft("neck", "neck", list(left), "structure"))
-    return _judge(body, drafts)
+    return _judge(model, body, drafts)
 
 
 def _stacks(model: nn.Module, body: dict[str, nn.Parameter]) -> list[Stack]:
+    units = frozenset(getattr(model, "_no_split_modules", None) or ())
     for strict in (True, False):
-        found = [_within(stack, body) for stack in find_stacks(model, strict=strict)]
+        found = [_within(stack, body) for stack in find_stacks(model, rule=Rule(strict, units))]
         found = [stack for stack in found if stack.blocks]
         if found:
             return sorted(found, key=lambda stack: "decoder" in stack.path.split("."))
@@ -194,31 +195,43 @@ def _scope(name: str, stacks: list[Stack]) -> str:
     return ""
 
 
-def _judge(body: dict[str, nn.Parameter], drafts: list[Draft]) -> Detection:
+def _judge(model: nn.Module, body: dict[str, nn.Parameter], drafts: list[Draft]) -> Detection:
+    tables = {id(p) for m in model.modules() if isinstance(m, nn.Embedding) for p in m.parameters()}
     in_blocks = sum(body[n].numel() for draft in drafts if draft.role == "block" for n in draft.parameters)
-    counted = sum(p.numel() for n, p in body.items() if not EMBEDDING_LIKE.search(clean_name(n)))
+    counted = sum(
+        p.numel() for n, p in body.items() if id(p) not in tables and not EMBEDDING_LIKE.search(clean_name(n))
+    )
     if counted and in_blocks < _LEAST_SHARE * counted:
         share = 100 * in_blocks / counted
-        return Detection(drafts, False, [f"the blocks found hold only {share:.0f} % of the parameters"])
+        return Detection(drafts, [f"the blocks found hold only {share:.0f} % of the parameters"])
     return Detection(drafts)
 
 
-def _in_order_of_definition(model: nn.Module, body: dict[str, nn.Parameter]) -> Detection:
-    """A plain Sequential runs in its own order; of anything else we do not know the order."""
+def by_children(model: nn.Module, body: dict[str, nn.Parameter]) -> Detection:
+    """Every child a layer, in order of definition; a child that holds most of the model is opened.
+
+    A plain Sequential runs in its own order; of anything else only a forward pass knows it.
+    """
     drafts: list[Draft] = []
     for name in body:
-        top = name.split(".")[0] if "." in name else "stem"
+        top = _opened(model, name, body)
         if drafts and drafts[-1].name == top:
             drafts[-1].parameters.append(name)
         else:
             drafts.append(Draft(top, "block", [name], "structure"))
-    drafts[0].role = "stem"
     unique_names(drafts)
     if type(model) is nn.Sequential:
         return Detection(drafts)
-    return Detection(drafts, False, ["no repeated blocks were found; the children are taken as they are defined"])
+    return Detection(drafts, ["no repeated blocks were found; the children are taken as they are defined"])
 
 
-def is_adapter(name: str) -> bool:
-    """Whether a parameter was put in by an adapter library."""
-    return any(ADAPTER_SEGMENT.match(part) for part in name.split("."))
+def _opened(model: nn.Module, name: str, body: dict[str, nn.Parameter]) -> str:
+    """The outermost module around a parameter that holds less than half of the model."""
+    total = sum(p.numel() for p in body.values())
+    *paths, _ = prefixes(name)
+    for path in paths:
+        module = model.get_submodule(path)
+        inner = [child for child in module.children() if next(child.parameters(), None) is not None]
+        if 2 * sum(p.numel() for p in module.parameters()) < total or len(inner) < 2:
+            return path
+    return paths[-1] if paths else "stem"

@@ -20,11 +20,19 @@ class Draft:
 
 @dataclass
 class Detection:
-    """What was found: drafts in order, whether to trust them, and what to say."""
+    """What was found.
+
+    Attributes:
+        drafts: In order, the head left out.
+        doubts: Why the order is not to be trusted; empty where it is.
+        merged: How many blocks were joined to others because they run side by side.
+        ordered: Whether a forward pass has confirmed the order.
+    """
 
     drafts: list[Draft]
-    confident: bool = True
-    warnings: list[str] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)
+    merged: int = 0
+    ordered: bool = False
 
 
 def common_name(names: list[str]) -> str:

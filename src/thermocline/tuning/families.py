@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from torch import nn
 
 #: Attribute names under which wrappers keep the real module; they are no part of a layer's name.
-WRAPPER_SEGMENTS = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
+WRAPPER_SEGMENTS = frozenset({"base_layer", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
 #: Paths to the model inside a wrapper around the whole: torch.compile, DDP and DataParallel, PEFT.
 WRAPPER_PATHS = ("_orig_mod", "module", "base_model.model", "_fsdp_wrapped_module")
 
@@ -30,8 +30,6 @@ TOWER_SEGMENT = re.compile(
     r"^(vision|text|language|audio|speech|visual|image|video|qformer|vit|prompt|mask)"
     r"(_?(model|tower|encoder|decoder|backbone|branch))?$|^(visual|qformer|t2u_model|vocoder)$"
 )
-#: Names that adapter libraries give to what they add.
-ADAPTER_SEGMENT = re.compile(r"^(lora_\w+|ia3_\w+|vera_\w+|hada_\w+|oft_\w+|adapter\w*)$")
 
 
 @dataclass(frozen=True)

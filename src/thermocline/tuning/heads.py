@@ -33,11 +33,12 @@ def head_parameters(model: nn.Module, head: Head) -> tuple[set[int], str]:
         return _given(model, modules), "caller"
     if callable(getattr(model, "get_classifier", None)):
         return _timm_head(model), "get_classifier"
+    found = _label_dependent(model)
     base = base_model(model)
-    if base is not None:
-        inside = {id(p) for p in base.parameters()}
-        return {id(p) for p in model.parameters()} - inside, "base_model_prefix"
-    return _label_dependent(model), "label-dependent"
+    if base is None:
+        return found, "label-dependent"
+    inside = {id(p) for p in base.parameters()}
+    return found | ({id(p) for p in model.parameters()} - inside), "base_model_prefix"
 
 
 def base_model(model: nn.Module) -> nn.Module | None:

@@ -15,6 +15,8 @@ from thermocline.tuning.heads import Head
 if TYPE_CHECKING:
     import pandas as pd
 
+#: How the order of layers is known: by a forward pass, as modules are defined, or from who made the map.
+ORDERS = ("forward pass", "definition", "caller")
 ROLES = ("stem", "block", "neck", "fusion", "head", "adapter")
 
 
@@ -60,12 +62,14 @@ class LayerMap:
         warnings: What a user should know before trusting it.
         confident: False where the order of the layers is a guess. Such a map takes `single_lr` and
             `two_stage`, but neither `layerwise_decay` nor selectors other than `head`.
+        order: Where the order of the layers comes from: one of `ORDERS`.
     """
 
     layers: tuple[Layer, ...]
     aliases: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     confident: bool = True
+    order: str = "caller"
 
     def __post_init__(self) -> None:
         mapping.check_partition(self.layers)
@@ -76,6 +80,7 @@ class LayerMap:
         model: nn.Module,
         *,
         head: Head = None,
+        example: Any = None,
         tower: str = "model",
         pretrained: bool = True,
         fresh: Iterable[str] = (),
@@ -86,6 +91,9 @@ class LayerMap:
         Args:
             model: Any module; wrappers (torch.compile, DDP, PEFT) are seen through.
             head: The modules that the caller put on top, by identity. None asks the model itself.
+            example: Inputs of one forward pass, from which the order of the layers is taken (a tensor, a tuple
+                of arguments or a mapping of keyword arguments). The pass runs on shapes alone, on a copy: it
+                costs neither memory nor arithmetic. timm and transformers models need no example.
             tower: The name of the tower, used in labels.
             pretrained: Whether the weights come from a checkpoint. The caller's head never does.
             fresh: Names of parameters that were newly initialised although the model is pretrained.
@@ -99,6 +107,7 @@ class LayerMap:
         return mapping.map_of(
             model,
             head=head,
+            example=example,
             tower=tower,
             pretrained=pretrained,
             fresh=frozenset(fresh),
@@ -226,6 +235,7 @@ class LayerMap:
             "aliases": dict(self.aliases),
             "warnings": list(self.warnings),
             "confident": self.confident,
+            "order": self.order,
         }
 
     @classmethod

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from thermocline.errors import LayerMapError, listing
-from thermocline.tuning.detect import detect, is_adapter
 from thermocline.tuning.drafts import Detection, Draft
-from thermocline.tuning.families import clean_name, family_of, unwrap
+from thermocline.tuning.families import clean_name, unwrap
+from thermocline.tuning.finding import find_layers
 from thermocline.tuning.heads import Head, base_prefix, head_parameters
+from thermocline.tuning.hosted import add_adapters, added_adapters, part_adapters
 from thermocline.tuning.modules import assign_modules
 from thermocline.tuning.patterns import prefixes
 
@@ -26,6 +27,7 @@ def map_of(
     model: nn.Module,
     *,
     head: Head,
+    example: Any,
     tower: str,
     pretrained: bool,
     fresh: frozenset[str],
@@ -35,12 +37,8 @@ def map_of(
     core, path = unwrap(model)
     head_ids, head_source = head_parameters(core, head)
     canonical, aliases = named(core)
-    added = [name for name in canonical if is_adapter(name)]
-    found = detect(core, head_ids | {id(canonical[name]) for name in added})
-    family = family_of(core)
-    if family is not None and family.doubtful:
-        found.confident = False
-        found.warnings.append(family.reason)
+    added = [name for name in added_adapters(core) if name in canonical]
+    found = find_layers(core, head_ids | {id(canonical[name]) for name in added}, example)
     heads = [name for name, p in canonical.items() if id(p) in head_ids]
     if heads:
         name = shared_path(heads, canonical) or "head"
@@ -51,16 +49,16 @@ def map_of(
             taken = any(other.name == name for other in found.drafts if other is not draft)
             draft.name = name if name and not taken else draft.name
     if added:
-        _add_adapters(found.drafts, added)
+        add_adapters(found.drafts, added)
     if adapters:
-        _part_adapters(found.drafts, {name.removeprefix(f"{path}.") for name in adapters}, canonical)
+        part_adapters(found.drafts, {name.removeprefix(f"{path}.") for name in adapters}, canonical)
     _strip_prefix(found.drafts, base_prefix(core))
     fresh_head = head is not None
     layers = made_layers(core, canonical, found, tower=tower, pretrained=pretrained, fresh=fresh, fresh_head=fresh_head)
     if len(found.drafts) - bool(heads) <= 1 and len(canonical) > 4 and not _is_one_layer(found):
-        found.confident = False
-        found.warnings.append("everything came out as one layer")
-    return finished(layers, aliases, found, path, canonical)
+        found.doubts.append("everything came out as one layer")
+    order = "forward pass" if found.ordered else "definition"
+    return finished(layers, aliases, found, path, canonical, order=order)
 
 
 def _is_one_layer(found: Detection) -> bool:
@@ -73,6 +71,8 @@ def finished(
     found: Detection,
     path: str,
     canonical: dict[str, nn.Parameter],
+    *,
+    order: str,
 ) -> LayerMap:
     """Check that nothing is left out, and give the map the names of the model as it is wrapped."""
     from thermocline.tuning.layers import LayerMap
@@ -80,15 +80,19 @@ def finished(
     missing = set(canonical).difference(*(layer.parameters for layer in layers))
     assert not missing, f"parameters without a layer: {listing(sorted(missing))}"
     prefix = f"{path}." if path else ""
-    warnings = list(found.warnings)
-    if not found.confident:
-        warnings.insert(0, "THE LAYERS OF THIS MODEL COULD NOT BE FOUND WITH CONFIDENCE")
     return LayerMap(
         tuple(_prefixed(layer, prefix) for layer in layers),
         {prefix + alias: prefix + name for alias, name in aliases.items()},
-        tuple(warnings),
-        found.confident,
+        _warnings(found),
+        not found.doubts,
+        order,
     )
+
+
+def _warnings(found: Detection) -> tuple[str, ...]:
+    if found.doubts:
+        return ("THE LAYERS OF THIS MODEL COULD NOT BE FOUND WITH CONFIDENCE", *found.doubts)
+    return ()
 
 
 def named(model: nn.Module) -> tuple[dict[str, nn.Parameter], dict[str, str]]:
@@ -110,40 +114,6 @@ def _strip_prefix(drafts: list[Draft], prefix: str) -> None:
         draft.name = clean_name(draft.name)
 
 
-def _add_adapters(drafts: list[Draft], adapters: list[str]) -> None:
-    """One adapter layer beside each layer that hosts one."""
-    hosts: dict[str, Draft] = {}
-    for draft in drafts:
-        for name in draft.parameters:
-            for above in prefixes(name)[:-1]:
-                hosts.setdefault(above, draft)
-    roots = {draft.name: draft for draft in drafts}
-    for name in adapters:
-        paths = list(reversed(prefixes(name)[:-1]))
-        host = next((roots[a] for a in paths if a in roots), None) or next(
-            (hosts[a] for a in paths if a in hosts), drafts[0]
-        )
-        label = f"{host.name}.adapter"
-        own = next((d for d in drafts if d.name == label and d.tower == host.tower), None)
-        if own is None:
-            own = Draft(label, "adapter", [], "structure", host.tower, added=True)
-            drafts.insert(drafts.index(host) + 1, own)
-        own.parameters.append(name)
-
-
-def _part_adapters(drafts: list[Draft], wanted: set[str], canonical: dict[str, nn.Parameter]) -> None:
-    """Part the parameters that the caller calls adapters from the layers that host them."""
-    unknown = sorted(wanted.difference(canonical))
-    if unknown:
-        raise LayerMapError(f"adapters= names {listing(unknown)}, which the model does not have.")
-    for draft in [draft for draft in drafts if draft.role not in _NO_DEPTH]:
-        own = [name for name in draft.parameters if name in wanted]
-        if own:
-            draft.parameters = [name for name in draft.parameters if name not in wanted]
-            part = Draft(f"{draft.name}.adapter", "adapter", own, "caller", draft.tower)
-            drafts.insert(drafts.index(draft) + 1, part)
-
-
 def made_layers(
     model: nn.Module,
     canonical: dict[str, nn.Parameter],
@@ -157,7 +127,7 @@ def made_layers(
     """Turn drafts into layers: depth per tower, modules, state of the weights."""
     from thermocline.tuning.layers import Layer
 
-    drafts = [draft for draft in found.drafts if draft.parameters]
+    drafts = found.drafts
     modules = assign_modules(model, [draft.parameters for draft in drafts], [d.role for d in drafts])
     next_depth: dict[str, int] = {}
     out: list[Layer] = []
@@ -167,6 +137,8 @@ def made_layers(
             depth = max(depth - 1, 0)  # that of its host
         else:
             next_depth[draft.tower] = depth + 1
+        if not draft.parameters:  # all of it stands in its adapter, which keeps its depth
+            continue
         loaded = pretrained and not draft.added and not (fresh_head and draft.role == "head")
         loaded = loaded and not (fresh and all(name in fresh for name in draft.parameters))
         name = tower if not draft.tower else draft.tower if tower == "model" else f"{tower}.{draft.tower}"
@@ -223,7 +195,9 @@ def joined(maps: Mapping[str, LayerMap]) -> LayerMap:
         aliases |= {prefix + alias: prefix + name for alias, name in part.aliases.items()}
         warnings.extend(f"{path}: {text}" if path else text for text in part.warnings)
     confident = all(part.confident for part in maps.values())
-    return LayerMap(tuple(layers), aliases, tuple(warnings), confident)
+    known = {part.order for part in maps.values()}
+    order = next(one for one in ("definition", "forward pass", "caller") if one in known or one == "caller")
+    return LayerMap(tuple(layers), aliases, tuple(warnings), confident, order)
 
 
 def _prefixed(layer: Layer, prefix: str) -> Layer:
@@ -261,6 +235,12 @@ def map_from_dict(data: Mapping[str, Any]) -> LayerMap:
             Layer(**{**one, "parameters": tuple(one["parameters"]), "modules": tuple(one["modules"])})
             for one in data["layers"]
         )
-        return LayerMap(layers, dict(data["aliases"]), tuple(data["warnings"]), bool(data["confident"]))
+        return LayerMap(
+            layers,
+            dict(data["aliases"]),
+            tuple(data["warnings"]),
+            bool(data["confident"]),
+            str(data.get("order", "caller")),
+        )
     except (KeyError, TypeError) as error:
         raise LayerMapError(f"A damaged layer map: {error}.") from None

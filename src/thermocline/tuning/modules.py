@@ -12,12 +12,20 @@ def assign_modules(model: nn.Module, groups: Sequence[Iterable[str]], roles: Seq
 
     A module whose parameters all lie in one group belongs to it. One without parameters belongs where it
     stands: inside such a module, or to the one before it under the same parent (ViT's `pos_drop`), except
-    that what comes right before a head belongs to the head. One that spans groups belongs to none.
+    that what comes right before a head belongs to the head. One that spans groups belongs to none, unless
+    these are a layer and its adapter: an attention that holds an adapter, a BatchNorm whose bias alone
+    trains, or a dropout beside them, is the layer's, and in eval mode when that is frozen.
+
+    Args:
+        model: The model.
+        groups: Names of parameters; an adapter's come right after those of the layer that hosts it.
+        roles: The role of each group.
 
     Returns:
         Module names per group, in order of definition.
     """
     owner = {name: index for index, names in enumerate(groups) for name in names}
+    host = _hosts(roles)
     out: list[list[str]] = [[] for _ in groups]
 
     seen: set[int] = set()
@@ -29,11 +37,12 @@ def assign_modules(model: nn.Module, groups: Sequence[Iterable[str]], roles: Seq
         own = owners_of(module, name)
         if name and not own and inherited is not None:
             out[inherited].append(name)
-        elif name and len(own) == 1:
-            out[next(iter(own))].append(name)
+        own = own if len(own) <= 1 else {host[group] for group in own}
         only = next(iter(own)) if len(own) == 1 else inherited
+        if name and len(own) == 1:
+            out[next(iter(own))].append(name)
         children = [(key, child, f"{name}.{key}" if name else key) for key, child in module.named_children()]
-        sets = [owners_of(child, path) for _, child, path in children]
+        sets = [{host[group] for group in owners_of(child, path)} for _, child, path in children]
         for index, (_, child, path) in enumerate(children):
             place = only if len(own) <= 1 else _neighbour(sets, index, roles)
             visit(child, path, place)
@@ -44,6 +53,14 @@ def assign_modules(model: nn.Module, groups: Sequence[Iterable[str]], roles: Seq
 
     visit(model, "", None)
     return [tuple(names) for names in out]
+
+
+def _hosts(roles: Sequence[str]) -> list[int]:
+    """For each group the layer that it is an adapter of, or itself."""
+    hosts: list[int] = []
+    for index, role in enumerate(roles):
+        hosts.append(hosts[-1] if role == "adapter" and hosts else index)
+    return hosts
 
 
 def _neighbour(sets: list[set[int]], index: int, roles: Sequence[str]) -> int | None:

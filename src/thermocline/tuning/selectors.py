@@ -27,9 +27,9 @@ def select(layer_map: LayerMap, selector: Any, *, tower: str | None = None) -> t
 
     Roles and counts hold for every tower; where some tower is pretrained, `stem`, `block`, `neck`,
     `backbone` and counts pass over towers that are not (freezing random weights is never meant), unless
-    `tower` names one. Counts are over stem, blocks and necks. A glob matches a layer by its name (also with
-    `tower/` in front), or a module that whole layers lie in: `encoder` means every layer below it. `re:`
-    expressions must match a whole name.
+    `tower` names one. Counts are over stem, blocks and necks, and take the adapters of these along. A glob
+    matches a layer by its name (also with `tower/` in front), or a module that whole layers lie in: `encoder`
+    means every layer below it. `re:` expressions must match a whole name.
 
     Args:
         layer_map: The layers.
@@ -122,7 +122,8 @@ def _count(layers: Sequence[Layer], number: int) -> set[str]:
     for own in by_tower.values():
         kept = own[:number] if number >= 0 else own[: max(len(own) + number, 0)]
         chosen |= {layer.label for layer in kept}
-    # an adapter freezes with its host only if it is named
+    # an adapter goes with the layer that hosts it: under PEFT the adapters are all of it that could train
+    chosen |= {one.label for one in layers if one.role == "adapter" and one.label.removesuffix(".adapter") in chosen}
     return chosen
 
 

@@ -108,6 +108,8 @@ def _headline(layer_map: LayerMap) -> str:
     total = count(sum(layer.n_parameters for layer in layer_map.layers))
     towers = len(layer_map.towers)
     line = f"LayerMap: {len(layer_map.layers)} layers, {towers} tower{'s' * (towers != 1)}, {total} weights"
+    how = {"forward pass": ", in the order of a forward pass", "definition": ", in the order of definition"}
+    line += how.get(layer_map.order, "")
     return line + (f", {len(layer_map.aliases)} tied" if layer_map.aliases else "")
 
 

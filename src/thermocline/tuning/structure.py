@@ -38,19 +38,32 @@ class Stack:
     numbered: bool = False
 
 
-def find_stacks(module: nn.Module, name: str = "", *, strict: bool = True) -> list[Stack]:
+@dataclass(frozen=True)
+class Rule:
+    """What counts as a block.
+
+    Attributes:
+        strict: Ask for a norm and for two matrices. False finds blocks of plainer nets.
+        units: Class names that the model itself calls indivisible (`_no_split_modules` of transformers).
+    """
+
+    strict: bool = True
+    units: frozenset[str] = frozenset()
+
+
+def find_stacks(module: nn.Module, name: str = "", *, rule: Rule = Rule()) -> list[Stack]:
     """Return the outermost stacks inside `module`, in order of definition, stages split into blocks.
 
     Args:
         module: Where to look.
         name: Its name within the model; parameter names come out with it in front.
-        strict: Ask blocks for a norm and for two matrices. False finds blocks of plainer nets.
+        rule: What counts as a block.
     """
     if is_list(module):
-        stack = _stack_of_list(module, name, strict=strict)
+        stack = _stack_of_list(module, name, rule=rule)
         if stack is not None:
             return [stack]
-    grouped = {**_zipped(module, name, strict=strict), **_numbered(module, name, strict=strict)}
+    grouped = {**_zipped(module, name, rule=rule), **_numbered(module, name, rule=rule)}
     found: list[Stack] = []
     done: set[str] = set()
     for key, child in module.named_children():
@@ -63,7 +76,7 @@ def find_stacks(module: nn.Module, name: str = "", *, strict: bool = True) -> li
             done.update(members)
             found.append(stack)
         else:
-            found.extend(find_stacks(child, _join(name, key), strict=strict))
+            found.extend(find_stacks(child, _join(name, key), rule=rule))
     return found
 
 
@@ -78,54 +91,54 @@ def is_norm(module: nn.Module) -> bool:
     return "norm" in type(module).__name__.lower() and all(p.ndim <= 3 for p in module.parameters())
 
 
-def _is_block(modules: list[nn.Module], *, strict: bool) -> bool:
+def _is_block(modules: list[nn.Module], *, rule: Rule) -> bool:
     matrices = sum(sum(n > 1 for n in p.shape) >= 2 for module in modules for p in module.parameters())
-    if not strict:
+    if not rule.strict:
         return matrices >= 1
     return matrices >= 2 and any(is_norm(sub) for module in modules for sub in module.modules())
 
 
-def _stack_of_list(module: nn.Module, name: str, *, strict: bool) -> Stack | None:
+def _stack_of_list(module: nn.Module, name: str, *, rule: Rule) -> Stack | None:
     children = [(key, child) for key, child in module.named_children() if _has_parameters(child)]
-    least = 1 if isinstance(module, nn.ModuleList) and strict else 2
-    if len(children) < least or not _alike([child for _, child in children], strict=strict):
+    least = 1 if isinstance(module, nn.ModuleList) and rule.strict else 2
+    if len(children) < least or not _alike([child for _, child in children], rule=rule):
         return None
     # a list of one that holds another stack is only a box around it
-    if len(children) == 1 and find_stacks(children[0][1], "", strict=strict):
+    if len(children) == 1 and find_stacks(children[0][1], "", rule=rule):
         return None
-    return _build(name, [[(_join(name, key), child)] for key, child in children], strict=strict)
+    return _build(name, [[(_join(name, key), child)] for key, child in children], rule=rule)
 
 
-def _alike(children: list[nn.Module], *, strict: bool) -> bool:
+def _alike(children: list[nn.Module], *, rule: Rule) -> bool:
     """Whether children are a run of blocks: most are blocks, and most of one type (or all are blocks)."""
-    blocks = [_is_block([child], strict=strict) for child in children]
+    blocks = [_is_block([child], rule=rule) for child in children]
     kinds = Counter(type(child).__name__ for child in children)
     common = kinds.most_common(1)[0][1]
     return sum(blocks) * 2 >= len(children) and (common * 2 >= len(children) or all(blocks))
 
 
-def _zipped(module: nn.Module, name: str, *, strict: bool) -> dict[str, tuple[list[str], Stack]]:
+def _zipped(module: nn.Module, name: str, *, rule: Rule) -> dict[str, tuple[list[str], Stack]]:
     """Sibling ModuleLists of one length that run in step, of which at most one is a stack by itself."""
     lists = {
         key: child
         for key, child in module.named_children()
-        if isinstance(child, nn.ModuleList) and len(child) > 1 and _has_parameters(child)
+        if isinstance(child, nn.ModuleList) and len(child) > 1 and _has_parameters(child) and None not in list(child)
     }
     out: dict[str, tuple[list[str], Stack]] = {}
     for length in sorted({len(child) for child in lists.values()}):
         same = {key: child for key, child in lists.items() if len(child) == length}
-        stacked = [key for key, child in same.items() if _alike(list(child), strict=strict)]
+        stacked = [key for key, child in same.items() if _alike(list(child), rule=rule)]
         if len(same) < 2 or len(stacked) > 1:
             continue
         steps = [[(f"{_join(name, key)}.{i}", child[i]) for key, child in same.items()] for i in range(length)]
-        if not all(_is_block([sub for _, sub in step], strict=strict) for step in steps):
+        if not all(_is_block([sub for _, sub in step], rule=rule) for step in steps):
             continue
         primary = stacked[0] if stacked else max(same, key=lambda key: _size(same[key]))
-        out[next(iter(same))] = (list(same), _build(_join(name, primary), steps, strict=strict))
+        out[next(iter(same))] = (list(same), _build(_join(name, primary), steps, rule=rule))
     return out
 
 
-def _numbered(module: nn.Module, name: str, *, strict: bool) -> dict[str, tuple[list[str], Stack]]:
+def _numbered(module: nn.Module, name: str, *, rule: Rule) -> dict[str, tuple[list[str], Stack]]:
     """Digit-suffixed siblings: `layer1 … layer4`, `block_0 …`."""
     if is_list(module):
         return {}
@@ -139,26 +152,26 @@ def _numbered(module: nn.Module, name: str, *, strict: bool) -> dict[str, tuple[
         if PARALLEL.search(prefix):
             continue
         members.sort(key=lambda member: member[0])
-        if len(members) < 2 or not _alike([child for _, _, child in members], strict=strict):
+        if len(members) < 2 or not _alike([child for _, _, child in members], rule=rule):
             continue
         steps = [[(_join(name, key), child)] for _, key, child in members]
         first = next(key for key, _ in module.named_children() if key in {m[1] for m in members})
         out[first] = (
             [key for _, key, _ in members],
-            replace(_build(name, steps, strict=strict), numbered=True),
+            replace(_build(name, steps, rule=rule), numbered=True),
         )
     return out
 
 
-def _build(path: str, steps: list[list[tuple[str, nn.Module]]], *, strict: bool) -> Stack:
+def _build(path: str, steps: list[list[tuple[str, nn.Module]]], *, rule: Rule) -> Stack:
     blocks: list[Block] = []
     for step in steps:
-        blocks.extend(split_stage(step, primary=path, strict=strict))
+        blocks.extend(split_stage(step, primary=path, rule=rule))
     return Stack(path, tuple(blocks))
 
 
 def split_stage(
-    step: list[tuple[str, nn.Module]], *, primary: str, strict: bool = True, deepest: int = 2
+    step: list[tuple[str, nn.Module]], *, primary: str, rule: Rule = Rule(), deepest: int = 2
 ) -> list[Block]:
     """Return the blocks of one stage, or the one block that it is.
 
@@ -167,20 +180,20 @@ def split_stage(
     Args:
         step: Names and modules that make up the stage, in order.
         primary: The list after which a whole block is named, where several are zipped.
-        strict: As in `find_stacks`.
+        rule: As in `find_stacks`.
         deepest: How many levels below the stage its list of blocks may lie.
     """
     named = [(name, p) for key, module in step for name, p in module.named_parameters(prefix=key)]
     inner = [
         block
         for key, module in step
-        for stack in _inner(module, key, strict=strict, deepest=deepest)
+        for stack in _inner(module, key, rule=rule, deepest=deepest)
         for block in stack.blocks
     ]
     owner = {name: index for index, block in enumerate(inner) for name in block.parameters}
     total = sum(p.numel() for _, p in named)
     held = sum(p.numel() for name, p in named if name in owner)
-    if not inner or (len(inner) == 1 and not _is_list_step(step)) or held * 2 < total or not strict:
+    if not inner or (len(inner) == 1 and not _is_list_step(step)) or held * 2 < total or not rule.strict:
         name = next((key for key, _ in step if key.rpartition(".")[0] == primary), step[0][0])
         return [Block(name, tuple(name_ for name_, _ in named))]
     parameters: list[list[str]] = [[] for _ in inner]
@@ -191,11 +204,12 @@ def split_stage(
     return [Block(block.name, tuple(own)) for block, own in zip(inner, parameters, strict=True)]
 
 
-def _inner(module: nn.Module, name: str, *, strict: bool, deepest: int) -> list[Stack]:
+def _inner(module: nn.Module, name: str, *, rule: Rule, deepest: int) -> list[Stack]:
     """The stacks inside a stage; a GradientCheckpointingLayer is a block unless all inside is alike."""
     level = name.count(".") + deepest
-    stacks = [s for s in find_stacks(module, name, strict=strict) if s.path.count(".") <= level and not s.numbered]
-    if any(kind.__name__ == "GradientCheckpointingLayer" for kind in type(module).__mro__):
+    stacks = [s for s in find_stacks(module, name, rule=rule) if s.path.count(".") <= level and not s.numbered]
+    unit_inside = any(type(sub).__name__ in rule.units for sub in module.modules() if sub is not module)
+    if any(kind.__name__ == "GradientCheckpointingLayer" for kind in type(module).__mro__) and not unit_inside:
         for key, child in module.named_children():
             if is_list(child) and len({type(one).__name__ for one in child.children()}) > 1:
                 path = _join(name, key)

@@ -38,7 +38,7 @@ def by_group_matcher(model: nn.Module, body: dict[str, nn.Parameter], family: Fa
             drafts[-1].parameters.extend(groups[key])
             continue
         role = "stem" if int(key[0]) < len(roles) and roles[int(key[0])] == "stem" else "block"
-        drafts.extend(_timm_drafts(model, groups[key], role, family))
+        drafts.extend(_timm_drafts(model, groups[key], list(body), role, family))
     if rest and drafts:
         late = [name for name in rest if EMBEDDING_LIKE.search(name)]
         drafts[0].parameters.extend(late)
@@ -75,12 +75,12 @@ def _group(names: list[str], matcher: Any) -> dict[tuple[float, ...], list[str]]
     return groups
 
 
-def _timm_drafts(model: nn.Module, names: list[str], role: str, family: Family | None) -> list[Draft]:
+def _timm_drafts(model: nn.Module, names: list[str], body: list[str], role: str, family: Family | None) -> list[Draft]:
     """One draft for a group, or one per block where the group is a whole stage."""
     path = common_name(names)
-    whole = bool(path) and all(f"{path}.{n}" in set(names) for n, _ in model.get_submodule(path).named_parameters())
+    whole = bool(path) and all(n in set(names) for n in body if n.startswith(f"{path}."))
     if path and not whole:
-        path = _main_module(model, names) or path
+        path = _main_module(names, body) or path
     if whole and role == "block" and not (family and family.whole_stages):
         stage = model.get_submodule(path)
         blocks = split_stage([(path, stage)], primary=path.rpartition(".")[0], deepest=1)
@@ -118,11 +118,11 @@ def _by_call(names: list[str], matcher: Callable[[str], Any]) -> dict[tuple[floa
     return groups
 
 
-def _main_module(model: nn.Module, names: list[str]) -> str:
+def _main_module(names: list[str], body: list[str]) -> str:
     """The module that holds most of a group's parameters and none of another group's."""
     wanted, best, most = set(names), "", 0
     for above in dict.fromkeys(a for name in names for a in prefixes(name)[:-1]):
-        own = {f"{above}.{n}" for n, _ in model.get_submodule(above).named_parameters()}
+        own = {n for n in body if n.startswith(f"{above}.")}
         if own <= wanted and len(own) > most:
             best, most = above, len(own)
     return best

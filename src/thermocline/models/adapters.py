@@ -1,0 +1,151 @@
+"""Adapters of the peft library, put into a backbone in place: LoRA and (IA)³."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from torch import nn
+
+from thermocline.errors import MissingDependencyError
+
+INJECTED = ("lora", "ia3")
+"""The methods that put something in; the others choose among what is there."""
+
+
+@dataclass(frozen=True)
+class Adapters:
+    """Which adapters stand in a backbone, and where: what it takes to put them in again.
+
+    Attributes:
+        method: `lora` or `ia3`.
+        targets: Names of the backbone's modules that are adapted.
+        feedforward: Those of them whose input is scaled rather than their output (`ia3`).
+        rank: Of the update (`lora`).
+        alpha: The update is multiplied by `alpha / rank` (`lora`).
+    """
+
+    method: str
+    targets: tuple[str, ...]
+    feedforward: tuple[str, ...] = ()
+    rank: int = 8
+    alpha: float = 16.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data that JSON can hold."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Adapters:
+        """Return what `to_dict` wrote."""
+        lists = {key: tuple(str(name) for name in data[key]) for key in ("targets", "feedforward")}
+        return cls(**{**data, **lists})
+
+
+def require_peft(method: str) -> None:
+    """Check that the library is there; nothing is imported.
+
+    Raises:
+        MissingDependencyError: It is not.
+    """
+    if importlib.util.find_spec("peft") is None:
+        raise MissingDependencyError(
+            f"The adapters of model.peft={method!r} need the package peft. Install it: pip install 'thermocline[peft]'"
+        )
+
+
+def inject(backbone: nn.Module, adapters: Adapters) -> None:
+    """Put fresh adapters into a backbone, in place; what it computes stays the same until they are trained.
+
+    LoRA (Hu et al., ICLR 2022) adds to a matrix a product of two thin ones, the second of them zero at the start.
+    (IA)³ (Liu et al., NeurIPS 2022) multiplies activations by a vector, of ones at the start.
+
+    Raises:
+        MissingDependencyError: peft is not installed.
+    """
+    require_peft(adapters.method)
+    import peft
+
+    config: Any
+    if adapters.method == "lora":
+        config = peft.LoraConfig(
+            r=adapters.rank, lora_alpha=adapters.alpha, lora_dropout=0.0, target_modules=_exactly(adapters.targets)
+        )
+    else:
+        config = peft.IA3Config(
+            target_modules=_exactly(adapters.targets), feedforward_modules=_exactly(adapters.feedforward)
+        )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="fan_in_fan_out")  # peft sees itself that GPT-2's is transposed
+        peft.inject_adapter_in_model(config, backbone)
+    for name in adapters.targets:
+        _show_constants(backbone.get_submodule(name))
+
+
+def ia3_targets(backbone: nn.Module, candidates: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Choose what (IA)³ scales.
+
+    Where peft has a default for the model's type, it is that: keys, values, and the input of the second
+    feed-forward matrix (of BERT also that of the attention's output: both are called `output.dense`). Anything
+    else, ViTs and convolutional nets among it, has the output of every candidate scaled.
+
+    Args:
+        backbone: The model.
+        candidates: Names of the modules that may be adapted.
+
+    Returns:
+        The modules to adapt, and those of them whose input is scaled.
+    """
+    from peft.utils import constants
+
+    kind = getattr(getattr(backbone, "config", None), "model_type", "")
+    keys = constants.TRANSFORMERS_MODELS_TO_IA3_TARGET_MODULES_MAPPING.get(kind, [])
+    inputs = constants.TRANSFORMERS_MODELS_TO_IA3_FEEDFORWARD_MODULES_MAPPING.get(kind, [])
+    chosen = _ending(candidates, keys)
+    return (chosen, _ending(chosen, inputs)) if chosen else (tuple(candidates), ())
+
+
+def reachable(tower: nn.Module, names: Sequence[str]) -> tuple[str, ...]:
+    """Return those modules of a tower's backbone in whose place an adapter would be asked.
+
+    Some blocks call a matrix by its weight alone (BEiT's `qkv`, torch's MultiheadAttention): an adapter there
+    would never learn. A module counts as such if a trial row runs its parent and not itself.
+
+    Args:
+        tower: A tower with `backbone` and `trial()`.
+        names: Modules of the backbone.
+    """
+    backbone: Any = tower.get_submodule("backbone")
+    called: set[str] = set()
+    watched = {*names, *(name.rpartition(".")[0] for name in names)}
+    hooks = [
+        backbone.get_submodule(name).register_forward_pre_hook(lambda _module, _args, name=name: called.add(name))
+        for name in watched
+    ]
+    try:
+        tower.trial()  # type: ignore[operator]
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return tuple(name for name in names if name in called or name.rpartition(".")[0] not in called)
+
+
+def _show_constants(layer: Any) -> None:
+    """Let code that looks at the replaced module (a convolution's stride) find the same on the adapter."""
+    for key, value in vars(layer.get_base_layer()).items():
+        if not key.startswith("_") and not hasattr(layer, key):
+            setattr(layer, key, value)
+
+
+def _exactly(names: Iterable[str]) -> str:
+    """A regular expression that matches these names and no other; given a list, peft compares endings."""
+    return "|".join(re.escape(name) for name in names) or "(?!)"
+
+
+def _ending(names: Iterable[str], keys: Iterable[str]) -> tuple[str, ...]:
+    endings = tuple(f".{key}" for key in keys)
+    return tuple(name for name in names if f".{name}".endswith(endings))

@@ -1,0 +1,65 @@
+"""The layers of a model: what structure proposes, put in order by a forward pass and judged by it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from thermocline.tuning.detect import by_children, detect
+from thermocline.tuning.drafts import Detection
+from thermocline.tuning.families import family_of
+from thermocline.tuning.forward import forward_pass
+from thermocline.tuning.order import put_in_order
+from thermocline.tuning.structure import is_norm
+
+
+def find_layers(model: nn.Module, head: set[int], example: Any) -> Detection:
+    """Return a model's layers in execution order, or, where no forward pass runs, in the order of definition.
+
+    Args:
+        model: The model, out of its wrappers.
+        head: Ids of the parameters that are no part of the trunk.
+        example: As in `LayerMap.of`.
+    """
+    found = detect(model, head)
+    ordered = _in_order(model, found, example)
+    if ordered is None:
+        return _unchecked(model, found)
+    if not (ordered.doubts or ordered.merged):
+        _settle_stem(ordered)
+        return ordered
+    # what a matcher groups, structure may take apart; failing that, children may run one after another
+    candidates = [ordered, _in_order(model, detect(model, head, matcher=False), example)]
+    if ordered.doubts:
+        body = {name: p for name, p in model.named_parameters() if id(p) not in head}
+        candidates.append(_in_order(model, by_children(model, body), example))
+    found = min((one for one in candidates if one is not None), key=_rank)
+    _settle_stem(found)
+    return found
+
+
+def _rank(found: Detection) -> tuple[bool, int, int]:
+    blocks = sum(draft.role == "block" for draft in found.drafts)
+    return bool(found.doubts) or blocks < 2, found.merged, -blocks
+
+
+def _unchecked(model: nn.Module, found: Detection) -> Detection:
+    family = family_of(model)
+    if family is not None and family.doubtful:
+        found.doubts.append(family.reason)
+    _settle_stem(found)
+    return found
+
+
+def _settle_stem(found: Detection) -> None:
+    """Where children are the layers, what runs first is the stem."""
+    if found.drafts and all(draft.role == "block" and not draft.tower for draft in found.drafts):
+        found.drafts[0].role = "stem"
+
+
+def _in_order(model: nn.Module, found: Detection, example: Any) -> Detection | None:
+    run = forward_pass(model, example, {n: i for i, draft in enumerate(found.drafts) for n in draft.parameters})
+    if run is None or not found.drafts:
+        return None
+    return put_in_order(found, run, lambda name: is_norm(model.get_submodule(name.rpartition(".")[0])))

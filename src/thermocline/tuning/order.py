@@ -1,0 +1,167 @@
+"""Layers put in the order in which a forward pass runs them.
+
+Structure says which parameters make up a block; only a forward pass says when a block runs, and where the
+parameters outside all blocks come in. Where the two disagree in a way that no order mends, the map says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import takewhile
+from statistics import median
+
+from thermocline.tuning.drafts import Detection, Draft, common_name, unique_names
+from thermocline.tuning.forward import Pass
+
+#: A tower of which more than this share of blocks run side by side has no order of blocks.
+_MOST_MERGED = 0.5
+
+
+def put_in_order(found: Detection, run: Pass, is_norm: Callable[[str], bool]) -> Detection:
+    """Return the layers in execution order.
+
+    Args:
+        found: What structure says; its drafts are changed.
+        run: The first uses of all parameters. Its groups are the numbers of the drafts in `found`.
+        is_norm: Whether a parameter is that of a normalisation.
+    """
+    numbers = {id(draft): number for number, draft in enumerate(found.drafts)}
+    drafts: list[Draft] = []
+    doubts: list[str] = []
+    merged = 0
+    for tower in dict.fromkeys(draft.tower for draft in found.drafts):
+        own = [draft for draft in found.drafts if draft.tower == tower]
+        placed, joined, doubt = _tower(own, numbers, run, is_norm)
+        drafts.extend(placed)
+        merged += joined
+        doubts.extend([doubt] if doubt else [])
+    unique_names(drafts)
+    return Detection(drafts, doubts, merged, ordered=True)
+
+
+def _tower(
+    own: list[Draft], numbers: dict[int, int], run: Pass, is_norm: Callable[[str], bool]
+) -> tuple[list[Draft], int, str]:
+    blocks = [draft for draft in own if draft.role == "block"]
+    used = [draft for draft in blocks if any(name in run.first for name in draft.parameters)]
+    if not used:
+        return own, 0, ""
+    rest = [draft for draft in own if draft.role != "block"]
+    mask = sum(1 << numbers[id(draft)] for draft in blocks)
+    loose = _apart(used, run) + _outliers(used, run)
+    count = len(used)
+    merged = _merged(used, run)
+    warning = ""
+    if count - len(merged) > _MOST_MERGED * count:
+        warning = f"most blocks of {merged[0].name!r} and after run side by side in the forward pass"
+    strays = [(name, draft) for draft in rest for name in draft.parameters] + loose
+    placed = _placed(strays, merged, mask, run, is_norm)
+    idle = [draft for draft in blocks if draft not in used]  # no way of running the model uses them
+    end = len(placed) - (placed[-1].role == "neck")
+    out = [*placed[:end], *idle, *placed[end:]]
+    return out, count - len(merged), warning
+
+
+def _times(draft: Draft, run: Pass) -> list[int]:
+    return [run.first[name] for name in draft.parameters if name in run.first]
+
+
+def _apart(blocks: list[Draft], run: Pass) -> list[tuple[str, Draft]]:
+    """Take apart what was zipped from lists that do not run in step: the largest part stays a block."""
+    loose: list[tuple[str, Draft]] = []
+    for draft in blocks:
+        parts: dict[str, list[str]] = {}
+        for name in draft.parameters:
+            parts.setdefault(_numbered_root(name), []).append(name)
+        low, high = min(_times(draft, run)), max(_times(draft, run))
+        others = (time for other in blocks if other is not draft for time in _times(other, run))
+        if len(parts) > 1 and any(low < time < high for time in others):
+            kept = max(parts.values(), key=lambda names: (any(n in run.first for n in names), len(names)))
+            draft.parameters = kept
+            loose.extend((name, draft) for names in parts.values() if names is not kept for name in names)
+    return loose
+
+
+def _numbered_root(name: str) -> str:
+    """The name up to its first number: `encoder.layer.3` of `encoder.layer.3.output.dense.weight`."""
+    parts = name.split(".")
+    end = next((i for i, part in enumerate(parts) if part.isdigit()), 0)
+    return ".".join(parts[: end + 1])
+
+
+def _outliers(blocks: list[Draft], run: Pass) -> list[tuple[str, Draft]]:
+    """Take out the few parameters that run while other blocks do, and sort the blocks."""
+    blocks.sort(key=lambda draft: median(_times(draft, run)))
+    middles = [median(_times(draft, run)) for draft in blocks]
+    loose: list[tuple[str, Draft]] = []
+    for index, draft in enumerate(blocks):
+        low = middles[index - 1] if index else -1
+        high = middles[index + 1] if index + 1 < len(blocks) else float("inf")
+        away = [n for n in draft.parameters if n in run.first and not low <= run.first[n] <= high]
+        if away and len(away) * 3 <= len(_times(draft, run)):
+            draft.parameters = [name for name in draft.parameters if name not in set(away)]
+            loose.extend((name, draft) for name in away)
+    return loose
+
+
+def _merged(blocks: list[Draft], run: Pass) -> list[Draft]:
+    """Blocks that run side by side as one."""
+    out: list[Draft] = []
+    for draft in blocks:
+        if out and min(_times(draft, run)) <= max(_times(out[-1], run)):
+            last = out[-1]
+            last.parameters = last.parameters + draft.parameters
+            last.name = common_name(last.parameters) or last.name
+            last.source = f"{last.source.removesuffix('+forward')}+forward"
+        else:
+            out.append(draft)
+    return out
+
+
+def _placed(
+    strays: list[tuple[str, Draft]], blocks: list[Draft], mask: int, run: Pass, is_norm: Callable[[str], bool]
+) -> list[Draft]:
+    """Give every parameter outside the blocks its place by the moment of its first use."""
+    spans = [(min(_times(block, run)), max(_times(block, run))) for block in blocks]
+    own = [list(block.parameters) for block in blocks]
+    stem: list[str] = []
+    neck: list[str] = []
+    onward = -1  # the last block from which the gap behind it has begun to belong to the next
+    for name, origin in sorted(strays, key=lambda stray: run.first.get(stray[0], -1)):
+        time = run.first.get(name)
+        index = -1 if time is None else sum(start <= time for start, _ in spans) - 1
+        last = index == len(blocks) - 1
+        if time is None:
+            (stem if origin.role == "stem" else neck).append(name)
+        elif index < 0 or (not run.reads[name] & mask and not (last and time > spans[-1][1])):
+            stem.append(name)
+        elif time <= spans[index][1]:
+            blocks[index].parameters.append(name)
+        elif last:
+            (blocks[-1].parameters if is_norm(name) and not neck else neck).append(name)
+        else:
+            nearer = _kin(name, own[index + 1]) - _kin(name, own[index])
+            if nearer > 0 or (nearer == 0 and not is_norm(name)):
+                onward = index
+            blocks[index + (onward == index)].parameters.append(name)
+    home = dict(strays)
+    out = [_like(home, stem, "stem"), *blocks] if stem else list(blocks)
+    return [*out, _like(home, neck, "neck")] if neck else out
+
+
+def _kin(name: str, others: list[str]) -> int:
+    """How many segments a name shares with the nearest of others."""
+    parts = name.split(".")
+    shared = 0
+    for other in others:
+        pairs = zip(parts, other.split("."), strict=False)
+        shared = max(shared, sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs)))
+    return shared
+
+
+def _like(home: dict[str, Draft], names: list[str], role: str) -> Draft:
+    """A draft for these names, called as the one that most of them come from where its role was the same."""
+    origin = home[names[0]]
+    same = origin.role == role and set(origin.parameters) & set(names)
+    name = origin.name if same else common_name(names) or role
+    return Draft(name, role, names, origin.source, origin.tower)
