@@ -7,6 +7,7 @@ No guess by a substring: a model says it through `get_classifier()` (timm), thro
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -51,9 +52,14 @@ def base_prefix(model: nn.Module) -> str:
     """Return the name of that child, or `""`."""
     prefix = getattr(model, "base_model_prefix", "")
     children = dict(model.named_children())
-    if isinstance(prefix, str) and prefix in children and "For" in type(model).__name__:
+    if isinstance(prefix, str) and prefix in children and is_task_model(model):
         return prefix
     return ""
+
+
+def is_task_model(model: nn.Module) -> bool:
+    """Whether a class of transformers is one for a task: `BertForTokenClassification`, but not `OneFormerModel`."""
+    return re.search(r"For[A-Z]", type(model).__name__) is not None
 
 
 def _given(model: nn.Module, modules: Iterable[nn.Module]) -> set[int]:
@@ -99,7 +105,7 @@ def _timm_head(model: nn.Module) -> set[int]:
 def _label_dependent(model: nn.Module) -> set[int]:
     """Parameters whose shape changes with the number of labels: the model is built again, without memory."""
     config = getattr(model, "config", None)
-    if config is None or "For" not in type(model).__name__ or not hasattr(config, "num_labels"):
+    if config is None or not is_task_model(model) or not hasattr(config, "num_labels"):
         return set()
     try:
         wider = copy.deepcopy(config)

@@ -7,7 +7,7 @@ parameters outside all blocks come in. Where the two disagree in a way that no o
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import takewhile
+from itertools import pairwise, takewhile
 from statistics import median
 
 from thermocline.tuning.drafts import Detection, Draft, common_name, unique_names
@@ -49,17 +49,25 @@ def _tower(
     rest = [draft for draft in own if draft.role != "block"]
     mask = sum(1 << numbers[id(draft)] for draft in blocks)
     loose = _apart(used, run) + _outliers(used, run)
-    count = len(used)
     merged = _merged(used, run)
-    warning = ""
-    if count - len(merged) > _MOST_MERGED * count:
-        warning = f"most blocks of {merged[0].name!r} and after run side by side in the forward pass"
     strays = [(name, draft) for draft in rest for name in draft.parameters] + loose
+    if not any(draft.role == "stem" for draft in rest):
+        strays += _ahead(merged[0], run)
     placed = _placed(strays, merged, mask, run, is_norm)
     idle = [draft for draft in blocks if draft not in used]  # no way of running the model uses them
     end = len(placed) - (placed[-1].role == "neck")
     out = [*placed[:end], *idle, *placed[end:]]
-    return out, count - len(merged), warning
+    return out, len(used) - len(merged), _doubt(merged, len(used), run)
+
+
+def _doubt(blocks: list[Draft], before: int, run: Pass) -> str:
+    """Why the order of these blocks, of which there were more before, is not to be trusted; empty if it is."""
+    if before - len(blocks) > _MOST_MERGED * before:
+        return f"most blocks of {blocks[0].name!r} and after run side by side in the forward pass"
+    for first, second in pairwise(blocks):
+        if min(_times(second, run)) <= max(_times(first, run)):
+            return f"{second.name!r} starts before {first.name!r} is done in the forward pass"
+    return ""
 
 
 def _times(draft: Draft, run: Pass) -> list[int]:
@@ -80,6 +88,15 @@ def _apart(blocks: list[Draft], run: Pass) -> list[tuple[str, Draft]]:
             draft.parameters = kept
             loose.extend((name, draft) for names in parts.values() if names is not kept for name in names)
     return loose
+
+
+def _ahead(first: Draft, run: Pass) -> list[tuple[str, Draft]]:
+    """Take out what runs before the first block and is no part of it: a stem inside the first stage."""
+    inside = [name for name in first.parameters if name.startswith(f"{first.name}.")]
+    start = min((run.first[name] for name in inside if name in run.first), default=0)
+    ahead = [name for name in first.parameters if name not in inside and run.first.get(name, start) < start]
+    first.parameters = [name for name in first.parameters if name not in ahead]
+    return [(name, first) for name in ahead]
 
 
 def _numbered_root(name: str) -> str:
