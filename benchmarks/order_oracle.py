@@ -694,12 +694,17 @@ def repeated(module: nn.Module, case: Case, prefix: str, share: float) -> list[t
         inside = {case.canon[f"{prefix}{name}.{key}"]: weight for key, weight in child.named_parameters()}
         used = [key for key in inside if key in case.seen.used]
         plain = isinstance(child, LISTS) and not isinstance(module, LISTS)  # `Sequential` says nothing of a likeness
-        if not plain and sum(inside[key].ndim >= 2 for key in used) >= 2:
+        if not plain and sum(is_matrix(inside[key]) for key in used) >= 2:
             by_class[type(child)].append((name, used))
     members = max(by_class.values(), key=len, default=[])
     least = 1 if isinstance(module, nn.ModuleList) else 2 if isinstance(module, LISTS) else 4
     weight = sum(case.sizes[key] for _, used in members for key in used)
     return members if len(members) >= least and weight >= share * case.total else []
+
+
+def is_matrix(weight: torch.Tensor) -> bool:
+    """Whether a weight mixes channels; a gain of shape (channels, 1, 1, 1) does not."""
+    return sum(size > 1 for size in weight.shape) >= 2
 
 
 def feed_each_other(members: Sequence[list[str]], seen: Trace) -> bool:

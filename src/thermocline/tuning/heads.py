@@ -16,6 +16,8 @@ from torch import nn
 
 from thermocline.errors import LayerMapError
 
+#: A width that other layers than heads hardly have.
+_TELLING = 3
 Head = nn.Module | Sequence[nn.Module] | None
 
 
@@ -90,16 +92,24 @@ def _timm_head(model: nn.Module) -> set[int]:
     for module in _modules_in(model.get_classifier()):  # type: ignore[operator]
         found |= {id(p) for p in module.parameters()}
     classes = getattr(model, "num_classes", 0)
-    if not found or not isinstance(classes, int) or classes < 3:
+    if not found or not isinstance(classes, int) or classes < 1:
         return found
-    # second heads (volo's aux_head, efficientvim's many): leaves as wide as the number of classes
-    shapes = {p.shape[0] for p in model.parameters() if id(p) in found}
+    # what has the width of the classes is new: a norm inside the classifier's module is pretrained
+    wide = {id(p) for m in _leaves(model) if m.weight.shape[0] == classes for p in m.parameters(recurse=False)}
+    own = found & wide
+    if not own or classes < _TELLING:
+        return own or found
+    # second heads (volo's aux_head, efficientvim's many)
     for name, module in model.named_modules():
-        if isinstance(module, (nn.Linear, nn.Conv2d)) and module.weight.shape[0] == classes in shapes:
+        if isinstance(module, (nn.Linear, nn.Conv2d)) and module.weight.shape[0] == classes:
             parts = name.split(".")
             if any("head" in part or "classifier" in part or part == "fc" for part in parts):
-                found |= {id(p) for p in module.parameters(recurse=False)}
-    return found
+                own |= {id(p) for p in module.parameters(recurse=False)}
+    return own
+
+
+def _leaves(model: nn.Module) -> list[Any]:
+    return [module for module in model.modules() if isinstance(module, (nn.Linear, nn.Conv2d))]
 
 
 def _label_dependent(model: nn.Module) -> set[int]:
