@@ -321,3 +321,48 @@ def test_an_order_that_a_forward_pass_contradicts_is_loud():
     with pytest.raises(LayerMapError, match="from_patterns"):
         LayerPlan.build(found, lr=1e-3, lr_choice="layerwise_decay")
     assert LayerPlan.build(found, lr=1e-3, lr_choice="two_stage").warnings
+
+
+class Noisy(Crossed):
+    """Draws random numbers, counts its calls and keeps what it saw: none of which may reach the model."""
+
+    def forward(self, x):
+        self.calls = getattr(self, "calls", 0) + 1
+        return super().forward(x + torch.rand(4))
+
+
+def test_looking_at_a_model_leaves_no_trace():
+    model = Noisy(side_by_side=False).train()
+    seen = []
+    model.register_forward_hook(lambda *_: seen.append(1))
+    state = torch.get_rng_state()
+    before = {name: p.clone() for name, p in model.named_parameters()}
+    assert LayerMap.of(model, example=torch.zeros(1, 4)).order == "forward pass"
+    assert torch.equal(torch.get_rng_state(), state)
+    assert not seen
+    assert not hasattr(model, "calls")
+    assert model.training
+    assert all(torch.equal(p, before[name]) for name, p in model.named_parameters())
+
+
+@pytest.mark.parametrize(
+    "example",
+    [torch.zeros(1, 4), (torch.zeros(1, 4),), {"x": torch.zeros(1, 4)}],
+    ids=["tensor", "tuple", "mapping"],
+)
+def test_forms_of_an_example(example):
+    assert names(LayerMap.of(Crossed(side_by_side=False), example=example)) == ["first", "middle", "last"]
+
+
+def test_an_example_that_does_not_fit_is_an_error():
+    with pytest.raises(LayerMapError, match="example"):
+        LayerMap.of(Crossed(side_by_side=False), example=torch.zeros(1, 5))
+
+
+def test_weight_norm_and_compiled_models_are_seen_through():
+    net = nn.Sequential(*(nn.utils.parametrizations.weight_norm(nn.Linear(4, 4)) for _ in range(3)))
+    found = LayerMap.of(net, example=torch.zeros(1, 4))
+    assert_total(net, found)
+    assert [layer.depth for layer in found] == [0, 1, 2]
+    wrapped = torch.compile(bert(2))
+    assert [layer.name for layer in LayerMap.of(wrapped)] == [layer.name for layer in LayerMap.of(bert(2))]

@@ -223,16 +223,43 @@ def test_undecayed_kinds():
     }  # fmt: skip
 
 
-def test_scales_equal_timms_own_at_075():
+# Where timm's own scales are wrong, and why.
+TIMM_DIFFERS = {
+    "vit_base_patch16_224": {},
+    "deit_tiny_distilled_patch16_224": {},
+    "swin_tiny_patch4_window7_224": {},
+    "resnet50": {},
+    "efficientnet_b0": {},
+    "beit_base_patch16_224": {"fc_norm": "a pretrained norm after the last block counts as the new head"},
+    "convnext_tiny": {"head.norm": "a pretrained norm after the last block counts as the new head"},
+    "cait_xxs24_224": {
+        "blocks_token_only": "numbered like the last blocks of the trunk, which run before them",
+        "norm": "numbered like the last blocks of the trunk, which run before it",
+        "cls_token": "joins the tokens after the trunk",
+        "blocks": "all lie two deeper once the token-only blocks are counted",
+        "patch_embed": "the same",
+        "pos_embed": "the same",
+    },
+}
+
+
+@pytest.mark.parametrize("name", TIMM_DIFFERS)
+def test_scales_equal_timms_own_at_075(name):
     from timm.optim import param_groups_layer_decay
 
     with torch.device("meta"):
-        model = timm.create_model("vit_base_patch16_224")
-    layer_map = LayerMap.of(model, head=model.head)
-    plan = LayerPlan.build(layer_map, lr=1.0, lr_decay=0.75)
-    ours = {id(p): g["lr_scale"] for g in plan.parameter_groups(model) for p in g["params"]}
-    theirs = {id(p): g["lr_scale"] for g in param_groups_layer_decay(model, layer_decay=0.75) for p in g["params"]}
-    assert ours == pytest.approx(theirs)
+        model = timm.create_model(name)
+    names = {id(p): name for name, p in model.named_parameters()}
+    plan = LayerPlan.build(LayerMap.of(model), lr=1.0, lr_decay=0.75)
+    ours = {names[id(p)]: g["lr_scale"] for g in plan.parameter_groups(model) for p in g["params"]}
+    theirs = {
+        names[id(p)]: g["lr_scale"] for g in param_groups_layer_decay(model, layer_decay=0.75) for p in g["params"]
+    }
+    assert ours.keys() == theirs.keys()
+    differing = {name for name in ours if ours[name] != pytest.approx(theirs[name])}
+    listed = tuple(f"{root}." for root in TIMM_DIFFERS[name])
+    assert all(f"{one}.".startswith(listed) for one in differing), differing
+    assert bool(differing) == bool(TIMM_DIFFERS[name])
 
 
 def test_shows():

@@ -19,6 +19,9 @@ from thermocline.tuning.timm_groups import by_group_matcher
 
 #: Blocks must hold this share of what is neither head nor embedding for a map to be trusted.
 _LEAST_SHARE = 0.4
+#: Share of a model above which a part without blocks is searched for plainer ones, and how many these must be.
+_LARGE_PART = 0.1
+_LEAST_PLAIN = 3
 
 
 def detect(model: nn.Module, head: set[int], *, matcher: bool = True) -> Detection:
@@ -74,8 +77,30 @@ def _stacks(model: nn.Module, body: dict[str, nn.Parameter]) -> list[Stack]:
         found = [_within(stack, body) for stack in find_stacks(model, rule=Rule(strict, units))]
         found = [stack for stack in found if stack.blocks]
         if found:
+            found += _plainer(model, body, found) if strict else []
             return sorted(found, key=lambda stack: "decoder" in stack.path.split("."))
     return []
+
+
+def _plainer(model: nn.Module, body: dict[str, nn.Parameter], found: list[Stack]) -> list[Stack]:
+    """Stacks without norms in large parts of a model that hold no others (a plain net ahead of a transformer)."""
+    total = sum(p.numel() for p in body.values())
+    taken = {name for stack in found for block in stack.blocks for name in block.parameters}
+    free = {name: p for name, p in body.items() if name not in taken}
+    out: list[Stack] = []
+
+    def visit(module: nn.Module, path: str) -> None:
+        if any(_under(stack.path, path) for stack in found):
+            for key, child in module.named_children():
+                visit(child, f"{path}.{key}" if path else key)
+            return
+        size = sum(p.numel() for n, p in free.items() if n.startswith(f"{path}."))
+        if path and size > _LARGE_PART * total and not any(_under(path, stack.path) for stack in found):
+            stacks = (_within(stack, free) for stack in find_stacks(module, path, rule=Rule(strict=False)))
+            out.extend(stack for stack in stacks if len(stack.blocks) >= _LEAST_PLAIN)
+
+    visit(model, "")
+    return out
 
 
 def _within(stack: Stack, body: dict[str, nn.Parameter]) -> Stack:
@@ -111,7 +136,7 @@ def _towers(stacks: list[Stack], family: Family | None) -> dict[str, list[Stack]
 
 
 def _under(name: str, path: str) -> bool:
-    return name == path or name.startswith(f"{path}.")
+    return not path or name == path or name.startswith(f"{path}.")
 
 
 def _assign(model: nn.Module, body: dict[str, nn.Parameter], stacks: list[Stack], family: Family | None) -> list[Draft]:
@@ -218,7 +243,7 @@ def by_children(model: nn.Module, body: dict[str, nn.Parameter]) -> Detection:
         if drafts and drafts[-1].name == top:
             drafts[-1].parameters.append(name)
         else:
-            drafts.append(Draft(top, "block", [name], "structure"))
+            drafts.append(Draft(top, "block", [name], "children"))
     unique_names(drafts)
     if type(model) is nn.Sequential:
         return Detection(drafts)

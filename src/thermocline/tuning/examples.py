@@ -11,7 +11,20 @@ from torch import nn
 
 _TOKENS = 12
 #: Inputs that wake as much of a model as they can.
-_OFTEN = ("input_ids", "attention_mask", "bbox", "pixel_values", "input_features", "input_values")
+_OFTEN = (
+    "input_ids",
+    "attention_mask",
+    "bbox",
+    "visual_feats",
+    "visual_pos",
+    "pixel_values",
+    "pixel_values_videos",
+    "task_inputs",
+    "input_features",
+    "input_values",
+)
+_REGIONS = 5
+_GRID = 4
 _MANY_SAMPLES = 16_000  # a second of sound
 
 Example = Mapping[str, Any] | tuple[Any, ...]
@@ -23,7 +36,7 @@ def examples_of(model: nn.Module) -> Iterator[Example]:
     if isinstance(timm_config, Mapping):
         yield from _images(model, timm_config)
     config = getattr(model, "config", None)
-    if hasattr(config, "to_dict") and isinstance(getattr(model, "main_input_name", None), str):
+    if hasattr(config, "to_dict") and isinstance(getattr(model, "main_input_name", None), (str, list)):
         yield from _of_config(model, config)
 
 
@@ -39,10 +52,11 @@ def _pair(size: Any) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
 
 
-def _of_config(model: nn.Module, config: Any) -> Iterator[Example]:
+def _of_config(model: Any, config: Any) -> Iterator[Example]:
     parameters = inspect.signature(model.forward).parameters
     wanted = [name for name, p in parameters.items() if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]
-    names = dict.fromkeys([str(model.main_input_name), *wanted])
+    main = model.main_input_name
+    names = dict.fromkeys([*([main] if isinstance(main, str) else main), *wanted])
     if "decoder_input_ids" in parameters and getattr(config, "is_encoder_decoder", False):
         names["decoder_input_ids"] = None
     plain = [name for name in names if name in parameters]
@@ -64,6 +78,14 @@ def _value(name: str, config: Any, variant: int) -> Any:
         return _token_ids(config)
     if name in ("attention_mask", "decoder_attention_mask"):
         return torch.ones(1, _TOKENS, dtype=torch.int64)
+    if name == "task_inputs":
+        return torch.ones(1, getattr(config, "task_seq_len", 77), dtype=torch.int64)
+    if name in ("visual_feats", "visual_pos"):
+        return torch.empty(1, _REGIONS, getattr(config, f"{name.removesuffix('s')}_dim", 4), device="meta")
+    if name == "hidden_states":
+        return _patches(config)
+    if name == "grid_thw":
+        return torch.tensor([[1, _GRID, _GRID]])
     if name == "bbox":
         wide = getattr(config, "dim_bbox", None)  # BROS takes corners as numbers, LayoutLM's kin boxes as indices
         return torch.zeros(1, _TOKENS, wide) if wide else torch.zeros(1, _TOKENS, 4, dtype=torch.int64)
@@ -102,9 +124,16 @@ def _pixels(config: Any, *, video: bool, channels_first: bool) -> torch.Tensor:
     channels = _first(config, "num_channels", "in_channels", default=3)
     if not video:
         return torch.empty(1, channels, height, width, device="meta")
-    frames = _first(config, "num_frames", "frames_per_clip", default=8)
+    frames = _first(config, "num_frames", "frames_per_clip", default=2)
     shape = (channels, frames) if channels_first else (frames, channels)
     return torch.empty(1, *shape, height, width, device="meta")
+
+
+def _patches(config: Any) -> torch.Tensor:
+    """Patches as the vision towers of Qwen's kin take them: one row each, frames, channels and pixels flattened."""
+    side, frames = _first(config, "patch_size", default=14), _first(config, "temporal_patch_size", default=2)
+    channels = _first(config, "in_channels", "in_chans", "num_channels", default=3)
+    return torch.empty(_GRID * _GRID, int(channels) * int(frames) * int(side) ** 2, device="meta")
 
 
 def _sound(config: Any, variant: int) -> torch.Tensor:
@@ -125,4 +154,5 @@ def _spectrum(config: Any, variant: int) -> torch.Tensor:
         default=80,
     )
     length = 2 * int(_first(config, "max_source_positions", default=100))
-    return torch.empty((1, mel, length) if variant == 0 else (1, length, mel), device="meta")
+    shape = ((1, mel, length), (1, length, mel), (1, 1, length, mel))[variant]
+    return torch.empty(shape, device="meta")

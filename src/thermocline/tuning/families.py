@@ -47,7 +47,7 @@ class Family:
     whole_stages: bool = False
     #: Submodules that are towers of their own.
     towers: tuple[str, ...] = ()
-    #: The order found is known to be wrong somewhere: the map is not to be trusted.
+    #: What is found is known to be wrong somewhere: the map is not to be trusted.
     doubtful: bool = False
 
 
@@ -71,21 +71,23 @@ FAMILIES: dict[str, Family] = {
 }
 
 
-_OUT_OF_ORDER = Family("the first use of parameters in a forward pass disagrees with this order", doubtful=True)
+FAMILIES |= dict.fromkeys(
+    ("glm4v", "glm46v", "glmga"),
+    Family("the vision tower's post_conv_layernorm is defined after its blocks", stem=("**.post_conv_layernorm",)),
+)
+_PARTS_INSIDE_PARTS = Family("models inside models, of which no forward pass was seen to run all", doubtful=True)
 FAMILIES |= dict.fromkeys(
     (
-        "bridgetower",
-        "d_fine",
-        "deimv2",
-        "EfficientViM",
-        "git",
-        "gradium_phonon_tts",
-        "grounding-dino",
-        "pocket_tts",
-        "sam3_lite_text",
-        "sam3_lite_text_text_model",
+        "lightglue",
+        "pe_audio",
+        "pe_audio_encoder",
+        "pe_audio_video",
+        "pe_audio_video_encoder",
+        "pe_video",
+        "vibevoice_acoustic_tokenizer",
+        "xcodec",
     ),
-    _OUT_OF_ORDER,
+    _PARTS_INSIDE_PARTS,
 )
 
 

@@ -22,40 +22,33 @@ def find_layers(model: nn.Module, head: set[int], example: Any) -> Detection:
         head: Ids of the parameters that are no part of the trunk.
         example: As in `LayerMap.of`.
     """
+    found = _best(model, head, example)
+    family = family_of(model)
+    if family is not None and family.doubtful:
+        found.doubts.append(family.reason)
+    if found.drafts and found.drafts[0].source == "children":  # where children are the layers, the first is the stem
+        found.drafts[0].role = "stem"
+    return found
+
+
+def _best(model: nn.Module, head: set[int], example: Any) -> Detection:
     found = detect(model, head)
     ordered = _in_order(model, found, example)
     if ordered is None:
-        return _unchecked(model, found)
+        return found
     if not (ordered.doubts or ordered.merged):
-        _settle_stem(ordered)
         return ordered
     # what a matcher groups, structure may take apart; failing that, children may run one after another
     candidates = [ordered, _in_order(model, detect(model, head, matcher=False), example)]
     if ordered.doubts:
         body = {name: p for name, p in model.named_parameters() if id(p) not in head}
         candidates.append(_in_order(model, by_children(model, body), example))
-    found = min((one for one in candidates if one is not None), key=_rank)
-    _settle_stem(found)
-    return found
+    return min((one for one in candidates if one is not None), key=_rank)
 
 
 def _rank(found: Detection) -> tuple[bool, int, int]:
     blocks = sum(draft.role == "block" for draft in found.drafts)
     return bool(found.doubts) or blocks < 2, found.merged, -blocks
-
-
-def _unchecked(model: nn.Module, found: Detection) -> Detection:
-    family = family_of(model)
-    if family is not None and family.doubtful:
-        found.doubts.append(family.reason)
-    _settle_stem(found)
-    return found
-
-
-def _settle_stem(found: Detection) -> None:
-    """Where children are the layers, what runs first is the stem."""
-    if found.drafts and all(draft.role == "block" and not draft.tower for draft in found.drafts):
-        found.drafts[0].role = "stem"
 
 
 def _in_order(model: nn.Module, found: Detection, example: Any) -> Detection | None:

@@ -18,10 +18,13 @@ from torch import nn
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from thermocline.errors import LayerMapError, first_line
 from thermocline.tuning.examples import examples_of
 
 #: More operators than any backbone calls; a loop that waits for a value would never end.
-_MOST_OPERATORS = 400_000
+_MOST_OPERATORS = 60_000
+#: Share of the parameters that a pass must use for no fuller one to be sought.
+_ENOUGH = 0.98
 #: Elements of a tensor without weights in it that is still computed for real.
 _MOST_REAL = 1 << 20
 
@@ -55,6 +58,9 @@ def forward_pass(model: nn.Module, example: Any = None, groups: Mapping[str, int
     Returns:
         None where there is no example or the pass fails on shapes alone (it branches on values, or calls code
         that is not torch's).
+
+    Raises:
+        LayerMapError: The pass fails on the example given.
     """
     try:
         shadow = _without_data(model)
@@ -65,13 +71,20 @@ def forward_pass(model: nn.Module, example: Any = None, groups: Mapping[str, int
     for inputs in examples_of(model) if example is None else [example]:
         watch = _Watch(names, groups or {})
         try:
-            with torch.no_grad(), watch:
+            with torch.random.fork_rng(devices=[]), torch.no_grad(), watch:
                 _call(shadow, inputs)
-        except Exception:  # a foreign forward pass may raise anything: then these inputs say nothing
+        except Exception as error:  # a foreign forward pass may raise anything: then these inputs say nothing
+            if example is not None:
+                raise LayerMapError(
+                    f"A forward pass of {type(model).__name__} on the shapes of example= failed with "
+                    f"{type(error).__name__}: {first_line(error)}. Give inputs as model(…) takes them: a tensor, a "
+                    "tuple of arguments or a mapping of keyword arguments. A model that cannot run on shapes alone "
+                    "(it branches on values) goes without example=."
+                ) from error
             continue
         if best is None or len(watch.seen.first) > len(best.first):  # an image tower sleeps where only text comes in
             best = watch.seen
-        if len(best.first) == len(names):
+        if len(best.first) >= _ENOUGH * len(names):
             break
     return best
 

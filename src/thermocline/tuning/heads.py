@@ -7,6 +7,7 @@ No guess by a substring: a model says it through `get_classifier()` (timm), thro
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -15,6 +16,8 @@ from torch import nn
 
 from thermocline.errors import LayerMapError
 
+#: A width that other layers than heads hardly have.
+_TELLING = 3
 Head = nn.Module | Sequence[nn.Module] | None
 
 
@@ -51,9 +54,14 @@ def base_prefix(model: nn.Module) -> str:
     """Return the name of that child, or `""`."""
     prefix = getattr(model, "base_model_prefix", "")
     children = dict(model.named_children())
-    if isinstance(prefix, str) and prefix in children and "For" in type(model).__name__:
+    if isinstance(prefix, str) and prefix in children and is_task_model(model):
         return prefix
     return ""
+
+
+def is_task_model(model: nn.Module) -> bool:
+    """Whether a class of transformers is one for a task: `BertForTokenClassification`, but not `OneFormerModel`."""
+    return re.search(r"For[A-Z]", type(model).__name__) is not None
 
 
 def _given(model: nn.Module, modules: Iterable[nn.Module]) -> set[int]:
@@ -84,22 +92,30 @@ def _timm_head(model: nn.Module) -> set[int]:
     for module in _modules_in(model.get_classifier()):  # type: ignore[operator]
         found |= {id(p) for p in module.parameters()}
     classes = getattr(model, "num_classes", 0)
-    if not found or not isinstance(classes, int) or classes < 3:
+    if not found or not isinstance(classes, int) or classes < 1:
         return found
-    # second heads (volo's aux_head, efficientvim's many): leaves as wide as the number of classes
-    shapes = {p.shape[0] for p in model.parameters() if id(p) in found}
+    # what has the width of the classes is new: a norm inside the classifier's module is pretrained
+    wide = {id(p) for m in _leaves(model) if m.weight.shape[0] == classes for p in m.parameters(recurse=False)}
+    own = found & wide
+    if not own or classes < _TELLING:
+        return own or found
+    # second heads (volo's aux_head, efficientvim's many)
     for name, module in model.named_modules():
-        if isinstance(module, (nn.Linear, nn.Conv2d)) and module.weight.shape[0] == classes in shapes:
+        if isinstance(module, (nn.Linear, nn.Conv2d)) and module.weight.shape[0] == classes:
             parts = name.split(".")
             if any("head" in part or "classifier" in part or part == "fc" for part in parts):
-                found |= {id(p) for p in module.parameters(recurse=False)}
-    return found
+                own |= {id(p) for p in module.parameters(recurse=False)}
+    return own
+
+
+def _leaves(model: nn.Module) -> list[Any]:
+    return [module for module in model.modules() if isinstance(module, (nn.Linear, nn.Conv2d))]
 
 
 def _label_dependent(model: nn.Module) -> set[int]:
     """Parameters whose shape changes with the number of labels: the model is built again, without memory."""
     config = getattr(model, "config", None)
-    if config is None or "For" not in type(model).__name__ or not hasattr(config, "num_labels"):
+    if config is None or not is_task_model(model) or not hasattr(config, "num_labels"):
         return set()
     try:
         wider = copy.deepcopy(config)

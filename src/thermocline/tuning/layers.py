@@ -32,7 +32,8 @@ class Layer:
         parameters: Names of its parameters in the model.
         modules: Names of its modules in the model, parameterless ones (dropout) included.
         pretrained: Whether its weights come from a checkpoint.
-        source: How it was found: `group_matcher`, `structure`, `table`, `caller`, …
+        source: How it was found: `group_matcher`, `structure`, `table`, `children`, `caller`; `+forward` where a
+            forward pass joined what runs side by side.
         n_parameters: The number of its weights.
     """
 
@@ -103,6 +104,10 @@ class LayerMap:
 
         Returns:
             A map whose `confident` says whether the order of its layers is known.
+
+        Raises:
+            LayerMapError: `head` is no part of the model, `adapters` names what it does not have, or a forward
+                pass on `example` fails.
         """
         return mapping.map_of(
             model,

@@ -7,7 +7,7 @@ parameters outside all blocks come in. Where the two disagree in a way that no o
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import takewhile
+from itertools import pairwise, takewhile
 from statistics import median
 
 from thermocline.tuning.drafts import Detection, Draft, common_name, unique_names
@@ -48,38 +48,71 @@ def _tower(
         return own, 0, ""
     rest = [draft for draft in own if draft.role != "block"]
     mask = sum(1 << numbers[id(draft)] for draft in blocks)
-    loose = _apart(used, run) + _outliers(used, run)
-    count = len(used)
-    merged = _merged(used, run)
-    warning = ""
-    if count - len(merged) > _MOST_MERGED * count:
-        warning = f"most blocks of {merged[0].name!r} and after run side by side in the forward pass"
+    whole, loose = _apart(used, run)
+    loose += _outliers(whole, run)
+    merged = _merged(whole, run)
     strays = [(name, draft) for draft in rest for name in draft.parameters] + loose
+    if not any(draft.role == "stem" for draft in rest):
+        strays += _ahead(merged[0], run)
     placed = _placed(strays, merged, mask, run, is_norm)
     idle = [draft for draft in blocks if draft not in used]  # no way of running the model uses them
     end = len(placed) - (placed[-1].role == "neck")
     out = [*placed[:end], *idle, *placed[end:]]
-    return out, count - len(merged), warning
+    return out, len(whole) - len(merged), _doubt(merged, len(whole), run)
+
+
+def _doubt(blocks: list[Draft], before: int, run: Pass) -> str:
+    """Why the order of these blocks, of which there were more before, is not to be trusted; empty if it is."""
+    if before - len(blocks) > _MOST_MERGED * before:
+        return f"most blocks of {blocks[0].name!r} and after run side by side in the forward pass"
+    for first, second in pairwise(blocks):
+        if min(_times(second, run)) <= max(_times(first, run)):
+            return f"{second.name!r} starts before {first.name!r} is done in the forward pass"
+    return ""
 
 
 def _times(draft: Draft, run: Pass) -> list[int]:
     return [run.first[name] for name in draft.parameters if name in run.first]
 
 
-def _apart(blocks: list[Draft], run: Pass) -> list[tuple[str, Draft]]:
-    """Take apart what was zipped from lists that do not run in step: the largest part stays a block."""
+def _apart(blocks: list[Draft], run: Pass) -> tuple[list[Draft], list[tuple[str, Draft]]]:
+    """Take apart what does not run in one go although a list's index, or a matcher's number, puts it together.
+
+    Returns:
+        The blocks, those that such a draft consisted of included, and the small parts that are none.
+    """
+    whole: list[Draft] = []
     loose: list[tuple[str, Draft]] = []
+    times = {id(draft): _times(draft, run) for draft in blocks}
     for draft in blocks:
         parts: dict[str, list[str]] = {}
         for name in draft.parameters:
             parts.setdefault(_numbered_root(name), []).append(name)
-        low, high = min(_times(draft, run)), max(_times(draft, run))
-        others = (time for other in blocks if other is not draft for time in _times(other, run))
-        if len(parts) > 1 and any(low < time < high for time in others):
-            kept = max(parts.values(), key=lambda names: (any(n in run.first for n in names), len(names)))
-            draft.parameters = kept
-            loose.extend((name, draft) for names in parts.values() if names is not kept for name in names)
-    return loose
+        low, high = min(times[id(draft)]), max(times[id(draft)])
+        others = (time for other in blocks if other is not draft for time in times[id(other)])
+        if len(parts) == 1 or not any(low < time < high for time in others):
+            whole.append(draft)
+            continue
+        used = {root: sum(name in run.first for name in names) for root, names in parts.items()}
+        largest = max(used, key=lambda root: used[root])
+        for root, names in parts.items():
+            if root == largest:
+                draft.parameters = names
+                whole.append(draft)
+            elif 2 * used[root] >= used[largest]:
+                whole.append(Draft(root, draft.role, names, draft.source, draft.tower))
+            else:
+                loose.extend((name, draft) for name in names)
+    return whole, loose
+
+
+def _ahead(first: Draft, run: Pass) -> list[tuple[str, Draft]]:
+    """Take out what runs before the first block and is no part of it: a stem inside the first stage."""
+    inside = [name for name in first.parameters if name.startswith(f"{first.name}.")]
+    start = min((run.first[name] for name in inside if name in run.first), default=0)
+    ahead = [name for name in first.parameters if name not in inside and run.first.get(name, start) < start]
+    first.parameters = [name for name in first.parameters if name not in ahead]
+    return [(name, first) for name in ahead]
 
 
 def _numbered_root(name: str) -> str:

@@ -92,7 +92,13 @@ def is_norm(module: nn.Module) -> bool:
 
 
 def _is_block(modules: list[nn.Module], *, rule: Rule) -> bool:
-    matrices = sum(sum(n > 1 for n in p.shape) >= 2 for module in modules for p in module.parameters())
+    matrices = sum(
+        sum(n > 1 for n in p.shape) >= 2
+        for module in modules
+        for sub in module.modules()
+        if not isinstance(sub, nn.Embedding)  # a table is looked up, it transforms nothing
+        for p in sub.parameters(recurse=False)
+    )
     if not rule.strict:
         return matrices >= 1
     return matrices >= 2 and any(is_norm(sub) for module in modules for sub in module.modules())

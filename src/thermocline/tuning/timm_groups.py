@@ -12,7 +12,7 @@ from torch import nn
 from thermocline.tuning.drafts import Detection, Draft, common_name, unique_names
 from thermocline.tuning.families import EMBEDDING_LIKE, Family, clean_name
 from thermocline.tuning.patterns import prefixes
-from thermocline.tuning.structure import split_stage
+from thermocline.tuning.structure import find_stacks, split_stage
 
 _PREVIOUS_GROUP = 99999.0  # timm: "goes with the group before"
 
@@ -48,6 +48,7 @@ def by_group_matcher(model: nn.Module, body: dict[str, nn.Parameter], family: Fa
     if sum(draft.role == "block" for draft in drafts) < 2:
         return None
     _settle_stem(drafts)
+    drafts[:1] = _opened(model, drafts[0])
     unique_names(drafts)
     return Detection(drafts)
 
@@ -106,6 +107,34 @@ def _settle_stem(drafts: list[Draft]) -> None:
     if stems:
         drafts.remove(stems[0])
         drafts.insert(0, stems[0])
+
+
+def _opened(model: nn.Module, stem: Draft) -> list[Draft]:
+    """A stem that is a network of its own (a hybrid's convolutional part) as its blocks and what is around them."""
+    path = common_name(stem.parameters)
+    if stem.role != "stem":
+        return [stem]
+    left = list(stem.parameters)
+    blocks: list[Draft] = []
+    for top in dict.fromkeys(name.split(".")[0] for name in left if "." in name and not path):
+        blocks.extend(_blocks_in(model, top, left))
+    if path:
+        blocks.extend(_blocks_in(model, path, left))
+    if len(blocks) < 2:
+        return [stem]
+    held = {name for block in blocks for name in block.parameters}
+    rest = Draft("stem", "stem", [name for name in left if name not in held], stem.source)
+    return [rest, *blocks] if rest.parameters else blocks
+
+
+def _blocks_in(model: nn.Module, path: str, names: list[str]) -> list[Draft]:
+    own = set(names)
+    return [
+        Draft(block.name, "block", [name for name in block.parameters if name in own], "group_matcher+structure")
+        for stack in find_stacks(model.get_submodule(path), path)
+        for block in stack.blocks
+        if own.issuperset(block.parameters)
+    ]
 
 
 def _by_call(names: list[str], matcher: Callable[[str], Any]) -> dict[tuple[float, ...], list[str]]:

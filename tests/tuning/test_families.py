@@ -1,0 +1,48 @@
+"""One small member of every timm and transformers family gets a map that the order oracle finds right.
+
+`families.json` names the member. A release of either library that brings a family fails here until it is listed, and
+its map is right or says that it is not.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import layer_census
+import pytest
+import zoo
+from transformers import CONFIG_MAPPING
+
+FAMILIES: dict[str, dict[str, str]] = json.loads((Path(__file__).parent / "families.json").read_text())
+
+
+def _known(source: str) -> set[str]:
+    if source == "timm":
+        return {zoo.timm_family(name) for name in zoo.timm_names()}
+    return {CONFIG_MAPPING[kind].__module__.split(".")[2] for _, kind in zoo.transformers_types()}
+
+
+@pytest.mark.parametrize("source", FAMILIES)
+def test_every_family_is_listed(source: str) -> None:
+    new = sorted(_known(source) - set(FAMILIES[source]))
+    assert not new, f"{source} has families that no test looks at; add a small member of each to families.json: {new}"
+
+
+@pytest.mark.parametrize("family", FAMILIES["timm"])
+def test_timm(family: str) -> None:
+    _right("timm", family, FAMILIES["timm"][family])
+
+
+@pytest.mark.parametrize("family", FAMILIES["transformers"])
+def test_transformers(family: str) -> None:
+    _right("transformers", *FAMILIES["transformers"][family].split("/"))
+
+
+def _right(source: str, group: str, name: str) -> None:
+    if source == "timm" and name not in zoo.timm_names():
+        pytest.skip(f"this timm has no {name}")
+    row = layer_census.examined((source, group, name, False, 60))
+    if row.verdict == "unbuildable":
+        pytest.skip(row.faults[0])
+    assert row.verdict in ("right", "right (order unchecked)", "loud"), row.faults
