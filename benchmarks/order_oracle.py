@@ -693,8 +693,10 @@ def repeated(module: nn.Module, case: Case, prefix: str, share: float) -> list[t
     for name, child in module.named_children():
         inside = {case.canon[f"{prefix}{name}.{key}"]: weight for key, weight in child.named_parameters()}
         used = [key for key in inside if key in case.seen.used]
-        plain = isinstance(child, LISTS) and not isinstance(module, LISTS)  # `Sequential` says nothing of a likeness
-        if not plain and sum(is_matrix(inside[key]) for key in used) >= 2:
+        numbered = isinstance(module, LISTS) and all(key.isdigit() for key in module._modules)
+        plain = isinstance(child, LISTS) and not numbered  # `Sequential` says nothing of a likeness
+        leaf = next(child.children(), None) is None  # one convolution may hold several matrices and is no block
+        if not plain and not leaf and sum(is_matrix(inside[key]) for key in used) >= 2:
             by_class[type(child)].append((name, used))
     members = max(by_class.values(), key=len, default=[])
     least = 1 if isinstance(module, nn.ModuleList) else 2 if isinstance(module, LISTS) else 4

@@ -166,7 +166,7 @@ def _placed(
         last = index == len(blocks) - 1
         if time is None:
             (stem if origin.role == "stem" else neck).append(name)
-        elif index < 0 or (not run.reads[name] & mask and not (last and time > spans[-1][1])):
+        elif index < 0 or (_is_input(name, origin, run, mask) and not (last and time > spans[-1][1])):
             stem.append(name)
         elif time <= spans[index][1]:
             blocks[index].parameters.append(name)
@@ -180,6 +180,11 @@ def _placed(
     home = dict(strays)
     out = [_like(home, stem, "stem"), *blocks] if stem else list(blocks)
     return [*out, _like(home, neck, "neck")] if neck else out
+
+
+def _is_input(name: str, origin: Draft, run: Pass, mask: int) -> bool:
+    """Whether a parameter feeds the blocks from outside (a block's shortcut reads the same, and is the block's)."""
+    return origin.role != "block" and not run.reads[name] & mask
 
 
 def _kin(name: str, others: list[str]) -> int:
