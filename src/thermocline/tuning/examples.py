@@ -26,6 +26,7 @@ _OFTEN = (
 _REGIONS = 5
 _GRID = 4
 _MANY_SAMPLES = 16_000  # a second of sound
+_MOST_FRAMES = 3_000  # what Whisper asks for
 
 Example = Mapping[str, Any] | tuple[Any, ...]
 
@@ -153,6 +154,6 @@ def _spectrum(config: Any, variant: int) -> torch.Tensor:
         "input_dim",
         default=80,
     )
-    length = 2 * int(_first(config, "max_source_positions", default=100))
+    length = min(2 * int(_first(config, "max_source_positions", default=100)), _MOST_FRAMES)
     shape = ((1, mel, length), (1, length, mel), (1, 1, length, mel))[variant]
     return torch.empty(shape, device="meta")

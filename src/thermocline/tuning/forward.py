@@ -161,7 +161,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return frozenset(), made_by
 
     def _answer(self, func: Any, args: Any, kwargs: Any, flat: list[torch.Tensor]) -> Any:
-        if not any(leaf.device.type == "meta" for leaf in flat):
+        if not any(leaf.device.type == "meta" for leaf in flat) and not _grows(flat):
             return func(*args, **_kept_real(args, kwargs))
         answer = _ANSWERS.get(func.overloadpacket)
         if answer is not None:
@@ -169,6 +169,15 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if func.overloadpacket in _INDEXED:
             args = (args[0], [place for index in args[1] for place in _places(index)], *args[2:])
         return func(*_on_meta(args), **_on_meta(kwargs))
+
+
+def _grows(leaves: list[torch.Tensor]) -> bool:
+    """Whether tensors with values would make one too large to be computed for nothing."""
+    try:
+        shape = torch.broadcast_shapes(*(leaf.shape for leaf in leaves))
+    except RuntimeError:  # not of one shape: then no operator blows them up
+        return False
+    return math.prod(shape) > _MOST_REAL
 
 
 def _kept_real(args: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
