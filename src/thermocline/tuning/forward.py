@@ -174,10 +174,10 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
 def _grows(leaves: list[torch.Tensor]) -> bool:
     """Whether tensors with values would make one too large to be computed for nothing."""
     try:
-        shape = torch.broadcast_shapes(*(leaf.shape for leaf in leaves))
+        shape: Sequence[int] = torch.broadcast_shapes(*(leaf.shape for leaf in leaves))  # type: ignore[no-untyped-call]
     except RuntimeError:  # not of one shape: then no operator blows them up
         return False
-    return math.prod(shape) > _MOST_REAL
+    return math.prod(tuple(shape)) > _MOST_REAL
 
 
 def _kept_real(args: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
