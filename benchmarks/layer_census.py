@@ -334,7 +334,12 @@ def save(path: Path, rows: Sequence[Row], elapsed: float) -> None:
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     told = {"versions": versions, "seconds": round(elapsed), "counts": counts, "comparison": comparison(rows)}
-    path.write_text(json.dumps({**told, "models": [asdict(row) for row in rows]}, indent=1) + "\n", encoding="utf-8")
+    right: dict[str, dict[str, int]] = defaultdict(dict)  # by family or task, the number of layers of each model
+    for row in rows:
+        if row.verdict == "right":
+            right[f"{row.source}/{row.group}"][row.name] = row.layers
+    rest = [asdict(row) for row in rows if row.verdict != "right"]
+    path.write_text(json.dumps({**told, "right": right, "rest": rest}, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

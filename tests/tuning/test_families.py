@@ -17,6 +17,10 @@ from transformers import CONFIG_MAPPING
 FAMILIES: dict[str, dict[str, str]] = json.loads((Path(__file__).parent / "families.json").read_text())
 
 
+#: Families whose map is not right in every part, and says so.
+LOUD = {"lightglue", "pe_audio", "pe_audio_video", "pe_video", "vibevoice_acoustic_tokenizer", "vits", "xcodec"}
+
+
 def _known(source: str) -> set[str]:
     if source == "timm":
         return {zoo.timm_family(name) for name in zoo.timm_names()}
@@ -31,18 +35,20 @@ def test_every_family_is_listed(source: str) -> None:
 
 @pytest.mark.parametrize("family", FAMILIES["timm"])
 def test_timm(family: str) -> None:
-    _right("timm", family, FAMILIES["timm"][family])
+    assert _verdict("timm", family, FAMILIES["timm"][family]) == "right"
 
 
 @pytest.mark.parametrize("family", FAMILIES["transformers"])
 def test_transformers(family: str) -> None:
-    _right("transformers", *FAMILIES["transformers"][family].split("/"))
+    verdict = _verdict("transformers", *FAMILIES["transformers"][family].split("/"))
+    assert verdict in (("loud",) if family in LOUD else ("right", "right (order unchecked)"))
 
 
-def _right(source: str, group: str, name: str) -> None:
+def _verdict(source: str, group: str, name: str) -> str:
     if source == "timm" and name not in zoo.timm_names():
         pytest.skip(f"this timm has no {name}")
     row = layer_census.examined((source, group, name, False, 60))
     if row.verdict == "unbuildable":
         pytest.skip(row.faults[0])
-    assert row.verdict in ("right", "right (order unchecked)", "loud"), row.faults
+    assert row.verdict not in ("silent", "failed"), row.faults
+    return row.verdict

@@ -49,7 +49,7 @@ def detect(model: nn.Module, head: set[int], *, matcher: bool = True) -> Detecti
 def _by_structure(model: nn.Module, body: dict[str, nn.Parameter], family: Family | None) -> Detection:
     stacks = _explicit(model, body, family) or _stacks(model, body)
     if not stacks:
-        return by_children(model, body)
+        return _by_children(model, body)
     towers = _towers(stacks, family)
     alone = len(towers) == 1 and len(next(iter(towers.values()))) == len(stacks)
     if not towers or alone:
@@ -232,7 +232,7 @@ def _judge(model: nn.Module, body: dict[str, nn.Parameter], drafts: list[Draft])
     return Detection(drafts)
 
 
-def by_children(model: nn.Module, body: dict[str, nn.Parameter]) -> Detection:
+def _by_children(model: nn.Module, body: dict[str, nn.Parameter]) -> Detection:
     """Every child a layer, in order of definition; a child that holds most of the model is opened.
 
     A plain Sequential runs in its own order; of anything else only a forward pass knows it.

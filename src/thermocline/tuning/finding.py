@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from thermocline.tuning.detect import by_children, detect
+from thermocline.tuning.detect import detect
 from thermocline.tuning.drafts import Detection
 from thermocline.tuning.families import family_of
 from thermocline.tuning.forward import forward_pass
@@ -38,11 +38,8 @@ def _best(model: nn.Module, head: set[int], example: Any) -> Detection:
         return found
     if not (ordered.doubts or ordered.merged):
         return ordered
-    # what a matcher groups, structure may take apart; failing that, children may run one after another
+    # what a matcher groups, structure may take apart
     candidates = [ordered, _in_order(model, detect(model, head, matcher=False), example)]
-    if ordered.doubts:
-        body = {name: p for name, p in model.named_parameters() if id(p) not in head}
-        candidates.append(_in_order(model, by_children(model, body), example))
     return min((one for one in candidates if one is not None), key=_rank)
 
 
