@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -26,6 +25,7 @@ from thermocline.data.table import TableProcessor
 from thermocline.data.text import TextProcessor
 from thermocline.errors import ArtifactError, ConfigError, MissingDependencyError, OutputExistsError
 from thermocline.models.adapters import Adapters
+from thermocline.models.checkpoints import file_sha256
 from thermocline.models.fusion import FusionModel
 from thermocline.models.image import ImageTower, describe_image, rebuild_image
 from thermocline.models.table import TableTower, describe_table
@@ -82,7 +82,7 @@ def save(assembly: Assembly, history: History, path: Path, *, identity: str) -> 
     draft = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
     try:
         _write(assembly, history, draft)
-        files = {str(p.relative_to(draft)): _sha256(p) for p in sorted(draft.rglob("*")) if p.is_file()}
+        files = {str(p.relative_to(draft)): file_sha256(p) for p in sorted(draft.rglob("*")) if p.is_file()}
         manifest = {
             "format": FORMAT,
             "thermocline": thermocline.__version__,
@@ -254,7 +254,7 @@ def _check(path: Path) -> dict[str, Any]:
             raise ArtifactError(
                 f"The saved predictor {str(path)!r} is incomplete: {name} is missing. Restore it from a copy."
             )
-        if _sha256(file) != digest:
+        if file_sha256(file) != digest:
             raise ArtifactError(
                 f"The saved predictor {str(path)!r} is damaged: {name} is not as it was written "
                 f"({file.stat().st_size} bytes now). Restore it "
@@ -301,8 +301,3 @@ def _dump(path: Path, data: object) -> None:
 
 def _parse(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

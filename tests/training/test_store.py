@@ -154,7 +154,7 @@ def moments(monkeypatch, act):
         (Path, "mkdir"),
         (Path, "write_text"),
         (module, "save_file"),
-        (module, "_sha256"),
+        (module, "file_sha256"),
         (shutil, "rmtree"),
     ):
         inner = getattr(owner, name)

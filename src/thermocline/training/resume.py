@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ import torch
 from torch import nn
 
 from thermocline.errors import ResumeError
+from thermocline.tuning.verify import tensors_hash
 
 if TYPE_CHECKING:
     from thermocline.config import ResolvedConfig
@@ -70,12 +70,8 @@ def facts_of(
 
 def weights_hash(model: nn.Module, names: Iterable[str]) -> str:
     """Return a hash over the bits of a model's parameters and buffers of these names."""
-    digest = hashlib.sha256()
     tensors = model.state_dict()
-    for name in sorted(set(names) & tensors.keys()):
-        digest.update(name.encode())
-        digest.update(tensors[name].detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()[:16]
+    return tensors_hash([(name, tensors[name]) for name in sorted(set(names) & tensors.keys())])[:16]
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:

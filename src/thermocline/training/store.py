@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -16,6 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from thermocline.errors import ThermoclineWarning, first_line
+from thermocline.models.checkpoints import file_sha256
 
 FORMAT = 1
 MANIFEST = "manifest.json"  # of every file its SHA-256; a folder without one was never finished
@@ -170,9 +170,9 @@ class CheckpointStore:
         about = file.stat()
         key = (file.name, about.st_ino, about.st_mtime_ns)
         if about.st_nlink == 1:
-            return _sha256(file)
+            return file_sha256(file)
         if key not in self._digests:
-            self._digests[key] = _sha256(file)
+            self._digests[key] = file_sha256(file)
         return self._digests[key]
 
 
@@ -189,7 +189,7 @@ def _read(folder: Path) -> Checkpoint:
     if manifest["format"] != FORMAT:
         raise ValueError(f"it has format {manifest['format']}, this version reads {FORMAT}")
     for name, digest in manifest["files"].items():
-        if _sha256(folder / name) != digest:
+        if file_sha256(folder / name) != digest:
             raise ValueError(f"{name} is not as it was written")
     content = json.loads((folder / CONTENT).read_text(encoding="utf-8"))
     return Checkpoint(int(manifest["step"]), folder, content)
@@ -211,8 +211,3 @@ def _flush(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

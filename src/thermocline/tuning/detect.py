@@ -238,8 +238,9 @@ def _by_children(model: nn.Module, body: dict[str, nn.Parameter]) -> Detection:
     A plain Sequential runs in its own order; of anything else only a forward pass knows it.
     """
     drafts: list[Draft] = []
+    total = sum(p.numel() for p in body.values())
     for name in body:
-        top = _opened(model, name, body)
+        top = _opened(model, name, total)
         if drafts and drafts[-1].name == top:
             drafts[-1].parameters.append(name)
         else:
@@ -250,9 +251,8 @@ def _by_children(model: nn.Module, body: dict[str, nn.Parameter]) -> Detection:
     return Detection(drafts, ["no repeated blocks were found; the children are taken as they are defined"])
 
 
-def _opened(model: nn.Module, name: str, body: dict[str, nn.Parameter]) -> str:
-    """The outermost module around a parameter that holds less than half of the model."""
-    total = sum(p.numel() for p in body.values())
+def _opened(model: nn.Module, name: str, total: int) -> str:
+    """The outermost module around a parameter that holds less than half of the model's `total` weights."""
     *paths, _ = prefixes(name)
     for path in paths:
         module = model.get_submodule(path)

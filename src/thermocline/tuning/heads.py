@@ -95,21 +95,16 @@ def _timm_head(model: nn.Module) -> set[int]:
     if not found or not isinstance(classes, int) or classes < 1:
         return found
     # what has the width of the classes is new: a norm inside the classifier's module is pretrained
-    wide = {id(p) for m in _leaves(model) if m.weight.shape[0] == classes for p in m.parameters(recurse=False)}
-    own = found & wide
+    leaves = {name: m for name, m in model.named_modules() if isinstance(m, (nn.Linear, nn.Conv2d))}
+    wide = {name: m for name, m in leaves.items() if m.weight.shape[0] == classes}
+    own = found & {id(p) for module in wide.values() for p in module.parameters(recurse=False)}
     if not own or classes < _TELLING:
         return own or found
     # second heads (volo's aux_head, efficientvim's many)
-    for name, module in model.named_modules():
-        if isinstance(module, (nn.Linear, nn.Conv2d)) and module.weight.shape[0] == classes:
-            parts = name.split(".")
-            if any("head" in part or "classifier" in part or part == "fc" for part in parts):
-                own |= {id(p) for p in module.parameters(recurse=False)}
+    for name, module in wide.items():
+        if any("head" in part or "classifier" in part or part == "fc" for part in name.split(".")):
+            own |= {id(p) for p in module.parameters(recurse=False)}
     return own
-
-
-def _leaves(model: nn.Module) -> list[Any]:
-    return [module for module in model.modules() if isinstance(module, (nn.Linear, nn.Conv2d))]
 
 
 def _label_dependent(model: nn.Module) -> set[int]:

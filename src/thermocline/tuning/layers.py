@@ -15,8 +15,8 @@ from thermocline.tuning.heads import Head
 if TYPE_CHECKING:
     import pandas as pd
 
-#: How the order of layers is known: by a forward pass, as modules are defined, or from who made the map.
-ORDERS = ("forward pass", "definition", "caller")
+#: How the order of layers is known, the weakest first: as modules are defined, by a forward pass, from the caller.
+ORDERS = ("definition", "forward pass", "caller")
 ROLES = ("stem", "block", "neck", "fusion", "head", "adapter")
 
 

@@ -179,7 +179,7 @@ def shared_path(names: list[str], every: Iterable[str]) -> str:
 
 def joined(maps: Mapping[str, LayerMap]) -> LayerMap:
     """`LayerMap.join`."""
-    from thermocline.tuning.layers import LayerMap
+    from thermocline.tuning.layers import ORDERS, LayerMap
 
     layers: list[Layer] = []
     aliases: dict[str, str] = {}
@@ -196,7 +196,7 @@ def joined(maps: Mapping[str, LayerMap]) -> LayerMap:
         warnings.extend(f"{path}: {text}" if path else text for text in part.warnings)
     confident = all(part.confident for part in maps.values())
     known = {part.order for part in maps.values()}
-    order = next(one for one in ("definition", "forward pass", "caller") if one in known or one == "caller")
+    order = next((one for one in ORDERS if one in known), ORDERS[-1])
     return LayerMap(tuple(layers), aliases, tuple(warnings), confident, order)
 
 

@@ -36,14 +36,15 @@ def put_in_order(found: Detection, run: Pass, is_norm: Callable[[str], bool]) ->
         merged += joined
         doubts.extend([doubt] if doubt else [])
     unique_names(drafts)
-    return Detection(drafts, doubts, merged, ordered=True)
+    asleep = any(draft.role == "block" and not _times(draft, run) for draft in drafts)
+    return Detection(drafts, doubts, merged, ordered=not asleep)
 
 
 def _tower(
     own: list[Draft], numbers: dict[int, int], run: Pass, is_norm: Callable[[str], bool]
 ) -> tuple[list[Draft], int, str]:
     blocks = [draft for draft in own if draft.role == "block"]
-    used = [draft for draft in blocks if any(name in run.first for name in draft.parameters)]
+    used = [draft for draft in blocks if _times(draft, run)]
     if not used:
         return own, 0, ""
     rest = [draft for draft in own if draft.role != "block"]
@@ -55,7 +56,7 @@ def _tower(
     if not any(draft.role == "stem" for draft in rest):
         strays += _ahead(merged[0], run)
     placed = _placed(strays, merged, mask, run, is_norm)
-    idle = [draft for draft in blocks if draft not in used]  # no way of running the model uses them
+    idle = [draft for draft in blocks if not _times(draft, run)]  # no way of running the model uses them
     end = len(placed) - (placed[-1].role == "neck")
     out = [*placed[:end], *idle, *placed[end:]]
     return out, len(whole) - len(merged), _doubt(merged, len(whole), run)
