@@ -19,6 +19,7 @@ FLOORS = """
     data
     models
     tuning
+    efficiency
     training
     report
     adaptation

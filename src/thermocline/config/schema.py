@@ -30,6 +30,11 @@ TopKAverage: TypeAlias = Literal["best", "uniform_soup", "greedy_soup"]
 Precision: TypeAlias = Literal["auto", "fp32", "bf16", "fp16"]
 Device: TypeAlias = Literal["auto", "cpu", "cuda", "mps"]
 Logger: TypeAlias = Literal["tensorboard", "csv"]
+CachePrefix: TypeAlias = Literal["auto", "off", "memory", "disk"]
+CacheImages: TypeAlias = Literal["auto", "off", "memory", "disk"]
+ConvBN: TypeAlias = Literal["auto", "off"]
+Checkpointing: TypeAlias = int | str | tuple[int | str, ...] | None
+"""`auto`, `all`, or selectors as in `FrozenLayers`. Read by `efficiency.checkpointing`."""
 
 
 def _about(
@@ -91,6 +96,12 @@ class ImageConfig:
     augment: Augment = field(
         default="light", metadata=_about("How strongly training images are varied; none: not at all.")
     )
+    augment_views: int | None = field(
+        default=None,
+        metadata=_about(
+            "Variants of each training image, chosen by seed and epoch; null: a new one every epoch.", at_least=1
+        ),
+    )
     batch_norm: BatchNorm = field(
         default="auto",
         metadata=_about("BatchNorm statistics while training; auto: eval when pretrained, else train."),
@@ -131,6 +142,14 @@ class ModelConfig:
     )
     lora_rank: int = field(default=8, metadata=_about("Rank of the updates (lora).", at_least=1))
     lora_alpha: float = field(default=16.0, metadata=_about("Updates count alpha / rank times (lora).", above=0))
+    conv_bn: ConvBN = field(
+        default="auto",
+        metadata=_about("Keep one tensor, not two, of a convolution and the BatchNorm in eval mode behind it."),
+    )
+    checkpointing: Checkpointing = field(
+        default=None,
+        metadata=_about("Layers computed again in the backward pass to save memory: all, auto, or selectors."),
+    )
     text: TextConfig = field(default_factory=TextConfig)
     image: ImageConfig = field(default_factory=ImageConfig)
     table: TableConfig = field(default_factory=TableConfig)
@@ -183,6 +202,10 @@ class OptimConfig:
     gradient_clip: float | None = field(
         default=1.0, metadata=_about("Largest gradient norm; null: no clipping.", above=0)
     )
+    cache_prefix: CachePrefix = field(
+        default="auto",
+        metadata=_about("Where the outputs of frozen first layers are kept, so that they run once a row."),
+    )
     head_init: HeadInit = field(
         default="probe", metadata=_about("Where a fresh head starts: at a linear probe, or at random.")
     )
@@ -231,6 +254,10 @@ class EnvConfig:
         default=None,
         metadata=_about("Rows through the model at once, gradients added up; null: all.", at_least=1),
     )
+    micro_batch_tokens: int | None = field(
+        default=None,
+        metadata=_about("Most padded tokens through the model at once; null: no such limit.", at_least=16),
+    )
     eval_batch_size: int | None = field(
         default=None, metadata=_about("Rows at once in prediction; null: chosen for inference.", at_least=1)
     )
@@ -239,6 +266,17 @@ class EnvConfig:
         default="auto", metadata=_about("Number format of the forward pass; auto fits the device.")
     )
     device: Device = field(default="auto", metadata=_about("Where the model runs; auto: the fastest present."))
+    compile: bool = field(default=False, metadata=_about("Compile backbones with torch.compile; pays on long runs."))
+    cache_images: CacheImages = field(
+        default="auto", metadata=_about("Where decoded and resized images are kept from epoch to epoch.")
+    )
+    cache_memory: float | None = field(
+        default=None,
+        metadata=_about("Most gigabytes of memory that caches take; null: a quarter of what is free.", above=0),
+    )
+    cache_folder: str | None = field(
+        default=None, metadata=_about("Where caches on disk lie, shared between fits; null: beside the path.")
+    )
     checkpoint_every: int | None = field(
         default=None,
         metadata=_about(

@@ -1,0 +1,1 @@
+"""What makes frozen cheap, and says what a plan costs."""
