@@ -45,7 +45,13 @@ class Processors:
     table: TableProcessor | None = None
 
     def rows(
-        self, frame: pd.DataFrame, folder: Path | None, *, augment: str | None = None, seed: int = 0
+        self,
+        frame: pd.DataFrame,
+        folder: Path | None,
+        *,
+        augment: str | None = None,
+        seed: int = 0,
+        views: int | None = None,
     ) -> dict[str, RowPart]:
         """Turn a frame into rows, tower by tower.
 
@@ -54,7 +60,7 @@ class Processors:
         """
         parts: dict[str, RowPart] = {}
         if self.image is not None:
-            parts["image"] = self.image.rows(frame, folder, augment=augment, seed=seed)
+            parts["image"] = self.image.rows(frame, folder, augment=augment, seed=seed, views=views)
         if self.text is not None:
             parts["text"] = self.text.rows(frame)
         if self.table is not None:
@@ -87,9 +93,9 @@ class Assembly:
             training: Whether images are augmented.
             seed: The run's seed.
         """
-        parts = self.processors.rows(
-            frame, folder, augment=self.config.model.image.augment if training else None, seed=seed
-        )
+        image = self.config.model.image
+        augment = image.augment if training else None
+        parts = self.processors.rows(frame, folder, augment=augment, seed=seed, views=image.augment_views)
         weight = None if self.weight is None else frame[self.weight].to_numpy(dtype=np.float32)
         return Rows(parts, self.task.encode(frame), weight)
 
@@ -257,7 +263,8 @@ def _text(
         config = config.choose(
             "model.text.max_length", limit, f"the model takes no more ({options.max_length} was asked for)"
         )
-    return tower, TextProcessor(tokenizer, wanted, join=options.join, max_length=length, pad_to_longest=exact), config
+    processor = TextProcessor(tokenizer, wanted, join=options.join, max_length=length, pad_to_longest=exact, most=limit)
+    return tower, processor, config
 
 
 def _tokenizer(
@@ -292,7 +299,7 @@ def _image_size(
     frame: pd.DataFrame, names: list[str], source: checkpoints.Source, folder: Path | None, root: Path | None
 ) -> tuple[int | None, str]:
     """Choose a size below the model's own where the images are small: nothing is won by enlarging them further."""
-    from thermocline.data.image import is_missing, open_image
+    from thermocline.data.image_files import is_missing, open_image
 
     own, flexible = model_size(source, folder)
     cells = [v for name in names for v in frame[name].iloc[:200] if not is_missing(v)]

@@ -16,7 +16,9 @@ import numpy as np
 
 from thermocline.assembly import Assembly, assemble, norm_eval_names
 from thermocline.config import ResolvedConfig, read_phase_file, resolve
-from thermocline.data.batches import Rows
+from thermocline.data.batches import Rows, images_kept
+from thermocline.data.budget import Budget
+from thermocline.data.pixels import Keep
 from thermocline.errors import ConfigError, ThermoclineWarning
 from thermocline.planning import fitted_to_run
 from thermocline.preparation import Prepared, prepare
@@ -80,7 +82,7 @@ def fit(request: Request) -> tuple[Assembly, History, str]:
     loggers = make_loggers(names, _log_folder(request.path, names), after=resumed.step if resumed else None)
     folder = Path(tempfile.mkdtemp(prefix="thermocline-")) if store is None else store.adopt(resumed)
     try:
-        with own_accelerator_state():
+        with own_accelerator_state(), images_kept([valid, train], _keep(assembly.config)) as (valid, train):
             trainer = Trainer(
                 Run(
                     model=assembly.model,
@@ -203,6 +205,13 @@ def _rows(prepared: Prepared, assembly: Assembly, seed: int) -> tuple[Rows, Rows
     """Turn the training and the validation frame into what the model is given."""
     train = assembly.rows(prepared.train, prepared.folder, training=True, seed=seed)
     return train, assembly.rows(prepared.valid, prepared.valid_folder)
+
+
+def _keep(config: ResolvedConfig) -> Keep:
+    """Return where decoded images are kept."""
+    env = config.env
+    folder = Path(env.cache_folder).expanduser() if env.cache_folder else None
+    return Keep(env.cache_images, Budget.of(env.cache_memory), folder, shared=env.num_workers > 0)
 
 
 def _store(request: Request, config: ResolvedConfig) -> CheckpointStore | None:

@@ -1,0 +1,119 @@
+"""All that makes a run cheaper, carried out beside its plan: what is frozen is cached, the rest kept small."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from thermocline.data.batches import Rows
+from thermocline.efficiency.checkpointing import LayerCheckpoints, auto_layers, chosen_layers, free_memory
+from thermocline.efficiency.conv_bn import ConvBN
+from thermocline.efficiency.conv_bn_pairs import pairs_of
+from thermocline.efficiency.costs import Costs
+from thermocline.efficiency.prefix import prefix_of
+from thermocline.efficiency.prefix_cache import CacheOptions, PrefixCache
+from thermocline.errors import LayerMapError, first_line
+from thermocline.tuning.layers import LayerMap
+
+if TYPE_CHECKING:
+    from thermocline.config.schema import ModelConfig
+
+
+class Savings:
+    """The prefix cache, joined convolutions and checkpointed layers of a run.
+
+    Args:
+        model: The model, on its device.
+        layer_map: Its layers.
+        rows: `train` and `valid`.
+        options: The `model` section of the configuration.
+        cache: How prefixes are cached.
+        costs: Of the layers, for `model.checkpointing=auto`; called where they are needed.
+        ever: The labels of the layers that train at some time.
+        autocast: The precision of training.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        layer_map: LayerMap,
+        rows: Mapping[str, Rows],
+        options: ModelConfig,
+        cache: CacheOptions,
+        costs: Callable[[], Costs | None],
+        ever: frozenset[str],
+        autocast: Callable[[], AbstractContextManager[Any]],
+    ) -> None:
+        self.model, self.layer_map, self.options = model, layer_map, options
+        self._towers = dict(model.get_submodule("towers").named_children())
+        self.cache = PrefixCache(model, layer_map, rows, cache, autocast)
+        self.notes: list[str] = []
+        self.conv_bn = self._joined() if options.conv_bn == "auto" else None
+        labels = self._checkpointed(costs, ever, cache.usual)
+        self.checkpoints = LayerCheckpoints(model, layer_map, labels) if labels else None
+
+    @contextmanager
+    def installed(self) -> Iterator[Savings]:
+        """Save while this lasts; the model is left as it was found."""
+        with ExitStack() as stack:
+            if self.conv_bn is not None:
+                stack.enter_context(self.conv_bn.installed())
+            if self.checkpoints is not None:
+                stack.enter_context(self.checkpoints.installed())
+            stack.callback(self.cache.close)
+            yield self
+
+    def at(self, trains: frozenset[str], uses: float, *, fresh: bool = False) -> dict[str, str]:
+        """Fit everything to what trains now.
+
+        Args:
+            trains: The labels of the layers that train.
+            uses: Passes over the training rows for which this holds.
+            fresh: Whether weights were replaced since.
+
+        Returns:
+            A line on each thing that is saved, or is not although it might be.
+        """
+        frozen = frozenset(self.layer_map.labels) - trains
+        self.cache.at(frozen, uses, fresh=fresh)
+        lines = dict(self.cache.lines)
+        if self.conv_bn is not None:
+            lines["convolutions"] = (
+                f"{len(self.conv_bn.pairs)} are one with the BatchNorm behind them, while in eval mode"
+            )
+        if self.checkpoints is not None:
+            self.checkpoints.at(trains)
+            ahead = {label for name in self._towers for label in prefix_of(self.layer_map, name, frozen).labels}
+            again = [label for label in self.checkpoints.labels if label not in ahead]
+            lines["activations"] = (
+                f"{len(again)} layers are computed again, from {again[0]} on" if again else "all kept"
+            )
+        return lines
+
+    def _checkpointed(self, costs: Callable[[], Costs | None], ever: frozenset[str], rows: int) -> tuple[str, ...]:
+        wanted: Any = self.options.checkpointing
+        wanted = wanted[0] if isinstance(wanted, tuple) and len(wanted) == 1 else wanted
+        if wanted != "auto":
+            return chosen_layers(self.layer_map, wanted)
+        known = costs()
+        device = next(self.model.parameters()).device
+        return () if known is None else auto_layers(known, ever, rows, free_memory(device))
+
+    def _joined(self) -> ConvBN | None:
+        """Find the pairs of convolution and BatchNorm in the image tower."""
+        tower: Any = self._towers.get("image")
+        if tower is None or not any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in tower.modules()):
+            return None
+        if not any(p.requires_grad for p in tower.parameters()):
+            return None
+        example = torch.empty(2, 3, *tower.spec.size, device="meta")
+        try:
+            pairs = ConvBN(tower.backbone, pairs_of(tower.backbone, example))
+        except LayerMapError as error:
+            self.notes.append(f"model.conv_bn joins nothing: {first_line(error)}")
+            return None
+        return pairs if pairs.pairs else None
