@@ -81,8 +81,13 @@ def fit(request: Request) -> tuple[Assembly, History, str]:
     names = assembly.config.env.loggers
     loggers = make_loggers(names, _log_folder(request.path, names), after=resumed.step if resumed else None)
     folder = Path(tempfile.mkdtemp(prefix="thermocline-")) if store is None else store.adopt(resumed)
+    budget = Budget.of(assembly.config.env.cache_memory)
+    shared = _cache_folder(assembly.config)
+    prefixes = shared or (folder if store is None else store.root) / "prefixes"
+    if resumed is None and not shared:
+        shutil.rmtree(prefixes, ignore_errors=True)
     try:
-        with own_accelerator_state(), images_kept([valid, train], _keep(assembly.config)) as (valid, train):
+        with own_accelerator_state(), images_kept([valid, train], _keep(assembly.config, budget)) as (valid, train):
             trainer = Trainer(
                 Run(
                     model=assembly.model,
@@ -105,6 +110,10 @@ def fit(request: Request) -> tuple[Assembly, History, str]:
                     facts=assembly.facts,
                     resume=resumed,
                     changes=changes,
+                    model_options=assembly.config.model,
+                    budget=budget,
+                    cache_folder=prefixes,
+                    cache_shared=shared is not None,
                 )
             )
             history = trainer.fit()
@@ -207,11 +216,14 @@ def _rows(prepared: Prepared, assembly: Assembly, seed: int) -> tuple[Rows, Rows
     return train, assembly.rows(prepared.valid, prepared.valid_folder)
 
 
-def _keep(config: ResolvedConfig) -> Keep:
+def _keep(config: ResolvedConfig, budget: Budget) -> Keep:
     """Return where decoded images are kept."""
-    env = config.env
-    folder = Path(env.cache_folder).expanduser() if env.cache_folder else None
-    return Keep(env.cache_images, Budget.of(env.cache_memory), folder, shared=env.num_workers > 0)
+    return Keep(config.env.cache_images, budget, _cache_folder(config), shared=config.env.num_workers > 0)
+
+
+def _cache_folder(config: ResolvedConfig) -> Path | None:
+    """Return the folder of caches that fits share, where one was given."""
+    return Path(config.env.cache_folder).expanduser() if config.env.cache_folder else None
 
 
 def _store(request: Request, config: ResolvedConfig) -> CheckpointStore | None:

@@ -32,7 +32,7 @@ Device: TypeAlias = Literal["auto", "cpu", "cuda", "mps"]
 Logger: TypeAlias = Literal["tensorboard", "csv"]
 CachePrefix: TypeAlias = Literal["auto", "off", "memory", "disk"]
 CacheImages: TypeAlias = Literal["auto", "off", "memory", "disk"]
-ConvBN: TypeAlias = Literal["auto", "off"]
+ConvBN: TypeAlias = Literal["auto", "on", "off"]
 Checkpointing: TypeAlias = int | str | tuple[int | str, ...] | None
 """`auto`, `all`, or selectors as in `FrozenLayers`. Read by `efficiency.checkpointing`."""
 
@@ -275,7 +275,10 @@ class EnvConfig:
         metadata=_about("Most gigabytes of memory that caches take; null: a quarter of what is free.", above=0),
     )
     cache_folder: str | None = field(
-        default=None, metadata=_about("Where caches on disk lie, shared between fits; null: beside the path.")
+        default=None,
+        metadata=_about(
+            "Where caches on disk lie; prefixes kept there serve other fits too. null: a folder that goes with the fit."
+        ),
     )
     checkpoint_every: int | None = field(
         default=None,

@@ -96,6 +96,8 @@ def micro_batches(
         keeps two (BatchNorm cannot take a single row).
     """
     if most_tokens is None or lengths is None:
+        if len(rows) <= most_rows:
+            return [rows]
         return np.array_split(rows, -(-len(rows) // most_rows))
     rows = rows[np.argsort(-lengths[rows], kind="stable")]
     starts, begin = [], 0

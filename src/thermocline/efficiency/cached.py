@@ -118,6 +118,10 @@ class CachedTower:
         items = self.rows[split].items(positions, epoch)
         return all(self.stores[split].holds(name, items) for name in self.names)
 
+    def known(self, split: str, positions: np.ndarray, epoch: int | None) -> torch.Tensor | None:
+        """Return the whole tower's features of a batch, where they are all there."""
+        return self.stores[split].take(WHOLE, self.rows[split].items(positions, epoch), None, self.device)
+
     @contextmanager
     def serving(
         self, split: str, inputs: Mapping[str, Any] | None, positions: np.ndarray, epoch: int | None
@@ -140,7 +144,7 @@ class CachedTower:
 
         if self.session is None:
             items = rows.items(positions, epoch)
-            features = self.stores[split].take(WHOLE, items, None, self.device)
+            features = self.known(split, positions, epoch)
             if features is None:
                 with torch.no_grad():
                     features = self.module(given())

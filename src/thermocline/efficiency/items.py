@@ -55,6 +55,8 @@ class TowerRows:
 
     def items(self, positions: np.ndarray, epoch: int | None) -> np.ndarray:
         """Return the items of rows, int64 `(rows * per_row,)`."""
+        if self.per_row == self.views == 1:
+            return positions
         items: np.ndarray = positions[:, None] * self.per_row + np.arange(self.per_row)
         if self.views > 1 and isinstance(self.part, ImageRows):
             items = items * self.views + self.part.view(positions, epoch)[:, None]

@@ -13,7 +13,7 @@ import json
 import shutil
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -123,8 +123,7 @@ class PrefixCache:
             and tower.holds(split, positions, epoch)
         )
 
-    @contextmanager
-    def serving(self, split: str, batch: Batch, epoch: int | None = None) -> Iterator[Batch]:
+    def serving(self, split: str, batch: Batch, epoch: int | None = None) -> AbstractContextManager[Batch]:
         """Let the model pass over cached prefixes in the forward pass that happens inside.
 
         Args:
@@ -132,12 +131,32 @@ class PrefixCache:
             batch: On the model's device; towers named by `ready` may be left out.
             epoch: The epoch of training, or `None` for rows as they are.
 
-        Yields:
-            The batch to run.
+        Returns:
+            A context that gives the batch to run.
         """
-        if not self._cached and all(name in batch for name in self._towers):
-            yield batch
-            return
+        known = self._known(split, batch, epoch)
+        return self._serving(split, batch, epoch) if known is None else nullcontext(known)
+
+    def _known(self, split: str, batch: Batch, epoch: int | None) -> Batch | None:
+        """Return a batch in which nothing is to be passed over: no tower is cached, or all that are are known whole."""
+        out, positions = batch, None
+        for name in self._towers:
+            tower = self._cached.get(name)
+            if name in batch:
+                if tower is not None:
+                    return None
+                continue
+            if tower is None or tower.session is not None:
+                return None
+            positions = batch["rows"].cpu().numpy() if positions is None else positions
+            features = tower.known(split, positions, epoch)
+            if features is None:
+                return None
+            out = {**out, name: {"features": features}}
+        return out
+
+    @contextmanager
+    def _serving(self, split: str, batch: Batch, epoch: int | None) -> Iterator[Batch]:
         positions = batch["rows"].cpu().numpy()
         with ExitStack() as stack:
             batch = dict(batch)

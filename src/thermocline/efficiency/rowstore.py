@@ -37,6 +37,16 @@ class Form:
         """Bytes of a row, or of a token."""
         return math.prod(self.row) * int(getattr(torch, self.dtype).itemsize)
 
+    @property
+    def in_order(self) -> bool:
+        """Whether dimensions lie in memory as they are numbered."""
+        return self.order == tuple(range(len(self.order)))
+
+    @property
+    def back(self) -> tuple[int, ...]:
+        """The permutation that numbers the dimensions again."""
+        return tuple(sorted(range(len(self.order)), key=self.order.__getitem__))
+
 
 class Misfit(ValueError):
     """Values that do not come row by row."""
@@ -71,6 +81,7 @@ class _Kept:
     sums: np.ndarray | None  # of the rows' bytes, on disk
     trusted: np.ndarray  # rows written or checked by this process
     files: list[Path] = field(default_factory=list)
+    full: bool = False  # whether every item has values that need no check
 
 
 class RowStore:
@@ -107,7 +118,7 @@ class RowStore:
     def holds(self, name: str, items: np.ndarray) -> bool:
         """Whether the values of all these items are there."""
         kept = self._kept.get(name)
-        return kept is not None and bool(self._good(kept, items).all())
+        return kept is not None and self._all_good(kept, items)
 
     def absent(self, name: str) -> np.ndarray:
         """Return the items that have no values."""
@@ -160,6 +171,7 @@ class RowStore:
             kept.sums[items] = [self._sum(kept, item) for item in items]
         kept.filled[items] = 1
         kept.trusted[items] = True
+        kept.full = bool(kept.trusted.all())
 
     def take(self, name: str, items: np.ndarray, width: int | None, device: torch.device) -> torch.Tensor | None:
         """Return the values of a batch as they were, zeros behind a shorter row; `None` where some are absent.
@@ -171,7 +183,7 @@ class RowStore:
             device: Where the values are wanted.
         """
         kept = self._kept.get(name)
-        if kept is None or not self._good(kept, items).all():
+        if kept is None or not self._all_good(kept, items):
             return None
         form = kept.form
         if form.by_token:
@@ -182,8 +194,8 @@ class RowStore:
             out = out.view(len(items), width, *form.row)
         else:
             out = kept.values[torch.from_numpy(items)]
-        back = tuple(np.argsort(form.order).tolist())
-        return out.to(device, non_blocking=True).permute(back)
+        out = out if out.device == device else out.to(device, non_blocking=True)
+        return out if form.in_order else out.permute(form.back)
 
     def close(self, *, remove: bool = False) -> None:
         """Let go of all values; `remove` deletes their files."""
@@ -206,17 +218,19 @@ class RowStore:
         source = np.repeat(np.arange(len(items)) * width, lengths) + within
         return torch.from_numpy(source), torch.from_numpy(np.repeat(self._starts[items], lengths) + within)
 
-    def _good(self, kept: _Kept, items: np.ndarray) -> np.ndarray:
-        """Which items have values; those of an earlier process are checked when they are first used."""
-        there: np.ndarray = kept.filled[items].astype(bool)
-        for item in items[there & ~kept.trusted[items]] if kept.sums is not None else ():
-            if self._sum(kept, item) == kept.sums[item]:  # type: ignore[index]
+    def _all_good(self, kept: _Kept, items: np.ndarray) -> bool:
+        """Whether all items have values; those of an earlier process are checked when they are first used."""
+        if kept.full:
+            return True
+        if kept.sums is None:
+            return bool(kept.filled[items].all())
+        for item in items[kept.filled[items].astype(bool) & ~kept.trusted[items]]:
+            if self._sum(kept, item) == kept.sums[item]:
                 kept.trusted[item] = True
             else:
                 kept.filled[item] = 0
                 self.damaged += 1
-        good: np.ndarray = kept.filled[items].astype(bool)
-        return good
+        return bool(kept.filled[items].all())
 
     def _sum(self, kept: _Kept, item: int) -> int:
         if kept.form.by_token:

@@ -23,6 +23,11 @@ if TYPE_CHECKING:
     from thermocline.config.schema import ModelConfig
 
 
+LEAST_ROWS = 16
+"""Rows of a batch from which a joined convolution is no slower on a CPU: ResNet-50 at 96 pixels took 1.26 times the
+time at 2 rows, 1.02 at 8 and 0.98 at 16 (`benchmarks/memory.py`)."""
+
+
 class Savings:
     """The prefix cache, joined convolutions and checkpointed layers of a run.
 
@@ -51,8 +56,9 @@ class Savings:
         self.model, self.layer_map, self.options = model, layer_map, options
         self._towers = dict(model.get_submodule("towers").named_children())
         self.cache = PrefixCache(model, layer_map, rows, cache, autocast)
+        self.compile = cache.compiled
         self.notes: list[str] = []
-        self.conv_bn = self._joined() if options.conv_bn == "auto" else None
+        self.conv_bn = self._joined() if self._joins(cache.usual) else None
         labels = self._checkpointed(costs, ever, cache.usual)
         self.checkpoints = LayerCheckpoints(model, layer_map, labels) if labels else None
 
@@ -64,8 +70,14 @@ class Savings:
                 stack.enter_context(self.conv_bn.installed())
             if self.checkpoints is not None:
                 stack.enter_context(self.checkpoints.installed())
-            stack.callback(self.cache.close)
-            yield self
+            if self.compile:
+                stack.enter_context(self._compiled())
+            try:
+                yield self
+            except BaseException:
+                self.cache.close(keep_files=True)  # a run that goes on from here finds them
+                raise
+            self.cache.close()
 
     def at(self, trains: frozenset[str], uses: float, *, fresh: bool = False) -> dict[str, str]:
         """Fit everything to what trains now.
@@ -94,6 +106,18 @@ class Savings:
             )
         return lines
 
+    @contextmanager
+    def _compiled(self) -> Iterator[None]:
+        """Compile the backbones; texts come in many widths, for which one kernel is to do."""
+        backbones = {name: tower.get_submodule("backbone") for name, tower in self._towers.items() if name != "table"}
+        for name, backbone in backbones.items():
+            backbone.compile(dynamic=True if name == "text" else None)
+        try:
+            yield
+        finally:
+            for backbone in backbones.values():
+                backbone._compiled_call_impl = None
+
     def _checkpointed(self, costs: Callable[[], Costs | None], ever: frozenset[str], rows: int) -> tuple[str, ...]:
         wanted: Any = self.options.checkpointing
         wanted = wanted[0] if isinstance(wanted, tuple) and len(wanted) == 1 else wanted
@@ -102,6 +126,12 @@ class Savings:
         known = costs()
         device = next(self.model.parameters()).device
         return () if known is None else auto_layers(known, ever, rows, free_memory(device))
+
+    def _joins(self, rows: int) -> bool:
+        """Whether to join at all: on a CPU it saves memory, and costs time where rows are few."""
+        if self.options.conv_bn == "auto":
+            return next(self.model.parameters()).device.type == "cuda" or rows >= LEAST_ROWS
+        return self.options.conv_bn == "on"
 
     def _joined(self) -> ConvBN | None:
         """Find the pairs of convolution and BatchNorm in the image tower."""

@@ -51,7 +51,7 @@ class FusionModel(nn.Module):
         """
         known = {name: batch[name].get("features") for name in self.towers}
         parts = [tower(batch[name]) if known[name] is None else known[name] for name, tower in self.towers.items()]
-        return torch.cat(parts, dim=1)
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
     def forward(self, batch: Mapping[str, Any]) -> torch.Tensor:
         """Return the outputs `(rows, outputs)`: logits, or the standardised target."""

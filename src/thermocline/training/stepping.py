@@ -82,7 +82,7 @@ class Stepper:
         if self._scaler is not None:
             self._scaler.unscale_(optimizer)
         grads = [p.grad for p in parameters if p.grad is not None]
-        norm = float(torch.nn.utils.get_total_norm(grads)) if grads else 0.0
+        norm = _total_norm(grads)
         if self._limit is not None and norm > self._limit:
             torch._foreach_mul_(grads, self._limit / (norm + 1e-6))
         return norm
@@ -94,3 +94,11 @@ class Stepper:
         else:
             self._scaler.step(optimizer)
             self._scaler.update()
+
+
+def _total_norm(grads: list[torch.Tensor]) -> float:
+    """Return the norm of all gradients, as `torch.nn.utils.get_total_norm` does in several times the time."""
+    if not grads:
+        return 0.0
+    norms = torch._foreach_norm(grads)
+    return float(torch.linalg.vector_norm(torch.stack(norms)) if len(norms) > 1 else norms[0])
