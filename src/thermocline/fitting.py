@@ -8,7 +8,8 @@ import tempfile
 import uuid
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from thermocline.config import ResolvedConfig, read_phase_file, resolve
 from thermocline.data.batches import Rows, images_kept
 from thermocline.data.budget import Budget
 from thermocline.data.pixels import Keep
+from thermocline.efficiency.forecast import Forecast, costs_of, forecast
+from thermocline.efficiency.savings import Savings
 from thermocline.errors import ConfigError, ThermoclineWarning
 from thermocline.planning import fitted_to_run
 from thermocline.preparation import Prepared, prepare
@@ -29,6 +32,7 @@ from thermocline.training.device import own_accelerator_state
 from thermocline.training.history import History
 from thermocline.training.resume import HARMLESS, LENGTH, check, facts_of
 from thermocline.training.run import Run
+from thermocline.training.saving import cache_options, in_step
 from thermocline.training.store import Checkpoint, CheckpointStore
 from thermocline.training.trainer import Trainer
 from thermocline.tuning.phase_data import phases_from_data
@@ -176,9 +180,22 @@ def _follow(plan: LayerPlan | tuple[Phase, ...], assembly: Assembly, rows: int) 
 
 def explain(request: Request) -> LayerPlan:
     """Return the plan of a request, saying the choices made on the way."""
-    prepared, assembly = assembled(request)
+    prepared, assembly = planned(request)
     _introduce(Console(request.verbosity), assembly, prepared, plan=False)
-    return assembly.plan
+    return replace(assembly.plan, estimate=_forecast(prepared, assembly, request.seed))
+
+
+def _forecast(prepared: Prepared, assembly: Assembly, seed: int) -> Forecast:
+    """Return what the run would save and cost."""
+    optim, env, plan, layers = assembly.config.optim, assembly.config.env, assembly.plan, assembly.layer_map
+    train, valid = _rows(prepared, assembly, seed)
+    rows = {"train": in_step(train, layers, plan), "valid": valid}
+    options = cache_options(len(train), optim, env, Budget.of(env.cache_memory), None, shared=False)
+    costs = costs_of(assembly.model, layers, rows["train"], options.usual)
+    ever = plan.timeline.ever
+    savings = Savings(assembly.model, layers, rows, assembly.config.model, options, lambda: costs, ever, nullcontext)
+    probed = optim.head_init == "probe"
+    return forecast(plan, savings, costs, rows, options, optimizer=optim.optimizer, probed=probed)
 
 
 def assembled(request: Request) -> tuple[Prepared, Assembly]:

@@ -116,7 +116,6 @@ class Costs:
         *,
         cached: Collection[str] = (),
         checkpointed: Collection[str] = (),
-        only: str | None = None,
     ) -> float:
         """Return what the forward and backward pass of a row take, in operations; see `step_cost` for the law.
 
@@ -124,20 +123,18 @@ class Costs:
             trainable: The labels of the layers that train.
             cached: Those whose forward pass is skipped.
             checkpointed: Those that are computed again where a backward pass comes through them.
-            only: Count one layer.
         """
         trains = self._bits(trainable)
         again = self._bits(self.reach(trainable)) & self._bits(checkpointed)
         skipped = self._bits(cached)
-        numbers = {n for n, label in enumerate(self.labels) if only in (None, label)}
         total = 0.0
         for counts, own in ((self._training, trains), (self._resting, ~trains)):
             for number, one in counts.forward.items():
-                if number in numbers and own >> number & 1:
+                if own >> number & 1:
                     times = (not skipped >> number & 1) + (again >> number & 1)
                     total += times * self._time(one)
             for (number, mask), one in counts.gradients.items():
-                if number in numbers and own >> number & 1 and mask & trains:
+                if own >> number & 1 and mask & trains:
                     total += self._time(one)
         return total / self.rows
 

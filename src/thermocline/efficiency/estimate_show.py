@@ -38,7 +38,7 @@ def has_cache(estimate: Estimate) -> bool:
 
 def headline(estimate: Estimate) -> str:
     """Return the cost of the run and the most memory in one line."""
-    known = [phase.memory_bytes for phase in estimate.phases if phase.memory_bytes is not None]
+    known = [one.memory_bytes for one in estimate.phases if one.memory_bytes is not None and one.steps != 0]
     parts = [f"Estimate: {estimate.rows} rows a step"]
     if estimate.cost is not None:
         parts.append(f"the run costs {cost(estimate.cost)} of full tuning")

@@ -25,6 +25,11 @@ class Prefix:
     blocked_by: str | None
 
     @property
+    def told(self) -> str:
+        """The layers in words."""
+        return "all layers" if self.whole else f"layers up to {self.last}"
+
+    @property
     def last(self) -> str:
         """The name of its last layer, as in the plan."""
         return self.labels[-1].partition("/")[2]

@@ -14,7 +14,6 @@ import shutil
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,8 @@ import torch
 from torch import nn
 
 from thermocline.data.batches import Batch, Rows
-from thermocline.data.budget import GIGABYTE, Budget
+from thermocline.data.budget import GIGABYTE
+from thermocline.efficiency.cache_options import CacheOptions, refusal
 from thermocline.efficiency.cached import DRAWS, CachedTower, state_of
 from thermocline.efficiency.items import TowerRows
 from thermocline.efficiency.pending import Session
@@ -34,33 +34,7 @@ from thermocline.tuning.apply import frozen_modules
 from thermocline.tuning.layers import LayerMap
 from thermocline.tuning.verify import tensors_hash
 
-LEAST_USES = 2.0  # passes over the rows from which keeping pays
 DISK_SHARE = 0.5  # of the free space that files may take
-
-
-@dataclass(frozen=True)
-class CacheOptions:
-    """How prefixes are cached.
-
-    Attributes:
-        mode: `auto`, `off`, `memory` or `disk`.
-        usual: Rows of nearly every training batch; others run the ordinary way.
-        budget: Memory that may be taken.
-        folder: Where files lie.
-        shared: Whether files stay for other fits.
-        facts: What else the values depend on (precision, versions), for files.
-        compiled: Whether backbones are compiled, which then run as a whole or not at all.
-        sizes_vary: Whether training batches are cut by tokens.
-    """
-
-    mode: str
-    usual: int
-    budget: Budget
-    folder: Path
-    shared: bool = False
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    compiled: bool = False
-    sizes_vary: bool = False
 
 
 class PrefixCache:
@@ -197,10 +171,9 @@ class PrefixCache:
 
     def _opened(self, prefix: Prefix, uses: float) -> str:
         """Open the cache of a tower, and say what is kept where or why nothing is."""
-        told = "all layers" if prefix.whole else f"layers up to {prefix.last}"
-        reason = self._refusal(prefix, uses)
+        reason = refusal(self.layer_map, prefix, self.rows, self.options, uses)
         if reason is not None:
-            return f"{told} frozen, not cached: {reason}"
+            return f"{prefix.told} frozen, not cached: {reason}"
         tower = CachedTower(
             self._towers[prefix.tower],
             prefix,
@@ -213,31 +186,8 @@ class PrefixCache:
         reason = self._tried(tower)
         if reason is not None:
             self._drop(prefix.tower)
-            return f"{told} frozen, not cached: {reason}"
-        return f"{told} frozen, run once a row; {tower.bytes / GIGABYTE:.3f} GB {tower.where}"
-
-    def _refusal(self, prefix: Prefix, uses: float) -> str | None:
-        """Return why a prefix is not to be cached, as far as that shows without running it."""
-        options, rows = self.options, self.rows["train"]
-        if options.mode == "off":
-            return "optim.cache_prefix is off"
-        if not self.layer_map.confident and not prefix.whole:
-            return "the order of the layers is not known"
-        if uses < LEAST_USES:
-            return f"it holds for {uses:.1f} passes over the rows; from {LEAST_USES:.0f} on it pays"
-        train = TowerRows(rows, prefix.tower, whole=prefix.whole)
-        if train.varied and train.part.views is None:  # type: ignore[union-attr]
-            return (
-                "images are augmented anew every epoch; model.image.augment=none, or a number of "
-                "model.image.augment_views, lets them return"
-            )
-        if any(TowerRows(each, prefix.tower, whole=True).lacking() for each in self.rows.values()):
-            return "images are missing, so that batches of images differ in size, and with it the rounding"
-        if options.sizes_vary:
-            return "env.micro_batch_tokens makes batches of different size, and with it the rounding"
-        if options.compiled and not prefix.whole:
-            return "env.compile compiles the backbone as a whole"
-        return None
+            return f"{prefix.told} frozen, not cached: {reason}"
+        return f"{prefix.told} frozen, run once a row; {tower.bytes / GIGABYTE:.3f} GB {tower.where}"
 
     def _session(self, prefix: Prefix) -> Session:
         """Put a session into a tower: over the frozen modules of the prefix, and at the doors of the others."""

@@ -10,12 +10,13 @@ import torch
 from torch import nn
 
 from thermocline.data.batches import Rows
+from thermocline.efficiency.cache_options import CacheOptions
 from thermocline.efficiency.checkpointing import LayerCheckpoints, auto_layers, chosen_layers, free_memory
 from thermocline.efficiency.conv_bn import ConvBN
 from thermocline.efficiency.conv_bn_pairs import pairs_of
 from thermocline.efficiency.costs import Costs
 from thermocline.efficiency.prefix import prefix_of
-from thermocline.efficiency.prefix_cache import CacheOptions, PrefixCache
+from thermocline.efficiency.prefix_cache import PrefixCache
 from thermocline.errors import LayerMapError, first_line
 from thermocline.tuning.layers import LayerMap
 
@@ -56,6 +57,7 @@ class Savings:
         self.model, self.layer_map, self.options = model, layer_map, options
         self._towers = dict(model.get_submodule("towers").named_children())
         self.cache = PrefixCache(model, layer_map, rows, cache, autocast)
+        self.widths: dict[str, int] = dict(getattr(model, "widths", {}))  # features a row, by tower
         self.compile = cache.compiled
         self.notes: list[str] = []
         self.conv_bn = self._joined() if self._joins(cache.usual) else None
@@ -92,13 +94,20 @@ class Savings:
         """
         frozen = frozenset(self.layer_map.labels) - trains
         self.cache.at(frozen, uses, fresh=fresh)
-        lines = dict(self.cache.lines)
-        if self.conv_bn is not None:
-            lines["convolutions"] = (
-                f"{len(self.conv_bn.pairs)} are one with the BatchNorm behind them, while in eval mode"
-            )
         if self.checkpoints is not None:
             self.checkpoints.at(trains)
+        return {**self.cache.lines, **self._standing(frozen)}
+
+    def standing(self, frozen: frozenset[str]) -> list[str]:
+        """Return a line on each thing but the cache that is saved while these layers are frozen."""
+        return [f"{topic}: {line}" for topic, line in self._standing(frozen).items()]
+
+    def _standing(self, frozen: frozenset[str]) -> dict[str, str]:
+        lines = {}
+        if self.conv_bn is not None:
+            joined = f"{len(self.conv_bn.pairs)} are one with the BatchNorm behind them, while that is in eval mode"
+            lines["convolutions"] = joined
+        if self.checkpoints is not None:
             ahead = {label for name in self._towers for label in prefix_of(self.layer_map, name, frozen).labels}
             again = [label for label in self.checkpoints.labels if label not in ahead]
             lines["activations"] = (

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from thermocline.data.batches import Rows
-from thermocline.data.order import epoch_order
+from thermocline.data.budget import Budget
+from thermocline.data.order import epoch_order, micro_batches
 from thermocline.data.text import LANES, TextRows
-from thermocline.efficiency.costs import Costs, layer_costs
+from thermocline.efficiency.cache_options import CacheOptions
+from thermocline.efficiency.costs import Costs
+from thermocline.efficiency.forecast import costs_of
 from thermocline.efficiency.prefix import prefix_of
-from thermocline.efficiency.prefix_cache import CacheOptions
 from thermocline.efficiency.savings import Savings
 from thermocline.training.run import Run
 from thermocline.tuning.layers import LayerMap
@@ -25,21 +29,52 @@ from thermocline.tuning.phases import Cursor
 from thermocline.tuning.plan import LayerPlan
 from thermocline.tuning.timeline import planned_end
 
+if TYPE_CHECKING:
+    from thermocline.config.schema import EnvConfig, OptimConfig
+
 NOTE = "saved, "
 GONE = "nothing any more"
 
 
-def usual_batch(run: Run) -> int:
+def usual_batch(rows: int, env: EnvConfig) -> int:
     """Return the number of rows that nearly all batches of training have."""
-    assert run.env.batch_size
-    assert run.env.micro_batch_size
-    order = epoch_order(len(run.train), run.env.batch_size, seed=run.seed, epoch=0, lengths=None)
+    assert env.batch_size
+    assert env.micro_batch_size
     sizes: Counter[int] = Counter()
-    for rows in order:
-        parts = -(-len(rows) // run.env.micro_batch_size)
-        for part in range(parts):  # as numpy.array_split cuts
-            sizes[len(rows) // parts + (part < len(rows) % parts)] += 1
+    for batch in epoch_order(rows, env.batch_size, seed=0, epoch=0, lengths=None):
+        sizes.update(len(part) for part in micro_batches(batch, most_rows=env.micro_batch_size))
     return sizes.most_common(1)[0][0]
+
+
+def cache_options(
+    rows: int, optim: OptimConfig, env: EnvConfig, budget: Budget, folder: Path | None, *, shared: bool
+) -> CacheOptions:
+    """Return how prefixes are cached.
+
+    Args:
+        rows: Training rows.
+        optim: The `optim` section of the configuration.
+        env: The `env` section.
+        budget: Memory that caches may take.
+        folder: Where files lie; `None` for a temporary folder.
+        shared: Whether they stay there.
+    """
+    facts = {
+        "precision": env.precision,
+        "device": env.device,
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+    }
+    return CacheOptions(
+        mode=optim.cache_prefix,
+        usual=usual_batch(rows, env),
+        budget=budget,
+        folder=folder or Path(tempfile.gettempdir()) / f"thermocline-{os.getpid()}-{uuid.uuid4().hex[:8]}",
+        shared=shared,
+        facts=facts,
+        compiled=env.compile,
+        sizes_vary=env.micro_batch_tokens is not None,
+    )
 
 
 def in_step(rows: Rows, layer_map: LayerMap, plan: LayerPlan) -> Rows:
@@ -91,30 +126,13 @@ def news(now: Mapping[str, str], rows: Iterable[Mapping[str, Any]]) -> list[str]
     return [f"{NOTE}{topic}: {line}" for topic, line in wanted.items() if told.get(topic) != line]
 
 
-def make_savings(run: Run, device: torch.device, autocast: Callable[[], AbstractContextManager[Any]]) -> Savings:
+def make_savings(run: Run, autocast: Callable[[], AbstractContextManager[Any]]) -> Savings:
     """Return what makes a run cheaper, as its options have it."""
-    usual = usual_batch(run)
-    facts = {
-        "precision": run.env.precision,
-        "device": device.type,
-        "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
-    }
-    options = CacheOptions(
-        mode=run.optim.cache_prefix,
-        usual=usual,
-        budget=run.budget,
-        folder=run.cache_folder or Path(tempfile.gettempdir()) / f"thermocline-cache-{id(run):x}",
-        shared=run.cache_shared,
-        facts=facts,
-        compiled=run.env.compile,
-        sizes_vary=run.env.micro_batch_tokens is not None,
-    )
+    rows = {"train": run.train, "valid": run.valid}
+    options = cache_options(len(run.train), run.optim, run.env, run.budget, run.cache_folder, shared=run.cache_shared)
 
     def costs() -> Costs | None:
-        batch = run.train.batch(epoch_order(len(run.train), usual, seed=0, epoch=0, lengths=None)[0], None)
-        return layer_costs(run.model, run.layer_map, lambda shadow: shadow(batch), rows=len(batch["rows"]))
+        return costs_of(run.model, run.layer_map, run.train, options.usual)
 
-    rows = {"train": run.train, "valid": run.valid}
     ever = run.plan.timeline.ever
     return Savings(run.model, run.layer_map, rows, run.model_options, options, costs, ever, autocast)

@@ -74,7 +74,7 @@ class Scorer:
         Returns:
             Features, and which rows were reached.
         """
-        size = usual_batch(self.run)
+        size = usual_batch(len(self.run.train), self.run.env)
         return self._outputs("train", self.run.model.features, "probe", size, share=share)
 
     def _outputs(

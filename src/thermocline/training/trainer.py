@@ -59,7 +59,7 @@ class Trainer:
         self.cursor = run.plan.start(self.total_steps, steps_per_epoch=self.steps_per_epoch)
         self.best = checkpoints.BestStates(run.folder, run.optim.top_k)
         self.autocast = nullcontext if run.env.precision == "fp32" else self.accelerator.autocast
-        self.savings = make_savings(run, self.device, self.autocast)
+        self.savings = make_savings(run, self.autocast)
         self.scorer = Scorer(run, self.device, self.autocast, self.savings.cache)
         scaler = self.accelerator.scaler
         self.stepper = Stepper(run, self.device, self.autocast, scaler, self.savings.cache, self.total_steps)
