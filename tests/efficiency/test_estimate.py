@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from test_checkpointing import bert
 from torch import nn
 
-from thermocline.efficiency.costs import layer_costs
+from thermocline.efficiency.costs import BALANCE, layer_costs
 from thermocline.efficiency.estimate import estimate, phase_steps, step_cost
 from thermocline.errors import ConfigError
 from thermocline.tuning.layers import LayerMap
@@ -21,8 +21,8 @@ class Classifier(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.backbone = bert(12, 64)
-        self.head = nn.Linear(64, 2)
+        self.backbone = bert(12, 384)
+        self.head = nn.Linear(384, 2)
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         return self.head(self.backbone(input_ids=ids)[0][:, 0])
@@ -52,7 +52,7 @@ def test_the_law(frozen, cost, cached):
 
 def test_frozen_above_the_first_that_trains(monkeypatch):
     """They still need the gradient of their input: two thirds of a layer that trains."""
-    monkeypatch.setattr("thermocline.efficiency.costs.BALANCE", {"cpu": 0.0})
+    monkeypatch.setitem(BALANCE, "cpu", 0.0)
     lowest = step_cost(COSTS, [LAYERS.labels[0], "model/head"], rows=1000)
     assert lowest / step_cost(COSTS, LAYERS.labels, rows=1000) == pytest.approx(2 / 3, abs=0.03)
 
@@ -80,7 +80,7 @@ def test_memory():
     assert phase.activation_bytes == pytest.approx(8 * sum(COSTS.saved(trains).values()))
     again = estimate(plan, LAYERS, COSTS, rows=8, checkpointed=BLOCKS).phases[0]
     assert again.activation_bytes < 0.3 * phase.activation_bytes
-    assert 1.1 < again.cost / phase.cost < 1.4
+    assert 1.15 < again.cost / phase.cost < 1.4
 
 
 def test_phases_and_the_whole_run():
