@@ -276,9 +276,7 @@ class EnvConfig:
     )
     cache_folder: str | None = field(
         default=None,
-        metadata=_about(
-            "Where caches on disk lie; prefixes kept there serve other fits too. null: a folder that goes with the fit."
-        ),
+        metadata=_about("Where caches on disk lie, for other fits as well; null: a folder that goes with the fit."),
     )
     checkpoint_every: int | None = field(
         default=None,
