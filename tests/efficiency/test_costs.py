@@ -159,7 +159,7 @@ def test_not_known_where_shapes_do_not_say():
 def test_attention_as_the_device_runs_it():
     """A fused kernel keeps no scores; on a CPU there is none with dropout."""
     model = timm.create_model(
-        "vit_tiny_patch16_224", img_size=64, embed_dim=24, depth=1, num_heads=2, attn_drop_rate=0.1
+        "vit_tiny_patch16_224", img_size=64, embed_dim=24, depth=2, num_heads=2, attn_drop_rate=0.1
     )
     layer_map = LayerMap.of(model)
     call = lambda m: m(torch.empty(2, 3, 64, 64))  # noqa: E731

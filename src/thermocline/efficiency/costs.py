@@ -91,7 +91,7 @@ class Costs:
     def reach(self, trainable: Iterable[str]) -> frozenset[str]:
         """Return the labels of the layers that a backward pass comes through."""
         trains = self._bits(trainable)
-        reached = {number for (number, mask), _ in self._training.gradients.items() if mask & trains}
+        reached = {number for number, masks in self._training.masks.items() if any(mask & trains for mask in masks)}
         return frozenset(label for n, label in enumerate(self.labels) if n in reached or trains >> n & 1)
 
     def saved(self, trainable: Iterable[str]) -> dict[str, float]:
@@ -234,4 +234,4 @@ def _passed(
 
 def _has_input(counts: Counts, number: int) -> bool:
     """Whether other layers had a part in what this one reads."""
-    return any(own == number and mask & ~(1 << number) for own, mask in counts.gradients)
+    return any(mask & ~(1 << number) for mask in counts.masks.get(number, ()))

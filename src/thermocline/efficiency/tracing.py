@@ -53,6 +53,7 @@ class Counts:
         forward: By layer.
         gradients: By the layer that runs the operator, and by the layers (a bit each) whose parameters had a part in
             the input that the gradient is for: it is computed where one of them trains.
+        masks: By layer, those of all inputs of what runs inside it. (What joins towers is counted for one of them.)
         saved: Bytes kept for the backward pass, by the layers (a bit each) that keep them.
         inputs: Bytes of what a layer is called with.
         outputs: Bytes of what it returns.
@@ -62,6 +63,7 @@ class Counts:
     order: list[int] = field(default_factory=list)
     forward: dict[int, Work] = field(default_factory=lambda: defaultdict(Work))
     gradients: dict[tuple[int, int], Work] = field(default_factory=lambda: defaultdict(Work))
+    masks: dict[int, set[int]] = field(default_factory=lambda: defaultdict(set))
     saved: dict[int, float] = field(default_factory=lambda: defaultdict(float))
     inputs: dict[int, float] = field(default_factory=lambda: defaultdict(float))
     outputs: dict[int, float] = field(default_factory=lambda: defaultdict(float))
@@ -163,9 +165,12 @@ class Trace(_Watch):  # type: ignore[no-untyped-call]
         self._pass_on(inputs, made, label)
         if label is None or not any(leaf.is_floating_point() for leaf in made):
             return
-        masks = [mask for leaf in inputs if leaf.is_floating_point() and (mask := self._reads.get(_key(leaf), 0))]
+        takes = [leaf for leaf in inputs if leaf.is_floating_point() and self._reads.get(_key(leaf))]
+        masks = [self._reads[_key(leaf)] for leaf in takes]
+        if self._stack:
+            self.counts.masks[label].update(masks)
         if flops and not joint:
-            for mask in masks[-2:]:  # a bias, which stands first, takes next to nothing
+            for mask in [one for leaf, one in zip(takes, masks, strict=True) if leaf.dim() > 1][-2:]:  # no bias
                 self.counts.gradients[label, mask].add(backward * flops, moved)
         elif masks:
             self.counts.gradients[label, _joined(masks)].add(backward * flops, moved)
