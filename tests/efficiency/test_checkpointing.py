@@ -80,7 +80,8 @@ def stepped(model: nn.Module, call, *, bf16: bool = False):
 
 
 def kept_bytes(model: nn.Module, call) -> int:
-    held = {p.untyped_storage()._cdata for p in model.parameters()}
+    """Of what is kept for the backward pass, weights and the batch apart."""
+    held = {p.untyped_storage()._cdata for p in (*model.parameters(), *model.buffers(), PIXELS, IDS)}
     seen: dict[int, torch.Tensor] = {}
     with torch.autograd.graph.saved_tensors_hooks(
         lambda t: seen.setdefault(t.untyped_storage()._cdata, t) if t is not None else t, lambda t: t

@@ -184,9 +184,23 @@ class CachedTower:
         for start in range(0, len(missing), self.usual):
             chunk = missing[start : start + self.usual]
             positions = np.concatenate([chunk, others[: self.usual - len(chunk)]])
-            with torch.no_grad(), self.serving("train", None, positions, epoch) as batch:
+            with self._aside(), self.serving("train", None, positions, epoch) as batch:
                 if self.session is not None:
                     settle(self.module(batch))
+
+    @contextmanager
+    def _aside(self) -> Iterator[None]:
+        """Run the tower in the middle of a step such that nothing of it shows: eval mode, no draws, no gradients."""
+        modes = [(module, module.training) for module in self.module.modules()]
+        devices = [self.device.index or 0] if self.device.type == "cuda" else []
+        self.module.eval()
+        try:
+            with torch.no_grad(), torch.random.fork_rng(devices=devices):
+                yield
+        finally:
+            torch.clear_autocast_cache()  # it holds casts of weights that train, made without their gradients
+            for module, mode in modes:
+                module.training = mode
 
     def close(self, *, remove: bool) -> None:
         """Leave the model as it was, and let go of the values."""

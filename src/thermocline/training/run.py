@@ -12,6 +12,7 @@ from thermocline.data.batches import Rows
 from thermocline.data.budget import Budget
 from thermocline.training.callbacks import Logger
 from thermocline.training.deadline import Deadline
+from thermocline.training.losses import Objective
 from thermocline.training.store import Checkpoint, CheckpointStore
 from thermocline.tuning.layers import LayerMap
 from thermocline.tuning.plan import LayerPlan
@@ -51,6 +52,7 @@ class Run:
         budget: Memory that caches may take.
         cache_folder: Where caches on disk lie; `None` for a temporary folder.
         cache_shared: Whether they stay there for other fits.
+        objective: The loss; `None` for the task's, a row at a time.
     """
 
     model: FusionModel
@@ -77,3 +79,4 @@ class Run:
     budget: Budget = field(default_factory=lambda: Budget.of(None))
     cache_folder: Path | None = None
     cache_shared: bool = False
+    objective: Objective | None = None

@@ -15,7 +15,7 @@ import torch
 
 from thermocline.data.batches import Batch
 from thermocline.training.device import to_device
-from thermocline.training.losses import row_losses
+from thermocline.training.losses import by_row
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -46,7 +46,7 @@ class Stepper:
         total_steps: int,
     ) -> None:
         self._model, self._device, self._autocast, self._scaler = run.model, device, autocast, scaler
-        self._loss, self._smoothing = run.task.loss_name, run.optim.label_smoothing
+        self._objective = run.objective or by_row(run.task.loss_name, smoothing=run.optim.label_smoothing)
         self._limit, self._cache = run.optim.gradient_clip, cache
         # a longer run draws the same seeds and more
         self._seeds = np.random.default_rng([run.seed, 0xD0]).integers(2**63, size=total_steps)
@@ -63,13 +63,11 @@ class Stepper:
         weights = [part.get("weight") for part in parts]
         total = sum(len(part["rows"]) if w is None else float(w.sum()) for part, w in zip(parts, weights, strict=True))
         loss_sum = 0.0
-        for part, weight in zip(parts, weights, strict=True):
+        for part in parts:
             batch = part if self._device.type == "cpu" else to_device(part, self._device)
             with self._autocast(), self._cache.serving("train", batch, epoch) as given:
                 outputs = self._model(given)
-            losses = row_losses(self._loss, outputs, batch["target"], smoothing=self._smoothing)
-            weighted = losses if weight is None else losses * batch["weight"]
-            loss = weighted.sum() / max(total, 1e-12)
+            loss = self._objective(outputs, batch) / max(total, 1e-12)
             (loss if self._scaler is None else self._scaler.scale(loss)).backward()
             loss_sum += loss.item()
         return loss_sum
