@@ -9,6 +9,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import BertConfig, BertModel, GPT2Config, GPT2Model, T5Config, T5EncoderModel
 
+from thermocline.efficiency import checkpointing
 from thermocline.efficiency.checkpointing import LayerCheckpoints, auto_layers, chosen_layers, free_memory
 from thermocline.efficiency.costs import layer_costs
 from thermocline.errors import ConfigError, SelectorError
@@ -178,6 +179,17 @@ def test_a_frozen_prefix_costs_nothing():
     theirs = flops(model, text)
     assert ours / plain == pytest.approx(1.20, abs=0.02)
     assert theirs / plain > 1.9
+
+
+def test_a_frozen_prefix_is_called_plainly(monkeypatch):
+    model = bert(4)
+    layer_map, _ = applied(model, 3)  # the embeddings and 2 blocks
+    calls = []
+    plain = checkpointing.checkpoint
+    monkeypatch.setattr(checkpointing, "checkpoint", lambda *args, **kwargs: calls.append(1) or plain(*args, **kwargs))
+    with LayerCheckpoints(model, layer_map, chosen_layers(layer_map, "all")).installed():
+        stepped(model, text)
+    assert len(calls) == 2
 
 
 def test_the_librarys_own_switch_rests_meanwhile():

@@ -60,40 +60,45 @@ class CachedTower:
             Why the prefix cannot be kept, if so; the forms of its values; and the values of the second composition.
         """
         rows = self.rows["train"]
-        first, second = rows.compositions(self.usual)
-        alone, beside = self._gathered(first), self._gathered(second)
-        if not alone or set(alone) != set(beside):
+        *others, last = rows.compositions(self.usual)
+        alone = [self._gathered(positions) for positions in others]
+        beside = self._gathered(last)
+        if not beside or any(set(one) != set(beside) for one in alone):
             return "the model takes another way for other rows", {}, {}
-        if self.session is not None and self.session.draws:
+        awake = self._gathered(last, training=True) if self.session is not None else beside
+        if set(awake) != set(beside) or (self.session is not None and self.session.draws):
             return DRAWS, {}, {}
         forms = {}
         for name, value in beside.items():
             try:
-                forms[name] = rows.form(value, second)
-                left, right = rows.by_row(alone[name], first), rows.by_row(value, second)
+                forms[name] = rows.form(value, last)
+                right = rows.by_row(value, last)
+                lefts = [rows.by_row(one[name], positions) for one, positions in zip(alone, others, strict=True)]
             except Misfit:  # small things that do not depend on rows: made anew every time
+                forms.pop(name, None)
                 continue
             # on other devices rounding depends on a batch's composition, cached or not
-            exact = self.device.type != "cpu" or all(torch.equal(left[r], right[r]) for r in left.keys() & right)
-            if not exact:
+            exact = all(torch.equal(left[r], right[r]) for left in lefts for r in left.keys() & right)
+            if self.device.type == "cpu" and not exact:
                 return "a row's values depend on the rows beside it", {}, {}
         return None if forms else "what they give does not come row by row", forms, beside
 
-    def _gathered(self, positions: np.ndarray) -> dict[str, torch.Tensor]:
-        """Return what the prefix gives for a batch, by name."""
+    def _gathered(self, positions: np.ndarray, *, training: bool = False) -> dict[str, torch.Tensor]:
+        """Return what the prefix gives for a batch, by name; what trains runs in train mode or in eval mode."""
         rows = self.rows["train"]
         inputs = rows.inputs(positions, rows.first_epoch, self.device)
-        if self.session is None:
-            return {WHOLE: self.module(inputs)}
-        shelf = _Gather()
-        with self.session.running(shelf):
-            settle(self.module(inputs))
-        return shelf.values
+        with self._aside(training=training):
+            if self.session is None:
+                return {WHOLE: self.module(inputs)}
+            shelf = _Gather()
+            with self.session.running(shelf):
+                settle(self.module(inputs))
+            return shelf.values
 
     def reread(self, values: Mapping[str, torch.Tensor]) -> str | None:
         """Put the trial's values into the store, run the tower from there, and say how that differs from a pass."""
         rows = self.rows["train"]
-        _, positions = rows.compositions(self.usual)
+        *_, positions = rows.compositions(self.usual)
         epoch = rows.first_epoch
         for name in self.names:
             self.stores["train"].keep(name, rows.items(positions, epoch), values[name])
@@ -189,18 +194,26 @@ class CachedTower:
                     settle(self.module(batch))
 
     @contextmanager
-    def _aside(self) -> Iterator[None]:
-        """Run the tower in the middle of a step such that nothing of it shows: eval mode, no draws, no gradients."""
+    def _aside(self, *, training: bool = False) -> Iterator[None]:
+        """Run the tower such that nothing of it shows afterwards: no gradients, no draws, statistics as they were.
+
+        Args:
+            training: Whether in train mode, the prefix aside; else in eval mode.
+        """
         modes = [(module, module.training) for module in self.module.modules()]
+        buffers = [(buffer, buffer.clone()) for buffer in self.module.buffers()] if training else []
         devices = [self.device.index or 0] if self.device.type == "cuda" else []
-        self.module.eval()
+        self.module.train(training)
+        for module in () if self.session is None else self.session.modules:
+            module.training = False
         try:
             with torch.no_grad(), torch.random.fork_rng(devices=devices):
                 yield
         finally:
-            torch.clear_autocast_cache()  # it holds casts of weights that train, made without their gradients
             for module, mode in modes:
                 module.training = mode
+            for buffer, before in buffers:
+                buffer.copy_(before)
 
     def close(self, *, remove: bool) -> None:
         """Leave the model as it was, and let go of the values."""
@@ -235,7 +248,7 @@ class _Gather:
         return None
 
     def keep(self, name: str, value: torch.Tensor) -> None:
-        self.values[name] = value
+        self.values[name] = value.clone()  # what trains may write into it
 
 
 class _RowShelf:

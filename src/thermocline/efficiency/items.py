@@ -89,13 +89,15 @@ class TowerRows:
             return {int(row): each[i] for i, row in enumerate(positions)}
         return {int(row): each[i, :, : self.lengths[row]] for i, row in enumerate(positions)}
 
-    def compositions(self, size: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return two batches that share rows: the shortest rows, and nearly all of these beside the longest."""
+    def compositions(self, size: int) -> tuple[np.ndarray, ...]:
+        """Return batches to compare: the shortest rows, one of them beside the longest, and the others beside one."""
         short = isinstance(self.part, TextRows)
         order = np.argsort(self.part.lengths, kind="stable") if short else np.arange(len(self))  # type: ignore[union-attr]
         first = order[:size]
-        second = np.concatenate([order[-1:], first[:0:-1]]) if len(order) > size else first[::-1].copy()
-        return first, second
+        if len(order) <= size:
+            return first, first[::-1].copy()
+        # one row that comes to lie beside others altogether tells of a maximum over a batch, or of its sharing out
+        return first, np.concatenate([order[:0:-1][: size - 1], first[:1]]), np.concatenate([order[-1:], first[:0:-1]])
 
     def lacking(self) -> bool:
         """Whether images are missing, so that batches of images differ in size."""

@@ -53,7 +53,8 @@ class Node:
         self._before = [leaf for leaf in pytree.tree_leaves(self._inputs) if isinstance(leaf, _Output)]
         self.session, self._call, self._amp = session, call, session.amp()
         self.deep: bool = deep or any(one.node.deep for one in self._before)
-        parts = [label, *(one.node.name(one.place) for one in self._before)]
+        flags = (str(leaf) for leaf in pytree.tree_leaves(self._inputs) if isinstance(leaf, bool | str))
+        parts = [label, *flags, *(one.node.name(one.place) for one in self._before)]
         self._name = hashlib.blake2b("\n".join(parts).encode(), digest_size=8).hexdigest()
         self.values: list[Any] | None = None
         self.known: dict[int, torch.Tensor] = {}
@@ -146,6 +147,7 @@ class Session:
     """
 
     def __init__(self, model: nn.Module, modules: Iterable[str], entries: Iterable[str]) -> None:
+        self._model = model
         every = dict(model.named_modules())
         self._modules = {name: every[name] for name in modules}
         self._entries = [every[name] for name in entries]
@@ -155,10 +157,18 @@ class Session:
         self._shelf: Shelf | None = None
         self._working = False
         self._undo: list[Callable[[], None]] = []
+        self._entered = False  # whether something that trains ran in this pass
+        self._random: list[torch.Tensor] = []  # the state of the generators where the pass began
         self.draws = False  # whether something that was passed over draws random numbers
+
+    @property
+    def modules(self) -> Iterable[nn.Module]:
+        """The modules that are passed over."""
+        return self._modules.values()
 
     def install(self) -> None:
         """Put the session between the modules and their forward passes."""
+        self._undo.append(self._model.register_forward_pre_hook(self._begin).remove)
         for name, module in self._modules.items():
             self._undo.append(_replace_forward(module, self._passing(name, module, module.forward)))
         for module in self._entries:
@@ -173,6 +183,7 @@ class Session:
     def running(self, shelf: Shelf) -> Iterator[None]:
         """Pass over frozen modules, with the values of a shelf, in the forward pass that happens inside."""
         self._shelf = shelf
+        self._begin()
         try:
             yield
         finally:
@@ -185,13 +196,18 @@ class Session:
 
     def operator(self, func: Any, args: Any, kwargs: Any) -> Any:
         """Put an operator off, unless a weight that trains has part in it or what comes out cannot be told."""
-        leaves = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
-        if self._shelf is None or any(_trains(leaf) for leaf in leaves):
-            return self._now(func, args, kwargs)
+        if _is_idle_dropout(func, kwargs):
+            return args[0]
         func, target = _out_of_place(func, args)
-        like = self._shapes.of_operator(func, args, kwargs)
+        leaves = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
+        now = self._shelf is None or any(_trains(leaf) for leaf in leaves) or self._doubtful(leaves)
+        like = None if now else self._shapes.of_operator(func, args, kwargs)
         if like is None or not isinstance(like, (torch.Tensor, tuple, list)):
-            return self._now(func, args, kwargs)
+            out = self._now(func, args, kwargs)
+            if target is not None:
+                target.node, target.place = Node(self, "", func, ((), {}), deep=False), 0
+                target.node.known[0] = out
+            return out
         node = Node(self, getattr(func, "__name__", str(func)), func, (args, kwargs), deep=False)
         if target is not None:
             target.node, target.place = node, 0
@@ -213,13 +229,13 @@ class Session:
         return value
 
     def _made(self, node: Node, place: int, like: torch.Tensor) -> torch.Tensor:
-        before = _random_state(like)
+        before = _random_states(like.device)
         working, self._working = self._working, True
         try:
             value: torch.Tensor = node.output(place)
         finally:
             self._working = working
-        self.draws |= not all(map(torch.equal, before, _random_state(like)))
+        self.draws |= not all(map(torch.equal, before, _random_states(like.device)))
         return value
 
     def amp(self) -> tuple[bool, torch.dtype]:
@@ -234,7 +250,8 @@ class Session:
             tensors = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
             plain = all(isinstance(leaf, (torch.Tensor, *_PLAIN)) for leaf in leaves)
             lookup = isinstance(module, nn.Embedding) and not any(isinstance(leaf, Pending) for leaf in tensors)
-            if name in self._open or lookup or not plain or not tensors or any(_trains(leaf) for leaf in tensors):
+            trains = any(_trains(leaf) for leaf in tensors) or self._doubtful(tensors)
+            if name in self._open or lookup or not plain or not tensors or trains:
                 return forward(*args, **kwargs)
             like = self._shapes.of_module(name, args, kwargs)
             if like is None or sum(isinstance(leaf, torch.Tensor) for leaf in pytree.tree_leaves(like)) != 1:
@@ -247,7 +264,26 @@ class Session:
     def _enter(self, _module: nn.Module, args: Any, kwargs: Any) -> tuple[Any, Any]:
         if self._working:
             return args, kwargs
+        self._entered = True
         return self._known(args), self._known(kwargs)
+
+    def _begin(self, *_: Any) -> None:
+        if self._shelf is not None and not self._working:
+            self._entered, self._random = False, _random_states(self._shapes.device)
+
+    def _doubtful(self, tensors: Iterable[torch.Tensor]) -> bool:
+        """Whether a value among these may be another one in the next pass: it is not told by a name.
+
+        Such as what dropout outside of frozen modules leaves, or without gradients what comes from modules that train.
+        """
+        values = [
+            one
+            for one in tensors
+            if not isinstance(one, (Pending, nn.Parameter)) and one.is_floating_point() and one.dim()
+        ]
+        if not values:
+            return False
+        return self._entered or not all(map(torch.equal, self._random, _random_states(self._shapes.device)))
 
     def _now(self, func: Any, args: Any, kwargs: Any) -> Any:
         return func(*self._known(args), **self._known(kwargs))
@@ -268,14 +304,22 @@ def _outputs(node: Node, like: Any) -> Any:
 
 
 def _trains(tensor: torch.Tensor) -> bool:
-    return not isinstance(tensor, Pending) and tensor.requires_grad
+    if isinstance(tensor, Pending):  # one that something that trains was written into
+        return any(value.requires_grad for value in tensor.node.known.values())
+    return tensor.requires_grad
 
 
-def _random_state(like: torch.Tensor) -> list[torch.Tensor]:
+def _random_states(device: torch.device) -> list[torch.Tensor]:
     states = [torch.get_rng_state()]
-    if like.device.type == "cuda":
-        states.append(torch.cuda.get_rng_state(like.device))
+    if device.type == "cuda":
+        states.append(torch.cuda.get_rng_state(device))
     return states
+
+
+def _is_idle_dropout(func: Any, kwargs: Any) -> bool:
+    """Whether this is a dropout of `torch.nn.functional` that drops nothing: then it gives what it is given."""
+    named = "dropout" in getattr(func, "__name__", "") and "training" in kwargs
+    return named and (not kwargs["training"] or kwargs.get("p") == 0)
 
 
 def _out_of_place(func: Any, args: Any) -> tuple[Any, Pending | None]:

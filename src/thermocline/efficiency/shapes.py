@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
 
 _MOST_KNOWN = 50_000  # answers that are remembered
 
@@ -29,7 +30,10 @@ class Shapes:
         self._known: dict[Any, Any] = {}
 
     def of_module(self, name: str, args: Any, kwargs: Any) -> Any:
-        """Return what a call of a module would give, tensors as fake ones; `None` where only data could tell."""
+        """Return what a call of a module would give, tensors as fake ones.
+
+        `None` where only data could tell, or where it draws random numbers, which must happen in its turn.
+        """
         return self._asked(name, self._shadow[name], args, kwargs)
 
     def of_operator(self, func: Any, args: Any, kwargs: Any) -> Any:
@@ -57,12 +61,13 @@ class Shapes:
     def _answer(self, call: Any, leaves: list[Any], spec: Any) -> Any:
         args, kwargs = pytree.tree_unflatten(leaves, spec)
         try:
-            with torch.random.fork_rng(devices=[]), torch.no_grad(), self._mode:
+            with torch.random.fork_rng(devices=[]), torch.no_grad(), self._mode, _Draws() as draws:
                 out = call(*args, **kwargs)
         except Exception:  # a foreign forward pass may raise anything where values are missing
             return None
         tensors = [leaf for leaf in pytree.tree_leaves(out) if isinstance(leaf, torch.Tensor)]
-        return out if tensors and all(isinstance(leaf, FakeTensor) for leaf in tensors) else None
+        told = tensors and all(isinstance(leaf, FakeTensor) for leaf in tensors)
+        return out if told and not draws.seen else None
 
     def _fake(self, leaf: Any) -> Any:
         if not isinstance(leaf, torch.Tensor) or isinstance(leaf, FakeTensor):
@@ -83,6 +88,19 @@ class Shapes:
         for module in shadow.modules():
             vars(module).pop("forward", None)  # one that was put in its place would still run the model itself
         return shadow
+
+
+class _Draws(TorchDispatchMode):
+    """Sees whether a random number is drawn: dropout in train mode, but not attention with a dropout of 0."""
+
+    seen = False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if torch.Tag.nondeterministic_seeded in func.tags:
+            given = dict(zip((one.name for one in func._schema.arguments), args, strict=False)) | kwargs
+            self.seen |= bool(given.get("dropout_p", True)) and given.get("train") is not False
+        return func(*args, **kwargs)
 
 
 def _held_tensors(module: nn.Module) -> Iterator[torch.Tensor]:
