@@ -7,11 +7,9 @@ moment of its call, and only where a backward pass will come through it (Chen et
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import wraps
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,6 +17,7 @@ from torch import nn
 from torch.utils import _pytree as pytree
 from torch.utils.checkpoint import checkpoint
 
+from thermocline.data.budget import free_memory
 from thermocline.efficiency.costs import Costs
 from thermocline.errors import ConfigError, SelectorError, listing
 from thermocline.tuning.apply import module_owners
@@ -33,7 +32,6 @@ _NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._NormBase)
 _OPERATORS = (nn.Linear, nn.modules.conv._ConvNd, nn.Embedding, *_NORMS)
 #: What of the free memory activations may fill: the rest is for gradients of a layer, workspaces, fragments.
 _SHARE = 0.8
-_USUAL = 4 << 30  # where nothing says what there is
 
 
 def chosen_layers(layer_map: LayerMap, wanted: Any) -> tuple[str, ...]:
@@ -75,7 +73,7 @@ def auto_layers(costs: Costs, trainable: Iterable[str], rows: int, free_bytes: f
         costs: Of the layers.
         trainable: The labels of the layers that train.
         rows: Rows through the model at once.
-        free_bytes: See `free_memory`.
+        free_bytes: See `free_on`.
     """
     trains = frozenset(trainable)
     saved = costs.saved(trains)
@@ -95,23 +93,12 @@ def auto_layers(costs: Costs, trainable: Iterable[str], rows: int, free_bytes: f
     return tuple(label for label in costs.labels if label in chosen)
 
 
-def free_memory(device: torch.device) -> int:
-    """Return the bytes that a process may still take on a device.
-
-    Those of a CPU are the machine's: what Linux says is available, elsewhere half of what is built in.
-    """
+def free_on(device: torch.device) -> int:
+    """Return the bytes that a process may still take on a device."""
     if device.type == "cuda":
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return int(torch.cuda.mem_get_info(device)[0]) + unused
-    try:
-        text = Path("/proc/meminfo").read_text(encoding="ascii")
-        return 1024 * int(text.split("MemAvailable:")[1].split()[0])
-    except (OSError, IndexError, ValueError):  # no Linux
-        pass
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
-    except (AttributeError, OSError, ValueError):  # Windows
-        return _USUAL
+    return free_memory()
 
 
 class LayerCheckpoints:

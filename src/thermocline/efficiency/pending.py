@@ -11,6 +11,7 @@ is written except how much is saved.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -53,15 +54,22 @@ class Node:
         self._before = [leaf for leaf in pytree.tree_leaves(self._inputs) if isinstance(leaf, _Output)]
         self.session, self._call, self._amp = session, call, session.amp()
         self.deep: bool = deep or any(one.node.deep for one in self._before)
-        flags = (str(leaf) for leaf in pytree.tree_leaves(self._inputs) if isinstance(leaf, bool | str))
+        told = bool | str | int if label == "__getitem__" else bool | str
+        flags = (str(leaf) for leaf in pytree.tree_leaves(self._inputs) if isinstance(leaf, told))
         parts = [label, *flags, *(one.node.name(one.place) for one in self._before)]
         self._name = hashlib.blake2b("\n".join(parts).encode(), digest_size=8).hexdigest()
+        session.called[self._name] += 1
         self.values: list[Any] | None = None
         self.known: dict[int, torch.Tensor] = {}
 
     def name(self, place: int) -> str:
         """Return a name that tells by which calls an output comes about; shapes and numbers do not enter."""
         return f"{self._name}.{place}"
+
+    @property
+    def alone(self) -> bool:
+        """Whether no other call of this pass has the same name, as two slices may."""
+        return self.session.called[self._name] == 1
 
     def output(self, place: int) -> Any:
         """Return an output, making the call and those before it that are still to be made."""
@@ -157,6 +165,7 @@ class Session:
         self._shelf: Shelf | None = None
         self._working = False
         self._undo: list[Callable[[], None]] = []
+        self.called: Counter[str] = Counter()  # the names of this pass
         self._entered = False  # whether something that trains ran in this pass
         self._random: list[torch.Tensor] = []  # the state of the generators where the pass began
         self.draws = False  # whether something that was passed over draws random numbers
@@ -165,6 +174,11 @@ class Session:
     def modules(self) -> Iterable[nn.Module]:
         """The modules that are passed over."""
         return self._modules.values()
+
+    @property
+    def shares_out(self) -> bool:
+        """Whether something that was passed over shares rows out by what they hold, as among experts."""
+        return self._shapes.shares_out
 
     def install(self) -> None:
         """Put the session between the modules and their forward passes."""
@@ -219,7 +233,7 @@ class Session:
         node, place, shelf = pending.node, pending.place, self._shelf
         if place in node.known:
             return node.known[place]
-        name = node.name(place) if node.deep and shelf is not None else ""
+        name = node.name(place) if node.deep and node.alone and shelf is not None else ""
         value = shelf.take(name) if shelf is not None and name and node.values is None else None
         if value is None:
             value = self._made(node, place, pending)
@@ -269,6 +283,7 @@ class Session:
 
     def _begin(self, *_: Any) -> None:
         if self._shelf is not None and not self._working:
+            self.called.clear()
             self._entered, self._random = False, _random_states(self._shapes.device)
 
     def _doubtful(self, tensors: Iterable[torch.Tensor]) -> bool:

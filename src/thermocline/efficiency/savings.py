@@ -11,7 +11,7 @@ from torch import nn
 
 from thermocline.data.batches import Rows
 from thermocline.efficiency.cache_options import CacheOptions
-from thermocline.efficiency.checkpointing import LayerCheckpoints, auto_layers, chosen_layers, free_memory
+from thermocline.efficiency.checkpointing import LayerCheckpoints, auto_layers, chosen_layers, free_on
 from thermocline.efficiency.conv_bn import ConvBN
 from thermocline.efficiency.conv_bn_pairs import pairs_of
 from thermocline.efficiency.costs import Costs
@@ -134,7 +134,7 @@ class Savings:
             return chosen_layers(self.layer_map, wanted)
         known = costs()
         device = next(self.model.parameters()).device
-        return () if known is None else auto_layers(known, ever, rows, free_memory(device))
+        return () if known is None else auto_layers(known, ever, rows, free_on(device))
 
     def _joins(self, rows: int) -> bool:
         """Whether to join at all: on a CPU it saves memory, and costs time where rows are few."""

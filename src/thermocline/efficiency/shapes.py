@@ -13,6 +13,10 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 _MOST_KNOWN = 50_000  # answers that are remembered
+_SHARING = {
+    getattr(torch.ops.aten, name)
+    for name in ("_grouped_mm", "bincount", "histc", "masked_select", "nonzero", "nonzero_static")
+}
 
 
 class Shapes:
@@ -28,6 +32,7 @@ class Shapes:
         self.device = torch.device("cpu") if first is None else first.device
         self._shadow = dict(self._without_data(model).named_modules())
         self._known: dict[Any, Any] = {}
+        self.shares_out = False  # whether something that was asked about does, see `Watch`
 
     def of_module(self, name: str, args: Any, kwargs: Any) -> Any:
         """Return what a call of a module would give, tensors as fake ones.
@@ -60,14 +65,17 @@ class Shapes:
 
     def _answer(self, call: Any, leaves: list[Any], spec: Any) -> Any:
         args, kwargs = pytree.tree_unflatten(leaves, spec)
+        watch = Watch()
         try:
-            with torch.random.fork_rng(devices=[]), torch.no_grad(), self._mode, _Draws() as draws:
+            with torch.random.fork_rng(devices=[]), torch.no_grad(), self._mode, watch:
                 out = call(*args, **kwargs)
         except Exception:  # a foreign forward pass may raise anything where values are missing
             return None
+        finally:
+            self.shares_out |= watch.shares_out
         tensors = [leaf for leaf in pytree.tree_leaves(out) if isinstance(leaf, torch.Tensor)]
         told = tensors and all(isinstance(leaf, FakeTensor) for leaf in tensors)
-        return out if told and not draws.seen else None
+        return out if told and not watch.draws else None
 
     def _fake(self, leaf: Any) -> Any:
         if not isinstance(leaf, torch.Tensor) or isinstance(leaf, FakeTensor):
@@ -90,16 +98,30 @@ class Shapes:
         return shadow
 
 
-class _Draws(TorchDispatchMode):
-    """Sees whether a random number is drawn: dropout in train mode, but not attention with a dropout of 0."""
+class Watch(TorchDispatchMode):
+    """Watches operators.
 
-    seen = False
+    Attributes:
+        draws: Whether a random number was drawn: by dropout in train mode, but not by attention with a dropout of 0.
+        shares_out: Whether rows were shared out by what they hold, as among experts: which of them are computed
+            together, and with it the rounding, changes from batch to batch.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.draws = self.shares_out = False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if torch.Tag.nondeterministic_seeded in func.tags:
-            given = dict(zip((one.name for one in func._schema.arguments), args, strict=False)) | kwargs
-            self.seen |= bool(given.get("dropout_p", True)) and given.get("train") is not False
+            wanted = func._schema.arguments
+            given = {one.name: one.default_value for one in wanted if one.has_default_value()}
+            given |= dict(zip((one.name for one in wanted), args, strict=False)) | kwargs
+            self.draws |= bool(given.get("dropout_p", True)) and given.get("train") is not False
+        chosen = args[1] if func is torch.ops.aten.index.Tensor else ()
+        self.shares_out |= func.overloadpacket in _SHARING or any(
+            one is not None and one.dtype == torch.bool for one in chosen
+        )
         return func(*args, **kwargs)
 
 
