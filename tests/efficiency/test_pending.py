@@ -10,7 +10,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from thermocline.efficiency.pending import Session, settle
+from thermocline.efficiency.pending import settle
+from thermocline.efficiency.session import Session
 
 
 class Shelf:

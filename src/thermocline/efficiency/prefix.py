@@ -27,7 +27,7 @@ class Prefix:
     @property
     def told(self) -> str:
         """The layers in words."""
-        return "all layers" if self.whole else f"layers up to {self.last}"
+        return "all layers" if self.whole else f"layers up to {self.last or self.labels[-1]}"
 
     @property
     def last(self) -> str:

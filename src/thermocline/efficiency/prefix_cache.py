@@ -26,9 +26,9 @@ from thermocline.data.budget import GIGABYTE
 from thermocline.efficiency.cache_options import CacheOptions, refusal
 from thermocline.efficiency.cached import DRAWS, CachedTower, state_of
 from thermocline.efficiency.items import TowerRows
-from thermocline.efficiency.pending import Session
 from thermocline.efficiency.prefix import Prefix, prefix_of
 from thermocline.efficiency.rowstore import Form, RowStore
+from thermocline.efficiency.session import Session
 from thermocline.errors import ThermoclineWarning
 from thermocline.tuning.apply import frozen_modules
 from thermocline.tuning.layers import LayerMap
