@@ -137,8 +137,11 @@ class CachedTower:
 
     def holds(self, split: str, positions: np.ndarray, epoch: int | None) -> bool:
         """Whether all values of a batch are there."""
+        store = self.stores[split]
+        if all(map(store.full, self.names)):
+            return True
         items = self.rows[split].items(positions, epoch)
-        return all(self.stores[split].holds(name, items) for name in self.names)
+        return all(store.holds(name, items) for name in self.names)
 
     def known(self, split: str, positions: np.ndarray, epoch: int | None) -> torch.Tensor | None:
         """Return the whole tower's features of a batch, where they are all there."""

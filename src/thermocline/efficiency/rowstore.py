@@ -120,6 +120,11 @@ class RowStore:
         kept = self._kept.get(name)
         return kept is not None and self._all_good(kept, items)
 
+    def full(self, name: str) -> bool:
+        """Whether the values of every item are there."""
+        kept = self._kept.get(name)
+        return kept is not None and kept.full
+
     def absent(self, name: str) -> np.ndarray:
         """Return the items that have no values."""
         kept = self._kept.get(name)

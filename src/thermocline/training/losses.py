@@ -35,6 +35,8 @@ def by_row(name: str, *, smoothing: float = 0.0) -> Objective:
     """Return the objective of a task with one loss a row; see `row_losses`."""
 
     def objective(outputs: torch.Tensor, batch: Mapping[str, Any]) -> torch.Tensor:
+        if name == "cross_entropy" and "weight" not in batch:
+            return F.cross_entropy(outputs.float(), batch["target"], reduction="sum", label_smoothing=smoothing)
         losses = row_losses(name, outputs, batch["target"], smoothing=smoothing)
         weight = batch.get("weight")
         return (losses if weight is None else losses * weight).sum()
