@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -53,6 +53,7 @@ class CachedTower:
         self.names: tuple[str, ...] = ()
         self.where = "in memory"
         self.taken = 0  # bytes of the budget
+        self.taken_up = 0  # values of batches that came from the stores
 
     # the trial
 
@@ -65,8 +66,9 @@ class CachedTower:
         rows = self.rows["train"]
         *others, last = rows.compositions(self.usual)
         alone = [self._gathered(positions) for positions in others]
-        beside = self._gathered(last)
-        if self._shares_out(last):
+        with Watch() if self.session is None else nullcontext(self.session) as watch:
+            beside = self._gathered(last)
+        if watch.shares_out:  # small batches may show no trace of it in their values
             return SHARES_OUT, {}, {}
         if not beside and not any(alone):
             return "there is nothing in them that takes longer than reading it", {}, {}
@@ -90,14 +92,6 @@ class CachedTower:
                 return "a row's values depend on the rows beside it", {}, {}
         return None if forms else "what they give does not come row by row", forms, beside
 
-    def _shares_out(self, positions: np.ndarray) -> bool:
-        """Whether rows are shared out by what they hold; small batches may show no trace of it in their values."""
-        if self.session is not None:
-            return self.session.shares_out
-        with Watch() as watch:
-            self._gathered(positions)
-        return bool(watch.shares_out)
-
     def _gathered(self, positions: np.ndarray, *, training: bool = False) -> dict[str, torch.Tensor]:
         """Return what the prefix gives for a batch, by name; what trains runs in train mode or in eval mode."""
         rows = self.rows["train"]
@@ -105,6 +99,9 @@ class CachedTower:
         with self._aside(training=training):
             if self.session is None:
                 return {WHOLE: self.module(inputs)}
+            if isinstance(rows.part, ImageRows):  # as they are served
+                given = inputs
+                inputs = self._put_off(rows.part, lambda: given, len(positions))
             shelf = _Gather()
             with self.session.running(shelf):
                 settle(self.module(inputs))
@@ -119,11 +116,12 @@ class CachedTower:
             self.stores["train"].keep(name, rows.items(positions, epoch), values[name])
         inputs = rows.inputs(positions, epoch, self.device)
         expected = values[WHOLE] if self.session is None else self.module(inputs)  # the trial's was an ordinary pass
+        self.taken_up = 0
         with self.serving("train", inputs, positions, epoch) as given:
             out = given["features"] if self.session is None else settle(self.module(given))
         left, right = (_tensors(one) for one in (out, expected))
         if len(left) == len(right) and all(map(torch.equal, left, right)):
-            return None
+            return None if self.taken_up or self.session is None else "what is kept of them is not asked for again"
         worst = max((float((a.float() - b.float()).abs().max()) for a, b in zip(left, right, strict=False)), default=0)
         return f"a batch through the cache differs from the ordinary pass (by up to {worst:.1e})"
 
@@ -180,7 +178,7 @@ class CachedTower:
         batch = self._put_off(rows.part, given, len(positions)) if images else given()
         ids = batch.get("input_ids")
         width = None if ids is None else int(ids.shape[1])
-        shelf = _RowShelf(self.stores[split], rows.items(positions, epoch), width, self.device)
+        shelf = _RowShelf(self, self.stores[split], rows.items(positions, epoch), width)
         with self.session.running(shelf):
             yield batch
 
@@ -272,11 +270,13 @@ class _Gather:
 class _RowShelf:
     """A shelf over a store, for the items of one batch."""
 
-    def __init__(self, store: RowStore, items: np.ndarray, width: int | None, device: torch.device) -> None:
-        self._store, self._items, self._width, self._device = store, items, width, device
+    def __init__(self, tower: CachedTower, store: RowStore, items: np.ndarray, width: int | None) -> None:
+        self._tower, self._store, self._items, self._width = tower, store, items, width
 
     def take(self, name: str) -> torch.Tensor | None:
-        return self._store.take(name, self._items, self._width, self._device)
+        value = self._store.take(name, self._items, self._width, self._tower.device)
+        self._tower.taken_up += value is not None
+        return value
 
     def keep(self, name: str, value: torch.Tensor) -> None:
         if name in self._store.names:

@@ -113,8 +113,12 @@ def own_forward(module: nn.Module) -> bool:
 
 
 def has_hooks(module: nn.Module) -> bool:
-    """Whether somebody looks at what goes into or out of a module: then it must be what it says."""
-    return any(getattr(module, name) for name in _HOOKS)
+    """Whether somebody looks at what goes into or out of a module: then it must be what it says.
+
+    A hook that says of itself that it is `harmless` only hands inputs on.
+    """
+    hooks = (hook for name in _HOOKS for hook in getattr(module, name).values())
+    return any(not getattr(hook, "harmless", False) for hook in hooks)
 
 
 class Fold:

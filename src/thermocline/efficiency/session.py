@@ -153,6 +153,8 @@ class Session:
         self._entered = self._entered or next(module.parameters(), None) is not None  # a dropout belongs to all
         return self._known(args), self._known(kwargs)
 
+    _enter.harmless = True  # type: ignore[attr-defined]  # it hands on what it is given: see `conv_bn.has_hooks`
+
     def _begin(self, *_: Any) -> None:
         if self._shelf is not None and not self._working:
             self.called.clear()
