@@ -52,7 +52,7 @@ from thermocline.training.trainer import Trainer
 from thermocline.tuning.verify import tensors_hash
 
 MODELS = {"resnet18": "resnet18", "vit_tiny": "vit_tiny_patch16_224", "minilm": "offline:minilm-l6"}
-SIDE = 64  # pixels
+SIDES = {"resnet18": 128, "vit_tiny": 64}  # pixels; at 64 a ResNet's last stage has 2 by 2 of them, and is all weights
 EPOCHS = 5
 BATCH = 32  # where no time of whole runs is taken: from 16 rows convolutions are joined with their norms
 DEPTHS: dict[str, Any] = {"whole": "backbone", "part": -2}  # resnet18's last stage has two blocks
@@ -184,7 +184,7 @@ def run(model: str, setting: Setting, *, frozen: Any, rows: int = 0, seed: int =
         "env.precision": "fp32",
     }
     if tower == "image":
-        overrides |= {"model.image.size": SIDE, "model.image.augment": "none"}
+        overrides |= {"model.image.size": SIDES.get(model, 64), "model.image.augment": "none"}
     overrides |= {key.replace("__", "."): value for key, value in options.items()}
     Predictor("label", verbosity=0).fit(frame, hyperparameters=overrides, seed=seed)
     return Watched.last
