@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1] / "src" / "thermocline"
 FLOORS = """
     errors
     labels config
-    metrics
+    metrics detection_metrics
     tasks
     data
     models
@@ -35,7 +35,10 @@ FLOORS = """
 LEVEL = {room: level for level, line in enumerate(FLOORS.split("\n")) for room in line.split()}
 
 HEAVY = {"torch", "torchvision", "transformers", "timm", "sklearn", "matplotlib"}
-LIGHT = "__init__ predictor cli config tasks metrics labels errors data.columns data.frames data.kinds data.samples"
+LIGHT = (
+    "__init__ predictor cli config tasks metrics detection_metrics labels errors "
+    "data.columns data.frames data.kinds data.samples"
+)
 
 FILES = sorted(ROOT.rglob("*.py"))
 
