@@ -28,7 +28,7 @@ import torch
 
 from thermocline import fitting, load_sample
 from thermocline.assembly import norm_eval_names
-from thermocline.data.batches import epoch_order
+from thermocline.data.order import epoch_order
 from thermocline.training import snapshot
 from thermocline.training.device import to_device
 from thermocline.training.run import Run

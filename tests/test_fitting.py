@@ -10,7 +10,7 @@ import pytest
 
 from thermocline import Predictor
 from thermocline.errors import NonFiniteError, SelectorError
-from thermocline.training import trainer
+from thermocline.training import losses, trainer
 from thermocline.tuning.plan import LayerPlan
 from tiny import TINY, make_table
 
@@ -107,8 +107,8 @@ def test_head_at_random(reviews, text_folder):
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_a_loss_that_stays_infinite(table, monkeypatch):
-    real = trainer.row_losses
-    monkeypatch.setattr(trainer, "row_losses", lambda *a, **k: real(*a, **k) * float("nan"))
+    real = losses.row_losses
+    monkeypatch.setattr(losses, "row_losses", lambda *a, **k: real(*a, **k) * float("nan"))
     with pytest.raises(NonFiniteError, match=r"was not finite for 10 steps in a row.*Lower optim\.lr") as caught:
         fit(table, options={"optim.max_epochs": 20})
     assert isinstance(caught.value, ArithmeticError)

@@ -23,7 +23,7 @@ FLOORS = """
     training
     report
     adaptation
-    planning
+    planning choosing
     assembly
     preparation
     prediction fitting

@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 
 from thermocline import adaptation
+from thermocline.choosing import choose_rates
 from thermocline.config import ResolvedConfig
 from thermocline.data.batches import RowPart, Rows
 from thermocline.data.columns import Columns
@@ -45,7 +46,13 @@ class Processors:
     table: TableProcessor | None = None
 
     def rows(
-        self, frame: pd.DataFrame, folder: Path | None, *, augment: str | None = None, seed: int = 0
+        self,
+        frame: pd.DataFrame,
+        folder: Path | None,
+        *,
+        augment: str | None = None,
+        seed: int = 0,
+        views: int | None = None,
     ) -> dict[str, RowPart]:
         """Turn a frame into rows, tower by tower.
 
@@ -54,7 +61,7 @@ class Processors:
         """
         parts: dict[str, RowPart] = {}
         if self.image is not None:
-            parts["image"] = self.image.rows(frame, folder, augment=augment, seed=seed)
+            parts["image"] = self.image.rows(frame, folder, augment=augment, seed=seed, views=views)
         if self.text is not None:
             parts["text"] = self.text.rows(frame)
         if self.table is not None:
@@ -87,9 +94,9 @@ class Assembly:
             training: Whether images are augmented.
             seed: The run's seed.
         """
-        parts = self.processors.rows(
-            frame, folder, augment=self.config.model.image.augment if training else None, seed=seed
-        )
+        image = self.config.model.image
+        augment = image.augment if training else None
+        parts = self.processors.rows(frame, folder, augment=augment, seed=seed, views=image.augment_views)
         weight = None if self.weight is None else frame[self.weight].to_numpy(dtype=np.float32)
         return Rows(parts, self.task.encode(frame), weight)
 
@@ -157,7 +164,7 @@ def assemble(
         fusion = config.model.fusion
         model = FusionModel(towers, task.width, width=fusion.width, dropout=fusion.dropout)
         adapted = adaptation.adapt(model, config.model)  # last: the other random weights are as without adapters
-    config = _choose_rates(config, model, task, len(frame))
+    config = choose_rates(config, model, task, len(frame))
     layer_map = layers_of(model, adapted)
     plan = with_phases(make_plan(layer_map, config), config, phases, len(frame))
     plan, config = fitted_to_run(plan, config, len(frame))
@@ -257,7 +264,8 @@ def _text(
         config = config.choose(
             "model.text.max_length", limit, f"the model takes no more ({options.max_length} was asked for)"
         )
-    return tower, TextProcessor(tokenizer, wanted, join=options.join, max_length=length, pad_to_longest=exact), config
+    processor = TextProcessor(tokenizer, wanted, join=options.join, max_length=length, pad_to_longest=exact, most=limit)
+    return tower, processor, config
 
 
 def _tokenizer(
@@ -292,7 +300,7 @@ def _image_size(
     frame: pd.DataFrame, names: list[str], source: checkpoints.Source, folder: Path | None, root: Path | None
 ) -> tuple[int | None, str]:
     """Choose a size below the model's own where the images are small: nothing is won by enlarging them further."""
-    from thermocline.data.image import is_missing, open_image
+    from thermocline.data.image_files import is_missing, open_image
 
     own, flexible = model_size(source, folder)
     cells = [v for name in names for v in frame[name].iloc[:200] if not is_missing(v)]
@@ -319,33 +327,6 @@ def _table(
     }
     bins = number_bins(processor.rows(frame), options.bins)
     return TableTower(bins, processor.cardinalities, **arguments), processor, arguments
-
-
-def _choose_rates(config: ResolvedConfig, model: FusionModel, task: Task, rows: int) -> ResolvedConfig:
-    """Choose learning rate and batch sizes that were left open."""
-    pretrained = any(bool(getattr(tower, "pretrained", False)) for tower in model.towers.values())
-    deep = any(name != "table" for name in model.towers)
-    if config.optim.lr is None:
-        rate, why = (1e-4, "a tower is pretrained") if pretrained else (1e-3, "no tower is pretrained")
-        if pretrained and config.model.peft is not None:
-            rate, why = adaptation.RATES[config.model.peft], "few weights train in a pretrained tower, and must go far"
-        if config.optim.optimizer == "sgd":  # its steps are as small as the gradients are
-            rate, why = 100 * rate, f"SGD, {why}"
-        config = config.choose("optim.lr", rate, why)
-    if config.optim.max_epochs is None:
-        epochs, why = (3, "a tower is pretrained") if pretrained else (5, "no tower is pretrained")
-        if pretrained and task.problem_type == "regression":  # its probe starts further from where tuning ends
-            epochs, why = 4, "a tower is pretrained, and the target is a number"
-        config = config.choose("optim.max_epochs", epochs, why)
-    if config.env.batch_size is None:
-        per_batch, most = (40, 32) if deep else (128, 256)
-        size = int(np.clip(2 ** round(np.log2(max(rows, 1) / per_batch)), 8, most))
-        config = config.choose("env.batch_size", size, f"{rows} training rows")
-    if config.env.micro_batch_size is None:
-        config = config.choose("env.micro_batch_size", config.env.batch_size, "the whole batch at once")
-    if config.env.eval_batch_size is None:
-        config = config.choose("env.eval_batch_size", 64 if deep else 1024, "no gradients to keep")
-    return config
 
 
 def _folder_of(source: checkpoints.Source, field_name: str) -> Path | None:

@@ -8,7 +8,8 @@ import tempfile
 import uuid
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,11 @@ import numpy as np
 
 from thermocline.assembly import Assembly, assemble, norm_eval_names
 from thermocline.config import ResolvedConfig, read_phase_file, resolve
-from thermocline.data.batches import Rows
+from thermocline.data.batches import Rows, images_kept
+from thermocline.data.budget import Budget
+from thermocline.data.pixels import Keep
+from thermocline.efficiency.forecast import Forecast, costs_of, forecast
+from thermocline.efficiency.savings import Savings
 from thermocline.errors import ConfigError, ThermoclineWarning
 from thermocline.planning import fitted_to_run
 from thermocline.preparation import Prepared, prepare
@@ -27,6 +32,7 @@ from thermocline.training.device import own_accelerator_state
 from thermocline.training.history import History
 from thermocline.training.resume import HARMLESS, LENGTH, check, facts_of
 from thermocline.training.run import Run
+from thermocline.training.saving import cache_options, in_step
 from thermocline.training.store import Checkpoint, CheckpointStore
 from thermocline.training.trainer import Trainer
 from thermocline.tuning.phase_data import phases_from_data
@@ -79,8 +85,13 @@ def fit(request: Request) -> tuple[Assembly, History, str]:
     names = assembly.config.env.loggers
     loggers = make_loggers(names, _log_folder(request.path, names), after=resumed.step if resumed else None)
     folder = Path(tempfile.mkdtemp(prefix="thermocline-")) if store is None else store.adopt(resumed)
+    budget = Budget.of(assembly.config.env.cache_memory)
+    shared = _cache_folder(assembly.config)
+    prefixes = shared or (folder if store is None else store.root) / "prefixes"
+    if resumed is None and not shared:
+        shutil.rmtree(prefixes, ignore_errors=True)
     try:
-        with own_accelerator_state():
+        with own_accelerator_state(), images_kept([valid, train], _keep(assembly.config, budget)) as (valid, train):
             trainer = Trainer(
                 Run(
                     model=assembly.model,
@@ -103,6 +114,10 @@ def fit(request: Request) -> tuple[Assembly, History, str]:
                     facts=assembly.facts,
                     resume=resumed,
                     changes=changes,
+                    model_options=assembly.config.model,
+                    budget=budget,
+                    cache_folder=prefixes,
+                    cache_shared=shared is not None,
                 )
             )
             history = trainer.fit()
@@ -165,9 +180,22 @@ def _follow(plan: LayerPlan | tuple[Phase, ...], assembly: Assembly, rows: int) 
 
 def explain(request: Request) -> LayerPlan:
     """Return the plan of a request, saying the choices made on the way."""
-    prepared, assembly = assembled(request)
+    prepared, assembly = planned(request)
     _introduce(Console(request.verbosity), assembly, prepared, plan=False)
-    return assembly.plan
+    return replace(assembly.plan, estimate=_forecast(prepared, assembly, request.seed))
+
+
+def _forecast(prepared: Prepared, assembly: Assembly, seed: int) -> Forecast:
+    """Return what the run would save and cost."""
+    optim, env, plan, layers = assembly.config.optim, assembly.config.env, assembly.plan, assembly.layer_map
+    train, valid = _rows(prepared, assembly, seed)
+    rows = {"train": in_step(train, layers, plan), "valid": valid}
+    options = cache_options(len(train), optim, env, Budget.of(env.cache_memory), None, shared=False)
+    costs = costs_of(assembly.model, layers, rows["train"], options.usual)
+    ever = plan.timeline.ever
+    savings = Savings(assembly.model, layers, rows, assembly.config.model, options, lambda: costs, ever, nullcontext)
+    probed = optim.head_init == "probe"
+    return forecast(plan, savings, costs, rows, options, optimizer=optim.optimizer, probed=probed)
 
 
 def assembled(request: Request) -> tuple[Prepared, Assembly]:
@@ -203,6 +231,16 @@ def _rows(prepared: Prepared, assembly: Assembly, seed: int) -> tuple[Rows, Rows
     """Turn the training and the validation frame into what the model is given."""
     train = assembly.rows(prepared.train, prepared.folder, training=True, seed=seed)
     return train, assembly.rows(prepared.valid, prepared.valid_folder)
+
+
+def _keep(config: ResolvedConfig, budget: Budget) -> Keep:
+    """Return where decoded images are kept."""
+    return Keep(config.env.cache_images, budget, _cache_folder(config), shared=config.env.num_workers > 0)
+
+
+def _cache_folder(config: ResolvedConfig) -> Path | None:
+    """Return the folder of caches that fits share, where one was given."""
+    return Path(config.env.cache_folder).expanduser() if config.env.cache_folder else None
 
 
 def _store(request: Request, config: ResolvedConfig) -> CheckpointStore | None:

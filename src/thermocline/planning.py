@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 
 from thermocline.config import ResolvedConfig
-from thermocline.data.batches import epoch_order
+from thermocline.data.order import epoch_order
 from thermocline.errors import ConfigError
 from thermocline.tuning.generators import read_request
 from thermocline.tuning.phase_data import phases_from_data

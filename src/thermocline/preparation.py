@@ -13,10 +13,10 @@ import pandas as pd
 
 from thermocline.assembly import find_sources
 from thermocline.config import ResolvedConfig
-from thermocline.data.batches import split_rows
 from thermocline.data.columns import Columns, infer_columns
 from thermocline.data.frames import check_columns, check_frame, read_frame
-from thermocline.data.image import unreadable_rows
+from thermocline.data.image_files import unreadable_rows
+from thermocline.data.split import split_rows
 from thermocline.errors import ConfigError, DataError, ImageReadError, ThermoclineWarning, listing
 from thermocline.labels import label_columns
 from thermocline.tasks import Task

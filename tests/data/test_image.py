@@ -15,18 +15,12 @@ import pytest
 import torch
 from PIL import Image
 
-from thermocline.data.batches import Rows, load
+from thermocline.data.batches import Rows
 from thermocline.data.columns import Column
-from thermocline.data.image import (
-    ImageProcessor,
-    ImageSpec,
-    find_image,
-    is_missing,
-    open_image,
-    plain_transform,
-    train_transform,
-    unreadable_rows,
-)
+from thermocline.data.image import ImageProcessor, ImageSpec
+from thermocline.data.image_files import decoded_size, find_image, is_missing, open_image, unreadable_rows
+from thermocline.data.loading import load
+from thermocline.data.transforms import plain_transform, train_transform
 from thermocline.errors import ImageReadError
 
 SPEC = ImageSpec((32, 32), (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -299,6 +293,18 @@ def test_no_augmentation_outside_training_or_where_none_is_wanted():
     plain = rows_of(augment=None).batch(np.arange(3))["pixels"]
     np.testing.assert_array_equal(rows_of().batch(np.arange(3), None)["pixels"], plain)
     np.testing.assert_array_equal(rows_of(augment="none").batch(np.arange(3), 1)["pixels"], plain)
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "ICO"])
+def test_the_head_of_a_file_tells_the_decoded_size(form, tmp_path):
+    data = encoded(natural((48, 32)).resize((32, 48) if form != "ICO" else (32, 32)), form)
+    (tmp_path / "picture").write_bytes(data)
+    pixels = np.asarray(open_image(data)).size
+    assert decoded_size(data, None) == decoded_size("picture", tmp_path) == pixels
+
+
+def test_a_head_that_tells_nothing_counts_nothing():
+    assert decoded_size(b"broken", None) == decoded_size("gone.png", None) == decoded_size(natural(), None) == 0
 
 
 def test_absent_files_are_named_before_anything_is_decoded(tmp_path):

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from thermocline.data.columns import Column
-from thermocline.data.text import LONGEST, TextProcessor, _fair_share, choose_max_length
+from thermocline.data.text import LEAST, LONGEST, TextProcessor, _fair_share, choose_max_length
 from thermocline.models.tokenizer import train_tokenizer
 
 WORDS = ["the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "dog", "title", "body"]
@@ -113,14 +113,22 @@ def test_no_row_is_longer_than_allowed(tokenizer, words, most, join):
     assert 1 <= rows.lengths[0] <= most
 
 
-def test_batches_are_padded_on_the_right_to_the_longest(tokenizer):
-    rows = made(tokenizer, ("t",)).rows(pd.DataFrame({"t": ["fox", "the quick brown fox", None]}))
+@pytest.mark.parametrize("long", [4, 30])
+def test_batches_are_padded_on_the_right_to_the_longest(tokenizer, long):
+    rows = made(tokenizer, ("t",)).rows(pd.DataFrame({"t": ["fox", "the quick brown fox " * long, None]}))
     batch = rows.batch(np.array([1, 0, 2]))
-    assert batch["input_ids"].shape == (3, rows.lengths.max())
+    assert batch["input_ids"].shape == (3, max(LEAST, rows.lengths.max()))
     assert batch["attention_mask"].sum(axis=1).tolist() == rows.lengths[[1, 0, 2]].tolist()
     for ids, mask in zip(batch["input_ids"], batch["attention_mask"], strict=True):
         assert (np.diff(mask) <= 0).all()
         assert (ids[mask == 0] == tokenizer.pad_token_id).all()
+
+
+@pytest.mark.parametrize(("most", "width"), [(8, 8), (16, 16), (64, LEAST)])
+def test_short_batches_are_as_wide_as_kernels_need_and_the_model_takes(tokenizer, most, width):
+    rows = made(tokenizer, ("t",), max_length=most).rows(pd.DataFrame({"t": ["fox", "the dog"]}))
+    assert rows.batch(np.array([0]))["input_ids"].shape == (1, width)
+    assert rows.widths.tolist() == [width, width]
 
 
 def test_a_model_that_looks_at_padding_gets_one_width(tokenizer):

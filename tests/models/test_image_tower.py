@@ -8,7 +8,8 @@ import timm
 import torch
 from PIL import Image
 
-from thermocline.data.image import ImageSpec, plain_transform
+from thermocline.data.image import ImageSpec
+from thermocline.data.transforms import plain_transform
 from thermocline.errors import CheckpointError, ConfigError
 from thermocline.models.checkpoints import Source, find_image
 from thermocline.models.image import build_image, describe_image, model_size, rebuild_image

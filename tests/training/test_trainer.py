@@ -334,7 +334,7 @@ def test_ctrl_c_keeps_the_best_so_far(where, tmp_path, monkeypatch):
     trainer = Trainer(run)
     holder = {
         "train": (trainer, "step", 12),
-        "probe": (trainer.scorer, "outputs", 1),
+        "probe": (trainer.scorer, "features", 1),
         "score": (trainer.scorer, "score", 2),
     }
     owner, name, last = holder[where]

@@ -70,7 +70,6 @@ _ABSENT = {
     "env.inference_batch_size_ratio": "`env.eval_batch_size` says the number of rows itself.",
     "env.eval_batch_size_ratio": "`env.eval_batch_size` says the number of rows itself.",
     "env.strategy": "one device is used; `env.device` says which.",
-    "env.compile": "models are not compiled.",
     "optim.end_lr": "`optim.lr_schedule` ends at zero, or stays where it is with 'constant'.",
     "optim.check_val_every_n_epoch": "`optim.val_check_interval` counts in epochs, 2.0 is every second one.",
     "optim.gradient_clip_algorithm": "`optim.gradient_clip` is always the largest norm.",

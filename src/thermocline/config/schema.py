@@ -36,6 +36,7 @@ CacheImages: TypeAlias = Literal["auto", "off", "memory", "disk"]
 ConvBN: TypeAlias = Literal["auto", "off"]
 BoxFormat: TypeAlias = Literal["xyxy", "xywh"]
 BadBoxes: TypeAlias = Literal["error", "drop"]
+ConvBN: TypeAlias = Literal["auto", "on", "off"]
 Checkpointing: TypeAlias = int | str | tuple[int | str, ...] | None
 """`auto`, `all`, or selectors as in `FrozenLayers`. Read by `efficiency.checkpointing`."""
 
@@ -332,7 +333,8 @@ class EnvConfig:
         metadata=_about("Most gigabytes of memory that caches take; null: a quarter of what is free.", above=0),
     )
     cache_folder: str | None = field(
-        default=None, metadata=_about("Where caches on disk lie, shared between fits; null: beside the path.")
+        default=None,
+        metadata=_about("Where caches on disk lie, for other fits as well; null: a folder that goes with the fit."),
     )
     checkpoint_every: int | None = field(
         default=None,

@@ -117,6 +117,9 @@ def _single(key: Key, value: object) -> Any:
     if isinstance(value, bool):
         if bool in key.types:
             return value
+        word = "on" if value else "off"  # what YAML makes of these words
+        if word in key.choices:
+            return word
         raise _refusal(key, value)
     if isinstance(value, str):
         return _from_text(key, value)

@@ -45,8 +45,13 @@ class FusionModel(nn.Module):
             nn.init.zeros_(last.bias)  # type: ignore[arg-type]
 
     def features(self, batch: Mapping[str, Any]) -> torch.Tensor:
-        """Return the features of all towers side by side, `(rows, width)`."""
-        return torch.cat([tower(batch[name]) for name, tower in self.towers.items()], dim=1)
+        """Return the features of all towers side by side, `(rows, width)`.
+
+        A tower whose features are known is not run: its place in the batch holds `{"features": (rows, width)}`.
+        """
+        known = {name: batch[name].get("features") for name in self.towers}
+        parts = [tower(batch[name]) if known[name] is None else known[name] for name, tower in self.towers.items()]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
     def forward(self, batch: Mapping[str, Any]) -> torch.Tensor:
         """Return the outputs `(rows, outputs)`: logits, or the standardised target."""

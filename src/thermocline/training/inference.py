@@ -10,7 +10,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from thermocline.data.batches import Rows, inference_order, load
+from thermocline.data.batches import Rows
+from thermocline.data.loading import Wanted, load
+from thermocline.data.order import inference_order
 from thermocline.training.device import to_device
 
 
@@ -25,6 +27,8 @@ def run(
     num_workers: int = 0,
     go_on: Callable[[], bool] = lambda: True,
     progress: Callable[[Iterable[Any], int], Iterable[Any]] = lambda batches, _: batches,
+    serving: Callable[[Any], AbstractContextManager[Any]] = nullcontext,
+    without: Callable[[np.ndarray], frozenset[str]] = lambda _: frozenset(),
 ) -> tuple[np.ndarray, np.ndarray]:
     """Run a model in eval mode over all rows.
 
@@ -38,24 +42,27 @@ def run(
         num_workers: Processes that prepare batches.
         go_on: Asked before every batch; False ends the pass early.
         progress: Wraps the batches, given their number.
+        serving: Around every forward pass, given the batch; what it yields is run.
+        without: The towers that a batch of rows goes without.
 
     Returns:
         float32 outputs `(rows, width)`, and which rows were reached, bool `(rows,)`.
     """
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
-    order = inference_order(rows, batch_size)
+    order = inference_order(len(rows), batch_size, rows.lengths)
     out: np.ndarray | None = None
     reached = np.zeros(len(rows), dtype=bool)
     try:
         with torch.inference_mode():
-            batches = load(rows, [(part, None) for part in order], num_workers=num_workers)
+            wanted = (Wanted(part, None, without(part)) for part in order)
+            batches = load(rows, wanted, num_workers=num_workers, pin_memory=device.type == "cuda")
             for batch in progress(batches, len(order)):
                 if not go_on():
                     break
                 positions = batch["rows"].numpy()
-                with autocast():
-                    values = (what or model)(to_device(batch, device))
+                with autocast(), serving(to_device(batch, device)) as given:
+                    values = (what or model)(given)
                 if out is None:
                     out = np.zeros((len(rows), values.shape[1]), dtype=np.float32)
                 out[positions] = values.float().cpu().numpy()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 import torch
 from torch.nn import functional as F
 
@@ -22,3 +25,18 @@ def row_losses(name: str, outputs: torch.Tensor, target: torch.Tensor, *, smooth
         soft = target * (1 - smoothing) + smoothing / 2
         return F.binary_cross_entropy_with_logits(outputs, soft, reduction="none").mean(dim=1)
     return F.mse_loss(outputs, target, reduction="none").mean(dim=1)
+
+
+Objective = Callable[[Any, Mapping[str, Any]], torch.Tensor]
+"""Of a model's outputs and its batch: the sum of the rows' losses, each times its weight."""
+
+
+def by_row(name: str, *, smoothing: float = 0.0) -> Objective:
+    """Return the objective of a task with one loss a row; see `row_losses`."""
+
+    def objective(outputs: torch.Tensor, batch: Mapping[str, Any]) -> torch.Tensor:
+        losses = row_losses(name, outputs, batch["target"], smoothing=smoothing)
+        weight = batch.get("weight")
+        return (losses if weight is None else losses * weight).sum()
+
+    return objective

@@ -7,9 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from thermocline.config.schema import ModelConfig
 from thermocline.data.batches import Rows
+from thermocline.data.budget import Budget
 from thermocline.training.callbacks import Logger
 from thermocline.training.deadline import Deadline
+from thermocline.training.losses import Objective
 from thermocline.training.store import Checkpoint, CheckpointStore
 from thermocline.tuning.layers import LayerMap
 from thermocline.tuning.plan import LayerPlan
@@ -45,6 +48,11 @@ class Run:
         facts: What makes this run this run; checkpoints carry it.
         resume: The checkpoint to go on from.
         changes: What differs from the run that it is of; a line each for the history.
+        model_options: The `model` section of the configuration.
+        budget: Memory that caches may take.
+        cache_folder: Where caches on disk lie; `None` for a temporary folder.
+        cache_shared: Whether they stay there for other fits.
+        objective: The loss; `None` for the task's, a row at a time.
     """
 
     model: FusionModel
@@ -67,3 +75,8 @@ class Run:
     facts: Mapping[str, Any] = field(default_factory=dict)
     resume: Checkpoint | None = None
     changes: Sequence[str] = ()
+    model_options: ModelConfig = field(default_factory=ModelConfig)
+    budget: Budget = field(default_factory=lambda: Budget.of(None))
+    cache_folder: Path | None = None
+    cache_shared: bool = False
+    objective: Objective | None = None

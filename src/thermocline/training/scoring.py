@@ -10,10 +10,11 @@ import numpy as np
 import torch
 
 from thermocline import metrics
-from thermocline.data.batches import Rows
+from thermocline.efficiency.prefix_cache import PrefixCache
 from thermocline.training import inference
 from thermocline.training.losses import row_losses
 from thermocline.training.run import Run
+from thermocline.training.saving import usual_batch
 
 
 class Scorer:
@@ -23,10 +24,11 @@ class Scorer:
         run: The run.
         device: Where the model is.
         autocast: The precision of training.
+        cache: Serves what frozen layers gave before.
     """
 
-    def __init__(self, run: Run, device: torch.device, autocast: Callable[[], Any]) -> None:
-        self.run, self.device, self.autocast = run, device, autocast
+    def __init__(self, run: Run, device: torch.device, autocast: Callable[[], Any], cache: PrefixCache) -> None:
+        self.run, self.device, self.autocast, self.cache = run, device, autocast, cache
         self.metric = run.task.eval_metric
         self.seconds = 0.0  # what the last scoring took
         self.by_loss = False  # whether the loss decided, the metric being undefined on these rows
@@ -40,7 +42,7 @@ class Scorer:
             out.
         """
         begin = self.run.deadline.elapsed
-        outputs, reached = self.outputs(self.run.valid, None, "validation", share=1.0)
+        outputs, reached = self._outputs("valid", None, "validation", self.run.env.eval_batch_size or 64, share=1.0)
         self.seconds = self.run.deadline.elapsed - begin
         rows = np.flatnonzero(reached)
         if not len(rows):
@@ -64,23 +66,31 @@ class Scorer:
             return {"val_loss": -score}
         return {f"val_{self.metric}": score if metrics.get_metric(self.metric).greater_is_better else -score}
 
-    def outputs(
-        self, rows: Rows, what: Callable[[Any], torch.Tensor] | None, title: str, *, share: float
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Run the model over rows, for at most a share of the time that is left.
+    def features(self, *, share: float) -> tuple[np.ndarray, np.ndarray]:
+        """Return the features of the training rows, for at most a share of the time that is left.
+
+        In batches as training has them: what a frozen tower gives for them is kept, and is the same bits.
 
         Returns:
-            Outputs, and which rows were reached.
+            Features, and which rows were reached.
         """
+        size = usual_batch(len(self.run.train), self.run.env)
+        return self._outputs("train", self.run.model.features, "probe", size, share=share)
+
+    def _outputs(
+        self, split: str, what: Callable[[Any], torch.Tensor] | None, title: str, size: int, *, share: float
+    ) -> tuple[np.ndarray, np.ndarray]:
         until = self.run.deadline.elapsed + share * self.run.deadline.left
         return inference.run(
             self.run.model,
-            rows,
-            batch_size=self.run.env.eval_batch_size or 64,
+            self.run.train if split == "train" else self.run.valid,
+            batch_size=size,
             device=self.device,
             what=what,
             autocast=self.autocast,
             num_workers=self.run.env.num_workers,
             go_on=lambda: self.run.deadline.elapsed < until,
             progress=lambda batches, total: self.run.show(batches, total, title),
+            serving=lambda batch: self.cache.serving(split, batch),
+            without=lambda rows: self.cache.ready(split, rows, None),
         )

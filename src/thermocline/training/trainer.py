@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
-from thermocline.data.batches import Batch, epoch_order, load
+from thermocline.data.batches import Batch
+from thermocline.data.loading import Wanted, load_steps
+from thermocline.data.order import epoch_order, micro_batches
 from thermocline.errors import NonFiniteError
 from thermocline.training import checkpoints, probe, snapshot
-from thermocline.training.device import make_accelerator, to_device
+from thermocline.training.device import make_accelerator
 from thermocline.training.history import History
-from thermocline.training.losses import row_losses
 from thermocline.training.optimizers import forget, make_optimizer, rates_of
 from thermocline.training.rates import Rates
 from thermocline.training.recorder import Recorder
 from thermocline.training.run import Run
+from thermocline.training.saving import in_step, make_savings, news, passes
 from thermocline.training.scoring import Scorer
+from thermocline.training.stepping import Stepper
 from thermocline.tuning.apply import AppliedPlan, LRSetter, frozen_modules
 
 PATIENCE_NON_FINITE = 10  # steps in a row
@@ -38,6 +43,7 @@ class Trainer:
     """
 
     def __init__(self, run: Run) -> None:
+        run = replace(run, train=in_step(run.train, run.layer_map, run.plan))
         assert run.env.batch_size
         assert run.env.micro_batch_size
         self.run = run
@@ -52,7 +58,11 @@ class Trainer:
         self.total_steps = self._total_steps()
         self.cursor = run.plan.start(self.total_steps, steps_per_epoch=self.steps_per_epoch)
         self.best = checkpoints.BestStates(run.folder, run.optim.top_k)
-        self.scorer = Scorer(run, self.device, self.accelerator.autocast)
+        self.autocast = nullcontext if run.env.precision == "fp32" else self.accelerator.autocast
+        self.savings = make_savings(run, self.autocast)
+        self.scorer = Scorer(run, self.device, self.autocast, self.savings.cache)
+        scaler = self.accelerator.scaler
+        self.stepper = Stepper(run, self.device, self.autocast, scaler, self.savings.cache, self.total_steps)
         begin = run.deadline.elapsed
         rates = Rates(run.plan.labels, self.total_steps)
         self.record = Recorder(lambda: run.deadline.elapsed - begin, self.steps_per_epoch, run.say, run.loggers, rates)
@@ -60,6 +70,7 @@ class Trainer:
         self.start = "the untrained head"  # what step 0 is
         self.lr = 0.0  # the base rate of the step before, whatever single layers have
         self.trainable: list[torch.nn.Parameter] = []
+        self.saves = False  # whether the savings were fitted to a moment yet
         self.losses: list[float] = []
         self.worse = 0
         self.bad_steps = 0
@@ -76,12 +87,13 @@ class Trainer:
         """
         with torch.random.fork_rng(devices=[self.device.index or 0] if self.device.type == "cuda" else []):
             torch.manual_seed(self.run.seed)
-            try:
-                self.begin()
-                self.train()
-            except KeyboardInterrupt:
-                self.record.note("stopped by Ctrl-C; the best state so far is kept")
-            self.finish()
+            with self.savings.installed():
+                try:
+                    self.begin()
+                    self.train()
+                except KeyboardInterrupt:
+                    self.record.note("stopped by Ctrl-C; the best state so far is kept")
+                self.finish()
         return self.record.history()
 
     # the moments
@@ -94,6 +106,7 @@ class Trainer:
         for note in self.run.notes if checkpoint is None else self.run.changes:
             self.record.note(note, quiet=True)
         if checkpoint is None:
+            self.save_work()
             self.probe()
             self.save(None)
 
@@ -102,7 +115,7 @@ class Trainer:
         run, columns = self.run, self.model.probe_columns().numpy()
         note = ""
         if run.optim.head_init == "probe" and columns.any() and "head.weight" not in self.frozen:
-            features, reached = self.scorer.outputs(run.train, self.model.features, "probe", share=PROBE_SHARE)
+            features, reached = self.scorer.features(share=PROBE_SHARE)
             rows = np.flatnonzero(reached if run.train.weight is None else reached & (run.train.weight > 0))
             if self._shows_two_targets(rows):
                 found = probe.fit_probe(
@@ -156,11 +169,25 @@ class Trainer:
     def enter(self, optimizer: Any) -> None:
         """Freeze and thaw for the step to be taken, and do what the plan asks for where a phase begins."""
         entry = self.run.plan.entry_actions(self.cursor)
-        if entry is not None and entry.restore_best and self.best.best is not None:
-            checkpoints.restore(self.model, self.best.load(self.best.best))
+        best = self.best.best if entry is not None and entry.restore_best else None
+        if best is not None:
+            checkpoints.restore(self.model, self.best.load(best))
         if entry is not None:
             forget(optimizer, entry.reset)
-        self.applied.at(self.cursor)
+        if self.applied.at(self.cursor) or best is not None or not self.saves:
+            self.save_work(fresh=best is not None)
+
+    def save_work(self, *, fresh: bool = False) -> None:
+        """Fit caches and checkpointed layers to what trains now, and note what they are.
+
+        Args:
+            fresh: Whether weights were replaced since.
+        """
+        self.saves = True
+        trains = self.run.plan.timeline.trains(self.cursor)
+        uses = passes(self.run.plan, self.cursor, probed=self.run.optim.head_init == "probe")
+        for line in news(self.savings.at(trains, uses, fresh=fresh), self.record.rows):
+            self.record.note(line)
 
     def save(self, optimizer: Any) -> None:
         """Write a checkpoint, where one is due."""
@@ -172,28 +199,15 @@ class Trainer:
     def step(self, step: int, batches: Iterator[list[Batch]], optimizer: Any) -> None:
         """Take one optimizer step over the micro-batches of an effective batch."""
         parts = next(batches)  # before the seed: making a batch may draw random numbers, here or in a worker
-        torch.manual_seed(self._step_seed(step))
-        weights = [part.get("weight") for part in parts]
-        total = sum(len(part["rows"]) if w is None else float(w.sum()) for part, w in zip(parts, weights, strict=True))
-        loss_sum = 0.0
-        for part, weight in zip(parts, weights, strict=True):
-            batch = to_device(part, self.device)
-            with self.accelerator.autocast():
-                outputs = self.model(batch)
-            losses = row_losses(
-                self.run.task.loss_name, outputs, batch["target"], smoothing=self.run.optim.label_smoothing
-            )
-            weighted = losses if weight is None else losses * batch["weight"]
-            loss = weighted.sum() / max(total, 1e-12)
-            self.accelerator.backward(loss)
-            loss_sum += float(loss.detach())
-        norm = self._clip()
-        if math.isfinite(loss_sum) and math.isfinite(norm):
-            optimizer.step()
-            self.losses.append(loss_sum)
+        self.stepper.seed(step)
+        loss = self.stepper.gradients(parts, (step - 1) // self.steps_per_epoch)
+        norm = self.stepper.clip(optimizer, self.trainable)
+        if math.isfinite(loss) and math.isfinite(norm):
+            self.stepper.update(optimizer)
+            self.losses.append(loss)
             self.bad_steps = 0
         else:
-            self._skip(step, loss_sum, norm, optimizer)
+            self._skip(step, loss, norm, optimizer)
         optimizer.zero_grad(set_to_none=True)
 
     def validate(self, step: int, note: str = "") -> float:
@@ -216,6 +230,7 @@ class Trainer:
     def finish(self) -> None:
         """Choose among the best states, restore it, and say which."""
         self.model.eval()
+        self.savings.cache.keep_only(self.run.plan.frozen)  # other layers may now get other weights
         if self.best.best is None:  # interrupted before step 0 was scored
             return
 
@@ -240,8 +255,7 @@ class Trainer:
         """Make the optimizer over the plan's groups, which never change afterwards."""
         groups = self.run.plan.parameter_groups(self.model)
         self.trainable = [parameter for group in groups for parameter in group["params"]]
-        optimizer = make_optimizer(self.run.optim.optimizer, groups, self.run.plan.lr, self.device)
-        return self.accelerator.prepare(optimizer)
+        return make_optimizer(self.run.optim.optimizer, groups, self.run.plan.lr, self.device)
 
     # what the moments are made of
 
@@ -256,20 +270,20 @@ class Trainer:
         return steps if optim.max_steps is None else min(steps, optim.max_steps)
 
     def _training_batches(self, start: int) -> Iterator[list[Batch]]:
-        """Yield the micro-batches of every step of the run from a step on (0-based), of nearly equal size."""
-        plan: list[tuple[np.ndarray, int | None]] = []
-        sizes: list[int] = []
+        """Yield the micro-batches of every step of the run from a step on (0-based)."""
+        steps, pin = self._micro_batches(start), self.device.type == "cuda"
+        return load_steps(self.run.train, steps, num_workers=self.run.env.num_workers, pin_memory=pin)
+
+    def _micro_batches(self, start: int) -> Iterator[list[Wanted]]:
+        """Yield which rows the micro-batches of every step hold, from a step on."""
         order: list[np.ndarray] = []
+        lengths, tokens = self.run.train.lengths, self.run.env.micro_batch_tokens
         for step in range(start, self.total_steps):
             epoch, place = divmod(step, self.steps_per_epoch)
             if place == 0 or not order:
                 order = self._epoch(epoch)
-            pieces = np.array_split(order[place], -(-len(order[place]) // self.micro))
-            plan += [(piece, epoch) for piece in pieces]
-            sizes.append(len(pieces))
-        stream = load(self.run.train, plan, num_workers=self.run.env.num_workers)
-        for size in sizes:
-            yield [next(stream) for _ in range(size)]
+            parts = micro_batches(order[place], most_rows=self.micro, most_tokens=tokens, lengths=lengths)
+            yield [Wanted(part, epoch, self.savings.cache.ready("train", part, epoch)) for part in parts]
 
     def _validation_steps(self) -> frozenset[int]:
         every = max(1, round(self.run.optim.val_check_interval * self.steps_per_epoch))
@@ -296,16 +310,10 @@ class Trainer:
         soups = 0 if self.run.optim.top_k_average == "best" else 1
         return 1.3 * self.scorer.seconds * (1 + soups)
 
-    def _clip(self) -> float:
-        """Clip the gradients; without clipping the norm is still looked at, since an infinite one ruins the weights."""
-        limit = self.run.optim.gradient_clip
-        norm = self.accelerator.clip_grad_norm_(self.trainable, math.inf if limit is None else limit)
-        return float(norm) if norm is not None else 0.0
-
     def _skip(self, step: int, loss: float, norm: float, optimizer: Any) -> None:
         """Skip a step that is not finite; fp16's scaler expects some, a run of them is an error."""
         if self.run.env.precision == "fp16":
-            optimizer.step()  # the scaler skips it and lowers its scale
+            self.stepper.update(optimizer)  # the scaler skips it and lowers its scale
         self.bad_steps += 1
         if self.bad_steps == 1 and self.run.env.precision != "fp16":
             self.record.note(f"step {step} skipped: loss {loss}, gradient norm {norm}")
@@ -333,9 +341,6 @@ class Trainer:
         for module in frozen_modules(self.model, self.run.layer_map, labels):
             names |= {f"{module}.{key}" for key, _ in modules[module].named_buffers(recurse=False)}
         return frozenset(names)
-
-    def _step_seed(self, step: int) -> int:
-        return int(np.random.SeedSequence([self.run.seed, step, 0xD0]).generate_state(1, np.uint64)[0] >> 1)
 
     def _show(self, bar: Any, step: int, optimizer: Any) -> None:
         if self.losses and hasattr(bar, "set_postfix"):

@@ -40,6 +40,7 @@ class LayerPlan:
         confident: False where the order of the layers is a guess; then no phase may go by it.
         total_steps: Of the run that it was made for, where that is known: for pictures, hints and generators.
         steps_per_epoch: Likewise.
+        estimate: What the run will cost, for display, as `Predictor.explain` finds it; a changed plan has none.
     """
 
     layers: tuple[PlanLayer, ...]
@@ -50,6 +51,7 @@ class LayerPlan:
     confident: bool = True
     total_steps: int | None = field(default=None, compare=False)
     steps_per_epoch: int | None = field(default=None, compare=False)
+    estimate: Any = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         positive("lr", self.lr)
@@ -200,7 +202,7 @@ class LayerPlan:
             SelectorError: A selector of a phase matches nothing.
             ConfigError: Fractions that do not grow, or two numbers for one layer.
         """
-        return replace(self, phases=tuple(phases))
+        return replace(self, phases=tuple(phases), estimate=None)
 
     def scheduled(self, request: Any) -> LayerPlan:
         """Return the plan with the phases that a generator writes.
@@ -255,7 +257,7 @@ class LayerPlan:
                 changes[key] = not_negative(key, changes[key])
         given = {key: value for key, value in changes.items() if value is not None}
         layers = tuple(replace(one, **given) if one.label in chosen else one for one in self.layers)
-        return replace(self, layers=layers)._checked()
+        return replace(self, layers=layers, estimate=None)._checked()
 
     @cached_property
     def layer_map(self) -> LayerMap:

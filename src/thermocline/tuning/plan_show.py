@@ -78,7 +78,8 @@ def text(plan: LayerPlan) -> str:
     hints = [f"! {one}" for one in plan.lint()]
     when = ribbon.text(plan) if ribbon.has_ribbon(plan) else f"one phase: {_course(plan)}"
     rest = [*warnings, *hints, when, table(_rows(plan), _HEADER, right=_RIGHT)]
-    return "\n".join([lead + headline(plan), *rest])
+    cost = [] if plan.estimate is None else [str(plan.estimate)]
+    return "\n".join([lead + headline(plan), *rest, *cost])
 
 
 def _course(plan: LayerPlan) -> str:
@@ -103,9 +104,10 @@ def html(plan: LayerPlan) -> str:
         body.append(f"<tr{dim}>{cells}<td>{_bar(first, last)}</td></tr>")
     when = ribbon.html(plan) if ribbon.has_ribbon(plan) else f"<div>one phase: {escape(_course(plan))}</div>"
     hints = html_warnings((*plan.warnings, *plan.lint()))
+    cost = "" if plan.estimate is None else plan.estimate._repr_html_()
     return (
         f"{STYLE}<div class=tcl>{hints}<div>{escape(headline(plan))}</div>{when}"
-        f"<table class=tcl><thead><tr>{head}<th></th></tr></thead><tbody>{''.join(body)}</tbody></table></div>"
+        f"<table class=tcl><thead><tr>{head}<th></th></tr></thead><tbody>{''.join(body)}</tbody></table></div>{cost}"
     )
 
 

@@ -1,0 +1,107 @@
+"""Making batches ahead of their use, here or in worker processes: order and content are the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import tee
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from thermocline.data.batches import Batch, Rows
+from thermocline.errors import DataError
+
+
+@dataclass(frozen=True, eq=False)
+class Wanted:
+    """A batch to be made.
+
+    Attributes:
+        positions: Row positions, int64 `(rows,)`.
+        epoch: The epoch of training, or `None` for rows as they are (nothing augmented).
+        without: Towers that are left out of the batch: nothing is decoded or padded for them.
+    """
+
+    positions: np.ndarray
+    epoch: int | None = None
+    without: frozenset[str] = frozenset()
+
+
+class _Cutter(Dataset[Batch | DataError]):
+    def __init__(self, rows: Rows) -> None:
+        self.rows = rows
+
+    def __getitem__(self, wanted: Any) -> Batch | DataError:
+        try:
+            return _make(self.rows, wanted)
+        except DataError as error:  # raised in a worker, it would arrive with a traceback for a message
+            return error
+
+
+def load(
+    rows: Rows,
+    plan: Iterable[Wanted | tuple[np.ndarray, int | None]],
+    *,
+    num_workers: int = 0,
+    pin_memory: bool = False,
+) -> Iterator[Batch]:
+    """Yield the batch of everything in `plan`, in order.
+
+    Args:
+        rows: The processed rows.
+        plan: What is wanted: each a `Wanted`, or `(row positions, epoch)`. It is read as batches are needed: one by
+            one, or two ahead for each worker.
+        num_workers: Processes that prepare batches ahead; 0 prepares them here. The result is the same.
+        pin_memory: Put the tensors where a CUDA device copies them from while the program goes on.
+
+    Raises:
+        DataError: A row cannot be read; it is raised where its batch is due.
+    """
+    wanted = (item if isinstance(item, Wanted) else Wanted(*item) for item in plan)
+    if num_workers == 0:
+        for item in wanted:
+            batch = _make(rows, item)
+            yield _pinned(batch) if pin_memory else batch
+        return
+    batches: DataLoader[Any] = DataLoader(
+        _Cutter(rows),
+        batch_size=None,
+        sampler=wanted,
+        num_workers=num_workers,
+        pin_memory=pin_memory,
+        generator=torch.Generator(),  # or the workers' seed would be drawn from the caller's
+    )
+    for batch in batches:
+        if isinstance(batch, DataError):
+            raise batch
+        yield batch
+
+
+def load_steps(
+    rows: Rows, steps: Iterable[Sequence[Wanted]], *, num_workers: int = 0, pin_memory: bool = False
+) -> Iterator[list[Batch]]:
+    """Yield the batches of every step, in order; see `load`.
+
+    Args:
+        rows: The processed rows.
+        steps: For each step the micro-batches that are wanted, at least one.
+        num_workers: As in `load`.
+        pin_memory: As in `load`.
+    """
+    ahead, behind = tee(steps)  # what workers are to make is wanted before it is taken
+    stream = load(rows, (part for parts in ahead for part in parts), num_workers=num_workers, pin_memory=pin_memory)
+    for parts in behind:
+        yield [next(stream) for _ in parts]
+
+
+def _make(rows: Rows, wanted: Wanted) -> Batch:
+    return rows.batch(wanted.positions, wanted.epoch, without=wanted.without)
+
+
+def _pinned(batch: Any) -> Any:
+    if isinstance(batch, torch.Tensor):
+        return batch.pin_memory()
+    return {key: _pinned(value) for key, value in batch.items()}

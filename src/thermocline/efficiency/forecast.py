@@ -1,0 +1,169 @@
+"""What a run is going to save, and what a step of it costs, before anything has run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from thermocline.data.batches import Rows
+from thermocline.data.order import epoch_order
+from thermocline.data.text import TextRows
+from thermocline.efficiency.cache_options import CacheOptions, refusal
+from thermocline.efficiency.costs import Costs, layer_costs
+from thermocline.efficiency.estimate import Estimate, estimate, phase_steps, trained_sets
+from thermocline.efficiency.estimate_show import size
+from thermocline.efficiency.items import TowerRows
+from thermocline.efficiency.prefix import Prefix, prefix_of
+from thermocline.efficiency.savings import Savings
+from thermocline.tuning.layers import LayerMap
+from thermocline.tuning.plan import LayerPlan
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a run saves and costs.
+
+    Attributes:
+        estimate: Memory and the relative cost of a step, by phase.
+        saved: Per phase: what is cached, joined and computed again, or why it is not; a line each.
+    """
+
+    estimate: Estimate
+    saved: tuple[tuple[str, ...], ...]
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return one row per phase."""
+        frame = self.estimate.to_frame()
+        frame["saved"] = ["; ".join(lines) for lines in self.saved]
+        return frame
+
+    @property
+    def _lines(self) -> list[str]:
+        several = len(self.estimate.phases) > 1
+        return [
+            f"{phase.name}: {line}" if several else line
+            for phase, lines in zip(self.estimate.phases, self.saved, strict=True)
+            for line in lines
+        ]
+
+    def __str__(self) -> str:
+        return "\n".join([str(self.estimate), *self._lines])
+
+    def _repr_html_(self) -> str:
+        lines = "".join(f"<div>{escape(line)}</div>" for line in self._lines)
+        return f"{self.estimate._repr_html_()}<div class=tcl>{lines}</div>"
+
+
+def costs_of(model: nn.Module, layer_map: LayerMap, rows: Rows, usual: int) -> Costs | None:
+    """Return what the layers cost on a batch of these rows, or `None` where that is not known."""
+    batch = rows.batch(epoch_order(len(rows), usual, seed=0, epoch=0, lengths=None)[0], None)
+    device = next(model.parameters()).device.type
+    return layer_costs(model, layer_map, lambda shadow: shadow(batch), len(batch["rows"]), device=device)
+
+
+def forecast(
+    plan: LayerPlan,
+    savings: Savings,
+    costs: Costs | None,
+    rows: Mapping[str, Rows],
+    options: CacheOptions,
+    *,
+    optimizer: str,
+    probed: bool,
+) -> Forecast:
+    """Forecast a run.
+
+    Args:
+        plan: What trains when.
+        savings: What is joined and computed again.
+        costs: Of the layers.
+        rows: `train` and `valid`.
+        options: How prefixes are cached.
+        optimizer: `adamw` or `sgd`.
+        probed: Whether a probe runs before the first step.
+    """
+    layer_map, steps = savings.layer_map, phase_steps(plan)
+    cached: list[frozenset[str]] = []
+    saved: list[tuple[str, ...]] = []
+    for number in range(len(plan.phases)):
+        uses = (steps[number] if steps else 0) / max(plan.steps_per_epoch or 1, 1) + (probed and number == 0)
+        frozen = frozenset(plan.labels) - trained_sets(plan, number)[0]
+        draw = plan.phases[number].draw
+        if draw is not None:
+            uses = min(uses, draw.every / max(plan.steps_per_epoch or 1, 1))
+        labels, lines = _kept(savings, frozen, rows, options, costs, uses)
+        cached.append(labels)
+        saved.append((*lines, *savings.standing(frozen)))
+    joined = [f"towers.image.backbone.{pair.norm}" for pair in savings.conv_bn.pairs] if savings.conv_bn else []
+    expected = estimate(
+        plan,
+        layer_map,
+        costs,
+        rows=options.usual,
+        cached=cached,
+        checkpointed=savings.checkpoints.labels if savings.checkpoints else (),
+        conv_bn=joined,
+        optimizer=optimizer,
+    )
+    return Forecast(expected, tuple(saved))
+
+
+def _kept(
+    savings: Savings,
+    frozen: frozenset[str],
+    rows: Mapping[str, Rows],
+    options: CacheOptions,
+    costs: Costs | None,
+    uses: float,
+) -> tuple[frozenset[str], list[str]]:
+    """Return the layers that a cache passes over, and a line on each tower with frozen first layers."""
+    kept: frozenset[str] = frozenset()
+    lines, layer_map = [], savings.layer_map
+    for name in rows["train"].parts:
+        prefix = prefix_of(layer_map, name, frozen)
+        if not prefix.labels:
+            continue
+        reason = refusal(layer_map, prefix, rows, options, uses)
+        told = f"{name}: {prefix.told} frozen, "
+        if reason is not None:
+            lines.append(f"{told}not cached: {reason}")
+            continue
+        needed = _bytes(savings, prefix, rows, costs)
+        where = "on disk" if options.mode == "disk" or (needed or 0) > options.budget.left else "in memory"
+        lines.append(f"{told}run once a row; about {size(needed)} {where}")
+        kept |= frozenset(prefix.labels)
+    return kept, lines
+
+
+def _bytes(savings: Savings, prefix: Prefix, rows: Mapping[str, Rows], costs: Costs | None) -> float | None:
+    """Return about what the outputs of a prefix take for all rows."""
+    varied = {split: each * TowerRows(rows[split], prefix.tower, whole=True).views for split, each in _counts(rows)}
+    if prefix.whole:
+        return 4.0 * savings.widths[prefix.tower] * sum(varied.values())
+    if costs is None:
+        return None
+    layer_map = savings.layer_map
+    ends: Sequence[str] = [
+        max((one for one in prefix.labels if layer_map[one].tower == tower), key=lambda one: layer_map[one].depth)
+        for tower in dict.fromkeys(layer_map[one].tower for one in prefix.labels)
+    ]
+    each = sum(costs[label].output_bytes for label in ends)
+    total = 0.0
+    for split, count in varied.items():
+        part = rows[split].parts[prefix.tower]
+        shorter = 1.0
+        if isinstance(part, TextRows) and len(part):  # costs are of a batch padded to its longest row
+            shorter = float(part.lengths.sum()) / (len(part) * float(part.widths[: costs.rows].max()))
+        total += count * each * shorter
+    return total
+
+
+def _counts(rows: Mapping[str, Rows]) -> list[tuple[str, int]]:
+    return [(split, len(each)) for split, each in rows.items()]
