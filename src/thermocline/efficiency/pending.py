@@ -261,10 +261,10 @@ class Session:
 
         return passed
 
-    def _enter(self, _module: nn.Module, args: Any, kwargs: Any) -> tuple[Any, Any]:
+    def _enter(self, module: nn.Module, args: Any, kwargs: Any) -> tuple[Any, Any]:
         if self._working:
             return args, kwargs
-        self._entered = True
+        self._entered = self._entered or next(module.parameters(), None) is not None  # a dropout belongs to all
         return self._known(args), self._known(kwargs)
 
     def _begin(self, *_: Any) -> None:

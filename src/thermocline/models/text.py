@@ -39,6 +39,8 @@ class TextTower(nn.Module):
         self.pooling = pooling
         self.pretrained = pretrained
         config: Any = backbone.config
+        if getattr(config, "use_cache", False):
+            config.use_cache = False  # keys and values for a next token that never comes
         self.width = int(getattr(config, "hidden_size", None) or config.d_model)
         self.notes: tuple[str, ...] = ()
         self.adapters: Adapters | None = None
