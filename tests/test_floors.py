@@ -14,7 +14,8 @@ ROOT = Path(__file__).parents[1] / "src" / "thermocline"
 FLOORS = """
     errors
     labels config
-    metrics detection_metrics
+    detection_metrics
+    metrics
     tasks
     data
     models
@@ -25,8 +26,11 @@ FLOORS = """
     adaptation
     planning choosing
     assembly
-    preparation
+    preparation detection_assembly
+    detection_preparation
     prediction fitting
+    detection_prediction
+    detection_artifact
     artifact
     predictor
     demo

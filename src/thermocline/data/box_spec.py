@@ -46,6 +46,11 @@ class DetectionSpec:
     interpolation: str = "bilinear"
     relative: Relative = "image"
 
+    @property
+    def one_size(self) -> bool:
+        """Whether all images come out in one size, whatever their shape."""
+        return self.resize == "squash" or self.canvas is not None
+
     def __post_init__(self) -> None:
         strange = min(*self.size, self.step, self.divisor) < 1 or self.step > min(self.size)
         if strange or (self.resize == "edges" and self.size[0] > self.size[1]):

@@ -15,7 +15,7 @@ import torch
 from thermocline.data.box_spec import DetectionSpec, box_scale, to_pixels, to_shares
 from thermocline.data.box_transforms import Scene, resized, varied
 from thermocline.data.boxes import Boxes
-from thermocline.data.image import is_missing, open_image
+from thermocline.data.image_files import is_missing, open_image
 from thermocline.errors import ImageReadError
 from thermocline.labels import first_rows
 

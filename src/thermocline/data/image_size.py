@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from thermocline.data.image import NO_IMAGE, find_image, is_missing
+from thermocline.data.image_files import NO_IMAGE, find_image, is_missing
 from thermocline.errors import ImageReadError
 from thermocline.labels import first_rows
 

@@ -63,7 +63,7 @@ class Forecast:
 
 def costs_of(model: nn.Module, layer_map: LayerMap, rows: Rows, usual: int) -> Costs | None:
     """Return what the layers cost on a batch of these rows, or `None` where that is not known."""
-    batch = rows.batch(epoch_order(len(rows), usual, seed=0, epoch=0, lengths=None)[0], None)
+    batch = rows.unlabelled().batch(epoch_order(len(rows), usual, seed=0, epoch=0, lengths=None)[0], None)
     device = next(model.parameters()).device.type
     return layer_costs(model, layer_map, lambda shadow: shadow(batch), len(batch["rows"]), device=device)
 

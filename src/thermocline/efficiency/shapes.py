@@ -61,7 +61,7 @@ class Shapes:
     def _answer(self, call: Any, leaves: list[Any], spec: Any) -> Any:
         args, kwargs = pytree.tree_unflatten(leaves, spec)
         try:
-            with torch.random.fork_rng(devices=[]), torch.no_grad(), self._mode, _Draws() as draws:
+            with torch.random.fork_rng(devices=[]), torch.no_grad(), self._mode, _Draws() as draws:  # type: ignore[no-untyped-call]
                 out = call(*args, **kwargs)
         except Exception:  # a foreign forward pass may raise anything where values are missing
             return None
@@ -90,7 +90,7 @@ class Shapes:
         return shadow
 
 
-class _Draws(TorchDispatchMode):
+class _Draws(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Sees whether a random number is drawn: dropout in train mode, but not attention with a dropout of 0."""
 
     seen = False

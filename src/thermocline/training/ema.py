@@ -81,6 +81,12 @@ class Ema:
         """Put the average into the model for good."""
         self._write(self._average)
 
+    @torch.no_grad()
+    def follow(self) -> None:
+        """Take the model as it is for the average: its weights were replaced."""
+        for name, value in self._followed().items():
+            self._average[name].copy_(value)
+
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs: tensors by name, and the number of steps."""
         return {"steps": self.steps, "average": {name: value.clone() for name, value in self._average.items()}}
