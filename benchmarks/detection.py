@@ -29,7 +29,7 @@ from thermocline import Predictor
 ASKED, MINUTES = 0.50, 40.0
 LAYERS = 2
 WIDTH = 128
-#: The published one of 18 layers has width 256 and 3 decoder layers. Its backbone is replaced, but must be named.
+#: The smallest published one has width 256, 1024 units in the feed-forward layers and 3 decoder layers.
 SHAPE: dict[str, Any] = {
     "model_type": "rt_detr_v2",
     "d_model": WIDTH,
@@ -125,18 +125,17 @@ def scored(predictor: Predictor, file: Path) -> dict[str, float]:
 def parameters(predictor: Predictor) -> dict[str, int]:
     """How many parameters the detector has, and how many of them train."""
     layers = predictor.plan.layers
-    every = sum(layer.parameters for layer in layers)
-    return {"all": every, "train": sum(layer.parameters for layer in layers if not layer.frozen)}
+    count = sum(layer.n_parameters for layer in layers)
+    return {"all": count, "train": sum(layer.n_parameters for layer in layers if not layer.frozen)}
 
 
 def told(result: dict[str, Any]) -> str:
     """The table, the cost, and how it was reached."""
-    lines = [f"{'AP50':<6}{'test':>7}{'val':>7}"]
+    lines = [f"{'AP50':<10}{'test':>7}{'val':>7}"]
     names = [name for name in result["test"] if name.startswith("map_50/")]
     for name in [*names, "map_50"]:
         title = name.removeprefix("map_50/") if "/" in name else "mean"
         lines.append(f"{title:<10}{result['test'][name]:>7.3f}{result['val'][name]:>7.3f}")
-    lines[0] = f"{'AP50':<10}{'test':>7}{'val':>7}"
     verdict = "met" if result["met"] else "NOT MET"
     lines.append(f"asked: {ASKED:.2f} within {MINUTES:.0f} CPU minutes: {verdict} in {result['cpu_minutes']:.1f}")
     count = result["parameters"]

@@ -15,7 +15,7 @@ from thermocline.data.boxes import read_boxes
 from thermocline.data.detection_frames import read_detection
 from thermocline.data.frames import check_columns, check_frame, check_names, read_frame
 from thermocline.data.voc import is_voc
-from thermocline.detection_assembly import DetectionAssembly
+from thermocline.detection_assembly import AnyAssembly, DetectionAssembly
 from thermocline.errors import ConfigError, DataError, ImageReadError
 from thermocline.labels import first_rows
 from thermocline.prediction import precision_of
@@ -46,12 +46,12 @@ def predict(assembly: DetectionAssembly, data: object, *, verbosity: int = 0) ->
     return pd.Series(found, index=frame.index, name=assembly.task.labels[0], dtype=object)
 
 
-def proba(assembly: DetectionAssembly, data: object, *, verbosity: int = 0) -> pd.DataFrame:
+def proba(_assembly: DetectionAssembly, _data: object, **_options: Any) -> pd.DataFrame:
     """Refuse: boxes have scores of their own."""
     raise ConfigError("A detector gives no probabilities a row: the boxes of predict(data) have scores.")
 
 
-def embed(assembly: DetectionAssembly, data: object, *, verbosity: int = 0) -> np.ndarray:
+def embed(_assembly: DetectionAssembly, _data: object, **_options: Any) -> np.ndarray:
     """Refuse: a detector has no features of a whole image."""
     raise ConfigError("A detector gives no features of an image; fit a classifier on the image column to embed.")
 
@@ -95,7 +95,7 @@ def evaluate(
     return out
 
 
-def show(assembly: DetectionAssembly, data: object, *, least_score: float = 0.3, verbosity: int = 0) -> Figure:
+def show(assembly: AnyAssembly, data: object, *, least_score: float = 0.3, verbosity: int = 0) -> Figure:
     """Draw the boxes that are found on their images.
 
     Args:
@@ -105,12 +105,15 @@ def show(assembly: DetectionAssembly, data: object, *, least_score: float = 0.3,
         verbosity: 0 says nothing.
 
     Raises:
-        ConfigError: A score that is none.
+        ConfigError: A score that is none, or no detector.
         DataError: As `predict`; no rows, or too many for a picture.
     """
     from thermocline.data.image_files import open_image
     from thermocline.report.boxes import draw, show_grid
 
+    if not isinstance(assembly, DetectionAssembly):
+        kind = assembly.task.problem_type
+        raise ConfigError(f"show draws the boxes of object_detection, and this problem is {kind}. Use predict.")
     if isinstance(least_score, bool) or not isinstance(least_score, int | float) or not 0 <= least_score <= 1:
         raise ConfigError(f"least_score is a number from 0 to 1, not {least_score!r}.")
     frame, folder = _images(assembly, data)

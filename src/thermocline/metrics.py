@@ -142,8 +142,8 @@ def score(
     Args:
         task: The task that encoded the target.
         names: One metric or several; aliases are fine.
-        target: What `task.encode` returned.
-        logits: Raw outputs of a model `(n, task.width)`. Where one is not finite, every metric is NaN.
+        target: What `task.encode` returned; for each image its true boxes, where boxes are wanted.
+        logits: Raw outputs of a model `(n, task.width)`, or the boxes found. Where one is not finite, every metric is NaN.
         sample_weight: A weight per row `(n,)`; where they add up to 0, every metric is NaN.
 
     Raises:
@@ -152,6 +152,8 @@ def score(
     """
     asked = [names] if isinstance(names, str) else list(names)
     metrics = [get_metric(name, task.problem_type) for name in asked]
+    if task.problem_type == "object_detection":
+        return {name: one.compute("", target, logits, None) for name, one in zip(asked, metrics, strict=True)}
     logits = np.asarray(logits, dtype=np.float64)
     weight = None if sample_weight is None else np.asarray(sample_weight, dtype=np.float64).reshape(-1)
     if len(target) != len(logits) or (weight is not None and len(weight) != len(target)):

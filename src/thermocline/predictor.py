@@ -13,7 +13,6 @@ from thermocline.errors import ConfigError, NotFittedError
 
 if TYPE_CHECKING:
     import numpy as np
-
     from matplotlib.figure import Figure
 
     from thermocline.config import ResolvedConfig
@@ -94,8 +93,7 @@ class Predictor:
             train_data: A DataFrame, or a path to a CSV or parquet file. It is not changed. For object detection also
                 the path to a COCO file (.json), to a Pascal VOC folder, or to a list in its `ImageSets`.
             tuning_data: Rows to validate on; by default some of `train_data` are split off.
-            presets: Preset names or files, composed left to right; `default` by default, `detection_medium` for
-                object detection.
+            presets: Preset names or files, composed left to right; `default` (`detection_medium`) by default.
             hyperparameters: Overrides: a dict with dotted or nested keys, `"key=value"` strings, or a YAML file.
             column_types: Column → `numeric`, `categorical`, `text`, `image` or `null`, where inference is to be
                 overruled.
@@ -115,12 +113,13 @@ class Predictor:
             ResumeError: What `resume` finds is of another run; the message lists what differs.
             ThermoclineError: Data or options that cannot be used; always before anything is trained where they show it.
         """
-        from thermocline import fitting
+        from thermocline import artifact, fitting
 
         given = train_data, tuning_data, presets, hyperparameters, column_types, seed
         request = self._request(*given, time_limit=time_limit, plan=plan, resume=resume)
         if not (resume and self._has_ended(request)):
-            self._check_path()
+            if self.path is not None:  # a folder that holds something else must show before training, not after it
+                artifact.check_free(self.path, self._identity or None)
             self._assembly, self._history, identity = fitting.fit(request)
             self._identity = self._identity or identity  # fitted again, it replaces its own folder
             if self.path is not None:
@@ -158,8 +157,8 @@ class Predictor:
             data: A DataFrame or a path, with the columns that training used; the label is not needed.
 
         Returns:
-            A Series; for a multilabel target given as columns, a DataFrame of 0 and 1. For object detection each
-            value is a list of `{label, score, box}`, the surest first; a box is x1, y1, x2, y2 in the image's pixels.
+            A Series; a DataFrame of 0 and 1 for a multilabel target given as columns. Of object detection each value
+            is a list of `{label, score, box}`, the surest first; a box is x1, y1, x2, y2 in the image's pixels.
 
         Raises:
             NotFittedError: Nothing was learnt yet.
@@ -183,8 +182,8 @@ class Predictor:
 
         Args:
             data: A DataFrame or a path, labels included; the column of sample weights is used where it is there.
-            metrics: Names of metrics; by default `eval_metric` and the usual ones of the problem type. For object
-                detection `per_class` gives `map/…` and `map_50/…` of each class.
+            metrics: Names of metrics; by default `eval_metric` and the usual ones of the problem type. Of object
+                detection also `per_class`: `map/…` and `map_50/…` of each class.
 
         Returns:
             Name → score, in the label's own units.
@@ -210,12 +209,8 @@ class Predictor:
             ConfigError: It is no detector.
         """
         from thermocline import detection_prediction
-        from thermocline.detection_assembly import DetectionAssembly
 
-        assembly = self._fitted()
-        if not isinstance(assembly, DetectionAssembly):
-            raise ConfigError(f"show draws the boxes of object_detection; this is {self.problem_type}. Use predict.")
-        return detection_prediction.show(assembly, data, least_score=least_score, verbosity=self.verbosity)
+        return detection_prediction.show(self._fitted(), data, least_score=least_score, verbosity=self.verbosity)
 
     def save(self, path: str | os.PathLike[str] | None = None) -> Path:
         """Save into a folder of safetensors, JSON and YAML.
@@ -328,7 +323,6 @@ class Predictor:
         )
 
     def _use(self) -> Any:
-        """The module that knows how to use what was fitted."""
         from thermocline import detection_prediction, prediction
 
         return detection_prediction if self._fitted().task.problem_type == "object_detection" else prediction
@@ -355,10 +349,3 @@ class Predictor:
         ended = Predictor.load(self.path, trust_remote_code=trust, verbosity=self.verbosity)
         self._assembly, self._history, self._identity = ended._assembly, ended._history, ended._identity
         return True
-
-    def _check_path(self) -> None:
-        """A folder that holds something else must show before training, not after it."""
-        if self.path is not None:
-            from thermocline import artifact
-
-            artifact.check_free(self.path, self._identity or None)

@@ -102,3 +102,14 @@ class Run:
     cache_shared: bool = False
     objective: Objective | None = None
     scorer: Callable[..., Scoring] | None = None
+
+    def total_steps(self, per_epoch: int) -> int:
+        """Return how many optimizer steps the run takes at most."""
+        assert self.optim.max_epochs is not None
+        steps = per_epoch * self.optim.max_epochs
+        return steps if self.optim.max_steps is None else min(steps, self.optim.max_steps)
+
+    def validation_steps(self, per_epoch: int) -> frozenset[int]:
+        """Return the steps after which is validated."""
+        every, total = max(1, round(self.optim.val_check_interval * per_epoch)), self.total_steps(per_epoch)
+        return frozenset({*range(every, total + 1, every), total})

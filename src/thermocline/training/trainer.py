@@ -57,7 +57,7 @@ class Trainer:
         self.frozen = checkpoints.still_names(self.model, run.layer_map, run.plan.frozen)
         self.still: str | None = None  # a hash of what is frozen throughout, once a checkpoint needs it
         self.steps_per_epoch = len(self._epoch(0))
-        self.total_steps = self._total_steps()
+        self.total_steps = run.total_steps(self.steps_per_epoch)
         self.cursor = run.plan.start(self.total_steps, steps_per_epoch=self.steps_per_epoch)
         self.best = checkpoints.BestStates(run.folder, run.optim.top_k)
         self.autocast = nullcontext if run.env.precision == "fp32" else self.accelerator.autocast
@@ -125,23 +125,11 @@ class Trainer:
         run, columns = self.run, model.probe_columns().numpy()
         if run.optim.head_init != "probe" or not columns.any() or "head.weight" in self.frozen:
             return ""
-        features, reached = self.scorer.features(share=PROBE_SHARE)
-        rows = np.flatnonzero(reached if run.train.weight is None else reached & (run.train.weight > 0))
-        if not self._shows_two_targets(rows):
-            return ""
-        found = probe.fit_probe(
-            features[np.ix_(rows, columns)],
-            self._target()[rows],
-            run.task,
-            weight=None if run.train.weight is None else run.train.weight[rows],
-            fixed=model.fixed_columns().numpy()[columns],
-            seed=run.seed,
-        )
-        probe.fold(found, model)
-        self.follow()
-        self.start = "the probe"
-        cut = "" if len(rows) == len(run.train) else f", on {len(rows)} of {len(run.train)} rows (time limit)"
-        return f"probe: {found.note}{cut}"
+        note = probe.fold_in(run, model, *self.scorer.features(share=PROBE_SHARE))
+        if note:
+            self.start = "the probe"
+            self.follow()
+        return note
 
     def train(self) -> None:
         """Take all steps, validating on the way, until the end, early stopping, or the time limit."""
@@ -149,7 +137,7 @@ class Trainer:
         if self.run.resume is not None:
             snapshot.put_back_optimizer(self, optimizer, self.run.resume)
         set_rates = LRSetter(optimizer, self.run.plan)
-        marks = self._validation_steps()
+        marks = self.run.validation_steps(self.steps_per_epoch)
         first = self.cursor.step + 1
         batches = self._training_batches(first - 1)
         bar = self.run.show(range(first, self.total_steps + 1), self.total_steps - first + 1, "training")
@@ -292,12 +280,6 @@ class Trainer:
         train = self.run.train
         return epoch_order(len(train), self.batch_size, seed=self.run.seed, epoch=epoch, lengths=train.lengths)
 
-    def _total_steps(self) -> int:
-        optim = self.run.optim
-        assert optim.max_epochs is not None
-        steps = self.steps_per_epoch * optim.max_epochs
-        return steps if optim.max_steps is None else min(steps, optim.max_steps)
-
     def _training_batches(self, start: int) -> Iterator[list[Batch]]:
         """Yield the micro-batches of every step of the run from a step on (0-based)."""
         steps, pin = self._micro_batches(start), self.device.type == "cuda"
@@ -313,10 +295,6 @@ class Trainer:
                 order = self._epoch(epoch)
             parts = micro_batches(order[place], most_rows=self.micro, most_tokens=tokens, lengths=lengths)
             yield [Wanted(part, epoch, self.savings.cache.ready("train", part, epoch)) for part in parts]
-
-    def _validation_steps(self) -> frozenset[int]:
-        every = max(1, round(self.run.optim.val_check_interval * self.steps_per_epoch))
-        return frozenset({*range(every, self.total_steps + 1, every), self.total_steps})
 
     def _must_stop(self, step: int) -> bool:
         """Say whether to end before this step: early, or because the time is nearly up."""
@@ -353,14 +331,6 @@ class Trainer:
                 f"to step {step}. Lower optim.lr, raise optim.warmup, or set env.precision=fp32; check numeric columns "
                 "for extreme values."
             )
-
-    def _target(self) -> np.ndarray:
-        assert self.run.train.target is not None
-        return self.run.train.target
-
-    def _shows_two_targets(self, rows: np.ndarray) -> bool:
-        target = self._target()[rows]
-        return len(rows) >= 2 and bool((target != target[0]).any())
 
     def _show(self, bar: Any, step: int, optimizer: Any) -> None:
         if self.losses and hasattr(bar, "set_postfix"):
