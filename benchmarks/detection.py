@@ -7,7 +7,7 @@ backbone is a MobileNetV2 with ImageNet weights; all else of the detector starts
 of half the width and two decoder layers, described by a folder with a `config.json` and nothing else. The backbone's
 finest layers, up to stride 4, are frozen. The preset `detection_offline` gives the rest of the recipe.
 
-Asked for: a mean AP50 of 0.50 on the test images within 40 minutes of CPU time, loading and validation included.
+Asked for: a mean AP50 of 0.50 on the test images within 40 minutes of CPU time: all of `fit`, loading and validation included.
 Prints AP50 of each class and writes `benchmarks/results/detection.json`. Exits with 1 where that is missed.
 """
 
@@ -82,10 +82,9 @@ def run(cells: Path, weights: Path, arguments: argparse.Namespace) -> dict[str, 
             hyperparameters=[options(shape, weights, arguments.epochs), *arguments.set],
             seed=arguments.seed,
         )
-    minutes = (cpu_seconds() - cpu) / 60
-    wall = (time.monotonic() - begin) / 60
+    spent = (cpu_seconds() - cpu) / 60, (time.monotonic() - begin) / 60
+    minutes = dict(zip(("cpu_minutes", "wall_minutes"), (round(one, 2) for one in spent), strict=True))
     scores = {name: scored(predictor, cells / f"{name}.csv") for name in ("val", "test")}
-    mean = scores["test"]["map_50"]
     return {
         "torch": torch.__version__,
         "epochs": arguments.epochs,
@@ -94,10 +93,9 @@ def run(cells: Path, weights: Path, arguments: argparse.Namespace) -> dict[str, 
         "set": arguments.set,
         "parameters": parameters(predictor),
         **scores,
-        "cpu_minutes": round(minutes, 2),
-        "wall_minutes": round(wall, 2),
+        **minutes,
         "asked": {"map_50": ASKED, "cpu_minutes": MINUTES},
-        "met": bool(mean >= ASKED and minutes <= MINUTES),
+        "met": scores["test"]["map_50"] >= ASKED and minutes["cpu_minutes"] <= MINUTES,
     }
 
 

@@ -249,6 +249,16 @@ def test_a_detector_at_random_learns_a_few_big_shapes(frame, place, tmp_path):
     assert predictor.evaluate(frame)["map_50"] > 0
 
 
+def test_a_frozen_backbone_runs_once_where_images_return(frame, checkpoint, place):
+    given = options(checkpoint, place, **{"model.frozen_layers": "backbone", "model.detector.augment": "none"})
+    made = {}
+    for mode in ("off", "memory"):
+        predictor = Predictor("rois", "object_detection", verbosity=0)
+        made[mode] = predictor.fit(frame, hyperparameters={**given, "optim.max_epochs": 3, "optim.cache_prefix": mode})
+    assert same(weights(made["off"]), weights(made["memory"]))
+    assert made["memory"].history["note"].str.contains("frozen, run once a row").any()
+
+
 def test_micro_batches_are_the_whole_batch(frame, place, tmp_path):
     """A detector's loss is a mean over boxes, so that parts of a batch count by theirs."""
     source = save_detector(
