@@ -143,7 +143,8 @@ def score(
         task: The task that encoded the target.
         names: One metric or several; aliases are fine.
         target: What `task.encode` returned; for each image its true boxes, where boxes are wanted.
-        logits: Raw outputs of a model `(n, task.width)`, or the boxes found. Where one is not finite, every metric is NaN.
+        logits: Raw outputs of a model `(n, task.width)`, or the boxes found. Where one is not finite, every metric is
+            NaN.
         sample_weight: A weight per row `(n,)`; where they add up to 0, every metric is NaN.
 
     Raises:

@@ -16,6 +16,8 @@ _PROCESSORS = {
     "dab-detr": "ConditionalDetrImageProcessor",
     "rt_detr_v2": "RTDetrImageProcessor",
 }
+#: Types whose windows tile squares alone, with the side of their published checkpoints.
+_SQUARES = {"lw_detr": 640, "rf_detr": 560}
 _KEYS = ("size", "image_mean", "image_std", "do_normalize", "do_pad", "resample", "pad_size", "size_divisor")
 
 
@@ -32,7 +34,10 @@ def spec_of(model_type: str, folder: Path | None, *, size: int | None, masked: b
         CheckpointError: transformers has no image processor for it.
         ConfigError: Its size is none of those that detectors have.
     """
-    name, settings = _settings(model_type, _processor(folder))
+    own = _processor(folder)
+    name, settings = _settings(model_type, own)
+    if model_type in _SQUARES and own.get("size") is None:
+        settings["size"] = dict.fromkeys(("height", "width"), _SQUARES[model_type])
     spec = DetectionSpec.of_processor(settings, relative="image" if masked else "canvas")
     return spec if size is None else spec.with_size(size), name
 
