@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -463,6 +464,7 @@ class Case:
                 if name in self.canon:
                     self.at[self.canon[name]] = layer
         self.base = backbone_names(model, set(seen.names))
+        self.detector = is_detector(model)
 
     def names(self, *roles: str) -> set[str]:
         """Return the parameters in layers of some roles."""
@@ -484,7 +486,18 @@ def backbone_names(model: nn.Module, names: set[str]) -> set[str]:
     base = getattr(model, prefix, None) if prefix else None
     if not isinstance(base, nn.Module) or base is model:
         return names
-    return {name for name in names if name.startswith(prefix + ".")}
+    inside = {name for name in names if name.startswith(prefix + ".")}
+    if not is_detector(model):
+        return inside
+    # a detector's box heads stand in its base model, beside the decoder's layers; these and what is before are trunk
+    trunk = re.compile(rf"{prefix}\.((backbone|conv_encoder|encoder|embeddings|layernorm|neck)\.|decoder\.layers\.\d)")
+    return {name for name in inside if trunk.match(name)}
+
+
+def is_detector(model: nn.Module) -> bool:
+    """Return whether a transformers model finds objects in images alone; its heads run while other blocks wait."""
+    config = getattr(model, "config", None)
+    return type(model).__name__.endswith("ForObjectDetection") and getattr(config, "text_config", None) is None
 
 
 def judge(layer_map: LayerMap, model: nn.Module, seen: Trace, labels: Iterable[str] = ()) -> list[str]:
@@ -545,7 +558,7 @@ def head_faults(case: Case) -> Iterator[str]:
         yield f"a head in a model without labels: {some(extra)}"
     elif extra & case.base:
         yield f"backbone in the head: {some(extra & case.base)}"
-    elif case.seen.ran:
+    elif case.seen.ran and not case.detector:
         early = early_in_head(case, extra)
         if early:
             yield f"in the head, but used before the blocks are done: {some(early)}"

@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[1] / "src" / "thermocline"
 FLOORS = """
     errors
     labels config
+    detection_metrics
     metrics
     tasks
     data
@@ -25,8 +26,11 @@ FLOORS = """
     adaptation
     planning choosing
     assembly
-    preparation
+    preparation detection_assembly
+    detection_preparation
     prediction fitting
+    detection_prediction
+    detection_artifact
     artifact
     predictor
     demo
@@ -35,7 +39,10 @@ FLOORS = """
 LEVEL = {room: level for level, line in enumerate(FLOORS.split("\n")) for room in line.split()}
 
 HEAVY = {"torch", "torchvision", "transformers", "timm", "sklearn", "matplotlib"}
-LIGHT = "__init__ predictor cli config tasks metrics labels errors data.columns data.frames data.kinds data.samples"
+LIGHT = (
+    "__init__ predictor cli config tasks metrics detection_metrics labels errors "
+    "data.columns data.frames data.kinds data.samples"
+)
 
 FILES = sorted(ROOT.rglob("*.py"))
 

@@ -13,6 +13,7 @@ from thermocline.metrics import ALIASES, DEFAULT_METRIC, METRICS, get_metric, li
 from thermocline.tasks import Task
 
 ROWS = 200
+OF_ROWS = [name for name in DEFAULT_METRIC if name != "object_detection"]
 RNG = np.random.default_rng(0)
 WEIGHT = RNG.uniform(0.1, 2.0, ROWS)
 
@@ -99,7 +100,7 @@ def test_regression_metrics_are_in_the_labels_own_units(weight):
         assert found["pearson"] == pytest.approx(stats.pearsonr(truth, given)[0])
 
 
-@pytest.mark.parametrize("problem", DEFAULT_METRIC)
+@pytest.mark.parametrize("problem", OF_ROWS)
 def test_every_metric_of_a_problem_type_is_computed_and_improves(problem):
     task, target, logits = made(problem)
     names = list_metrics(problem)
@@ -110,6 +111,16 @@ def test_every_metric_of_a_problem_type_is_computed_and_improves(problem):
         assert signed(name, good[name]) > signed(name, bad[name]), name
     doubled = score(task, names, target, logits, np.full(ROWS, 2.0))
     assert doubled == pytest.approx(good)
+
+
+def test_boxes_are_scored_by_cocos_metrics():
+    task = Task.of_boxes("rois", ["a", "b"])
+    truths = [[{"label": "a", "box": [0, 0, 10, 10]}], [{"label": "b", "box": [5, 5, 20, 20]}]]
+    found = [[{**boxes[0], "score": 0.9}] for boxes in truths]
+    assert score(task, ["map", "map_50"], truths, found) == {"map": 1.0, "map_50": 1.0}
+    assert score(task, "ap50", truths, [found[0], []]) == {"ap50": 0.5}
+    with pytest.raises(ConfigError, match="is for object_detection problems"):
+        get_metric("map", "binary")
 
 
 def test_asked_names_are_the_keys_and_aliases_work():
@@ -142,7 +153,7 @@ def test_metrics_that_the_data_do_not_define_are_nan_without_a_warning():
     assert math.isnan(found["average_precision"])
 
 
-@pytest.mark.parametrize("problem", DEFAULT_METRIC)
+@pytest.mark.parametrize("problem", OF_ROWS)
 def test_degenerate_rows_warn_of_nothing(problem):
     task, target, logits = made(problem)
     names = list_metrics(problem)

@@ -23,9 +23,12 @@ from thermocline.data.columns import Columns
 from thermocline.data.image import ImageProcessor
 from thermocline.data.table import TableProcessor
 from thermocline.data.text import TextProcessor
+from thermocline.detection_artifact import read_detector, towers_of
+from thermocline.detection_assembly import AnyAssembly, DetectionAssembly
 from thermocline.errors import ArtifactError, ConfigError, MissingDependencyError, OutputExistsError
 from thermocline.models.adapters import Adapters
 from thermocline.models.checkpoints import file_sha256
+from thermocline.models.detection import TOWER
 from thermocline.models.fusion import FusionModel
 from thermocline.models.image import ImageTower, describe_image, rebuild_image
 from thermocline.models.table import TableTower, describe_table
@@ -65,7 +68,7 @@ def check_free(path: Path, identity: str | None = None) -> None:
     )
 
 
-def save(assembly: Assembly, history: History, path: Path, *, identity: str) -> None:
+def save(assembly: AnyAssembly, history: History, path: Path, *, identity: str) -> None:
     """Write a predictor into a folder, all or nothing: it is written beside its place and then moved there.
 
     Args:
@@ -102,7 +105,7 @@ def save(assembly: Assembly, history: History, path: Path, *, identity: str) -> 
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def load(path: Path, *, trust_remote_code: bool = False) -> tuple[Assembly, History, str]:
+def load(path: Path, *, trust_remote_code: bool = False) -> tuple[AnyAssembly, History, str]:
     """Read a saved predictor; no hub, and no code from the folder.
 
     Args:
@@ -125,7 +128,7 @@ def load(path: Path, *, trust_remote_code: bool = False) -> tuple[Assembly, Hist
     return assembly, history, str(manifest["identity"])
 
 
-def _write(assembly: Assembly, history: History, folder: Path) -> None:
+def _write(assembly: AnyAssembly, history: History, folder: Path) -> None:
     _dump(folder / "task.json", assembly.task.to_dict())
     _dump(folder / "columns.json", assembly.columns.to_dict())
     _dump(folder / "layers.json", assembly.layer_map.to_dict())
@@ -137,6 +140,14 @@ def _write(assembly: Assembly, history: History, folder: Path) -> None:
     (folder / "plan.json").write_text(assembly.plan.to_json(), encoding="utf-8")
     (folder / "config.yaml").write_text(assembly.config.to_yaml(), encoding="utf-8")
     towers: dict[str, Any] = {"weight": assembly.weight, "notes": list(assembly.notes)}
+    own = towers_of(assembly) if isinstance(assembly, DetectionAssembly) else _towers_of(assembly, folder)
+    _dump(folder / "towers.json", towers | own)
+    save_model(assembly.model, str(folder / "model.safetensors"))
+
+
+def _towers_of(assembly: Assembly, folder: Path) -> dict[str, Any]:
+    """Write the files of a text tower, and return what there is to say of all towers."""
+    towers: dict[str, Any] = {}
     processors, parts = assembly.processors, assembly.model.towers
     if processors.text is not None:
         tower: Any = parts["text"]
@@ -160,14 +171,32 @@ def _write(assembly: Assembly, history: History, folder: Path) -> None:
             "processor": processors.table.to_dict(),
             "tower": describe_table(table, assembly.table_options),
         }
-    _dump(folder / "towers.json", towers)
-    save_model(assembly.model, str(folder / "model.safetensors"))
+    return towers
 
 
-def _read(path: Path, *, trust_remote_code: bool) -> Assembly:
+def _read(path: Path, *, trust_remote_code: bool) -> AnyAssembly:
     task = Task.from_dict(_parse(path / "task.json"))
+    columns = Columns.from_dict(_parse(path / "columns.json"))
     config = ResolvedConfig.from_yaml((path / "config.yaml").read_text(encoding="utf-8"))
     data = _parse(path / "towers.json")
+    layer_map = LayerMap.from_dict(_parse(path / "layers.json"))
+    plan = LayerPlan.from_json((path / "plan.json").read_text(encoding="utf-8"))
+    facts = _parse(path / "facts.json") if (path / "facts.json").is_file() else {}
+    if TOWER in data:
+        found = read_detector(data, task, columns, config, layer_map, plan, facts)
+        load_model(found.model, str(path / "model.safetensors"))
+        found.model.eval()
+        return found
+    model, processors, options = _fused(path, data, task, config, trust_remote_code=trust_remote_code)
+    load_model(model, str(path / "model.safetensors"))
+    notes, weight = tuple(data["notes"]), data["weight"]
+    return Assembly(task, columns, config, processors, model.eval(), layer_map, plan, notes, weight, options, facts)
+
+
+def _fused(
+    path: Path, data: dict[str, Any], task: Task, config: ResolvedConfig, *, trust_remote_code: bool
+) -> tuple[FusionModel, Processors, dict[str, Any]]:
+    """Build the towers and their processors."""
     processors = Processors()
     towers: dict[str, nn.Module] = {}
     if "text" in data:
@@ -192,21 +221,7 @@ def _read(path: Path, *, trust_remote_code: bool) -> Assembly:
         towers["table"] = TableTower(**data["table"]["tower"])
         processors.table = TableProcessor.from_dict(data["table"]["processor"])
     fusion = config.model.fusion
-    model = FusionModel(towers, task.width, width=fusion.width, dropout=fusion.dropout)
-    load_model(model, str(path / "model.safetensors"))
-    return Assembly(
-        task,
-        Columns.from_dict(_parse(path / "columns.json")),
-        config,
-        processors,
-        model.eval(),
-        LayerMap.from_dict(_parse(path / "layers.json")),
-        LayerPlan.from_json((path / "plan.json").read_text(encoding="utf-8")),
-        tuple(data["notes"]),
-        data["weight"],
-        options,
-        _parse(path / "facts.json") if (path / "facts.json").is_file() else {},
-    )
+    return FusionModel(towers, task.width, width=fusion.width, dropout=fusion.dropout), processors, options
 
 
 def _closed(tower: dict[str, Any]) -> dict[str, Any]:

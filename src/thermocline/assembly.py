@@ -21,6 +21,7 @@ from thermocline.data.table import TableProcessor
 from thermocline.data.text import TextProcessor, choose_max_length
 from thermocline.errors import SelectorError, listing
 from thermocline.models import checkpoints
+from thermocline.models.detection import DetectionModel
 from thermocline.models.fusion import FusionModel
 from thermocline.models.image import ImageTower, build_image, model_size
 from thermocline.models.table import TableTower, number_bins
@@ -200,12 +201,12 @@ def make_plan(layer_map: LayerMap, config: ResolvedConfig) -> LayerPlan:
     """Return the plan that a configuration asks for."""
     optim, model = config.optim, config.model
     assert optim.lr is not None
-    own = {name: getattr(model, name).frozen_layers for name in ("text", "image", "table")}
+    own = {name: getattr(model, name).frozen_layers for name in ("text", "image", "table", "detector")}
     for name, selector in own.items():
         key = f"model.{name}.frozen_layers"
         if selector is not None and name not in layer_map.towers and config.provenance.get(key) == "user":
             raise SelectorError(
-                f"{key}={selector!r} matches nothing: these columns make no {name} tower. Towers: "
+                f"{key}={selector!r} matches nothing: this problem has no {name} tower. Towers: "
                 f"{listing(layer_map.towers)}. Leave it out, or see the columns' types (column_types)."
             )
     selectors: dict[str, Any] = {k: v for k, v in own.items() if v is not None and k in layer_map.towers}
@@ -225,7 +226,7 @@ def make_plan(layer_map: LayerMap, config: ResolvedConfig) -> LayerPlan:
     )
 
 
-def norm_eval_names(model: FusionModel, config: ResolvedConfig) -> list[str]:
+def norm_eval_names(model: FusionModel | DetectionModel, config: ResolvedConfig) -> list[str]:
     """Return the towers whose BatchNorm keeps its statistics: pretrained ones, unless the user says otherwise."""
     choice = config.model.image.batch_norm
     if "image" not in model.towers:
@@ -238,7 +239,7 @@ def _text(
     frame: pd.DataFrame, columns: Columns, config: ResolvedConfig, source: checkpoints.Source
 ) -> tuple[TextTower, TextProcessor, ResolvedConfig]:
     options = config.model.text
-    folder = _folder_of(source, "model.text")
+    folder = checkpoints.folder_of(source, "model.text")
     wanted = tuple(c for c in columns.columns if c.kind == "text")
     tokenizer, trained = _tokenizer(frame, [c.name for c in wanted], source, folder, options.trust_remote_code)
     tower = build_text(
@@ -284,7 +285,7 @@ def _image(
     frame: pd.DataFrame, columns: Columns, config: ResolvedConfig, source: checkpoints.Source, root: Path | None
 ) -> tuple[ImageTower, ImageProcessor, ResolvedConfig]:
     wanted = tuple(c for c in columns.columns if c.kind == "image")
-    folder = _folder_of(source, "model.image")
+    folder = checkpoints.folder_of(source, "model.image")
     size = config.model.image.size
     if size is None:
         size, why = _image_size(frame, [c.name for c in wanted], source, folder, root)
@@ -327,11 +328,3 @@ def _table(
     }
     bins = number_bins(processor.rows(frame), options.bins)
     return TableTower(bins, processor.cardinalities, **arguments), processor, arguments
-
-
-def _folder_of(source: checkpoints.Source, field_name: str) -> Path | None:
-    if source.kind == "folder":
-        return Path(source.location)
-    if source.kind == "hub":
-        return checkpoints.fetch(source, field_name)
-    return None

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -71,10 +73,10 @@ def _add_demo(commands: Any) -> None:
 
 def _add_fit(commands: Any, name: str, run: Any, text: str) -> None:
     fit = commands.add_parser(name, help=text)
-    fit.add_argument("data", help="training data: .csv, .tsv or .parquet")
+    fit.add_argument("data", help="training data: .csv, .tsv or .parquet; boxes also COCO .json or a VOC folder")
     fit.add_argument("--label", action="append", required=True, help="the label column; several for multilabel")
     fit.add_argument("--tuning-data", help="rows to validate on")
-    fit.add_argument("--problem-type", help="binary, multiclass, multilabel or regression")
+    fit.add_argument("--problem-type", help="binary, multiclass, multilabel, regression or object_detection")
     fit.add_argument("--eval-metric", help="the metric that validation goes by")
     fit.add_argument("--sample-weight", help="a column of row weights")
     fit.add_argument("--presets", nargs="+", metavar="NAME", help="preset names or files, composed left to right")
@@ -97,7 +99,7 @@ def _add_fit(commands: Any, name: str, run: Any, text: str) -> None:
 def _add_use(commands: Any, name: str, run: Any, text: str) -> None:
     use = commands.add_parser(name, help=text)
     use.add_argument("model", help="the folder of a saved predictor")
-    use.add_argument("data", help="the rows: .csv, .tsv or .parquet")
+    use.add_argument("data", help="the rows: .csv, .tsv or .parquet; boxes also COCO .json or a VOC folder")
     use.add_argument("--trust-remote-code", action="store_true", help="let code that a text backbone brought run")
     if name == "predict":
         use.add_argument("--out", help="write a CSV here; to the screen by default")
@@ -199,6 +201,8 @@ def _predict(given: argparse.Namespace) -> None:
     _check_out(given.out)
     predictor = _load(given)
     result = predictor.predict_proba(given.data) if given.proba else predictor.predict(given.data)
+    if predictor.problem_type == "object_detection":
+        result = result.map(partial(json.dumps, ensure_ascii=False))
     if given.out:
         result.to_csv(given.out, index=False)
         print(f"{len(result)} predictions written to {given.out}")

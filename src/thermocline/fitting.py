@@ -15,11 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from thermocline.assembly import Assembly, assemble, norm_eval_names
+from thermocline.assembly import norm_eval_names
 from thermocline.config import ResolvedConfig, read_phase_file, resolve
-from thermocline.data.batches import Rows, images_kept
+from thermocline.data.batches import images_kept
 from thermocline.data.budget import Budget
 from thermocline.data.pixels import Keep
+from thermocline.detection_assembly import AnyAssembly
+from thermocline.detection_preparation import PRESET, DetectionPrepared, prepare_detection
 from thermocline.efficiency.forecast import Forecast, costs_of, forecast
 from thermocline.efficiency.savings import Savings
 from thermocline.errors import ConfigError, ThermoclineWarning
@@ -62,7 +64,10 @@ class Request:
     dry: bool = False
 
 
-def fit(request: Request) -> tuple[Assembly, History, str]:
+AnyPrepared = Prepared | DetectionPrepared
+
+
+def fit(request: Request) -> tuple[AnyAssembly, History, str]:
     """Carry a request out.
 
     Returns:
@@ -75,7 +80,7 @@ def fit(request: Request) -> tuple[Assembly, History, str]:
     console = Console(request.verbosity)
     prepared, assembly = planned(request)
     _introduce(console, assembly, prepared)
-    train, valid = _rows(prepared, assembly, request.seed)
+    train, valid = prepared.rows(assembly, seed=request.seed)
     store = _store(request, assembly.config)
     if store is not None:
         assembly.facts = facts_of(
@@ -118,6 +123,7 @@ def fit(request: Request) -> tuple[Assembly, History, str]:
                     budget=budget,
                     cache_folder=prefixes,
                     cache_shared=shared is not None,
+                    **prepared.learning(),
                 )
             )
             history = trainer.fit()
@@ -144,7 +150,7 @@ def check_ended(request: Request, facts: Mapping[str, Any]) -> bool:
         ResumeError: It is another, or was to go on for longer.
     """
     prepared, assembly = planned(request)
-    rows = _rows(prepared, assembly, request.seed)
+    rows = prepared.rows(assembly, seed=request.seed)
     now = facts_of(assembly.config, assembly.plan, assembly.columns, assembly.task, *rows, seed=request.seed)
     where = f"The run that ended in {str(request.path)!r}"
     for line in check(facts, now, where, allowed=HARMLESS, advice="or choose another path for a new run"):
@@ -157,7 +163,7 @@ def remove_checkpoints(path: Path) -> None:
     CheckpointStore(_checkpoint_folder(path)).remove()
 
 
-def planned(request: Request) -> tuple[Prepared, Assembly]:
+def planned(request: Request) -> tuple[AnyPrepared, AnyAssembly]:
     """Prepare and assemble what a request needs, the plan that it brings included."""
     plan = _read_plan(request.plan)
     prepared, assembly = assembled(request)
@@ -167,7 +173,7 @@ def planned(request: Request) -> tuple[Prepared, Assembly]:
     return prepared, assembly
 
 
-def _follow(plan: LayerPlan | tuple[Phase, ...], assembly: Assembly, rows: int) -> None:
+def _follow(plan: LayerPlan | tuple[Phase, ...], assembly: AnyAssembly, rows: int) -> None:
     """Put a plan, or phases alone, in place of what the options gave."""
     if isinstance(plan, LayerPlan):
         plan.check(assembly.layer_map)
@@ -185,10 +191,10 @@ def explain(request: Request) -> LayerPlan:
     return replace(assembly.plan, estimate=_forecast(prepared, assembly, request.seed))
 
 
-def _forecast(prepared: Prepared, assembly: Assembly, seed: int) -> Forecast:
+def _forecast(prepared: AnyPrepared, assembly: AnyAssembly, seed: int) -> Forecast:
     """Return what the run would save and cost."""
     optim, env, plan, layers = assembly.config.optim, assembly.config.env, assembly.plan, assembly.layer_map
-    train, valid = _rows(prepared, assembly, seed)
+    train, valid = prepared.rows(assembly, seed=seed)
     rows = {"train": in_step(train, layers, plan), "valid": valid}
     options = cache_options(len(train), optim, env, Budget.of(env.cache_memory), None, shared=False)
     costs = costs_of(assembly.model, layers, rows["train"], options.usual)
@@ -198,13 +204,15 @@ def _forecast(prepared: Prepared, assembly: Assembly, seed: int) -> Forecast:
     return forecast(plan, savings, costs, rows, options, optimizer=optim.optimizer, probed=probed)
 
 
-def assembled(request: Request) -> tuple[Prepared, Assembly]:
+def assembled(request: Request) -> tuple[AnyPrepared, AnyAssembly]:
     """Prepare the data and assemble the model of a request."""
     _check_seed(request.seed)
-    config = resolve(request.presets, request.hyperparameters)
+    boxes = request.problem_type == "object_detection"
+    config = resolve(PRESET if boxes and request.presets is None else request.presets, request.hyperparameters)
     if not request.dry:
         _log_folder(request.path, config.env.loggers)
-    prepared = prepare(
+    road = prepare_detection if boxes else prepare
+    prepared = road(
         request.data,
         request.tuning_data,
         label=request.label,
@@ -215,22 +223,7 @@ def assembled(request: Request) -> tuple[Prepared, Assembly]:
         config=config,
         seed=request.seed,
     )
-    assembly = assemble(
-        prepared.train,
-        prepared.columns,
-        prepared.task,
-        prepared.config,
-        prepared.folder,
-        seed=request.seed,
-        weight=request.weight,
-    )
-    return prepared, assembly
-
-
-def _rows(prepared: Prepared, assembly: Assembly, seed: int) -> tuple[Rows, Rows]:
-    """Turn the training and the validation frame into what the model is given."""
-    train = assembly.rows(prepared.train, prepared.folder, training=True, seed=seed)
-    return train, assembly.rows(prepared.valid, prepared.valid_folder)
+    return prepared, prepared.assembled(seed=request.seed, weight=request.weight)
 
 
 def _keep(config: ResolvedConfig, budget: Budget) -> Keep:
@@ -282,14 +275,14 @@ def _checkpoint_folder(path: Path) -> Path:
     return path.with_name(f"{path.name}-checkpoints")
 
 
-def _introduce(console: Console, assembly: Assembly, prepared: Prepared, *, plan: bool = True) -> None:
+def _introduce(console: Console, assembly: AnyAssembly, prepared: AnyPrepared, *, plan: bool = True) -> None:
     """Say what was chosen before the work starts."""
     task = assembly.task
     console.say(f"{task.problem_type} on {task.label!r} ({task.reason}); validated by {task.eval_metric}")
     for note in (*prepared.notes, *assembly.notes):
         console.say(note)
     console.say(str(assembly.columns))
-    absent = {"text", "image", "table"} - set(assembly.model.towers)
+    absent = {"text", "image", "table", "detector"} - set(assembly.model.towers)
     console.say(assembly.config.summary(without=[f"model.{name}" for name in absent]))
     if plan:
         console.say(str(assembly.plan))

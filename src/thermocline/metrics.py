@@ -14,18 +14,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from thermocline.detection_metrics import DETECTION_METRICS, coco_scores
 from thermocline.errors import ConfigError, DataError, did_you_mean, listing
 
 if TYPE_CHECKING:
     from thermocline.tasks import Task
 
 Array = np.ndarray
-PROBLEM_TYPES = ("binary", "multiclass", "multilabel", "regression")
+PROBLEM_TYPES = ("binary", "multiclass", "multilabel", "regression", "object_detection")
 DEFAULT_METRIC = {
     "binary": "roc_auc",
     "multiclass": "accuracy",
     "multilabel": "average_precision",  # needs no threshold, so it moves from the first epoch on
     "regression": "rmse",
+    "object_detection": "map",
 }
 # what `evaluate` shows beside the metric of the task
 USUAL_METRICS = {
@@ -33,6 +35,7 @@ USUAL_METRICS = {
     "multiclass": ("accuracy", "f1_macro", "log_loss"),
     "multilabel": ("f1_macro", "f1_micro", "roc_auc"),
     "regression": ("rmse", "mae", "r2"),
+    "object_detection": ("map", "map_50", "map_75"),
 }
 ALIASES = {
     "acc": "accuracy",
@@ -50,6 +53,10 @@ ALIASES = {
     "quadratic_weighted_kappa": "quadratic_kappa",
     "subset_accuracy": "accuracy",
     "matthews_corrcoef": "mcc",
+    "mean_average_precision": "map",
+    "mAP": "map",
+    "ap50": "map_50",
+    "ap75": "map_75",
 }
 
 
@@ -60,7 +67,7 @@ class Metric:
     Attributes:
         name: Its canonical name.
         greater_is_better: Whether more is better.
-        needs: `prediction` (classes, 0/1 per label, numbers) or `probability`.
+        needs: `prediction` (classes, 0/1 per label, numbers), `probability` or `boxes`.
         problem_types: Where it can be used.
         compute: `(problem_type, target, given, weight) -> float`.
     """
@@ -135,8 +142,9 @@ def score(
     Args:
         task: The task that encoded the target.
         names: One metric or several; aliases are fine.
-        target: What `task.encode` returned.
-        logits: Raw outputs of a model `(n, task.width)`. Where one is not finite, every metric is NaN.
+        target: What `task.encode` returned; for each image its true boxes, where boxes are wanted.
+        logits: Raw outputs of a model `(n, task.width)`, or the boxes found. Where one is not finite, every metric is
+            NaN.
         sample_weight: A weight per row `(n,)`; where they add up to 0, every metric is NaN.
 
     Raises:
@@ -145,6 +153,8 @@ def score(
     """
     asked = [names] if isinstance(names, str) else list(names)
     metrics = [get_metric(name, task.problem_type) for name in asked]
+    if task.problem_type == "object_detection":
+        return {name: one.compute("", target, logits, None) for name, one in zip(asked, metrics, strict=True)}
     logits = np.asarray(logits, dtype=np.float64)
     weight = None if sample_weight is None else np.asarray(sample_weight, dtype=np.float64).reshape(-1)
     if len(target) != len(logits) or (weight is not None and len(weight) != len(target)):
@@ -297,6 +307,12 @@ def _spearman(truth: Array, given: Array, weight: Array) -> float:
     return _pearson(rankdata(truth), rankdata(given), weight)
 
 
+def _of_boxes(name: str, _problem: str, truths: Any, found: Any, _weight: Array | None) -> float:
+    """One of COCO's scores; truths and found are boxes by image."""
+    classes = dict.fromkeys(box["label"] for boxes in (*truths, *found) for box in boxes)
+    return float(coco_scores(truths, found, tuple(classes))[name])
+
+
 def _catalogue() -> dict[str, Metric]:
     labels = ("binary", "multiclass", "multilabel")
     classes = ("binary", "multiclass")
@@ -326,6 +342,8 @@ def _catalogue() -> dict[str, Metric]:
         Metric("spearman", True, "prediction", numbers, _flat(_spearman)),
         Metric("pearson", True, "prediction", numbers, _flat(_pearson)),
     ]
+    boxes = ("object_detection",)
+    found += [Metric(name, True, "boxes", boxes, partial(_of_boxes, name)) for name in DETECTION_METRICS]
     return {metric.name: metric for metric in found}
 
 

@@ -11,6 +11,7 @@ import torch
 
 from thermocline import metrics as scoring
 from thermocline.assembly import Assembly
+from thermocline.config import ResolvedConfig
 from thermocline.data.batches import Rows
 from thermocline.data.frames import check_columns, check_frame, check_names, read_frame
 from thermocline.data.kinds import missing_mask
@@ -24,11 +25,33 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+def predict(assembly: Assembly, data: object, *, verbosity: int = 0) -> pd.Series[Any] | pd.DataFrame:
+    """Return predictions on the frame's index, in the label's dtype.
+
+    Raises:
+        DataError: A column is missing, or a cell cannot be read.
+    """
+    return assembly.task.decode(*outputs(assembly, data, verbosity=verbosity))
+
+
+def proba(assembly: Assembly, data: object, *, verbosity: int = 0) -> pd.DataFrame:
+    """Return probabilities on the frame's index, a column per class or label.
+
+    Raises:
+        ConfigError: The target is a number.
+        DataError: As `predict`.
+    """
+    task = assembly.task
+    if task.problem_type == "regression":
+        raise ConfigError(f"{task.labels[0]!r} is a regression target: there are no probabilities. Use predict.")
+    return task.proba(*outputs(assembly, data, verbosity=verbosity))
+
+
 def outputs(assembly: Assembly, data: object, *, verbosity: int = 0) -> tuple[np.ndarray, pd.Index[Any]]:
     """Return raw outputs float32 `(rows, width)` and the frame's index.
 
     Raises:
-        DataError: A column is missing, or a cell cannot be read.
+        DataError: As `predict`.
     """
     frame, folder = _read(assembly, data, "data")
     return _run(assembly, frame, folder, None, Console(verbosity)), frame.index
@@ -99,21 +122,21 @@ def _run(
         batch_size=size,
         device=device,
         what=what,
-        autocast=_precision(assembly, device),
+        autocast=precision_of(assembly.config, device),
         num_workers=assembly.config.env.num_workers if len(frame) > 8 * size else 0,
         progress=lambda batches, total: console.progress(batches, total, "predicting") if total > 50 else batches,
     )
     return values
 
 
-def to_best_device(assembly: Assembly) -> None:
+def to_best_device(model: torch.nn.Module) -> None:
     """Put a loaded model where it runs fastest here."""
-    assembly.model.to(choose_device("auto")[0])
+    model.to(choose_device("auto")[0])
 
 
-def _precision(assembly: Assembly, device: torch.device) -> Callable[[], Any]:
-    """The precision of training, where the device is still of the kind it was chosen for."""
+def precision_of(config: ResolvedConfig, device: torch.device) -> Callable[[], Any]:
+    """Return the precision of training, where the device is still of the kind it was chosen for."""
     kinds = {"bf16": torch.bfloat16, "fp16": torch.float16}
-    dtype = kinds.get(assembly.config.env.precision)
-    same = device.type == assembly.config.env.device
+    dtype = kinds.get(config.env.precision)
+    same = device.type == config.env.device
     return lambda: torch.autocast(device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None and same)

@@ -13,10 +13,11 @@ from thermocline.errors import ConfigError, NotFittedError
 
 if TYPE_CHECKING:
     import numpy as np
+    from matplotlib.figure import Figure
 
-    from thermocline.assembly import Assembly
     from thermocline.config import ResolvedConfig
     from thermocline.data.columns import Columns
+    from thermocline.detection_assembly import AnyAssembly
     from thermocline.fitting import Request
     from thermocline.training.history import History
     from thermocline.tuning.plan import LayerPlan
@@ -26,11 +27,12 @@ Label = str | Sequence[str]
 
 
 class Predictor:
-    """Fine-tunes backbones on frames that mix text, images, categories and numbers.
+    """Fine-tunes backbones on frames that mix text, images, categories and numbers, and detectors on images.
 
     Args:
         label: The label column; a list of columns for `multilabel`.
         problem_type: `binary`, `multiclass`, `multilabel` or `regression`; inferred from the label by default.
+            `object_detection` is never inferred: the label is a column of boxes `[[x1, y1, x2, y2, class], …]`.
         eval_metric: The metric that validation goes by; a default per problem type.
         path: Where `fit` saves what it learnt; nothing is saved by default.
         sample_weight: A column of row weights, used in the loss and in validation; no feature.
@@ -68,7 +70,7 @@ class Predictor:
         self.sample_weight = sample_weight
         self.verbosity = verbosity
         self._problem_type = problem_type
-        self._assembly: Assembly | None = None
+        self._assembly: AnyAssembly | None = None
         self._history: History | None = None
         self._identity = ""
 
@@ -88,9 +90,10 @@ class Predictor:
         """Learn from a frame.
 
         Args:
-            train_data: A DataFrame, or a path to a CSV or parquet file. It is not changed.
+            train_data: A DataFrame, or a path to a CSV or parquet file. It is not changed. For object detection also
+                the path to a COCO file (.json), to a Pascal VOC folder, or to a list in its `ImageSets`.
             tuning_data: Rows to validate on; by default some of `train_data` are split off.
-            presets: Preset names or files, composed left to right; `default` by default.
+            presets: Preset names or files, composed left to right; `default` (`detection_medium`) by default.
             hyperparameters: Overrides: a dict with dotted or nested keys, `"key=value"` strings, or a YAML file.
             column_types: Column → `numeric`, `categorical`, `text`, `image` or `null`, where inference is to be
                 overruled.
@@ -110,12 +113,13 @@ class Predictor:
             ResumeError: What `resume` finds is of another run; the message lists what differs.
             ThermoclineError: Data or options that cannot be used; always before anything is trained where they show it.
         """
-        from thermocline import fitting
+        from thermocline import artifact, fitting
 
         given = train_data, tuning_data, presets, hyperparameters, column_types, seed
         request = self._request(*given, time_limit=time_limit, plan=plan, resume=resume)
         if not (resume and self._has_ended(request)):
-            self._check_path()
+            if self.path is not None:  # a folder that holds something else must show before training, not after it
+                artifact.check_free(self.path, self._identity or None)
             self._assembly, self._history, identity = fitting.fit(request)
             self._identity = self._identity or identity  # fitted again, it replaces its own folder
             if self.path is not None:
@@ -153,7 +157,8 @@ class Predictor:
             data: A DataFrame or a path, with the columns that training used; the label is not needed.
 
         Returns:
-            A Series; for a multilabel target given as columns, a DataFrame of 0 and 1.
+            A Series; a DataFrame of 0 and 1 for a multilabel target given as columns. Of object detection each value
+            is a list of `{label, score, box}`, the surest first; a box is x1, y1, x2, y2 in the image's pixels.
 
         Raises:
             NotFittedError: Nothing was learnt yet.
@@ -161,28 +166,24 @@ class Predictor:
             ColumnTypeError: A value that is no number in a numeric column.
             ImageReadError: An image that is named but not there.
         """
-        outputs, index = self._outputs(data)
-        return self._fitted().task.decode(outputs, index)
+        return self._use().predict(self._fitted(), data, verbosity=self.verbosity)  # type: ignore[no-any-return]
 
     def predict_proba(self, data: Data) -> pd.DataFrame:
         """Return probabilities on the frame's index, a column per class or label.
 
         Raises:
-            ConfigError: The target is a number.
+            ConfigError: The target is a number, or boxes.
             NotFittedError: As `predict`, like the others.
         """
-        task = self._fitted().task
-        if task.problem_type == "regression":
-            raise ConfigError(f"{task.labels[0]!r} is a regression target: there are no probabilities. Use predict.")
-        outputs, index = self._outputs(data)
-        return task.proba(outputs, index)
+        return self._use().proba(self._fitted(), data, verbosity=self.verbosity)  # type: ignore[no-any-return]
 
     def evaluate(self, data: Data, metrics: str | Iterable[str] | None = None) -> dict[str, float]:
         """Score predictions against the labels in a frame.
 
         Args:
             data: A DataFrame or a path, labels included; the column of sample weights is used where it is there.
-            metrics: Names of metrics; by default `eval_metric` and the usual ones of the problem type.
+            metrics: Names of metrics; by default `eval_metric` and the usual ones of the problem type. Of object
+                detection also `per_class`: `map/…` and `map_50/…` of each class.
 
         Returns:
             Name → score, in the label's own units.
@@ -191,15 +192,25 @@ class Predictor:
             ConfigError: A metric that does not exist or does not fit.
             LabelError: A label that training did not see.
         """
-        from thermocline import prediction
-
-        return prediction.evaluate(self._fitted(), data, metrics, verbosity=self.verbosity)
+        return self._use().evaluate(self._fitted(), data, metrics, verbosity=self.verbosity)  # type: ignore[no-any-return]
 
     def embed(self, data: Data) -> np.ndarray:
         """Return the features below the head, float32 `(rows, width)`, towers side by side."""
-        from thermocline import prediction
+        return self._use().embed(self._fitted(), data, verbosity=self.verbosity)  # type: ignore[no-any-return]
 
-        return prediction.embed(self._fitted(), data, verbosity=self.verbosity)
+    def show(self, data: Data, *, least_score: float = 0.3) -> Figure:
+        """Draw the boxes that a detector finds on their images.
+
+        Args:
+            data: A few rows, such as `frame.head()`.
+            least_score: Boxes of a lower score are not drawn.
+
+        Raises:
+            ConfigError: It is no detector.
+        """
+        from thermocline import detection_prediction
+
+        return detection_prediction.show(self._fitted(), data, least_score=least_score, verbosity=self.verbosity)
 
     def save(self, path: str | os.PathLike[str] | None = None) -> Path:
         """Save into a folder of safetensors, JSON and YAML.
@@ -234,7 +245,7 @@ class Predictor:
         from thermocline import artifact, prediction
 
         assembly, history, identity = artifact.load(Path(path), trust_remote_code=trust_remote_code)
-        prediction.to_best_device(assembly)
+        prediction.to_best_device(assembly.model)
         task = assembly.task
         label = task.label if isinstance(task.label, str) else list(task.label)
         made = cls(
@@ -311,12 +322,12 @@ class Predictor:
             **more,
         )
 
-    def _outputs(self, data: Data) -> tuple[np.ndarray, pd.Index[Any]]:
-        from thermocline import prediction
+    def _use(self) -> Any:
+        from thermocline import detection_prediction, prediction
 
-        return prediction.outputs(self._fitted(), data, verbosity=self.verbosity)
+        return detection_prediction if self._fitted().task.problem_type == "object_detection" else prediction
 
-    def _fitted(self) -> Assembly:
+    def _fitted(self) -> AnyAssembly:
         if self._assembly is None:
             raise NotFittedError(
                 "This predictor has learnt nothing yet: call fit(train_data) first, or Predictor.load(path)."
@@ -338,10 +349,3 @@ class Predictor:
         ended = Predictor.load(self.path, trust_remote_code=trust, verbosity=self.verbosity)
         self._assembly, self._history, self._identity = ended._assembly, ended._history, ended._identity
         return True
-
-    def _check_path(self) -> None:
-        """A folder that holds something else must show before training, not after it."""
-        if self.path is not None:
-            from thermocline import artifact
-
-            artifact.check_free(self.path, self._identity or None)

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from thermocline.assembly import find_sources
+from thermocline.assembly import Assembly, assemble, find_sources
 from thermocline.config import ResolvedConfig
+from thermocline.data.batches import Rows
 from thermocline.data.columns import Columns, infer_columns
 from thermocline.data.frames import check_columns, check_frame, read_frame
 from thermocline.data.image_files import unreadable_rows
@@ -46,6 +47,19 @@ class Prepared:
     folder: Path | None
     valid_folder: Path | None
     notes: tuple[str, ...]
+
+    def assembled(self, *, seed: int, weight: str | None) -> Assembly:
+        """Assemble the model."""
+        return assemble(self.train, self.columns, self.task, self.config, self.folder, seed=seed, weight=weight)
+
+    def rows(self, assembly: Any, *, seed: int) -> tuple[Rows, Rows]:
+        """Turn the training and the validation frame into what the model is given."""
+        train = assembly.rows(self.train, self.folder, training=True, seed=seed)
+        return train, assembly.rows(self.valid, self.valid_folder)
+
+    def learning(self) -> dict[str, Any]:
+        """Return what a run is given besides: the task's own loss and metric need nothing."""
+        return {}
 
 
 def prepare(

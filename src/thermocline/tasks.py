@@ -33,7 +33,7 @@ class Task:
     """What the label asks for. Made by `Task.of`.
 
     Attributes:
-        problem_type: `binary`, `multiclass`, `multilabel` or `regression`.
+        problem_type: `binary`, `multiclass`, `multilabel`, `regression` or `object_detection`.
         label: The label column; a tuple of columns where a multilabel target has one column per label.
         classes: The classes in order (the last of two is the positive one), or the labels' names.
         dtypes: The dtype of the label column, or of each.
@@ -80,6 +80,8 @@ class Task:
             LabelError: Labels that cannot be trained on.
         """
         check_options(problem_type, eval_metric)
+        if problem_type == "object_detection":
+            raise ConfigError("A task of boxes is made by Task.of_boxes, once the boxes are read.")
         names = label_columns(label)
         check_there(frame, names, what="train_data")
         if len(frame) < 2:
@@ -98,6 +100,23 @@ class Task:
             eval_metric=metric,
             reason=found.reason,
         )
+
+    @classmethod
+    def of_boxes(cls, label: str, classes: Sequence[Any], eval_metric: str | None = None, reason: str = "") -> Task:
+        """Return the task of finding boxes of these classes.
+
+        Args:
+            label: The column of boxes.
+            classes: The classes in order.
+            eval_metric: A metric's name; `map` by default.
+            reason: What is notable about the boxes.
+
+        Raises:
+            ConfigError: A metric that does not exist or does not fit.
+        """
+        kind = "object_detection"
+        metric = get_metric(eval_metric or DEFAULT_METRIC[kind], kind).name
+        return cls(kind, label, tuple(classes), ("object",), eval_metric=metric, reason=reason)
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -25,8 +25,12 @@ EXPECTED = {
     "layerwise_decay",
     "low_memory",
     "offline",
+    "detection_medium",
+    "detection_high",
+    "detection_best",
+    "detection_offline",
 }
-BACKBONES = ("model.text.checkpoint", "model.image.checkpoint")
+BACKBONES = ("model.text.checkpoint", "model.image.checkpoint", "model.detector.checkpoint")
 
 
 def write(folder: Path, name: str, text: str) -> Path:
@@ -52,7 +56,7 @@ def test_every_preset_is_valid_and_says_what_it_is_for(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(EXPECTED))
 def test_every_preset_gives_a_reason_with_a_year_for_the_backbones_it_names(name: str) -> None:
     preset = read_preset(name)
-    for path, tower in zip(BACKBONES, ("text", "image"), strict=True):
+    for path, tower in zip(BACKBONES, ("text", "image", "detector"), strict=True):
         if path in preset.values:
             assert any(f"20{year:02d}" in preset.why[tower] for year in range(16, 27)), (name, tower)
 
@@ -75,6 +79,26 @@ def test_sizes_fit_the_names() -> None:
     assert epochs == sorted(epochs)
     assert len({config.model.text.checkpoint for config in qualities}) == 3
     assert len({config.model.image.checkpoint for config in qualities}) == 3
+
+
+@pytest.mark.parametrize("name", [name for name in sorted(EXPECTED) if name.startswith("detection_")])
+def test_a_detection_preset_is_a_whole_recipe(name: str) -> None:
+    config = resolve(name)
+    assert (config.optim.gradient_clip, config.optim.ema) == (0.1, 0.9999)
+    assert config.optim.lr_choice == "two_stage"
+    assert set(config.model.detector.head_includes) == {"neck", "encoder", "decoder", "head"}
+    offline = name == "detection_offline"
+    assert config.model.detector.pretrained is not offline
+    detectors = pytest.importorskip("thermocline.models.detector_source")
+    source = detectors.find_detector(config.model.detector.checkpoint, pretrained=config.model.detector.pretrained)
+    assert source.kind == ("architecture" if offline else "hub")
+
+
+def test_detection_presets_grow() -> None:
+    configs = [resolve(f"detection_{name}") for name in ("medium", "high", "best")]
+    epochs = [config.optim.max_epochs for config in configs]
+    assert epochs == sorted(epochs)
+    assert len({config.model.detector.checkpoint for config in configs}) == 3
 
 
 def test_offline_composes_with_any() -> None:

@@ -116,9 +116,14 @@ def test_the_user_goes_before_presets_and_presets_before_defaults(override: tupl
     assert config[path] == value
     layers: dict[str, tuple[str, Any]] = {}
     for name in ["medium_quality", *names]:
-        lineage = {"default": ["medium_quality"], "high_quality": ["medium_quality"]}.get(name, [])
-        if name == "best_quality":
-            lineage = ["medium_quality", "high_quality"]
+        lineage = {
+            "default": ["medium_quality"],
+            "high_quality": ["medium_quality"],
+            "best_quality": ["medium_quality", "high_quality"],
+            "detection_high": ["detection_medium"],
+            "detection_best": ["detection_medium", "detection_high"],
+            "detection_offline": ["detection_medium"],
+        }.get(name, [])
         for layer in [*lineage, name]:
             layers |= {key: (f"preset:{layer}", item) for key, item in read_preset(layer).values.items()}
     for key in set(KEYS) - {path}:

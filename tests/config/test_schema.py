@@ -53,7 +53,7 @@ def test_the_keys_are_those_that_the_other_rooms_read() -> None:
     ):
         assert path in KEYS
     assert {"model", "optim", "data", "env"} | {
-        f"model.{tower}" for tower in ("text", "image", "table", "fusion")
+        f"model.{tower}" for tower in ("text", "image", "detector", "table", "fusion")
     } == SECTIONS
     assert KEYS["optim.lr_choice"].choices == ("single_lr", "two_stage", "layerwise_decay")
 

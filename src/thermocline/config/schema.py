@@ -16,6 +16,7 @@ Pooling: TypeAlias = Literal["auto", "cls", "mean", "last"]
 Join: TypeAlias = Literal["names", "separator"]
 Augment: TypeAlias = Literal["none", "light", "standard"]
 BatchNorm: TypeAlias = Literal["auto", "eval", "train"]
+HeadPart: TypeAlias = Literal["neck", "encoder", "decoder", "head"]
 NumericEmbedding: TypeAlias = Literal["piecewise", "periodic", "none"]
 Optimizer: TypeAlias = Literal["adamw", "sgd"]
 Peft: TypeAlias = Literal["lora", "ia3", "bitfit", "norm"]
@@ -32,6 +33,8 @@ Device: TypeAlias = Literal["auto", "cpu", "cuda", "mps"]
 Logger: TypeAlias = Literal["tensorboard", "csv"]
 CachePrefix: TypeAlias = Literal["auto", "off", "memory", "disk"]
 CacheImages: TypeAlias = Literal["auto", "off", "memory", "disk"]
+BoxFormat: TypeAlias = Literal["xyxy", "xywh"]
+BadBoxes: TypeAlias = Literal["error", "drop"]
 ConvBN: TypeAlias = Literal["auto", "on", "off"]
 Checkpointing: TypeAlias = int | str | tuple[int | str, ...] | None
 """`auto`, `all`, or selectors as in `FrozenLayers`. Read by `efficiency.checkpointing`."""
@@ -110,6 +113,47 @@ class ImageConfig:
 
 
 @dataclass(frozen=True)
+class DetectorConfig:
+    """The detector, where objects are to be found."""
+
+    checkpoint: str = field(
+        default="ustc-community/dfine-small-coco",
+        metadata=_about("A hub name, a local folder, or a detector type of transformers such as `rt_detr`."),
+    )
+    pretrained: bool = field(
+        default=True, metadata=_about("Start from the checkpoint's weights; false keeps its shape only.")
+    )
+    backbone: str | None = field(
+        default=None,
+        metadata=_about("An image backbone under a fresh detector: a local folder or a timm name; null: its own."),
+    )
+    backbone_pretrained: bool = field(
+        default=True, metadata=_about("Start that backbone from its weights; false keeps its shape only.")
+    )
+    size: int | None = field(
+        default=None, metadata=_about("Side of the input in pixels; null: the checkpoint's own.", at_least=32)
+    )
+    queries: int | None = field(
+        default=None, metadata=_about("Most boxes predicted an image; null: the checkpoint's own.", at_least=1)
+    )
+    augment: Augment = field(
+        default="standard", metadata=_about("How strongly training images and boxes are varied; none: not at all.")
+    )
+    head_includes: tuple[HeadPart, ...] = field(
+        default=("neck", "head"),
+        metadata=_about("Parts that count as newly initialised, so that they take the head's rate."),
+    )
+    thaw: bool = field(
+        default=False, metadata=_about("Let train what the detector builds frozen, such as DETR's BatchNorm.")
+    )
+    score_threshold: float = field(
+        default=0.05, metadata=_about("Least score of a box that `predict` returns.", at_least=0, below=1)
+    )
+    max_boxes: int = field(default=100, metadata=_about("Most boxes an image that `predict` returns.", at_least=1))
+    frozen_layers: FrozenLayers = field(default=None, metadata=_about(_TOWER_FREEZE))
+
+
+@dataclass(frozen=True)
 class TableConfig:
     """The tower for numeric and categorical columns."""
 
@@ -152,6 +196,7 @@ class ModelConfig:
     )
     text: TextConfig = field(default_factory=TextConfig)
     image: ImageConfig = field(default_factory=ImageConfig)
+    detector: DetectorConfig = field(default_factory=DetectorConfig)
     table: TableConfig = field(default_factory=TableConfig)
     fusion: FusionConfig = field(default_factory=FusionConfig)
 
@@ -202,6 +247,10 @@ class OptimConfig:
     gradient_clip: float | None = field(
         default=1.0, metadata=_about("Largest gradient norm; null: no clipping.", above=0)
     )
+    ema: float | None = field(
+        default=None,
+        metadata=_about("Share of a moving average of the weights that stays at a step; null: none.", above=0, below=1),
+    )
     cache_prefix: CachePrefix = field(
         default="auto",
         metadata=_about("Where the outputs of frozen first layers are kept, so that they run once a row."),
@@ -240,6 +289,14 @@ class DataConfig:
     )
     max_categories: int = field(
         default=512, metadata=_about("Most categories per column; rarer ones share a place.", at_least=2)
+    )
+    box_format: BoxFormat = field(
+        default="xyxy",
+        metadata=_about("What the numbers of a box are: its four edges, or left, upper, width, height (xywh)."),
+    )
+    bad_boxes: BadBoxes = field(
+        default="error",
+        metadata=_about("Boxes that are inverted, empty, not finite or outside their image: an error, or left out."),
     )
 
 

@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from thermocline.data.detection import DetectionRows
 from thermocline.data.image import ImageRows
 from thermocline.data.pixels import Keep
 from thermocline.data.table import TableRows
 from thermocline.data.text import TextRows
 
 Batch = dict[str, Any]
-RowPart = TextRows | ImageRows | TableRows
+RowPart = TextRows | ImageRows | TableRows | DetectionRows
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,8 @@ class Rows:
     """Processed rows of a frame.
 
     Attributes:
-        parts: For each tower (`text`, `image`, `table`) its rows.
-        target: Encoded labels `(rows, …)`, or `None` at prediction.
+        parts: For each tower (`text`, `image`, `table`, or `detector` alone) its rows.
+        target: Encoded labels `(rows, …)`, or `None` at prediction, and where they are part of a tower's rows (boxes).
         weight: Row weights float32 `(rows,)`, or `None`.
     """
 
@@ -49,7 +50,7 @@ class Rows:
         for name, part in self.parts.items():
             if name in without:
                 continue
-            arrays = part.batch(rows, epoch) if isinstance(part, ImageRows) else part.batch(rows)
+            arrays = part.batch(rows, epoch) if isinstance(part, ImageRows | DetectionRows) else part.batch(rows)
             batch[name] = {key: torch.from_numpy(np.ascontiguousarray(a)) for key, a in arrays.items()}
         if self.target is not None:
             batch["target"] = torch.from_numpy(self.target[rows])
@@ -62,6 +63,14 @@ class Rows:
         """Tokens that each row takes up when it is the longest of a batch, int64 `(rows,)`, where there is text."""
         text = self.parts.get("text")
         return text.widths if isinstance(text, TextRows) else None
+
+    def unlabelled(self) -> Rows:
+        """Return the same rows as at prediction."""
+        bare = {
+            name: replace(part, boxes=None, labels=None) if isinstance(part, DetectionRows) else part
+            for name, part in self.parts.items()
+        }
+        return Rows(bare)
 
     def fingerprint(self) -> str:
         """Return 16 hex digits over all that a model is given of these rows; image files count by their paths."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -29,10 +31,7 @@ def split_rows(
     from sklearn.model_selection import train_test_split
 
     n = len(target)
-    why = "given" if fraction is not None else f"{n} rows"
-    # at least 150 rows where a fifth of the data has them, a tenth up to 500, a twentieth of very many
-    chosen = float(np.clip(max(150 / n, min(0.1, 500 / n)), 0.05, 0.2))
-    share = chosen if fraction is None else fraction
+    share, why = _share(n, fraction)
     count = int(np.clip(round(share * n), 1, n - 1))
     rows = np.arange(n)
     if task.problem_type in ("binary", "multiclass"):
@@ -47,6 +46,52 @@ def split_rows(
     else:
         held = _random_rows(n, count, seed)
     return np.setdiff1d(rows, held), held, why
+
+
+def split_boxes(
+    labels: Sequence[Sequence[Any]], fraction: float | None, *, seed: int
+) -> tuple[np.ndarray, np.ndarray, str]:
+    """Split images into training and validation: images with boxes and those without alike.
+
+    Every class keeps an image in training, and validation has boxes.
+
+    Args:
+        labels: For each image the classes of its boxes; at least two images have some.
+        fraction: As in `split_rows`.
+        seed: The run's seed.
+
+    Returns:
+        As `split_rows`.
+    """
+    share, why = _share(len(labels), fraction)
+    some = np.array([len(own) > 0 for own in labels], dtype=bool)
+    held: list[int] = []
+    for number, rows in enumerate((np.flatnonzero(some), np.flatnonzero(~some))):
+        least = 1 if number == 0 else 0
+        count = int(np.clip(round(share * len(rows)), least, max(len(rows) - least, 0)))
+        order = np.random.default_rng([seed, 0x5B11, number]).permutation(rows)
+        held += _spared(order, labels, count) or [int(row) for row in order[:least]]
+    return np.setdiff1d(np.arange(len(labels)), held), np.sort(np.array(held, dtype=np.int64)), why
+
+
+def _spared(order: np.ndarray, labels: Sequence[Sequence[Any]], count: int) -> list[int]:
+    """The first rows whose classes all occur in another row that is left."""
+    left = Counter(label for row in order for label in set(labels[row]))
+    chosen: list[int] = []
+    for row in order:
+        own = set(labels[row])
+        if len(chosen) < count and all(left[label] > 1 for label in own):
+            chosen.append(int(row))
+            left.subtract(own)
+    return chosen
+
+
+def _share(n: int, fraction: float | None) -> tuple[float, str]:
+    """The share of rows for validation, and why."""
+    if fraction is not None:
+        return fraction, "given"
+    # at least 150 rows where a fifth of the data has them, a tenth up to 500, a twentieth of very many
+    return float(np.clip(max(150 / n, min(0.1, 500 / n)), 0.05, 0.2)), f"{n} rows"
 
 
 def _random_rows(n: int, count: int, seed: int) -> np.ndarray:

@@ -9,6 +9,7 @@ from typing import Any
 
 from thermocline.data.batches import Rows
 from thermocline.data.budget import Budget
+from thermocline.data.detection import DetectionRows
 from thermocline.data.image import ImageRows
 from thermocline.efficiency.items import TowerRows
 from thermocline.efficiency.prefix import Prefix
@@ -66,6 +67,11 @@ def refusal(
             "images are augmented anew every epoch; model.image.augment=none, or a number of "
             "model.image.augment_views, lets them return"
         )
+    if isinstance(part, DetectionRows):
+        if part.augment is not None:
+            return "images and boxes are varied anew every epoch; model.detector.augment=none lets them return"
+        if not part.spec.one_size:
+            return "images keep their shapes, so that batches differ in size, and with it the rounding"
     if any(TowerRows(each, prefix.tower, whole=True).lacking() for each in rows.values()):
         return "images are missing, so that batches of images differ in size, and with it the rounding"
     if options.sizes_vary:

@@ -88,16 +88,17 @@ def html(estimate: Estimate) -> str:
     header, rows = _cells(estimate)
     top = max([1.0, *(phase.cost_uncached or 0.0 for phase in estimate.phases)])
     body = "".join(
-        f"<tr>{_html_cells(row, 'td')}<td>{_bar(phase, top)}</td></tr>"
+        f"<tr>{html_cells(row, 'td')}<td>{_bar(phase, top)}</td></tr>"
         for row, phase in zip(rows, estimate.phases, strict=True)
     )
     return (
         f"{STYLE}<div class=tcl><div>{escape(headline(estimate))}</div><table class=tcl>"
-        f"<thead><tr>{_html_cells(header, 'th')}<th></th></tr></thead><tbody>{body}</tbody></table></div>"
+        f"<thead><tr>{html_cells(header, 'th')}<th></th></tr></thead><tbody>{body}</tbody></table></div>"
     )
 
 
-def _html_cells(cells: Sequence[str], tag: str) -> str:
+def html_cells(cells: Sequence[str], tag: str) -> str:
+    """Return the cells of a row; all but the first few are numbers."""
     return "".join(f"<{tag}{' class=n' if i in _RIGHT else ''}>{escape(c)}</{tag}>" for i, c in enumerate(cells))
 
 

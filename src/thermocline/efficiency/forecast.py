@@ -12,6 +12,7 @@ from torch import nn
 from thermocline.data.batches import Rows
 from thermocline.data.order import epoch_order
 from thermocline.data.text import TextRows
+from thermocline.efficiency.beside import Beside, beside
 from thermocline.efficiency.cache_options import CacheOptions, refusal
 from thermocline.efficiency.costs import Costs, layer_costs
 from thermocline.efficiency.estimate import Estimate, estimate, phase_steps, trained_sets
@@ -33,10 +34,12 @@ class Forecast:
     Attributes:
         estimate: Memory and the relative cost of a step, by phase.
         saved: Per phase: what is cached, joined and computed again, or why it is not; a line each.
+        beside: Of a detector: the plan with the backbone frozen and not.
     """
 
     estimate: Estimate
     saved: tuple[tuple[str, ...], ...]
+    beside: Beside | None = None
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row per phase."""
@@ -54,16 +57,18 @@ class Forecast:
         ]
 
     def __str__(self) -> str:
-        return "\n".join([str(self.estimate), *self._lines])
+        sides = [] if self.beside is None else [str(self.beside)]
+        return "\n".join([str(self.estimate), *self._lines, *sides])
 
     def _repr_html_(self) -> str:
         lines = "".join(f"<div>{escape(line)}</div>" for line in self._lines)
-        return f"{self.estimate._repr_html_()}<div class=tcl>{lines}</div>"
+        sides = "" if self.beside is None else self.beside._repr_html_()
+        return f"{self.estimate._repr_html_()}<div class=tcl>{lines}</div>{sides}"
 
 
 def costs_of(model: nn.Module, layer_map: LayerMap, rows: Rows, usual: int) -> Costs | None:
     """Return what the layers cost on a batch of these rows, or `None` where that is not known."""
-    batch = rows.batch(epoch_order(len(rows), usual, seed=0, epoch=0, lengths=None)[0], None)
+    batch = rows.unlabelled().batch(epoch_order(len(rows), usual, seed=0, epoch=0, lengths=None)[0], None)
     device = next(model.parameters()).device.type
     return layer_costs(model, layer_map, lambda shadow: shadow(batch), len(batch["rows"]), device=device)
 
@@ -102,17 +107,19 @@ def forecast(
         cached.append(labels)
         saved.append((*lines, *savings.standing(frozen)))
     joined = [f"towers.image.backbone.{pair.norm}" for pair in savings.conv_bn.pairs] if savings.conv_bn else []
+    again = savings.checkpoints.labels if savings.checkpoints else ()
     expected = estimate(
         plan,
         layer_map,
         costs,
         rows=options.usual,
         cached=cached,
-        checkpointed=savings.checkpoints.labels if savings.checkpoints else (),
+        checkpointed=again,
         conv_bn=joined,
         optimizer=optimizer,
     )
-    return Forecast(expected, tuple(saved))
+    sides = beside(plan, layer_map, costs, rows=options.usual, checkpointed=again, optimizer=optimizer)
+    return Forecast(expected, tuple(saved), sides)
 
 
 def _kept(

@@ -181,6 +181,18 @@ def find_image(name: str, *, pretrained: bool) -> Source:
     return Source("transformers", "hub", name, name, pretrained)
 
 
+def folder_of(source: Source, field_name: str) -> Path | None:
+    """Return where a checkpoint lies, fetched if need be; None for an architecture.
+
+    Args:
+        source: What to load.
+        field_name: The config section it is for, for messages.
+    """
+    if source.kind == "folder":
+        return Path(source.location)
+    return fetch(source, field_name) if source.kind == "hub" else None
+
+
 def fetch(source: Source, field: str) -> Path:
     """Bring a hub checkpoint here (or find it in the cache) and return its folder.
 

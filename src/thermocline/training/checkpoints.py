@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,20 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from thermocline.tuning.apply import frozen_modules
+from thermocline.tuning.layers import LayerMap
+
 State = dict[str, torch.Tensor]
+
+
+def still_names(model: nn.Module, layer_map: LayerMap, labels: Iterable[str]) -> frozenset[str]:
+    """Return the names of the parameters and buffers of layers, which a plan that freezes them never touches."""
+    labels = tuple(labels)
+    names = {name for label in labels for name in layer_map[label].parameters}
+    modules = dict(model.named_modules())
+    for module in frozen_modules(model, layer_map, labels):
+        names |= {f"{module}.{key}" for key, _ in modules[module].named_buffers(recurse=False)}
+    return frozenset(names)
 
 
 def tuned_state(model: nn.Module, frozen: frozenset[str]) -> State:

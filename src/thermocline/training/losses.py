@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -27,8 +28,17 @@ def row_losses(name: str, outputs: torch.Tensor, target: torch.Tensor, *, smooth
     return F.mse_loss(outputs, target, reduction="none").mean(dim=1)
 
 
-Objective = Callable[[Any, Mapping[str, Any]], torch.Tensor]
-"""Of a model's outputs and its batch: the sum of the rows' losses, each times its weight."""
+@dataclass(frozen=True)
+class Objective:
+    """What is made small. The loss of a step is the sum over its micro-batches, divided by what they weigh together.
+
+    Attributes:
+        total: Of a model's outputs and its batch: the sum of the losses in it, each times its weight.
+        weight: Of a batch: the sum of these weights.
+    """
+
+    total: Callable[[Any, Mapping[str, Any]], torch.Tensor]
+    weight: Callable[[Mapping[str, Any]], float]
 
 
 def by_row(name: str, *, smoothing: float = 0.0) -> Objective:
@@ -41,4 +51,18 @@ def by_row(name: str, *, smoothing: float = 0.0) -> Objective:
         weight = batch.get("weight")
         return (losses if weight is None else losses * weight).sum()
 
-    return objective
+    return Objective(objective, _rows_weight)
+
+
+def of_detector() -> Objective:
+    """Return the objective of a detector: its own loss, which is a mean over boxes, so that a box weighs 1."""
+    return Objective(lambda outputs, batch: outputs["loss"] * _boxes_weight(batch), _boxes_weight)
+
+
+def _rows_weight(batch: Mapping[str, Any]) -> float:
+    weight = batch.get("weight")
+    return float(len(batch["rows"]) if weight is None else weight.sum())
+
+
+def _boxes_weight(batch: Mapping[str, Any]) -> float:
+    return max(float(batch["detector"]["counts"].sum()), 1.0)

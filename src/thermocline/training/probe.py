@@ -18,6 +18,7 @@ from thermocline.errors import NonFiniteError
 if TYPE_CHECKING:
     from thermocline.models.fusion import FusionModel
     from thermocline.tasks import Task
+    from thermocline.training.run import Run
 
 STRENGTHS = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 0.3, 1.0)  # inverse penalties tried for classes, on standardised features
 PENALTIES = tuple(10.0**k for k in range(-1, 6))  # tried for regression, by leave-one-out
@@ -97,6 +98,37 @@ def fit_probe(
 def fold(probe: Probe, model: FusionModel) -> None:
     """Write a probe into a model's head."""
     model.set_head(torch.as_tensor(probe.weight), torch.as_tensor(probe.bias), model.probe_columns())
+
+
+def fold_in(run: Run, model: FusionModel, features: np.ndarray, reached: np.ndarray) -> str:
+    """Fit a probe on the training rows that were reached, and write it into the head.
+
+    Args:
+        run: The run.
+        model: Its model.
+        features: `(rows, width)`.
+        reached: Which rows have them, bool `(rows,)`.
+
+    Returns:
+        What was done, or nothing where the rows show no two targets.
+    """
+    train, columns = run.train, model.probe_columns().numpy()
+    assert train.target is not None
+    rows = np.flatnonzero(reached if train.weight is None else reached & (train.weight > 0))
+    target = train.target[rows]
+    if len(rows) < 2 or not (target != target[0]).any():
+        return ""
+    found = fit_probe(
+        features[np.ix_(rows, columns)],
+        target,
+        run.task,
+        weight=None if train.weight is None else train.weight[rows],
+        fixed=model.fixed_columns().numpy()[columns],
+        seed=run.seed,
+    )
+    fold(found, model)
+    cut = "" if len(rows) == len(train) else f", on {len(rows)} of {len(train)} rows (time limit)"
+    return f"probe: {found.note}{cut}"
 
 
 def _subset(target: np.ndarray, seed: int) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from thermocline.config.schema import ModelConfig
 from thermocline.data.batches import Rows
@@ -18,9 +18,28 @@ from thermocline.tuning.layers import LayerMap
 from thermocline.tuning.plan import LayerPlan
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from thermocline.config.schema import EnvConfig, OptimConfig
+    from thermocline.models.detection import DetectionModel
     from thermocline.models.fusion import FusionModel
     from thermocline.tasks import Task
+
+
+class Scoring(Protocol):
+    """What a trainer asks of a scorer; see `Scorer`."""
+
+    seconds: float
+    by_loss: bool
+
+    def score(self) -> tuple[float, dict[str, float]]:
+        """Score the validation rows: a number of which more is better, and metrics by name."""
+
+    def named(self, score: float) -> dict[str, float]:
+        """Return a score as history has it."""
+
+    def features(self, *, share: float) -> tuple[np.ndarray, np.ndarray]:
+        """Return the features of the training rows, for a share of the time left, and which rows were reached."""
 
 
 @dataclass
@@ -53,9 +72,11 @@ class Run:
         cache_folder: Where caches on disk lie; `None` for a temporary folder.
         cache_shared: Whether they stay there for other fits.
         objective: The loss; `None` for the task's, a row at a time.
+        scorer: Makes what scores the validation rows, of the run, the device, the precision and the prefix cache;
+            `None` for `Scorer`.
     """
 
-    model: FusionModel
+    model: FusionModel | DetectionModel
     layer_map: LayerMap
     plan: LayerPlan
     task: Task
@@ -80,3 +101,15 @@ class Run:
     cache_folder: Path | None = None
     cache_shared: bool = False
     objective: Objective | None = None
+    scorer: Callable[..., Scoring] | None = None
+
+    def total_steps(self, per_epoch: int) -> int:
+        """Return how many optimizer steps the run takes at most."""
+        assert self.optim.max_epochs is not None
+        steps = per_epoch * self.optim.max_epochs
+        return steps if self.optim.max_steps is None else min(steps, self.optim.max_steps)
+
+    def validation_steps(self, per_epoch: int) -> frozenset[int]:
+        """Return the steps after which is validated."""
+        every, total = max(1, round(self.optim.val_check_interval * per_epoch)), self.total_steps(per_epoch)
+        return frozenset({*range(every, total + 1, every), total})

@@ -11,6 +11,7 @@ import torch
 
 from thermocline import metrics
 from thermocline.efficiency.prefix_cache import PrefixCache
+from thermocline.models.fusion import FusionModel
 from thermocline.training import inference
 from thermocline.training.losses import row_losses
 from thermocline.training.run import Run
@@ -75,7 +76,9 @@ class Scorer:
             Features, and which rows were reached.
         """
         size = usual_batch(len(self.run.train), self.run.env)
-        return self._outputs("train", self.run.model.features, "probe", size, share=share)
+        model = self.run.model
+        assert isinstance(model, FusionModel)
+        return self._outputs("train", model.features, "probe", size, share=share)
 
     def _outputs(
         self, split: str, what: Callable[[Any], torch.Tensor] | None, title: str, size: int, *, share: float

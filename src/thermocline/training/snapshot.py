@@ -63,6 +63,9 @@ def write(trainer: Trainer, optimizer: Optimizer | None) -> Path:
         "model": checkpoints.tuned_state(trainer.model, trainer.frozen),
         "optimizer": state_by_name(optimizer, trainer.model) if optimizer is not None else {},
     }
+    if trainer.ema is not None:
+        with trainer.ema.swapped():
+            tensors["average"] = checkpoints.tuned_state(trainer.model, trainer.frozen)
     shared = {kept.file.stem: kept.file for kept in trainer.best.kept}
     return store.write(trainer.cursor.step, _content(trainer) | {"shared": list(shared)}, tensors, shared)
 
@@ -83,6 +86,7 @@ def _content(trainer: Trainer) -> dict[str, Any]:
         "lr": trainer.lr,
         "still": _still(trainer),
         "scoring": {"seconds": trainer.scorer.seconds, "by_loss": trainer.scorer.by_loss},
+        "averaged": None if trainer.ema is None else trainer.ema.steps,
         "scaler": None if scaler is None else scaler.state_dict(),
     }
 
@@ -104,6 +108,10 @@ def put_back(trainer: Trainer, checkpoint: Checkpoint) -> None:
     _check_still(trainer, checkpoint)
     # the step before once more: where the run is now longer, an edge may lie where it used to end
     trainer.cursor = trainer.run.plan.next(replace(cursor, step=cursor.step - 1, total_steps=trainer.total_steps))
+    if trainer.ema is not None:
+        checkpoints.restore(trainer.model, checkpoint.tensors("average"))
+        trainer.ema.follow()
+        trainer.ema.steps = content["averaged"]
     checkpoints.restore(trainer.model, checkpoint.tensors("model"))
     trainer.best.adopt({int(kept["step"]): float(kept["score"]) for kept in content["best"]})
     rates = {int(step): values for step, *values in content["rates"]}

@@ -60,14 +60,13 @@ class Stepper:
 
     def gradients(self, parts: Sequence[Batch], epoch: int) -> float:
         """Add up the gradients of a step's micro-batches, and return the loss."""
-        weights = [part.get("weight") for part in parts]
-        total = sum(len(part["rows"]) if w is None else float(w.sum()) for part, w in zip(parts, weights, strict=True))
+        total = sum(self._objective.weight(part) for part in parts)
         loss_sum = 0.0
         for part in parts:
             batch = part if self._device.type == "cpu" else to_device(part, self._device)
             with self._autocast(), self._cache.serving("train", batch, epoch) as given:
                 outputs = self._model(given)
-            loss = self._objective(outputs, batch) / max(total, 1e-12)
+            loss = self._objective.total(outputs, batch) / max(total, 1e-12)
             (loss if self._scaler is None else self._scaler.scale(loss)).backward()
             loss_sum += loss.item()
         return loss_sum

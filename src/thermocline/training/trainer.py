@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -15,8 +15,10 @@ from thermocline.data.batches import Batch
 from thermocline.data.loading import Wanted, load_steps
 from thermocline.data.order import epoch_order, micro_batches
 from thermocline.errors import NonFiniteError
+from thermocline.models.fusion import FusionModel
 from thermocline.training import checkpoints, probe, snapshot
 from thermocline.training.device import make_accelerator
+from thermocline.training.ema import Ema
 from thermocline.training.history import History
 from thermocline.training.optimizers import forget, make_optimizer, rates_of
 from thermocline.training.rates import Rates
@@ -25,7 +27,7 @@ from thermocline.training.run import Run
 from thermocline.training.saving import in_step, make_savings, news, passes
 from thermocline.training.scoring import Scorer
 from thermocline.training.stepping import Stepper
-from thermocline.tuning.apply import AppliedPlan, LRSetter, frozen_modules
+from thermocline.tuning.apply import AppliedPlan, LRSetter
 
 PATIENCE_NON_FINITE = 10  # steps in a row
 PROBE_SHARE = 0.4  # of the time left that a probe's pass over the training rows may take
@@ -52,15 +54,16 @@ class Trainer:
         self.device: torch.device = self.accelerator.device
         self.model = run.model.to(self.device)
         self.applied = AppliedPlan(self.model, run.layer_map, run.plan, batch_norm_eval=run.norm_eval)
-        self.frozen = self._frozen_names()
+        self.frozen = checkpoints.still_names(self.model, run.layer_map, run.plan.frozen)
         self.still: str | None = None  # a hash of what is frozen throughout, once a checkpoint needs it
         self.steps_per_epoch = len(self._epoch(0))
-        self.total_steps = self._total_steps()
+        self.total_steps = run.total_steps(self.steps_per_epoch)
         self.cursor = run.plan.start(self.total_steps, steps_per_epoch=self.steps_per_epoch)
         self.best = checkpoints.BestStates(run.folder, run.optim.top_k)
         self.autocast = nullcontext if run.env.precision == "fp32" else self.accelerator.autocast
         self.savings = make_savings(run, self.autocast)
-        self.scorer = Scorer(run, self.device, self.autocast, self.savings.cache)
+        self.scorer = (run.scorer or Scorer)(run, self.device, self.autocast, self.savings.cache)
+        self.ema = None if run.optim.ema is None else Ema(self.model, run.optim.ema)
         scaler = self.accelerator.scaler
         self.stepper = Stepper(run, self.device, self.autocast, scaler, self.savings.cache, self.total_steps)
         begin = run.deadline.elapsed
@@ -111,25 +114,22 @@ class Trainer:
             self.save(None)
 
     def probe(self) -> None:
-        """Fit the probe, fold it into the head, and score step 0."""
-        run, columns = self.run, self.model.probe_columns().numpy()
-        note = ""
-        if run.optim.head_init == "probe" and columns.any() and "head.weight" not in self.frozen:
-            features, reached = self.scorer.features(share=PROBE_SHARE)
-            rows = np.flatnonzero(reached if run.train.weight is None else reached & (run.train.weight > 0))
-            if self._shows_two_targets(rows):
-                found = probe.fit_probe(
-                    features[np.ix_(rows, columns)],
-                    self._target()[rows],
-                    run.task,
-                    weight=None if run.train.weight is None else run.train.weight[rows],
-                    fixed=self.model.fixed_columns().numpy()[columns],
-                    seed=run.seed,
-                )
-                probe.fold(found, self.model)
-                cut = "" if len(rows) == len(run.train) else f", on {len(rows)} of {len(run.train)} rows (time limit)"
-                self.start, note = "the probe", f"probe: {found.note}{cut}"
-        self.validate(0, note or "the head starts at random")
+        """Fit the probe, fold it into the head, and score step 0. A detector has none."""
+        if isinstance(self.model, FusionModel):
+            self.validate(0, self._probed(self.model) or "the head starts at random")
+        else:
+            self.validate(0, "as built, before any step")
+
+    def _probed(self, model: FusionModel) -> str:
+        """Fold a probe into the head, where one is wanted and can be, and say what it is."""
+        run, columns = self.run, model.probe_columns().numpy()
+        if run.optim.head_init != "probe" or not columns.any() or "head.weight" in self.frozen:
+            return ""
+        note = probe.fold_in(run, model, *self.scorer.features(share=PROBE_SHARE))
+        if note:
+            self.start = "the probe"
+            self.follow()
+        return note
 
     def train(self) -> None:
         """Take all steps, validating on the way, until the end, early stopping, or the time limit."""
@@ -137,7 +137,7 @@ class Trainer:
         if self.run.resume is not None:
             snapshot.put_back_optimizer(self, optimizer, self.run.resume)
         set_rates = LRSetter(optimizer, self.run.plan)
-        marks = self._validation_steps()
+        marks = self.run.validation_steps(self.steps_per_epoch)
         first = self.cursor.step + 1
         batches = self._training_batches(first - 1)
         bar = self.run.show(range(first, self.total_steps + 1), self.total_steps - first + 1, "training")
@@ -172,6 +172,7 @@ class Trainer:
         best = self.best.best if entry is not None and entry.restore_best else None
         if best is not None:
             checkpoints.restore(self.model, self.best.load(best))
+            self.follow()
         if entry is not None:
             forget(optimizer, entry.reset)
         if self.applied.at(self.cursor) or best is not None or not self.saves:
@@ -184,7 +185,8 @@ class Trainer:
             fresh: Whether weights were replaced since.
         """
         self.saves = True
-        trains = self.run.plan.timeline.trains(self.cursor)
+        # the average of a layer that rests for a while is not the layer, so that only what always rests is kept
+        trains = self.run.plan.timeline.trains(self.cursor) if self.ema is None else self.run.plan.timeline.ever
         uses = passes(self.run.plan, self.cursor, probed=self.run.optim.head_init == "probe")
         for line in news(self.savings.at(trains, uses, fresh=fresh), self.record.rows):
             self.record.note(line)
@@ -204,6 +206,8 @@ class Trainer:
         norm = self.stepper.clip(optimizer, self.trainable)
         if math.isfinite(loss) and math.isfinite(norm):
             self.stepper.update(optimizer)
+            if self.ema is not None:
+                self.ema.update()
             self.losses.append(loss)
             self.bad_steps = 0
         else:
@@ -216,6 +220,10 @@ class Trainer:
         Returns:
             The score; more is better.
         """
+        with self.averaged():
+            return self._validated(step, note)
+
+    def _validated(self, step: int, note: str) -> float:
         score, values = self.scorer.score()
         train_loss = float(np.mean(self.losses)) if self.losses else math.nan
         self.losses = []
@@ -226,6 +234,15 @@ class Trainer:
         self.record.add(step, {**row, "note": note})
         self.record.log(step, row)
         return score
+
+    def averaged(self) -> AbstractContextManager[Any]:
+        """Have the model be its moving average for a while, where there is one."""
+        return nullcontext() if self.ema is None else self.ema.swapped()
+
+    def follow(self) -> None:
+        """Tell the moving average that weights were replaced."""
+        if self.ema is not None:
+            self.ema.follow()
 
     def finish(self) -> None:
         """Choose among the best states, restore it, and say which."""
@@ -263,12 +280,6 @@ class Trainer:
         train = self.run.train
         return epoch_order(len(train), self.batch_size, seed=self.run.seed, epoch=epoch, lengths=train.lengths)
 
-    def _total_steps(self) -> int:
-        optim = self.run.optim
-        assert optim.max_epochs is not None
-        steps = self.steps_per_epoch * optim.max_epochs
-        return steps if optim.max_steps is None else min(steps, optim.max_steps)
-
     def _training_batches(self, start: int) -> Iterator[list[Batch]]:
         """Yield the micro-batches of every step of the run from a step on (0-based)."""
         steps, pin = self._micro_batches(start), self.device.type == "cuda"
@@ -284,10 +295,6 @@ class Trainer:
                 order = self._epoch(epoch)
             parts = micro_batches(order[place], most_rows=self.micro, most_tokens=tokens, lengths=lengths)
             yield [Wanted(part, epoch, self.savings.cache.ready("train", part, epoch)) for part in parts]
-
-    def _validation_steps(self) -> frozenset[int]:
-        every = max(1, round(self.run.optim.val_check_interval * self.steps_per_epoch))
-        return frozenset({*range(every, self.total_steps + 1, every), self.total_steps})
 
     def _must_stop(self, step: int) -> bool:
         """Say whether to end before this step: early, or because the time is nearly up."""
@@ -324,23 +331,6 @@ class Trainer:
                 f"to step {step}. Lower optim.lr, raise optim.warmup, or set env.precision=fp32; check numeric columns "
                 "for extreme values."
             )
-
-    def _target(self) -> np.ndarray:
-        assert self.run.train.target is not None
-        return self.run.train.target
-
-    def _shows_two_targets(self, rows: np.ndarray) -> bool:
-        target = self._target()[rows]
-        return len(rows) >= 2 and bool((target != target[0]).any())
-
-    def _frozen_names(self) -> frozenset[str]:
-        """Names of parameters and buffers that the plan never touches."""
-        labels = self.run.plan.frozen
-        names = {name for label in labels for name in self.run.layer_map[label].parameters}
-        modules = dict(self.model.named_modules())
-        for module in frozen_modules(self.model, self.run.layer_map, labels):
-            names |= {f"{module}.{key}" for key, _ in modules[module].named_buffers(recurse=False)}
-        return frozenset(names)
 
     def _show(self, bar: Any, step: int, optimizer: Any) -> None:
         if self.losses and hasattr(bar, "set_postfix"):

@@ -47,34 +47,35 @@ def detect(model: nn.Module, head: set[int], *, matcher: bool = True) -> Detecti
 
 
 def _by_structure(model: nn.Module, body: dict[str, nn.Parameter], family: Family | None) -> Detection:
-    stacks = _explicit(model, body, family) or _stacks(model, body)
+    stacks = _explicit(model, body, family) or stacks_of(model, body)
     if not stacks:
         return _by_children(model, body)
     towers = _towers(stacks, family)
     alone = len(towers) == 1 and len(next(iter(towers.values()))) == len(stacks)
     if not towers or alone:
-        drafts = _assign(model, body, stacks, family)
+        drafts = assign(model, body, stacks, family)
         return _judge(model, body, drafts)
     drafts, left = [], dict(body)
     for tower, own in towers.items():
         part = {n: p for n, p in left.items() if n.startswith(f"{tower}.")}
         left = {n: p for n, p in left.items() if n not in part}
-        for draft in _assign(model, part, own, family):
+        for draft in assign(model, part, own, family):
             draft.tower = tower
             draft.name = draft.name.removeprefix(f"{tower}.")
             drafts.append(draft)
     outside = [stack for stack in stacks if not any(_under(stack.path, tower) for tower in towers)]
     if left and outside:
-        drafts.extend(_assign(model, left, outside, family))
+        drafts.extend(assign(model, left, outside, family))
     elif left:
         drafts.append(Draft("neck", "neck", list(left), "structure"))
     return _judge(model, body, drafts)
 
 
-def _stacks(model: nn.Module, body: dict[str, nn.Parameter]) -> list[Stack]:
+def stacks_of(model: nn.Module, body: dict[str, nn.Parameter]) -> list[Stack]:
+    """Return the stacks of blocks, the decoder's last; parameters that are not in `body` are left out."""
     units = frozenset(getattr(model, "_no_split_modules", None) or ())
     for strict in (True, False):
-        found = [_within(stack, body) for stack in find_stacks(model, rule=Rule(strict, units))]
+        found = [within(stack, body) for stack in find_stacks(model, rule=Rule(strict, units))]
         found = [stack for stack in found if stack.blocks]
         if found:
             found += _plainer(model, body, found) if strict else []
@@ -96,15 +97,20 @@ def _plainer(model: nn.Module, body: dict[str, nn.Parameter], found: list[Stack]
             return
         size = sum(p.numel() for n, p in free.items() if n.startswith(f"{path}."))
         if path and size > _LARGE_PART * total and not any(_under(path, stack.path) for stack in found):
-            stacks = (_within(stack, free) for stack in find_stacks(module, path, rule=Rule(strict=False)))
+            stacks = (within(stack, free) for stack in find_stacks(module, path, rule=Rule(strict=False)))
             out.extend(stack for stack in stacks if len(stack.blocks) >= _LEAST_PLAIN)
 
     visit(model, "")
     return out
 
 
-def _within(stack: Stack, body: dict[str, nn.Parameter]) -> Stack:
-    """The stack without what is head, or counted before (shared blocks)."""
+def plain_stacks(model: nn.Module) -> list[Stack]:
+    """Return the stacks of a plain net, whose blocks have no norm."""
+    return find_stacks(model, rule=Rule(strict=False))
+
+
+def within(stack: Stack, body: dict[str, nn.Parameter]) -> Stack:
+    """Return the stack without what is head, of another part, or counted before (shared blocks)."""
     kept = (Block(b.name, tuple(n for n in b.parameters if n in body)) for b in stack.blocks)
     return Stack(stack.path, tuple(block for block in kept if block.parameters))
 
@@ -139,8 +145,15 @@ def _under(name: str, path: str) -> bool:
     return not path or name == path or name.startswith(f"{path}.")
 
 
-def _assign(model: nn.Module, body: dict[str, nn.Parameter], stacks: list[Stack], family: Family | None) -> list[Draft]:
-    """Give every parameter outside the blocks its place: stem, a block beside it, or neck."""
+def assign(model: nn.Module, body: dict[str, nn.Parameter], stacks: list[Stack], family: Family | None) -> list[Draft]:
+    """Give every parameter outside the blocks its place: stem, a block beside it, or neck.
+
+    Args:
+        model: The model.
+        body: The parameters to be placed.
+        stacks: Their blocks.
+        family: What is known of the model's family.
+    """
     blocks = [Draft(b.name, "block", list(b.parameters), "structure") for s in stacks for b in s.blocks]
     owner = {name: i for i, draft in enumerate(blocks) for name in draft.parameters}
     first_of = _first_blocks(stacks)

@@ -16,6 +16,8 @@ class Draft:
     tower: str = ""
     #: An adapter that was put in: its weights come from no checkpoint.
     added: bool = False
+    #: The part of a detector; empty elsewhere.
+    part: str = ""
 
 
 @dataclass

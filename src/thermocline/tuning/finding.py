@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
 
 from thermocline.tuning.detect import detect
+from thermocline.tuning.detector_layers import find_detector_layers
 from thermocline.tuning.drafts import Detection
 from thermocline.tuning.families import family_of
 from thermocline.tuning.forward import forward_pass
@@ -14,19 +16,22 @@ from thermocline.tuning.order import put_in_order
 from thermocline.tuning.structure import is_norm
 
 
-def find_layers(model: nn.Module, head: set[int], example: Any) -> Detection:
+def find_layers(model: nn.Module, head: set[int], example: Any, parts: Mapping[str, str] | None = None) -> Detection:
     """Return a model's layers in execution order, or, where no forward pass runs, in the order of definition.
 
     Args:
         model: The model, out of its wrappers.
         head: Ids of the parameters that are no part of the trunk.
         example: As in `LayerMap.of`.
+        parts: The part of each parameter, where the model is a detector.
     """
-    found = _best(model, head, example)
+    found = _best(model, head, example) if parts is None else find_detector_layers(model, parts, head, example)
     family = family_of(model)
     if family is not None and family.doubtful:
         found.doubts.append(family.reason)
-    if found.drafts and found.drafts[0].source == "children":  # where children are the layers, the first is the stem
+    if (
+        parts is None and found.drafts and found.drafts[0].source == "children"
+    ):  # where children are the layers, the first is the stem
         found.drafts[0].role = "stem"
     return found
 

@@ -96,6 +96,8 @@ def _without_data(model: nn.Module) -> nn.Module:
         for hooks in (module._forward_hooks, module._backward_hooks):
             memo[id(hooks)] = type(hooks)()  # what a caller hung on the model is not to run on its shadow
     shadow = copy.deepcopy(model, memo)
+    for module in shadow.modules():  # transformers hangs its own hooks on at the first pass, and once
+        module.__dict__.pop("_output_capturing_hooks_installed", None)
     return shadow.eval()
 
 

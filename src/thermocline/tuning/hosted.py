@@ -36,7 +36,7 @@ def add_adapters(drafts: list[Draft], adapters: list[str]) -> None:
         label = f"{host.name}.adapter"
         own = next((d for d in drafts if d.name == label and d.tower == host.tower), None)
         if own is None:
-            own = Draft(label, "adapter", [], "structure", host.tower, added=True)
+            own = Draft(label, "adapter", [], "structure", host.tower, added=True, part=host.part)
             drafts.insert(drafts.index(host) + 1, own)
         own.parameters.append(name)
 
@@ -50,5 +50,5 @@ def part_adapters(drafts: list[Draft], wanted: set[str], canonical: dict[str, nn
         own = [name for name in draft.parameters if name in wanted]
         if own:
             draft.parameters = [name for name in draft.parameters if name not in wanted]
-            part = Draft(f"{draft.name}.adapter", "adapter", own, "caller", draft.tower)
+            part = Draft(f"{draft.name}.adapter", "adapter", own, "caller", draft.tower, part=draft.part)
             drafts.insert(drafts.index(draft) + 1, part)

@@ -35,6 +35,8 @@ class Layer:
         source: How it was found: `group_matcher`, `structure`, `table`, `children`, `caller`; `+forward` where a
             forward pass joined what runs side by side.
         n_parameters: The number of its weights.
+        part: In a detector `backbone`, `neck`, `encoder`, `decoder` or `head`; else empty.
+        resting: Whether the model builds it frozen. A plan leaves it so.
     """
 
     name: str
@@ -46,6 +48,8 @@ class Layer:
     pretrained: bool
     source: str
     n_parameters: int = 0
+    part: str = ""
+    resting: bool = False
 
     @property
     def label(self) -> str:
@@ -64,6 +68,7 @@ class LayerMap:
         confident: False where the order of the layers is a guess. Such a map takes `single_lr` and
             `two_stage`, but neither `layerwise_decay` nor selectors other than `head`.
         order: Where the order of the layers comes from: one of `ORDERS`.
+        notes: What else there is to say: what a detector freezes as it is built.
     """
 
     layers: tuple[Layer, ...]
@@ -71,6 +76,7 @@ class LayerMap:
     warnings: tuple[str, ...] = ()
     confident: bool = True
     order: str = "caller"
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         mapping.check_partition(self.layers)
@@ -85,6 +91,7 @@ class LayerMap:
         tower: str = "model",
         pretrained: bool = True,
         fresh: Iterable[str] = (),
+        fresh_parts: Iterable[str] = (),
         adapters: Iterable[str] = (),
     ) -> LayerMap:
         """Find the layers of a model.
@@ -98,6 +105,8 @@ class LayerMap:
             tower: The name of the tower, used in labels.
             pretrained: Whether the weights come from a checkpoint. The caller's head never does.
             fresh: Names of parameters that were newly initialised although the model is pretrained.
+            fresh_parts: Parts of a detector (`neck`, `encoder`, `decoder`, `head`) that count as newly
+                initialised whatever they hold; those that it does not have are passed over.
             adapters: Names of parameters that stand for their layer when the rest of it is frozen (biases for
                 BitFit, norms for norm tuning). They become layers of role `adapter`, as what an adapter
                 library put in does by itself; each has the depth of the layer that hosts it.
@@ -106,8 +115,8 @@ class LayerMap:
             A map whose `confident` says whether the order of its layers is known.
 
         Raises:
-            LayerMapError: `head` is no part of the model, `adapters` names what it does not have, or a forward
-                pass on `example` fails.
+            LayerMapError: `head` is no part of the model, `adapters` names what it does not have, `fresh_parts`
+                no part of a detector, or a forward pass on `example` fails.
         """
         return mapping.map_of(
             model,
@@ -116,6 +125,7 @@ class LayerMap:
             tower=tower,
             pretrained=pretrained,
             fresh=frozenset(fresh),
+            fresh_parts=frozenset(fresh_parts),
             adapters=frozenset(adapters),
         )
 
@@ -241,6 +251,7 @@ class LayerMap:
             "warnings": list(self.warnings),
             "confident": self.confident,
             "order": self.order,
+            "notes": list(self.notes),
         }
 
     @classmethod

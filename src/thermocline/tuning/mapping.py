@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
 from thermocline.errors import LayerMapError, listing
+from thermocline.tuning.detector_layers import head_drafts
+from thermocline.tuning.detectors import PARTS, notes_of, parts_of, resting
 from thermocline.tuning.drafts import Detection, Draft
 from thermocline.tuning.families import clean_name, unwrap
 from thermocline.tuning.finding import find_layers
@@ -31,20 +33,31 @@ def map_of(
     tower: str,
     pretrained: bool,
     fresh: frozenset[str],
+    fresh_parts: frozenset[str],
     adapters: frozenset[str],
 ) -> LayerMap:
     """`LayerMap.of`."""
     core, path = unwrap(model)
-    head_ids, head_source = head_parameters(core, head)
     canonical, aliases = named(core)
+    parts = parts_of(core)
+    _check_fresh_parts(fresh_parts, parts)
     added = [name for name in added_adapters(core) if name in canonical]
-    found = find_layers(core, head_ids | {id(canonical[name]) for name in added}, example)
+    if parts is None or head is not None:
+        head_ids, head_source = head_parameters(core, head)
+    else:
+        head_ids = {id(p) for name, p in canonical.items() if parts[name] == "head" and name not in added}
+        head_source = "detector"
+    if parts is not None:
+        parts = _with_head(parts, canonical, head_ids)
+    found = find_layers(core, head_ids | {id(canonical[name]) for name in added}, example, parts)
     heads = [name for name, p in canonical.items() if id(p) in head_ids]
-    if heads:
+    if heads and parts is not None:
+        found.drafts.extend(head_drafts(core, heads, head_source))
+    elif heads:
         name = shared_path(heads, canonical) or "head"
         found.drafts.append(Draft(name, "head", heads, head_source))
     for draft in found.drafts:
-        if draft.role in ("stem", "neck") and not draft.tower:
+        if draft.role in ("stem", "neck") and not draft.tower and not draft.part:
             name = shared_path(draft.parameters, canonical)
             taken = any(other.name == name for other in found.drafts if other is not draft)
             draft.name = name if name and not taken else draft.name
@@ -54,11 +67,41 @@ def map_of(
         part_adapters(found.drafts, {name.removeprefix(f"{path}.") for name in adapters}, canonical)
     _strip_prefix(found.drafts, base_prefix(core))
     fresh_head = head is not None
-    layers = made_layers(core, canonical, found, tower=tower, pretrained=pretrained, fresh=fresh, fresh_head=fresh_head)
+    rest = resting(core) if parts is not None else frozenset()
+    layers = made_layers(
+        core,
+        canonical,
+        found,
+        tower=tower,
+        pretrained=pretrained,
+        fresh={name.removeprefix(f"{path}.") for name in fresh},
+        fresh_head=fresh_head,
+        fresh_parts=fresh_parts,
+        resting=rest,
+    )
     if len(found.drafts) - bool(heads) <= 1 and len(canonical) > 4 and not _is_one_layer(found):
         found.doubts.append("everything came out as one layer")
     order = "forward pass" if found.ordered else "definition"
-    return finished(layers, aliases, found, path, canonical, order=order)
+    made = finished(layers, aliases, found, path, canonical, order=order)
+    return made if parts is None else replace(made, notes=notes_of(core, rest))
+
+
+def _check_fresh_parts(fresh: frozenset[str], parts: Mapping[str, str] | None) -> None:
+    """Raise unless these are parts of a detector, and the model is one."""
+    unknown = sorted(fresh.difference(PARTS))
+    if unknown:
+        raise LayerMapError(f"fresh_parts= names {listing(unknown)}; parts of a detector are {listing(PARTS)}.")
+    if fresh and parts is None:
+        raise LayerMapError("fresh_parts= is for detectors, and this model is none that we know; use fresh=.")
+
+
+def _with_head(parts: Mapping[str, str], canonical: Mapping[str, nn.Parameter], head: set[int]) -> dict[str, str]:
+    """The parts with the head that was decided on; other heads count to what runs before them."""
+    last = next((part for part in ("decoder", "neck") if part in parts.values()), "backbone")
+    decided = {name: "head" if id(p) in head else parts[name] for name, p in canonical.items()}
+    return {
+        name: last if part == "head" and id(canonical[name]) not in head else part for name, part in decided.items()
+    }
 
 
 def _is_one_layer(found: Detection) -> bool:
@@ -121,8 +164,10 @@ def made_layers(
     *,
     tower: str,
     pretrained: bool,
-    fresh: frozenset[str],
+    fresh: Set[str],
     fresh_head: bool,
+    fresh_parts: Set[str] = frozenset(),
+    resting: Set[str] = frozenset(),
 ) -> list[Layer]:
     """Turn drafts into layers: depth per tower, modules, state of the weights."""
     from thermocline.tuning.layers import Layer
@@ -140,7 +185,9 @@ def made_layers(
         if not draft.parameters:  # all of it stands in its adapter, which keeps its depth
             continue
         loaded = pretrained and not draft.added and not (fresh_head and draft.role == "head")
-        loaded = loaded and not (fresh and all(name in fresh for name in draft.parameters))
+        among = any if draft.part == "head" else all  # a head whose last layer is new is new
+        loaded = loaded and not (fresh and among(name in fresh for name in draft.parameters))
+        loaded = loaded and draft.part not in fresh_parts
         name = tower if not draft.tower else draft.tower if tower == "model" else f"{tower}.{draft.tower}"
         out.append(
             Layer(
@@ -153,6 +200,8 @@ def made_layers(
                 pretrained=loaded,
                 source=draft.source,
                 n_parameters=sum(canonical[n].numel() for n in draft.parameters),
+                part=draft.part,
+                resting=all(n in resting for n in draft.parameters),
             )
         )
     return out
@@ -197,7 +246,8 @@ def joined(maps: Mapping[str, LayerMap]) -> LayerMap:
     confident = all(part.confident for part in maps.values())
     known = {part.order for part in maps.values()}
     order = next((one for one in ORDERS if one in known), ORDERS[-1])
-    return LayerMap(tuple(layers), aliases, tuple(warnings), confident, order)
+    notes = tuple(f"{path}: {text}" if path else text for path, part in maps.items() for text in part.notes)
+    return LayerMap(tuple(layers), aliases, tuple(warnings), confident, order, notes)
 
 
 def _prefixed(layer: Layer, prefix: str) -> Layer:
@@ -241,6 +291,7 @@ def map_from_dict(data: Mapping[str, Any]) -> LayerMap:
             tuple(data["warnings"]),
             bool(data["confident"]),
             str(data.get("order", "caller")),
+            tuple(data.get("notes", ())),
         )
     except (KeyError, TypeError) as error:
         raise LayerMapError(f"A damaged layer map: {error}.") from None

@@ -87,7 +87,8 @@ class LayerPlan:
             lr_decay: The factor per layer, in (0, 1].
             lr_mult: The factor for new layers under `two_stage`.
             weight_decay: For all parameters that take any.
-            frozen_layers: A selector (see `thermocline.tuning.selectors.select`) over every tower.
+            frozen_layers: A selector (see `thermocline.tuning.selectors.select`) over every tower. Layers that a
+                detector builds frozen are frozen besides.
             tower_frozen_layers: A selector per tower, in addition.
             schedule: `cosine`, `linear` or `constant`.
             warmup: The fraction of the run over which the rate rises.
@@ -105,11 +106,13 @@ class LayerPlan:
         choice = canonical_choice(lr_choice)
         scales = scales_for(layer_map, choice, lr_decay=lr_decay, lr_mult=lr_mult)
         frozen = frozen_labels(layer_map, frozen_layers, tower_frozen_layers)
+        frozen |= {layer.label for layer in layer_map if layer.resting}
         layers = tuple(
             entry(layer, scales[layer.label], float(weight_decay), layer.label in frozen) for layer in layer_map
         )
         phases = (Phase(schedule=schedule, warmup=warmup),)
-        plan = cls(layers, float(lr), choice, phases, layer_map.warnings, layer_map.confident)
+        warnings = (*layer_map.warnings, *layer_map.notes)
+        plan = cls(layers, float(lr), choice, phases, warnings, layer_map.confident)
         warnings = (*plan.warnings, *lint.tied_under_two_rules(plan, layer_map))
         return replace(plan, warnings=warnings)._checked()
 

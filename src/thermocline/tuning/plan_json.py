@@ -12,7 +12,7 @@ from thermocline.errors import ConfigError, listing
 from thermocline.tuning.phase_data import phase_to_dict, phases_from_data
 
 if TYPE_CHECKING:
-    from thermocline.tuning.plan import LayerPlan
+    from thermocline.tuning.plan import LayerPlan, PlanLayer
 
 _TYPES: dict[str, tuple[type, ...]] = {
     "str": (str,),
@@ -33,13 +33,21 @@ def plain(plan: LayerPlan) -> dict[str, Any]:
         "version": _VERSION,
         "lr": plan.lr,
         "lr_choice": plan.lr_choice,
-        "layers": [asdict(one) for one in plan.layers],
+        "layers": [_layer(one) for one in plan.layers],
         "phases": [phase_to_dict(one) for one in plan.phases],
         "warnings": list(plan.warnings),
         "confident": plan.confident,
         "total_steps": plan.total_steps,
         "steps_per_epoch": plan.steps_per_epoch,
     }
+
+
+def _layer(one: PlanLayer) -> dict[str, Any]:
+    """An entry; only a detector's has a part, so that the fingerprints of other plans stay as they are."""
+    data = asdict(one)
+    if not one.part:
+        del data["part"]
+    return data
 
 
 def fingerprint(plan: LayerPlan) -> str:

@@ -21,6 +21,7 @@ class PlanLayer:
     n_parameters: int
     pretrained: bool
     parameters: tuple[str, ...] = field(default=(), repr=False)
+    part: str = ""
 
     @property
     def name(self) -> str:
@@ -31,7 +32,7 @@ class PlanLayer:
 def as_layer(one: PlanLayer) -> Layer:
     """Return the layer that an entry is about, without its modules."""
     place = (one.name, one.tower, one.role, one.depth)
-    return Layer(*place, one.parameters, (), one.pretrained, "plan", one.n_parameters)
+    return Layer(*place, one.parameters, (), one.pretrained, "plan", one.n_parameters, one.part)
 
 
 def entry(layer: Layer, scale: float, weight_decay: float, frozen: bool) -> PlanLayer:
@@ -47,4 +48,5 @@ def entry(layer: Layer, scale: float, weight_decay: float, frozen: bool) -> Plan
         layer.n_parameters,
         layer.pretrained,
         layer.parameters,
+        layer.part,
     )

@@ -8,7 +8,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from thermocline.tuning import ribbon
-from thermocline.tuning.show import STYLE, count, folded_runs, html_warnings, table
+from thermocline.tuning.show import STYLE, count, folded_runs, html_warnings, role_of, table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,7 +31,7 @@ def headline(plan: LayerPlan) -> str:
 
 def folded(layers: Sequence[PlanLayer]) -> list[tuple[str, list[PlanLayer]]]:
     """Return runs of layers that are decided alike, each with its folded name."""
-    return folded_runs(layers, lambda x: (x.tower, x.role, x.frozen, x.weight_decay, x.pretrained))
+    return folded_runs(layers, lambda x: (x.tower, role_of(x), x.frozen, x.weight_decay, x.pretrained))
 
 
 def peaks(plan: LayerPlan) -> dict[str, float]:
@@ -47,7 +47,7 @@ def peaks(plan: LayerPlan) -> dict[str, float]:
 def _runs(plan: LayerPlan) -> list[tuple[str, list[PlanLayer]]]:
     """The runs of the table; what is frozen throughout is told apart, pinned or not."""
     never = set(plan.frozen)
-    return folded_runs(plan.layers, lambda x: (x.tower, x.role, x.label in never, x.weight_decay, x.pretrained))
+    return folded_runs(plan.layers, lambda x: (x.tower, role_of(x), x.label in never, x.weight_decay, x.pretrained))
 
 
 def _range(low: float, high: float) -> str:
@@ -63,11 +63,11 @@ def _rows(plan: LayerPlan) -> list[list[str]]:
         low, high = scale[first.label], scale[run[-1].label]
         weights = count(sum(layer.n_parameters for layer in run))
         if first.label in never:
-            rows.append([first.tower, name, first.role, "–", "–", "–", weights, "frozen"])
+            rows.append([first.tower, name, role_of(first), "–", "–", "–", weights, "frozen"])
         else:
             state = "pretrained" if first.pretrained else "new"
             rates = [_range(plan.lr * low, plan.lr * high), _range(low, high)]
-            rows.append([first.tower, name, first.role, *rates, f"{first.weight_decay:g}", weights, state])
+            rows.append([first.tower, name, role_of(first), *rates, f"{first.weight_decay:g}", weights, state])
     return rows
 
 

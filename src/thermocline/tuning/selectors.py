@@ -12,11 +12,14 @@ from thermocline.tuning.patterns import compile_glob, matches_at_or_above, match
 from thermocline.tuning.show import folded_labels
 
 #: What `backbone` means: everything of a tower below its head, the neck included. (A linear probe with a
-#: trainable neck would not be one.)
+#: trainable neck would not be one.) In a detector it is the image backbone alone.
 BACKBONE = ("stem", "block", "neck")
+#: Parts that only detectors have; elsewhere these are names like any other.
+_PARTS = ("encoder", "decoder")
 
 _HELP = (
-    "A selector is a role (stem, block, neck, backbone, fusion, head, adapter), an integer n (the first n "
+    "A selector is a role (stem, block, neck, backbone, fusion, head, adapter; of a detector also encoder and "
+    "decoder), an integer n (the first n "
     "layers of a tower; negative: all but the last n), a segment glob such as 'encoder.layer.[0-5]' or "
     "'layers.0.*', 're:…', or a list of these."
 )
@@ -29,7 +32,9 @@ def select(layer_map: LayerMap, selector: Any, *, tower: str | None = None) -> t
     `backbone` and counts pass over towers that are not (freezing random weights is never meant), unless
     `tower` names one. Counts are over stem, blocks and necks, and take the adapters of these along. A glob
     matches a layer by its name (also with `tower/` in front), or a module that whole layers lie in: `encoder`
-    means every layer below it. `re:` expressions must match a whole name.
+    means every layer below it. `re:` expressions must match a whole name. In a detector `backbone` is the image
+    backbone alone, and `neck`, `encoder` and `decoder` are what stands behind it; a part that it does not have
+    is read as a glob.
 
     Args:
         layer_map: The layers.
@@ -86,9 +91,11 @@ def _select_one(layers: Sequence[Layer], one: str | int, *, everywhere: bool) ->
     roles = BACKBONE if one == "backbone" else (one,) if one in ROLES else ()
     if roles:
         pool = _tuned(layers, everywhere=everywhere) if set(roles) <= set(BACKBONE) else layers
-        chosen = {layer.label for layer in pool if layer.role in roles}
+        chosen = {layer.label for layer in pool if layer.role in roles and _is_of(layer, one)}
         # a layer may carry a role's name without the role: then the name decides
         chosen = chosen or {layer.label for layer in layers if layer.name == one}
+    elif one in _PARTS and any(layer.part == one for layer in layers):
+        chosen = {layer.label for layer in layers if layer.part == one and layer.role != "adapter"}
     elif one.startswith("re:"):
         chosen = _by_expression(layers, one)
     else:
@@ -96,6 +103,11 @@ def _select_one(layers: Sequence[Layer], one: str | int, *, everywhere: bool) ->
     if not chosen:
         raise SelectorError(_nothing(layers, one))
     return chosen
+
+
+def _is_of(layer: Layer, role: str) -> bool:
+    """Whether a detector's layer is of its backbone where that was asked for."""
+    return role != "backbone" or layer.part in ("", "backbone")
 
 
 def _tuned(layers: Sequence[Layer], *, everywhere: bool) -> list[Layer]:

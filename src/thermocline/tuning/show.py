@@ -27,6 +27,10 @@ class HasName(Protocol):
     def role(self) -> str:
         """What it is in the tower."""
 
+    @property
+    def part(self) -> str:
+        """The part of a detector that it is of; empty elsewhere."""
+
 
 Named = TypeVar("Named", bound=HasName)
 
@@ -37,6 +41,12 @@ STYLE = (
     ".tcl .n{text-align:right;font-variant-numeric:tabular-nums}.tcl .w{font-weight:600}.tcl .f{opacity:.55}"
     ".tcl .bar{display:inline-block;height:.8em;background:#2a8fbd;vertical-align:baseline}</style>"
 )
+
+
+def role_of(layer: HasName) -> str:
+    """Return the role as tables show it: with the part of a detector where that says more."""
+    part = layer.part
+    return layer.role if part in ("", layer.role) else part if layer.role == "block" else f"{part} {layer.role}"
 
 
 def count(number: int) -> str:
@@ -61,7 +71,7 @@ def table(rows: Sequence[Sequence[str]], header: Sequence[str], right: Sequence[
 
 def folded_layers(layers: Sequence[Layer]) -> list[tuple[str, list[Layer]]]:
     """Return runs of like layers, each with its folded name."""
-    return folded_runs(layers, lambda layer: (layer.tower, layer.role, layer.pretrained))
+    return folded_runs(layers, lambda layer: (layer.tower, role_of(layer), layer.pretrained, layer.resting))
 
 
 def _adapters_behind(layers: Sequence[Named]) -> list[Named]:
@@ -97,7 +107,8 @@ def _rows(layers: Sequence[Layer]) -> list[list[str]]:
         depth = str(first.depth) if len(run) == 1 else f"{first.depth}-{last.depth}"
         weights = "pretrained" if first.pretrained else "new"
         total = count(sum(layer.n_parameters for layer in run))
-        rows.append([first.tower, name, first.role, depth, total, weights, first.source])
+        weights += ", built frozen" if first.resting else ""
+        rows.append([first.tower, name, role_of(first), depth, total, weights, first.source])
     return rows
 
 
@@ -116,7 +127,8 @@ def _headline(layer_map: LayerMap) -> str:
 def map_text(layer_map: LayerMap) -> str:
     """Return the map as a text table, warnings first."""
     warnings = [f"! {text}" for text in layer_map.warnings]
-    return "\n".join([*warnings, _headline(layer_map), table(_rows(layer_map.layers), _HEADER, right=(3, 4))])
+    notes = list(layer_map.notes)
+    return "\n".join([*warnings, _headline(layer_map), *notes, table(_rows(layer_map.layers), _HEADER, right=(3, 4))])
 
 
 def map_html(layer_map: LayerMap) -> str:
@@ -130,6 +142,7 @@ def map_html(layer_map: LayerMap) -> str:
     )
     return (
         f"{STYLE}<div class=tcl>{html_warnings(layer_map.warnings)}<div>{escape(_headline(layer_map))}</div>"
+        f"{''.join(f'<div>{escape(text)}</div>' for text in layer_map.notes)}"
         f"<table class=tcl><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 
@@ -157,6 +170,6 @@ def parameter_tree(layers: Sequence[Layer], *, limit: int = 40, level: int = 4) 
 
 def folded_labels(layers: Sequence[Layer], *, limit: int = 30) -> str:
     """Return layer labels on one line each, runs folded, for an error message."""
-    lines = [f"  {run[0].tower}/{name}  ({run[0].role})" for name, run in folded_layers(layers)]
+    lines = [f"  {run[0].tower}/{name}  ({role_of(run[0])})" for name, run in folded_layers(layers)]
     more = [f"  … and {len(lines) - limit} more"] if len(lines) > limit else []
     return "\n".join(lines[:limit] + more)

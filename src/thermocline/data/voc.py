@@ -1,0 +1,105 @@
+"""Folders of Pascal VOC boxes as a frame: an XML file an image, and splits as lists of names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pandas as pd
+
+from thermocline.errors import DataError, did_you_mean, listing
+
+ANNOTATIONS, IMAGES, SPLITS = "Annotations", "JPEGImages", "ImageSets"
+_EDGES = ("xmin", "ymin", "xmax", "ymax")
+_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".JPG", ".JPEG", ".PNG")
+
+
+def is_voc(path: Path) -> bool:
+    """Whether a path is a folder of Pascal VOC boxes, or the list of one of its splits."""
+    if path.is_dir():
+        return (path / ANNOTATIONS).is_dir()
+    return path.suffix == ".txt" and SPLITS in path.parts[:-1]
+
+
+def read_voc(path: Path, *, image: str, label: str) -> tuple[pd.DataFrame, Path]:
+    """Return a Pascal VOC folder as a frame, a row an image, indexed by name, and the folder of its images.
+
+    Boxes are `xyxy` as the files have them. Those marked `difficult` or `truncated` are boxes like any other. An image
+    without objects has no boxes, which is legal.
+
+    Args:
+        path: The folder that holds `Annotations`, for all its images; or a list of names in its `ImageSets`, such as
+            `ImageSets/Main/train.txt`, for these.
+        image: Name of the image column.
+        label: Name of the column of boxes.
+
+    Raises:
+        DataError: Files that are missing or cannot be read, with the count and the first of them.
+    """
+    root, names = _names(path)
+    folder = root / IMAGES if (root / IMAGES).is_dir() else root
+    faults: dict[str, str] = {}
+    rows: dict[str, tuple[str, list[list[Any]]]] = {}
+    for name in names:
+        try:
+            rows[name] = _read(root / ANNOTATIONS / f"{name}.xml", folder)
+        except (OSError, ValueError, ElementTree.ParseError) as error:
+            faults[name] = "no such file" if isinstance(error, FileNotFoundError) else str(error)
+    if faults:
+        shown = "; ".join(f"{ANNOTATIONS}/{name}.xml: {why}" for name, why in list(faults.items())[:3])
+        more = f" and {len(faults) - 3:,} more" if len(faults) > 3 else ""
+        raise DataError(
+            f"{len(faults):,} of {len(names):,} annotation files below {str(root)!r} cannot be read: {shown}{more}."
+        )
+    frame = pd.DataFrame(
+        {image: [rows[name][0] for name in names], label: [rows[name][1] for name in names]},
+        index=pd.Index(names, name="name"),
+    )
+    return frame, folder
+
+
+def _names(path: Path) -> tuple[Path, list[str]]:
+    """Return the folder that holds `Annotations`, and the images' names without extension."""
+    if path.is_dir():
+        names = sorted(file.stem for file in (path / ANNOTATIONS).glob("*.xml"))
+        if not names:
+            raise DataError(f"The folder {str(path / ANNOTATIONS)!r} holds no .xml file.")
+        return path, names
+    root = next(parent.parent for parent in path.parents if parent.name == SPLITS)
+    if not path.is_file():
+        near = did_you_mean(path.name, [p.name for p in path.parent.iterdir()]) if path.parent.is_dir() else ""
+        raise DataError(f"The file {str(path)!r} does not exist.{near}")
+    # lists of one class (`cat_train.txt`) say 1 or -1 behind each name: whether the class is in the image
+    names = [line.split()[0] for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
+    if twice or not names:
+        raise DataError(f"{str(path)!r} " + (f"lists {listing(twice)} more than once." if twice else "lists no image."))
+    return root, names
+
+
+def _read(file: Path, folder: Path) -> tuple[str, list[list[Any]]]:
+    root = ElementTree.parse(file).getroot()
+    if root.tag != "annotation":
+        raise ValueError(f"its root is <{root.tag}>, not <annotation>")
+    boxes = [_box(item, place) for place, item in enumerate(root.iter("object"))]
+    return _image_name(file.stem, (root.findtext("filename") or "").strip(), folder), boxes
+
+
+def _box(item: ElementTree.Element, place: int) -> list[Any]:
+    found = item.find("bndbox")
+    if found is None:
+        raise ValueError(f"object {place} has no <bndbox>")
+    texts = [(edge, (found.findtext(edge) or "").strip()) for edge in _EDGES]
+    try:
+        edges = [float(text) for _, text in texts]
+    except ValueError:
+        raise ValueError(f"object {place} has a <bndbox> of {listing(texts)}, which are not four numbers") from None
+    return [*edges, (item.findtext("name") or "").strip()]
+
+
+def _image_name(stem: str, given: str, folder: Path) -> str:
+    """Return the image's file name: as given where that is there, else the annotation's own name with an extension."""
+    given = given.replace("\\", "/").rpartition("/")[2]  # some tools write the whole path of the machine they ran on
+    found = [name for name in (given, *(stem + suffix for suffix in _SUFFIXES)) if name and (folder / name).is_file()]
+    return found[0] if found else given or f"{stem}.jpg"
