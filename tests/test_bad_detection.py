@@ -177,3 +177,21 @@ def test_a_few_unreadable_images_are_left_out_and_counted(place, checkpoint, tmp
     assert predictor.history["note"].str.contains("1 rows of train_data left out").any()
     with warnings.catch_warnings(), pytest.raises(ImageReadError, match=r"row 3"):
         fit(data, checkpoint, tmp_path, **{"optim.max_steps": 1})
+
+
+def test_boxes_without_their_problem_type_are_recognised(frame, place):
+    hint = "problem_type='object_detection'"
+    assert hint in message(LabelError, lambda: Predictor("rois", verbosity=0).explain(frame))
+    file = write_coco(frame, place / "plain.json")
+    assert hint in message(DataError, lambda: Predictor("rois", verbosity=0).explain(file))
+
+
+def test_without_a_hub_the_ways_out_are_named():
+    from thermocline.models.checkpoints import unreachable
+
+    detector = str(unreachable("a/b", "model.detector", OSError("gone")))
+    assert all(
+        part in detector for part in ("detection_offline", "model.detector.checkpoint", "model.detector.pretrained")
+    )
+    under = str(unreachable("a/b", "model.detector.backbone", OSError("gone")))
+    assert all(part in under for part in ("`model.detector.backbone`", "model.detector.backbone_pretrained=false"))

