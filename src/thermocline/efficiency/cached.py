@@ -133,11 +133,15 @@ class CachedTower:
             return False
         return split != "train" or len(positions) == self.usual
 
+    def filled(self, split: str) -> bool:
+        """Whether the values of all rows are there."""
+        return all(map(self.stores[split].full, self.names))
+
     def holds(self, split: str, positions: np.ndarray, epoch: int | None) -> bool:
         """Whether all values of a batch are there."""
-        store = self.stores[split]
-        if all(map(store.full, self.names)):
+        if self.filled(split):
             return True
+        store = self.stores[split]
         items = self.rows[split].items(positions, epoch)
         return all(store.holds(name, items) for name in self.names)
 

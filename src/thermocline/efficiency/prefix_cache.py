@@ -64,6 +64,7 @@ class PrefixCache:
         self._towers: dict[str, nn.Module] = dict(model.get_submodule("towers").named_children())
         self._cached: dict[str, CachedTower] = {}
         self._labels: dict[str, tuple[str, ...]] = {}
+        self._full: dict[str, frozenset[str]] = {}  # what `ready` says of every usual batch from now on
         self.lines: dict[str, str] = {}
 
     def at(self, frozen: Iterable[str], uses: float, *, fresh: bool = False) -> None:
@@ -89,13 +90,19 @@ class PrefixCache:
 
         A text tower of which a part runs wants them all the same: masks are made of them.
         """
-        return frozenset(
+        if split in self._full and len(positions) == self.options.usual and epoch is not None:
+            return self._full[split]
+        out = frozenset(
             name
             for name, tower in self._cached.items()
             if (tower.prefix.whole or name == "image")
             and tower.serves(split, positions, epoch)
             and tower.holds(split, positions, epoch)
         )
+        whole = out and all(tower.filled(split) for tower in self._cached.values())
+        if whole and split == "train" and len(positions) == self.options.usual and epoch is not None:
+            self._full[split] = out
+        return out
 
     def serving(self, split: str, batch: Batch, epoch: int | None = None) -> AbstractContextManager[Batch]:
         """Let the model pass over cached prefixes in the forward pass that happens inside.
@@ -271,6 +278,7 @@ class PrefixCache:
         warnings.warn(f"The prefix cache of the {name} tower is off: {reason}.", ThermoclineWarning, stacklevel=4)
 
     def _drop(self, name: str, *, remove: bool = True) -> None:
+        self._full = {}
         tower = self._cached.pop(name, None)
         self.lines.pop(name, None)
         if tower is not None:

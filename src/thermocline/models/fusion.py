@@ -49,8 +49,8 @@ class FusionModel(nn.Module):
 
         A tower whose features are known is not run: its place in the batch holds `{"features": (rows, width)}`.
         """
-        known = {name: batch[name].get("features") for name in self.towers}
-        parts = [tower(batch[name]) if known[name] is None else known[name] for name, tower in self.towers.items()]
+        given = [(tower, batch[name]) for name, tower in self.towers.items()]
+        parts = [one["features"] if "features" in one else tower(one) for tower, one in given]
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
     def forward(self, batch: Mapping[str, Any]) -> torch.Tensor:

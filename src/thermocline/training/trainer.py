@@ -159,7 +159,7 @@ class Trainer:
         """Take one step as the plan has it, and move the cursor on."""
         self.enter(optimizer)
         set_rates(self.cursor)
-        self.lr = self.run.plan.lr * self.run.plan.factor_at(self.cursor)
+        self.lr = self.run.plan.lr * set_rates.factor
         self.step(step, batches, optimizer)
         begins = self.run.plan.timeline.stretch(self.cursor).start == self.cursor.step
         if begins or step % self.record.rates.every == 0:

@@ -200,7 +200,7 @@ class LRSetter:
         self._usual = usual_momentum(optimizer)
         self._momentum = -1.0
         self._stretch = (-1, -1)
-        self._factor = -1.0
+        self.factor = -1.0
         self._steady: list[tuple[dict[str, Any], float]] = []
         self._thawed: list[tuple[dict[str, Any], float]] = []
         self._warm = (0, 0)
@@ -214,8 +214,8 @@ class LRSetter:
         entered = stretch != self._stretch
         if entered:
             self._enter(stretch, cursor)
-        if entered or factor != self._factor:
-            self._factor = factor
+        if entered or factor != self.factor:
+            self.factor = factor
             for group, rate in self._steady:
                 _set_rate(group, rate * factor)
         if self._thawed:
