@@ -125,8 +125,14 @@ def test_a_second_fit_reads_the_files_of_the_first(text_folder, tmp_path, monkey
     content = bytearray(file.read_bytes())
     content[100] ^= 1
     file.write_bytes(content)
-    same(first, fit(frame, "disk", **options), frame)
+    with pytest.warns(ThermoclineWarning, match="are not what was written"):
+        same(first, fit(frame, "disk", **options), frame)
     assert kept
+
+
+def test_what_is_asked_for_and_not_saved_is_told(text_folder):
+    options = {"model.text.checkpoint": str(text_folder), "model.conv_bn": "on", "optim.max_epochs": 1}
+    assert "none joined: there is no image tower with BatchNorm" in notes(fit(make_texts(32), "off", **options))
 
 
 def test_little_memory(text_folder):

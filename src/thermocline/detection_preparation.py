@@ -19,10 +19,9 @@ from thermocline.data.detection_frames import read_detection
 from thermocline.data.split import split_boxes
 from thermocline.detection_assembly import DetectionAssembly, assemble_detector, find_sources
 from thermocline.errors import ConfigError, LabelError, listing
-from thermocline.preparation import drop_unreadable, image_root
+from thermocline.preparation import drop_unreadable, image_root, placed
 from thermocline.tasks import Task
 from thermocline.training.detection_scoring import DetectionScorer
-from thermocline.training.device import choose_device, choose_precision
 from thermocline.training.losses import of_detector
 
 PRESET = "detection_medium"
@@ -96,7 +95,7 @@ def prepare_detection(
     name = _checked_options(label, weight, config)
     image = _image_of(column_types, name)
     find_sources(config)
-    config = _placed(config)
+    config = placed(config)
     read = _read(data, name, image, config, "train_data")
     columns = _columns(read, name, column_types)
     notes = list(read.notes)
@@ -167,14 +166,6 @@ def _image_of(column_types: Mapping[str, str] | None, label: str) -> str | None:
             f"column_types names {len(images)} columns of images, {listing(images)}; a detector takes one."
         )
     return images[0] if images else None
-
-
-def _placed(config: ResolvedConfig) -> ResolvedConfig:
-    """Choose device and precision."""
-    device, why = choose_device(config.env.device)
-    config = config if config.env.device == device else config.choose("env.device", device, why)
-    precision, why = choose_precision(config.env.precision, device)
-    return config if config.env.precision == precision else config.choose("env.precision", precision, why)
 
 
 def _read(data: object, label: str, image: str | None, config: ResolvedConfig, what: str) -> _Read:

@@ -201,7 +201,8 @@ def _forecast(prepared: AnyPrepared, assembly: AnyAssembly, seed: int) -> Foreca
     ever = plan.timeline.ever
     savings = Savings(assembly.model, layers, rows, assembly.config.model, options, lambda: costs, ever, nullcontext)
     probed = optim.head_init == "probe"
-    return forecast(plan, savings, costs, rows, options, optimizer=optim.optimizer, probed=probed)
+    averaged = optim.ema is not None
+    return forecast(plan, savings, costs, rows, options, optimizer=optim.optimizer, probed=probed, averaged=averaged)
 
 
 def assembled(request: Request) -> tuple[AnyPrepared, AnyAssembly]:

@@ -99,10 +99,7 @@ def prepare(
     columns = infer_columns(frame, exclude=[*task.labels, *([weight] if weight else [])], column_types=column_types)
     _check_features(columns, frame)
     folder = image_root(config, folder)
-    device, why = choose_device(config.env.device)
-    config = config if config.env.device == device else config.choose("env.device", device, why)
-    precision, why = choose_precision(config.env.precision, device)
-    config = config if config.env.precision == precision else config.choose("env.precision", precision, why)
+    config = placed(config)
     find_sources(columns, config)
     _check_numbers(frame, columns)
     frame, notes = drop_unreadable(frame, columns, folder, config.data.max_unreadable_images, what="train_data")
@@ -126,6 +123,18 @@ def prepare(
     task.encode(held, what="tuning_data")
     notes = [f"{len(frame)} rows train, {len(held)} validate (tuning_data)", *notes, *weightless, *more]
     return Prepared(task, columns, config, frame, held, folder, held_folder, tuple(notes))
+
+
+def placed(config: ResolvedConfig) -> ResolvedConfig:
+    """Choose device and precision.
+
+    Raises:
+        ConfigError: The device is not there, or does not compute in this precision.
+    """
+    device, why = choose_device(config.env.device)
+    config = config if config.env.device == device else config.choose("env.device", device, why)
+    precision, why = choose_precision(config.env.precision, device)
+    return config if config.env.precision == precision else config.choose("env.precision", precision, why)
 
 
 def image_root(config: ResolvedConfig, folder: Path | None) -> Path | None:

@@ -54,6 +54,7 @@ class CachedTower:
         self.where = "in memory"
         self.taken = 0  # bytes of the budget
         self.taken_up = 0  # values of batches that came from the stores
+        self._told = 0  # damaged items that were asked about
 
     # the trial
 
@@ -115,10 +116,12 @@ class CachedTower:
         for name in self.names:
             self.stores["train"].keep(name, rows.items(positions, epoch), values[name])
         inputs = rows.inputs(positions, epoch, self.device)
-        expected = values[WHOLE] if self.session is None else self.module(inputs)  # the trial's was an ordinary pass
         self.taken_up = 0
-        with self.serving("train", inputs, positions, epoch) as given:
-            out = given["features"] if self.session is None else settle(self.module(given))
+        with self._aside():
+            # for a whole tower the trial's was an ordinary pass
+            expected = values[WHOLE] if self.session is None else self.module(inputs)
+            with self.serving("train", inputs, positions, epoch) as given:
+                out = given["features"] if self.session is None else settle(self.module(given))
         left, right = (_tensors(one) for one in (out, expected))
         if len(left) == len(right) and all(map(torch.equal, left, right)):
             return None if self.taken_up or self.session is None else "what is kept of them is not asked for again"
@@ -251,6 +254,11 @@ class CachedTower:
     def damaged(self) -> int:
         """Items whose bytes on disk were not what was written."""
         return sum(store.damaged for store in self.stores.values())
+
+    def damage_is_new(self) -> bool:
+        """Whether damaged items were found since this was last asked."""
+        before, self._told = self._told, self.damaged
+        return self._told > before
 
 
 def _tensors(values: Any) -> list[torch.Tensor]:

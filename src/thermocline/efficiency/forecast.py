@@ -21,7 +21,9 @@ from thermocline.efficiency.items import TowerRows
 from thermocline.efficiency.prefix import Prefix, prefix_of
 from thermocline.efficiency.savings import Savings
 from thermocline.tuning.layers import LayerMap
+from thermocline.tuning.phases import Cursor
 from thermocline.tuning.plan import LayerPlan
+from thermocline.tuning.timeline import planned_end
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,6 +75,24 @@ def costs_of(model: nn.Module, layer_map: LayerMap, rows: Rows, usual: int) -> C
     return layer_costs(model, layer_map, lambda shadow: shadow(batch), len(batch["rows"]), device=device)
 
 
+def passes(plan: LayerPlan, cursor: Cursor, *, probed: bool) -> float:
+    """Return how often the training rows go through the model while the layers that train now do, at most.
+
+    It is a function of the stretch and not of the moment: a run that goes on within it decides as it did before.
+
+    Args:
+        plan: The plan.
+        cursor: Of a moment of the stretch.
+        probed: Whether a probe runs before the first step.
+    """
+    phase = plan.phases[cursor.phase]
+    start = plan.timeline.stretch(cursor).start
+    end = planned_end(phase, cursor.phase_start, cursor.total_steps, cursor.steps_per_epoch)
+    if phase.draw is not None:
+        end = min(end, start + phase.draw.every)
+    return (end - start) / max(cursor.steps_per_epoch, 1) + (probed and start == 0)
+
+
 def forecast(
     plan: LayerPlan,
     savings: Savings,
@@ -82,6 +102,7 @@ def forecast(
     *,
     optimizer: str,
     probed: bool,
+    averaged: bool,
 ) -> Forecast:
     """Forecast a run.
 
@@ -93,16 +114,18 @@ def forecast(
         options: How prefixes are cached.
         optimizer: `adamw` or `sgd`.
         probed: Whether a probe runs before the first step.
+        averaged: Whether there is a moving average of the weights: then only what always rests is kept.
     """
     layer_map, steps = savings.layer_map, phase_steps(plan)
     cached: list[frozenset[str]] = []
     saved: list[tuple[str, ...]] = []
+    start = 0
     for number in range(len(plan.phases)):
-        uses = (steps[number] if steps else 0) / max(plan.steps_per_epoch or 1, 1) + (probed and number == 0)
-        frozen = frozenset(plan.labels) - trained_sets(plan, number)[0]
-        draw = plan.phases[number].draw
-        if draw is not None:
-            uses = min(uses, draw.every / max(plan.steps_per_epoch or 1, 1))
+        cursor = Cursor(start, plan.total_steps or 0, number, start, plan.steps_per_epoch or 0)
+        uses = passes(plan, cursor, probed=probed) if steps else 0.0
+        start += steps[number] if steps else 0
+        trains = plan.timeline.ever if averaged else trained_sets(plan, number)[0]
+        frozen = frozenset(plan.labels) - trains
         labels, lines = _kept(savings, frozen, rows, options, costs, uses)
         cached.append(labels)
         saved.append((*lines, *savings.standing(frozen)))

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
 from thermocline.data.batches import Batch, Rows
@@ -152,6 +151,13 @@ class PrefixCache:
                     batch[name] = rows.inputs(positions, epoch, batch["rows"].device)
             yield batch
         for name, tower in list(self._cached.items()):
+            if tower.damage_is_new():
+                warnings.warn(
+                    f"Kept values of the {name} tower are not what was written to {str(self.options.folder)!r}: those "
+                    f"of {tower.damaged} rows so far. They are computed again.",
+                    ThermoclineWarning,
+                    stacklevel=3,
+                )
             if tower.session is not None and tower.session.draws:
                 self._give_up(name, DRAWS)
 
@@ -212,19 +218,13 @@ class PrefixCache:
 
     def _tried(self, tower: CachedTower) -> str | None:
         """Run a batch both ways; where they agree, open the stores, else return what was wrong."""
-        modes = [(module, module.training) for module in self.model.modules()]
-        self.model.eval()
-        try:
-            with torch.no_grad(), self._autocast(), torch.random.fork_rng(devices=[]):
-                reason, forms, values = tower.trial()
-                reason = reason or self._placed(tower, forms)
-                if reason is None:
-                    reason = tower.reread(values)
-                    if reason is not None:
-                        self._warn(tower.prefix.tower, reason)
-        finally:
-            for module, mode in modes:
-                module.training = mode
+        with self._autocast():
+            reason, forms, values = tower.trial()
+            reason = reason or self._placed(tower, forms)
+            if reason is None:
+                reason = tower.reread(values)
+                if reason is not None:
+                    self._warn(tower.prefix.tower, reason)
         return reason
 
     def _placed(self, tower: CachedTower, forms: Mapping[str, Form]) -> str | None:

@@ -59,7 +59,7 @@ class Savings:
         self.cache = PrefixCache(model, layer_map, rows, cache, autocast)
         self.widths: dict[str, int] = dict(getattr(model, "widths", {}))  # features a row, by tower
         self.compile = cache.compiled
-        self.notes: list[str] = []
+        self._unmet: dict[str, str] = {}  # what was asked for and is not saved, by topic, and why
         self.conv_bn = self._joined() if self._joins(cache.usual) else None
         labels = self._checkpointed(costs, ever, cache.usual)
         self.checkpoints = LayerCheckpoints(model, layer_map, labels) if labels else None
@@ -103,7 +103,7 @@ class Savings:
         return [f"{topic}: {line}" for topic, line in self._standing(frozen).items()]
 
     def _standing(self, frozen: frozenset[str]) -> dict[str, str]:
-        lines = {}
+        lines = dict(self._unmet)
         if self.conv_bn is not None:
             joined = f"{len(self.conv_bn.pairs)} are one with the BatchNorm behind them, while that is in eval mode"
             lines["convolutions"] = joined
@@ -133,6 +133,8 @@ class Savings:
         if wanted != "auto":
             return chosen_layers(self.layer_map, wanted)
         known = costs()
+        if known is None:
+            self._unmet["activations"] = "all kept: what layers cost is not known, so that auto cannot choose"
         device = next(self.model.parameters()).device
         return () if known is None else auto_layers(known, ever, rows, free_on(device))
 
@@ -145,7 +147,10 @@ class Savings:
     def _joined(self) -> ConvBN | None:
         """Find the pairs of convolution and BatchNorm in the image tower."""
         tower: Any = self._towers.get("image")
+        asked = self.options.conv_bn == "on"
         if tower is None or not any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in tower.modules()):
+            if asked:
+                self._unmet["convolutions"] = "none joined: there is no image tower with BatchNorm"
             return None
         if not any(p.requires_grad for p in tower.parameters()):
             return None
@@ -153,6 +158,8 @@ class Savings:
         try:
             pairs = ConvBN(tower.backbone, pairs_of(tower.backbone, example))
         except LayerMapError as error:
-            self.notes.append(f"model.conv_bn joins nothing: {first_line(error)}")
+            self._unmet["convolutions"] = f"none joined: {first_line(error)}"
             return None
+        if not pairs.pairs and asked:
+            self._unmet["convolutions"] = "none joined: no BatchNorm stands right behind a convolution"
         return pairs if pairs.pairs else None

@@ -25,9 +25,7 @@ from thermocline.efficiency.prefix import prefix_of
 from thermocline.efficiency.savings import Savings
 from thermocline.training.run import Run
 from thermocline.tuning.layers import LayerMap
-from thermocline.tuning.phases import Cursor
 from thermocline.tuning.plan import LayerPlan
-from thermocline.tuning.timeline import planned_end
 
 if TYPE_CHECKING:
     from thermocline.config.schema import EnvConfig, OptimConfig
@@ -89,24 +87,6 @@ def in_step(rows: Rows, layer_map: LayerMap, plan: LayerPlan) -> Rows:
     if not isinstance(text, TextRows) or not any(prefix_of(layer_map, "text", one).labels for one in frozen):
         return rows
     return replace(rows, parts={**rows.parts, "text": replace(text, multiple=LANES)})
-
-
-def passes(plan: LayerPlan, cursor: Cursor, *, probed: bool) -> float:
-    """Return how often the training rows go through the model while the layers that train now do, at most.
-
-    It is a function of the stretch and not of the moment: a run that goes on within it decides as it did before.
-
-    Args:
-        plan: The plan.
-        cursor: Of a moment of the stretch.
-        probed: Whether a probe runs before the first step.
-    """
-    phase = plan.phases[cursor.phase]
-    start = plan.timeline.stretch(cursor).start
-    end = planned_end(phase, cursor.phase_start, cursor.total_steps, cursor.steps_per_epoch)
-    if phase.draw is not None:
-        end = min(end, start + phase.draw.every)
-    return (end - start) / max(cursor.steps_per_epoch, 1) + (probed and start == 0)
 
 
 def news(now: Mapping[str, str], rows: Iterable[Mapping[str, Any]]) -> list[str]:

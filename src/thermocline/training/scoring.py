@@ -15,7 +15,6 @@ from thermocline.models.fusion import FusionModel
 from thermocline.training import inference
 from thermocline.training.losses import row_losses
 from thermocline.training.run import Run
-from thermocline.training.saving import usual_batch
 
 
 class Scorer:
@@ -75,10 +74,9 @@ class Scorer:
         Returns:
             Features, and which rows were reached.
         """
-        size = usual_batch(len(self.run.train), self.run.env)
         model = self.run.model
         assert isinstance(model, FusionModel)
-        return self._outputs("train", model.features, "probe", size, share=share)
+        return self._outputs("train", model.features, "probe", self.cache.options.usual, share=share)
 
     def _outputs(
         self, split: str, what: Callable[[Any], torch.Tensor] | None, title: str, size: int, *, share: float
