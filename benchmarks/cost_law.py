@@ -24,12 +24,12 @@ import torch
 from torch import nn
 from transformers import BertConfig, BertModel
 
-from thermocline.efficiency import costs as costs_module
-from thermocline.efficiency.costs import Costs, layer_costs
-from thermocline.efficiency.estimate import estimate
+from thermocline.efficiency.costs import layer_costs as costs_module
+from thermocline.efficiency.costs.estimate import estimate
+from thermocline.efficiency.costs.layer_costs import Costs, layer_costs
 from thermocline.tuning.apply import AppliedPlan
-from thermocline.tuning.layers import LayerMap
-from thermocline.tuning.plan import LayerPlan
+from thermocline.tuning.layers.layer_map import LayerMap
+from thermocline.tuning.plan.layer_plan import LayerPlan
 
 WIDTH = 384
 TOKENS = 64

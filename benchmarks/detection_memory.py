@@ -23,12 +23,12 @@ from typing import Any
 
 import torch
 
-from thermocline.models.detector import Detector
-from thermocline.models.detector_build import DetectorOptions, build_detector
-from thermocline.models.detector_source import find_detector
+from thermocline.problems.object_detection.detector import Detector
+from thermocline.problems.object_detection.detector_build import DetectorOptions, build_detector
+from thermocline.problems.object_detection.detector_source import find_detector
 from thermocline.tuning.apply import AppliedPlan
-from thermocline.tuning.layers import LayerMap
-from thermocline.tuning.plan import LayerPlan
+from thermocline.tuning.layers.layer_map import LayerMap
+from thermocline.tuning.plan.layer_plan import LayerPlan
 
 #: The detector, and the largest share of the full cost that it may take with its backbone frozen.
 MODELS = {

@@ -23,7 +23,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from thermocline.data.batches import Batch
-from thermocline.fitting import Request, assembled
+from thermocline.pipeline.fit import Request, assembled
 from thermocline.tuning.apply import AppliedPlan
 
 FROZEN = {"everything trains": None, "backbone frozen": "backbone"}

@@ -44,8 +44,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from thermocline import Predictor, fitting, load_sample
-from thermocline.efficiency.cached import WHOLE
+from thermocline import Predictor, load_sample
+from thermocline.efficiency.prefix_cache.cached_tower import WHOLE
+from thermocline.pipeline import fit as fitting
 from thermocline.training.device import own_accelerator_state
 from thermocline.training.run import Run
 from thermocline.training.trainer import Trainer

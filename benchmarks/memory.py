@@ -29,8 +29,8 @@ import timm
 import torch
 from torch import nn
 
-from thermocline.efficiency.conv_bn import NORM, ConvBN, Pair
-from thermocline.efficiency.conv_bn_pairs import pairs_of
+from thermocline.efficiency.memory.conv_bn import NORM, ConvBN, Pair
+from thermocline.efficiency.memory.conv_bn_pairs import pairs_of
 
 BATCHES = (2, 8, 32)
 SIDE = 224

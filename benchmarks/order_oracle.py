@@ -26,7 +26,7 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from thermocline.tuning.layers import Layer, LayerMap
+from thermocline.tuning.layers.layer_map import Layer, LayerMap
 
 aten = torch.ops.aten
 

@@ -26,13 +26,14 @@ from typing import Any
 
 import torch
 
-from thermocline import fitting, load_sample
-from thermocline.assembly import norm_eval_names
+from thermocline import load_sample
 from thermocline.data.order import epoch_order
-from thermocline.training import snapshot
+from thermocline.pipeline import fit as fitting
+from thermocline.pipeline.assemble import norm_eval_names
+from thermocline.training import checkpoint_content as snapshot
+from thermocline.training.checkpoint_store import CheckpointStore
 from thermocline.training.device import to_device
 from thermocline.training.run import Run
-from thermocline.training.store import CheckpointStore
 from thermocline.training.trainer import Trainer
 from thermocline.tuning.apply import LRSetter
 

@@ -31,10 +31,11 @@ import pandas as pd
 import torch
 from sklearn.isotonic import IsotonicRegression
 
-from thermocline import Predictor, fitting
+from thermocline import Predictor
+from thermocline.pipeline import fit as fitting
 from thermocline.training.trainer import Trainer
-from thermocline.tuning.phases import Cursor
-from thermocline.tuning.plan import LayerPlan
+from thermocline.tuning.plan.layer_plan import LayerPlan
+from thermocline.tuning.schedule.phases import Cursor
 
 PROBE, PLAIN = "probe", "layerwise_decay"
 METHODS: dict[str, str | None] = {  # → optim.schedule_plan

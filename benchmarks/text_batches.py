@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from thermocline.data.order import epoch_order, inference_order, micro_batches
-from thermocline.data.text import LEAST
+from thermocline.inputs.text.rows import LEAST
 
 Order = Callable[[int], list[np.ndarray]]
 

@@ -130,8 +130,8 @@ def vision_folder(tmp_path_factory):
 @pytest.fixture
 def no_loading(monkeypatch):
     """Fail the test if anything fetches or builds a backbone."""
-    from thermocline import assembly
-    from thermocline.models import checkpoints
+    from thermocline.backbones import pretrained as checkpoints
+    from thermocline.pipeline import assemble as assembly
 
     def refuse(*_args, **_kwargs):
         raise AssertionError("a checkpoint was loaded before the fault was told")

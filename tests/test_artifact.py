@@ -10,7 +10,8 @@ import pytest
 import torch
 import yaml
 
-from thermocline import Predictor, __version__, artifact
+from thermocline import Predictor, __version__
+from thermocline.pipeline import artifact
 from tiny import TINY, make_table, make_texts, write_images
 
 

@@ -5,12 +5,12 @@ import pandas as pd
 import pytest
 import torch
 
-from thermocline.assembly import Assembly, assemble, find_sources, layers_of, make_plan, norm_eval_names
+from thermocline.backbones import pretrained as checkpoints
 from thermocline.config import resolve
 from thermocline.data.columns import Columns, infer_columns
 from thermocline.errors import CheckpointError, SelectorError
-from thermocline.models import checkpoints
-from thermocline.tasks import Task
+from thermocline.pipeline.assemble import Assembly, assemble, find_sources, layers_of, make_plan, norm_eval_names
+from thermocline.problems.rowwise.task import Task
 from tiny import make_table, make_texts
 
 RANDOM = {"model.text.checkpoint": "distilbert", "model.text.pretrained": False, "model.image.pretrained": False}

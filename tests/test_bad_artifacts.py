@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from thermocline import Predictor
-from thermocline.artifact import FORMAT
 from thermocline.errors import ArtifactError
+from thermocline.pipeline.artifact import FORMAT
 from tiny import TINY, make_table, make_texts, told
 
 

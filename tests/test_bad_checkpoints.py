@@ -8,8 +8,8 @@ import time
 
 import pytest
 
+from thermocline.backbones import pretrained as checkpoints
 from thermocline.errors import CheckpointError, MissingDependencyError
-from thermocline.models import checkpoints
 from tiny import told
 
 

@@ -81,7 +81,7 @@ def test_a_box_that_cannot_be_used_is_named(kind, frame, checkpoint, place, no_b
 
 @pytest.fixture
 def no_building(monkeypatch):
-    from thermocline import detection_assembly
+    from thermocline.problems.object_detection import assemble as detection_assembly
 
     def refuse(*_args, **_kwargs):
         raise AssertionError("a detector was built before the fault was told")
@@ -187,7 +187,7 @@ def test_boxes_without_their_problem_type_are_recognised(frame, place):
 
 
 def test_without_a_hub_the_ways_out_are_named():
-    from thermocline.models.checkpoints import unreachable
+    from thermocline.backbones.pretrained import unreachable
 
     detector = str(unreachable("a/b", "model.detector", OSError("gone")))
     assert all(

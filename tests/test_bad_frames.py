@@ -219,7 +219,7 @@ def test_every_kind_of_damage_is_an_unreadable_image(tmp_path):
     from PIL import Image
 
     from thermocline.data.columns import Column
-    from thermocline.data.image_files import unreadable_rows
+    from thermocline.inputs.image.files import unreadable_rows
 
     rng = np.random.default_rng(0)
     picture = Image.fromarray(rng.integers(0, 255, (16, 16, 3), dtype=np.uint8))

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from thermocline import Predictor
-from thermocline.efficiency import cached
+from thermocline.efficiency.prefix_cache import cached_tower as cached
 from thermocline.errors import ThermoclineWarning
 from tiny import TINY, make_texts, save_text, write_images
 

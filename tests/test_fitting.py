@@ -11,7 +11,7 @@ import pytest
 from thermocline import Predictor
 from thermocline.errors import NonFiniteError, SelectorError
 from thermocline.training import losses, trainer
-from thermocline.tuning.plan import LayerPlan
+from thermocline.tuning.plan.layer_plan import LayerPlan
 from tiny import TINY, make_table
 
 

@@ -12,12 +12,12 @@ import torch
 from timm.layers import DropPath
 from torch import nn
 
-from thermocline import fitting
-from thermocline.assembly import norm_eval_names
+from thermocline.pipeline import fit as fitting
+from thermocline.pipeline.assemble import norm_eval_names
 from thermocline.training.run import Run
 from thermocline.training.trainer import Trainer
 from thermocline.tuning.apply import frozen_modules
-from thermocline.tuning.phases import Phase
+from thermocline.tuning.schedule.phases import Phase
 from tiny import TINY, make_texts, write_images
 
 PHASES = (

@@ -10,7 +10,7 @@ from sklearn import metrics as sk
 
 from thermocline.errors import ConfigError, DataError
 from thermocline.metrics import ALIASES, DEFAULT_METRIC, METRICS, get_metric, list_metrics, score, signed
-from thermocline.tasks import Task
+from thermocline.problems.rowwise.task import Task
 
 ROWS = 200
 OF_ROWS = [name for name in DEFAULT_METRIC if name != "object_detection"]

@@ -13,17 +13,18 @@ import pytest
 import torch
 from torch import nn
 
-from thermocline import LayerMap, LayerPlan, Predictor, adaptation
+from thermocline import LayerMap, LayerPlan, Predictor
+from thermocline.backbones.adapters import Adapters, ia3_targets, inject
 from thermocline.config.schema import ModelConfig
 from thermocline.errors import ConfigError, LayerMapError, MissingDependencyError, SelectorError
-from thermocline.fitting import Request, assembled
-from thermocline.models.adapters import Adapters, ia3_targets, inject
-from thermocline.models.fusion import FusionModel
-from thermocline.models.text import TextTower
-from thermocline.training.checkpoints import BestStates
-from thermocline.tuning.adapters import biases, matrices, norms, with_injected
+from thermocline.inputs.text.tower import TextTower
+from thermocline.pipeline.fit import Request, assembled
+from thermocline.problems.rowwise import peft as adaptation
+from thermocline.problems.rowwise.fusion import FusionModel
+from thermocline.training.best_states import BestStates
 from thermocline.tuning.apply import AppliedPlan
-from thermocline.tuning.selectors import select
+from thermocline.tuning.layers.adapters import biases, matrices, norms, with_injected
+from thermocline.tuning.layers.selectors import select
 from tiny import TINY, make_table, make_texts, told
 
 METHODS = ("lora", "ia3", "bitfit", "norm")

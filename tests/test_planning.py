@@ -11,7 +11,7 @@ from thermocline import Predictor
 from thermocline.cli import main
 from thermocline.config import resolve
 from thermocline.errors import ConfigError
-from thermocline.tuning.phases import Phase
+from thermocline.tuning.schedule.phases import Phase
 from tiny import TINY, make_texts, told
 
 HEAD_FIRST = [{"name": "head", "trains": "head", "epochs": 1}, {"name": "all", "warmup": 0.0, "lr_mult": {"stem": 0.1}}]

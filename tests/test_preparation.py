@@ -17,7 +17,7 @@ from thermocline.errors import (
     MissingColumnError,
     ThermoclineWarning,
 )
-from thermocline.preparation import drop_unreadable, image_root, prepare
+from thermocline.pipeline.prepare import drop_unreadable, image_root, prepare
 from tiny import make_table, told, write_images
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from thermocline import Predictor
 from thermocline.errors import ConfigError, OutputExistsError, ResumeError, ThermoclineWarning
-from thermocline.training.snapshot import Cadence
+from thermocline.training.checkpoint_content import Cadence
 from thermocline.training.trainer import Trainer
 from tiny import TINY, make_table, make_texts, told, write_images
 
@@ -174,7 +174,7 @@ def test_no_path_no_checkpoints(tmp_path, monkeypatch):
 
 
 def test_a_short_fit_writes_none(tmp_path, monkeypatch):
-    from thermocline.training.store import CheckpointStore
+    from thermocline.training.checkpoint_store import CheckpointStore
 
     monkeypatch.setattr(CheckpointStore, "write", lambda *_: pytest.fail("a checkpoint"))
     job(tmp_path / "run", options={"env.checkpoint_every": None})

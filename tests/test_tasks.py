@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from thermocline.errors import ConfigError, LabelError, MissingColumnError, NonFiniteError
-from thermocline.tasks import Task
+from thermocline.problems.rowwise.task import Task
 
 
 def task_of(values, **kwargs) -> Task:

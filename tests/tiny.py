@@ -77,7 +77,7 @@ def save_text(folder: Path, kind: str, **changes) -> Path:
     import torch
     from transformers import CONFIG_MAPPING, AutoModel
 
-    from thermocline.models.tokenizer import fit_vocabulary, train_tokenizer
+    from thermocline.inputs.text.tokenizer import fit_vocabulary, train_tokenizer
 
     corpus = [*make_texts(200)["review"], *FILLER]
     tokenizer = train_tokenizer(corpus, most=400)

@@ -10,15 +10,15 @@ if TYPE_CHECKING:
     from thermocline.data.samples import load_sample
     from thermocline.errors import ThermoclineError
     from thermocline.predictor import Predictor
-    from thermocline.tuning.layers import LayerMap
-    from thermocline.tuning.plan import LayerPlan
+    from thermocline.tuning.layers.layer_map import LayerMap
+    from thermocline.tuning.plan.layer_plan import LayerPlan
 
 __version__ = "0.1.0"
 __all__ = ["LayerMap", "LayerPlan", "Predictor", "ThermoclineError", "__version__", "list_presets", "load_sample"]
 
 _HOME = {
-    "LayerMap": "thermocline.tuning.layers",
-    "LayerPlan": "thermocline.tuning.plan",
+    "LayerMap": "thermocline.tuning.layers.layer_map",
+    "LayerPlan": "thermocline.tuning.plan.layer_plan",
     "Predictor": "thermocline.predictor",
     "ThermoclineError": "thermocline.errors",
     "list_presets": "thermocline.config",

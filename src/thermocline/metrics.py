@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from thermocline.detection_metrics import DETECTION_METRICS, coco_scores
 from thermocline.errors import ConfigError, DataError, did_you_mean, listing
+from thermocline.problems.object_detection.metrics import DETECTION_METRICS, coco_scores
 
 if TYPE_CHECKING:
-    from thermocline.tasks import Task
+    from thermocline.problems.rowwise.task import Task
 
 Array = np.ndarray
 PROBLEM_TYPES = ("binary", "multiclass", "multilabel", "regression", "object_detection")

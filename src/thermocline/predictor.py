@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
     from thermocline.config import ResolvedConfig
     from thermocline.data.columns import Columns
-    from thermocline.detection_assembly import AnyAssembly
-    from thermocline.fitting import Request
+    from thermocline.pipeline.fit import Request
+    from thermocline.problems.object_detection.assemble import AnyAssembly
     from thermocline.training.history import History
-    from thermocline.tuning.plan import LayerPlan
+    from thermocline.tuning.plan.layer_plan import LayerPlan
 
 Data = pd.DataFrame | str | os.PathLike[str]
 Label = str | Sequence[str]
@@ -59,8 +59,8 @@ class Predictor:
         sample_weight: str | None = None,
         verbosity: int = 1,
     ) -> None:
-        from thermocline.labels import label_columns
         from thermocline.metrics import check_options
+        from thermocline.problems.rowwise.labels import label_columns
 
         check_options(problem_type, eval_metric)
         names = label_columns(label)
@@ -113,7 +113,8 @@ class Predictor:
             ResumeError: What `resume` finds is of another run; the message lists what differs.
             ThermoclineError: Data or options that cannot be used; always before anything is trained where they show it.
         """
-        from thermocline import artifact, fitting
+        from thermocline.pipeline import artifact
+        from thermocline.pipeline import fit as fitting
 
         given = train_data, tuning_data, presets, hyperparameters, column_types, seed
         request = self._request(*given, time_limit=time_limit, plan=plan, resume=resume)
@@ -145,7 +146,7 @@ class Predictor:
         Raises:
             ThermoclineError: As `fit`.
         """
-        from thermocline import fitting
+        from thermocline.pipeline import fit as fitting
 
         request = self._request(train_data, tuning_data, presets, hyperparameters, column_types, seed, dry=True)
         return fitting.explain(request)
@@ -208,7 +209,7 @@ class Predictor:
         Raises:
             ConfigError: It is no detector.
         """
-        from thermocline import detection_prediction
+        from thermocline.problems.object_detection import predict as detection_prediction
 
         return detection_prediction.show(self._fitted(), data, least_score=least_score, verbosity=self.verbosity)
 
@@ -221,7 +222,7 @@ class Predictor:
         Raises:
             OutputExistsError: The folder holds something else.
         """
-        from thermocline import artifact
+        from thermocline.pipeline import artifact
 
         target = self.path if path is None else Path(path)
         assembly = self._fitted()
@@ -242,7 +243,8 @@ class Predictor:
         Raises:
             ArtifactError: There is none, it is damaged, or a newer version wrote it.
         """
-        from thermocline import artifact, prediction
+        from thermocline.pipeline import artifact
+        from thermocline.pipeline import predict as prediction
 
         assembly, history, identity = artifact.load(Path(path), trust_remote_code=trust_remote_code)
         prediction.to_best_device(assembly.model)
@@ -304,7 +306,7 @@ class Predictor:
         **more: Any,
     ) -> Request:
         """Put what `fit` or `explain` was given together with what the constructor was given."""
-        from thermocline.fitting import Request
+        from thermocline.pipeline.fit import Request
 
         return Request(
             data=train_data,
@@ -323,7 +325,8 @@ class Predictor:
         )
 
     def _use(self) -> Any:
-        from thermocline import detection_prediction, prediction
+        from thermocline.pipeline import predict as prediction
+        from thermocline.problems.object_detection import predict as detection_prediction
 
         return detection_prediction if self._fitted().task.problem_type == "object_detection" else prediction
 
@@ -340,7 +343,8 @@ class Predictor:
         Raises:
             ResumeError: What was saved is of another run.
         """
-        from thermocline import artifact, fitting
+        from thermocline.pipeline import artifact
+        from thermocline.pipeline import fit as fitting
 
         facts = None if self.path is None else artifact.facts(self.path)
         if self.path is None or facts is None:

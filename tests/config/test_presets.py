@@ -89,7 +89,7 @@ def test_a_detection_preset_is_a_whole_recipe(name: str) -> None:
     assert set(config.model.detector.head_includes) == {"neck", "encoder", "decoder", "head"}
     offline = name == "detection_offline"
     assert config.model.detector.pretrained is not offline
-    detectors = pytest.importorskip("thermocline.models.detector_source")
+    detectors = pytest.importorskip("thermocline.problems.object_detection.detector_source")
     source = detectors.find_detector(config.model.detector.checkpoint, pretrained=config.model.detector.pretrained)
     assert source.kind == ("architecture" if offline else "hub")
 

@@ -3,8 +3,8 @@
 import numpy as np
 
 from thermocline.data.batches import Rows
-from thermocline.data.table import TableRows
-from thermocline.data.text import TextRows
+from thermocline.inputs.table.rows import TableRows
+from thermocline.inputs.text.rows import TextRows
 
 
 def table_rows(n):

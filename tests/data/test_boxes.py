@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from thermocline.data.boxes import read_boxes
 from thermocline.errors import ImageReadError, LabelError, MissingColumnError, ThermoclineWarning
+from thermocline.problems.object_detection.boxes import read_boxes
 from tiny import told
 
 WIDTH, HEIGHT = 40, 30

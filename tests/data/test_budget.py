@@ -2,8 +2,8 @@
 
 import pytest
 
-from thermocline.data import budget
-from thermocline.data.budget import Budget, free_memory
+from thermocline.data import memory_budget as budget
+from thermocline.data.memory_budget import Budget, free_memory
 
 
 def test_caches_share_it():

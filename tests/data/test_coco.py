@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from thermocline.data.boxes import read_boxes
-from thermocline.data.coco import read_coco
 from thermocline.errors import DataError
+from thermocline.problems.object_detection.boxes import read_boxes
+from thermocline.problems.object_detection.coco import read_coco
 from tiny import told
 
 GOOD = {

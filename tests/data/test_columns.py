@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from thermocline.data.column_rules import different_in
 from thermocline.data.columns import Column, Columns, infer_columns
 from thermocline.data.frames import numbers
-from thermocline.data.kinds import different_in
 from thermocline.errors import ColumnTypeError, ConfigError, MissingColumnError
 
 

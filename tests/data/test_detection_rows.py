@@ -10,10 +10,10 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from thermocline.data.box_spec import DetectionSpec, to_pixels
-from thermocline.data.boxes import read_boxes
-from thermocline.data.detection import DetectionRows, predictions, targets
 from thermocline.errors import ImageReadError, LabelError
+from thermocline.problems.object_detection.box_spec import DetectionSpec, to_pixels
+from thermocline.problems.object_detection.boxes import read_boxes
+from thermocline.problems.object_detection.rows import DetectionRows, predictions, targets
 from tiny import told
 
 COLOURS = {"red": (250, 0, 0), "green": (0, 250, 0)}

@@ -220,7 +220,7 @@ def test_stable_text_tells_values_apart_and_types_not(value):
 def test_neither_room_imports_torch():
     import subprocess
 
-    rooms = "thermocline.data.samples, thermocline.data.columns, thermocline.tasks"
+    rooms = "thermocline.data.samples, thermocline.data.columns, thermocline.problems.rowwise.task"
     code = f"import sys, {rooms}; print({{'torch', 'sklearn', 'scipy'}} & set(sys.modules))"
     found = subprocess.run(
         [sys.executable, "-c", code],

@@ -17,11 +17,11 @@ from PIL import Image
 
 from thermocline.data.batches import Rows
 from thermocline.data.columns import Column
-from thermocline.data.image import ImageProcessor, ImageSpec
-from thermocline.data.image_files import decoded_size, find_image, is_missing, open_image, unreadable_rows
 from thermocline.data.loading import load
-from thermocline.data.transforms import plain_transform, train_transform
 from thermocline.errors import ImageReadError
+from thermocline.inputs.image.files import decoded_size, find_image, is_missing, open_image, unreadable_rows
+from thermocline.inputs.image.rows import ImageProcessor, ImageSpec
+from thermocline.inputs.image.transforms import plain_transform, train_transform
 
 SPEC = ImageSpec((32, 32), (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from thermocline.data.image import open_image
-from thermocline.data.image_size import image_size, image_sizes
 from thermocline.errors import ImageReadError
+from thermocline.inputs.image.header_size import image_size, image_sizes
+from thermocline.inputs.image.rows import open_image
 
 
 def encoded(form, turn=None, size=(40, 24)):

@@ -10,11 +10,11 @@ import torch
 from thermocline.data import loading
 from thermocline.data.batches import Rows
 from thermocline.data.columns import Column
-from thermocline.data.image import ImageProcessor, ImageSpec
 from thermocline.data.loading import Wanted, load, load_steps
-from thermocline.data.table import TableRows
-from thermocline.data.text import TextRows
 from thermocline.errors import ImageReadError
+from thermocline.inputs.image.rows import ImageProcessor, ImageSpec
+from thermocline.inputs.table.rows import TableRows
+from thermocline.inputs.text.rows import TextRows
 
 
 def rows_of(n):

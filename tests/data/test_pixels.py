@@ -9,14 +9,15 @@ import pytest
 import torch
 from PIL import Image
 
-from thermocline.data import image, pixels
 from thermocline.data.batches import Rows, images_kept
-from thermocline.data.budget import Budget
 from thermocline.data.columns import Column
-from thermocline.data.image import ImageProcessor, ImageSpec
 from thermocline.data.loading import Wanted, load
-from thermocline.data.pixels import HEAD, Keep, PixelCache, pixels_kept
+from thermocline.data.memory_budget import Budget
 from thermocline.errors import ThermoclineWarning
+from thermocline.inputs.image import pixel_cache as pixels
+from thermocline.inputs.image import rows as image
+from thermocline.inputs.image.pixel_cache import HEAD, Keep, PixelCache, pixels_kept
+from thermocline.inputs.image.rows import ImageProcessor, ImageSpec
 
 SPEC = ImageSpec((16, 16), (0.5,) * 3, (0.5,) * 3, crop_fraction=0.9)
 N = 8
@@ -170,7 +171,7 @@ def test_rows_go_on_when_the_cache_has_ended(frame, tmp_path):
 
 
 def test_rows_without_images_are_left_as_they_are():
-    from thermocline.data.text import TextRows
+    from thermocline.inputs.text.rows import TextRows
 
     rows = Rows({"text": TextRows((np.zeros(3, np.int32),), 0)})
     with images_kept([rows], keep()) as (kept,):

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from thermocline.data.split import split_rows
-from thermocline.tasks import Task
+from thermocline.data.splitting import split_rows
+from thermocline.problems.rowwise.task import Task
 
 
 def task(labels, problem_type=None):

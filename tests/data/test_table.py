@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from thermocline.data.columns import Columns, infer_columns
-from thermocline.data.table import CLIP, TableProcessor
 from thermocline.errors import ColumnTypeError
+from thermocline.inputs.table.rows import CLIP, TableProcessor
 
 
 def frame(n=200, seed=0):

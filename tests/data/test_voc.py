@@ -3,8 +3,8 @@
 import pytest
 from PIL import Image
 
-from thermocline.data.voc import is_voc, read_voc
 from thermocline.errors import DataError
+from thermocline.problems.object_detection.voc import is_voc, read_voc
 from tiny import told
 
 OBJECT = """<object><name>{name}</name><difficult>1</difficult><bndbox><xmax>{2}</xmax><xmin>{0}</xmin>

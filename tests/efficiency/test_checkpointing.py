@@ -9,13 +9,13 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import BertConfig, BertModel, GPT2Config, GPT2Model, T5Config, T5EncoderModel
 
-from thermocline.efficiency import checkpointing
-from thermocline.efficiency.checkpointing import LayerCheckpoints, auto_layers, chosen_layers, free_on
-from thermocline.efficiency.costs import layer_costs
+from thermocline.efficiency.costs.layer_costs import layer_costs
+from thermocline.efficiency.memory import checkpointing
+from thermocline.efficiency.memory.checkpointing import LayerCheckpoints, auto_layers, chosen_layers, free_on
 from thermocline.errors import ConfigError, SelectorError
 from thermocline.tuning.apply import AppliedPlan
-from thermocline.tuning.layers import LayerMap
-from thermocline.tuning.plan import LayerPlan
+from thermocline.tuning.layers.layer_map import LayerMap
+from thermocline.tuning.plan.layer_plan import LayerPlan
 
 IDS = torch.arange(5, 29).reshape(2, 12)
 PIXELS = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))

@@ -13,8 +13,8 @@ from torch import nn
 from torch.nn.utils import parametrizations
 from torch.utils.checkpoint import checkpoint
 
-from thermocline.efficiency.conv_bn import ConvBN, Pair
-from thermocline.efficiency.conv_bn_pairs import pairs_of
+from thermocline.efficiency.memory.conv_bn import ConvBN, Pair
+from thermocline.efficiency.memory.conv_bn_pairs import pairs_of
 from thermocline.errors import LayerMapError
 
 FAMILIES = {

@@ -7,14 +7,14 @@ from test_checkpointing import MODELS, bert, image, kept_bytes, resnet, text, vi
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from thermocline.efficiency import costs as costs_module
-from thermocline.efficiency.costs import layer_costs
-from thermocline.models.fusion import FusionModel
-from thermocline.models.table import TableTower
-from thermocline.models.text import TextTower
+from thermocline.efficiency.costs import layer_costs as costs_module
+from thermocline.efficiency.costs.layer_costs import layer_costs
+from thermocline.inputs.table.tower import TableTower
+from thermocline.inputs.text.tower import TextTower
+from thermocline.problems.rowwise.fusion import FusionModel
 from thermocline.tuning.apply import AppliedPlan
-from thermocline.tuning.layers import LayerMap
-from thermocline.tuning.plan import LayerPlan
+from thermocline.tuning.layers.layer_map import LayerMap
+from thermocline.tuning.plan.layer_plan import LayerPlan
 
 ROWS = {text: 2, image: 3}
 

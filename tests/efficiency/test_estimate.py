@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from test_checkpointing import bert
 from torch import nn
 
-from thermocline.efficiency.costs import BALANCE, layer_costs
-from thermocline.efficiency.estimate import estimate, phase_steps, step_cost
+from thermocline.efficiency.costs.estimate import estimate, phase_steps, step_cost
+from thermocline.efficiency.costs.layer_costs import BALANCE, layer_costs
 from thermocline.errors import ConfigError
-from thermocline.tuning.layers import LayerMap
-from thermocline.tuning.plan import LayerPlan
+from thermocline.tuning.layers.layer_map import LayerMap
+from thermocline.tuning.plan.layer_plan import LayerPlan
 
 
 class Classifier(nn.Module):

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from thermocline.efficiency.pending import settle
-from thermocline.efficiency.session import Session
+from thermocline.efficiency.prefix_cache.deferred_calls import Session
+from thermocline.efficiency.prefix_cache.lazy_tensor import settle
 
 
 class Shelf:

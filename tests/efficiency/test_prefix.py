@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from torch import nn
 
-from thermocline.efficiency.prefix import prefix_of
-from thermocline.tuning.layers import LayerMap
+from thermocline.efficiency.prefix_cache.prefix import prefix_of
+from thermocline.tuning.layers.layer_map import LayerMap
 
 
 class Backbone(nn.Module):

@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 from thermocline.data.batches import Rows
-from thermocline.data.text import TextRows
-from thermocline.efficiency.cached import CachedTower
-from thermocline.efficiency.items import TowerRows
-from thermocline.efficiency.prefix import Prefix
+from thermocline.efficiency.prefix_cache.cached_tower import CachedTower
+from thermocline.efficiency.prefix_cache.prefix import Prefix
+from thermocline.efficiency.prefix_cache.tower_rows import TowerRows
+from thermocline.inputs.text.rows import TextRows
 
 CPU = torch.device("cpu")
 

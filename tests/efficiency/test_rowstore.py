@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from thermocline.efficiency.rowstore import Misfit, RowStore, form_of
+from thermocline.efficiency.prefix_cache.row_store import Misfit, RowStore, form_of
 
 CPU = torch.device("cpu")
 DTYPES = [torch.float32, torch.bfloat16, torch.float16, torch.int64, torch.bool]

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from thermocline.backbones import pretrained as checkpoints
+from thermocline.backbones.pretrained import Source, fetch, find_image, find_text, has_tokenizer
 from thermocline.errors import CheckpointError, MissingDependencyError
-from thermocline.models import checkpoints
-from thermocline.models.checkpoints import Source, fetch, find_image, find_text, has_tokenizer
 
 
 def folder(tmp_path, config, *, weights=True):

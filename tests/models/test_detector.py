@@ -10,18 +10,18 @@ import timm
 import torch
 from safetensors.torch import load_file, save_file
 
+from thermocline.backbones.pretrained import find_image
 from thermocline.errors import CheckpointError, ConfigError
-from thermocline.models.checkpoints import find_image
-from thermocline.models.detector import Detector, boxes_in
-from thermocline.models.detector_backbone import OPEN_TYPES, frozen_norms, thaw
-from thermocline.models.detector_build import (
+from thermocline.problems.object_detection.detector import Detector, boxes_in
+from thermocline.problems.object_detection.detector_backbone import OPEN_TYPES, frozen_norms, thaw
+from thermocline.problems.object_detection.detector_build import (
     DetectorOptions,
     build_detector,
     class_dependent,
     describe_detector,
     rebuild_detector,
 )
-from thermocline.models.detector_source import DETECTORS, detector_types, find_detector
+from thermocline.problems.object_detection.detector_source import DETECTORS, detector_types, find_detector
 from tiny_detectors import SIDE, TRAINABLE, config_of, detector_of, timm_backbone
 
 CLASSES = ("ant", "bee", "cat")
@@ -390,6 +390,6 @@ def test_timm_backbones_are_described_without_a_download() -> None:
     config = config_of("detr")
     config.backbone_config.use_pretrained_backbone = True
     torch.manual_seed(0)
-    from thermocline.tuning.detectors import offline
+    from thermocline.tuning.layers.detector_parts import offline
 
     assert offline(config).backbone_config.use_pretrained_backbone is False

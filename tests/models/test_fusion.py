@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from thermocline.models.fusion import FusionModel
-from thermocline.models.table import TableTower
+from thermocline.inputs.table.tower import TableTower
+from thermocline.problems.rowwise.fusion import FusionModel
 
 
 class Plain(nn.Module):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from thermocline.data.table import TableRows
-from thermocline.models.table import TableTower, describe_table, number_bins
+from thermocline.inputs.table.rows import TableRows
+from thermocline.inputs.table.tower import TableTower, describe_table, number_bins
 
 
 def rows(numbers, codes=None, missing=None):

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+from thermocline.backbones.pretrained import Source, find_text
 from thermocline.errors import CheckpointError
-from thermocline.models.checkpoints import Source, find_text
-from thermocline.models.text import (
+from thermocline.inputs.text.tokenizer import load_tokenizer, train_tokenizer
+from thermocline.inputs.text.tower import (
     TextTower,
     build_text,
     load_config,
@@ -18,7 +19,6 @@ from thermocline.models.text import (
     rebuild_text,
     token_limit,
 )
-from thermocline.models.tokenizer import load_tokenizer, train_tokenizer
 
 SMALL = {
     "hidden_size": 32,

@@ -3,7 +3,7 @@
 import pytest
 
 from thermocline.errors import CheckpointError
-from thermocline.models.tokenizer import fit_vocabulary, load_tokenizer, train_tokenizer
+from thermocline.inputs.text.tokenizer import fit_vocabulary, load_tokenizer, train_tokenizer
 
 TEXTS = ["the quick brown fox", "jumps over the lazy dog", "Zürich 東京 🙂"] * 5
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from thermocline.models.checkpoints import find_image
-from thermocline.models.image import build_image
-from thermocline.models.traps import mend_traps
+from thermocline.backbones.pretrained import find_image
+from thermocline.backbones.traps import mend_traps
+from thermocline.inputs.image.tower import build_image
 
 
 @pytest.mark.parametrize(("kind", "momentum"), [("mobilenet_v1", 0.9997), ("mobilenet_v2", 0.997)])

@@ -5,7 +5,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from thermocline.report.boxes import draw, show_grid
+from thermocline.problems.object_detection.drawing import draw, show_grid
 
 GREY = (128, 128, 128)
 

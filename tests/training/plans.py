@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
-from thermocline.tuning.generators import GENERATORS, phases_by
-from thermocline.tuning.phases import Phase, Plateau
-from thermocline.tuning.plan import LayerPlan
+from thermocline.tuning.named_schedules.by_name import GENERATORS, phases_by
+from thermocline.tuning.plan.layer_plan import LayerPlan
+from thermocline.tuning.schedule.phases import Phase, Plateau
 
 REQUESTS = {
     "freeze_to": {"freeze_to": {"n": -2, "lr": [1e-4, 1e-2]}},

@@ -9,8 +9,8 @@ from plans import plan_of
 from torch import nn
 from toy import make_model, make_run, same, state
 
+from thermocline.training.checkpoint_store import CheckpointStore
 from thermocline.training.optimizers import state_by_name
-from thermocline.training.store import CheckpointStore
 from thermocline.training.trainer import Trainer
 
 # 40 rows, 8 a step, 5 steps an epoch; a step is three micro-batches; a validation every second step

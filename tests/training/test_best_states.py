@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from thermocline.training.checkpoints import BestStates, average, restore, tuned_state
+from thermocline.training.best_states import BestStates, average, restore, tuned_state
 
 
 def one(value, count=0):

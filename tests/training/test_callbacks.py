@@ -7,7 +7,7 @@ import pytest
 from stopping import Killed, Trap, stop_after, trainer_of
 
 from thermocline.errors import MissingDependencyError
-from thermocline.training.callbacks import CSVLogger, TensorBoardLogger, make_loggers
+from thermocline.training.loggers import CSVLogger, TensorBoardLogger, make_loggers
 
 
 def test_csv_lines(tmp_path):

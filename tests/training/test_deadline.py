@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from thermocline.training import deadline as module
-from thermocline.training.deadline import Deadline
+from thermocline.training import time_limit as module
+from thermocline.training.time_limit import Deadline
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from torch import nn
 from toy import make_model, make_rows
 
 from thermocline.data.batches import Rows
-from thermocline.data.text import TextRows
+from thermocline.inputs.text.rows import TextRows
 from thermocline.training.inference import run
 
 CPU = torch.device("cpu")

@@ -8,9 +8,9 @@ from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
-from thermocline.models.fusion import FusionModel
-from thermocline.tasks import Task
-from thermocline.training.probe import PENALTIES, fit_probe, fold
+from thermocline.problems.rowwise.fusion import FusionModel
+from thermocline.problems.rowwise.probe import PENALTIES, fit_probe, fold
+from thermocline.problems.rowwise.task import Task
 
 
 class Passing(nn.Module):

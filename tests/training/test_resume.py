@@ -60,7 +60,7 @@ def test_early_stopping_probe_and_soups(how, tmp_path):
 
 
 def test_the_probe_is_fitted_once(tmp_path, monkeypatch):
-    from thermocline.training import probe
+    from thermocline.problems.rowwise import probe
 
     fitted = []
     inner = probe.fit_probe

@@ -7,7 +7,7 @@ from stopping import Killed, Trap, check_same, fit, run_of, stop_after, trainer_
 
 from thermocline.errors import NonFiniteError, ResumeError, ThermoclineWarning
 from thermocline.training.trainer import Trainer
-from thermocline.tuning.phases import Phase
+from thermocline.tuning.schedule.phases import Phase
 
 
 def test_a_damaged_newest_checkpoint_costs_only_its_steps(tmp_path):

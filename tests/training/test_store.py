@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from thermocline.errors import ThermoclineWarning
-from thermocline.training import store as module
-from thermocline.training.store import CheckpointStore
+from thermocline.training import checkpoint_store as module
+from thermocline.training.checkpoint_store import CheckpointStore
 
 
 class Killed(BaseException):

@@ -9,10 +9,10 @@ from torch import nn
 from toy import Recorder, fit, make_model, make_run, same, state
 
 from thermocline.data.batches import Rows
-from thermocline.data.table import TableRows
 from thermocline.errors import NonFiniteError
-from thermocline.training.deadline import Deadline
+from thermocline.inputs.table.rows import TableRows
 from thermocline.training.device import make_accelerator
+from thermocline.training.time_limit import Deadline
 from thermocline.training.trainer import Trainer
 
 

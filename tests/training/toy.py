@@ -9,15 +9,15 @@ import pandas as pd
 import torch
 from torch import nn
 
-from thermocline.assembly import layers_of
 from thermocline.config.schema import EnvConfig, OptimConfig
 from thermocline.data.batches import Rows
-from thermocline.data.table import TableRows
-from thermocline.models.fusion import FusionModel
-from thermocline.tasks import Task
+from thermocline.inputs.table.rows import TableRows
+from thermocline.pipeline.assemble import layers_of
+from thermocline.problems.rowwise.fusion import FusionModel
+from thermocline.problems.rowwise.task import Task
 from thermocline.training.run import Run
 from thermocline.training.trainer import Trainer
-from thermocline.tuning.plan import LayerPlan
+from thermocline.tuning.plan.layer_plan import LayerPlan
 
 WIDTH = 6
 

@@ -15,8 +15,8 @@ from thermocline.tuning.apply import (
     set_lrs,
     train_mode,
 )
-from thermocline.tuning.layers import LayerMap
-from thermocline.tuning.plan import LayerPlan
+from thermocline.tuning.layers.layer_map import LayerMap
+from thermocline.tuning.plan.layer_plan import LayerPlan
 
 
 class Block(nn.Module):

@@ -9,9 +9,9 @@ from torch import nn
 
 from thermocline.errors import FrozenError
 from thermocline.tuning.apply import AppliedPlan, LRSetter, frozen_modules
-from thermocline.tuning.generators import GENERATORS
-from thermocline.tuning.layers import LayerMap
-from thermocline.tuning.plan import LayerPlan
+from thermocline.tuning.layers.layer_map import LayerMap
+from thermocline.tuning.named_schedules.by_name import GENERATORS
+from thermocline.tuning.plan.layer_plan import LayerPlan
 
 STEPS, PER_EPOCH = 16, 2
 DROPS = (nn.Dropout, timm.layers.DropPath)

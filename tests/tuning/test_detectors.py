@@ -9,13 +9,13 @@ import torch
 from torch import nn
 
 from thermocline.errors import LayerMapError, SelectorError
-from thermocline.models.detector_build import class_dependent
+from thermocline.problems.object_detection.detector_build import class_dependent
 from thermocline.tuning.apply import AppliedPlan
-from thermocline.tuning.detectors import PARTS, parts_of
-from thermocline.tuning.layers import LayerMap
-from thermocline.tuning.phases import Phase
-from thermocline.tuning.plan import LayerPlan
-from thermocline.tuning.selectors import select
+from thermocline.tuning.layers.detector_parts import PARTS, parts_of
+from thermocline.tuning.layers.layer_map import LayerMap
+from thermocline.tuning.layers.selectors import select
+from thermocline.tuning.plan.layer_plan import LayerPlan
+from thermocline.tuning.schedule.phases import Phase
 from tiny_detectors import SIDE, TYPES, detector_of
 
 #: Parts that a type has beside backbone and head.
@@ -128,7 +128,7 @@ def test_other_models_mean_by_backbone_what_they_did() -> None:
 
 @pytest.mark.parametrize("kind", ["rt_detr", "detr", "d_fine", "rf_detr"])
 def test_a_frozen_backbone_stays_bit_for_bit_its_statistics_included(kind: str) -> None:
-    from thermocline.models.detector_backbone import thaw
+    from thermocline.problems.object_detection.detector_backbone import thaw
 
     torch.manual_seed(0)
     model = detector_of(kind)

@@ -15,9 +15,9 @@ import torch
 from test_selectors import tower
 
 from thermocline.errors import ConfigError, LayerMapError, SelectorError
-from thermocline.tuning.generators import GENERATORS, read_request
-from thermocline.tuning.layers import LayerMap
-from thermocline.tuning.plan import LayerPlan
+from thermocline.tuning.layers.layer_map import LayerMap
+from thermocline.tuning.named_schedules.by_name import GENERATORS, read_request
+from thermocline.tuning.plan.layer_plan import LayerPlan
 
 BLOCKS, PER_EPOCH, LR = 6, 10, 1e-3
 ONE = LayerMap(tuple(replace(one, pretrained=one.role != "head") for one in tower(blocks=BLOCKS)))

@@ -5,8 +5,8 @@ import transformers as tf
 from torch import nn
 
 from thermocline.errors import LayerMapError
-from thermocline.tuning.layers import LayerMap
-from thermocline.tuning.plan import LayerPlan
+from thermocline.tuning.layers.layer_map import LayerMap
+from thermocline.tuning.plan.layer_plan import LayerPlan
 
 
 def meta(build, *args, **kwargs):
@@ -266,7 +266,7 @@ def test_shows_and_round_trip():
 
 
 def test_folding_keeps_gaps_apart():
-    from thermocline.tuning.patterns import fold_name, folds
+    from thermocline.tuning.layers.patterns import fold_name, folds
 
     assert folds(["b.0", "b.1", "b.3", "c"]) == [[0, 1], [2], [3]]
     assert fold_name(["b.9", "b.10"]) == "b.[9-10]"

@@ -5,9 +5,9 @@ import transformers as tf
 from test_selectors import tower
 from torch import nn
 
-from thermocline.tuning.layers import LayerMap
-from thermocline.tuning.phase_data import phases_from_data
-from thermocline.tuning.plan import LayerPlan
+from thermocline.tuning.layers.layer_map import LayerMap
+from thermocline.tuning.plan.layer_plan import LayerPlan
+from thermocline.tuning.schedule.phase_files import phases_from_data
 
 ONE = LayerMap(tuple(replace(one, pretrained=one.role != "head") for one in tower(blocks=4)))
 

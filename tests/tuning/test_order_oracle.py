@@ -13,7 +13,7 @@ from order_oracle import Trace, judge, label_dependent, trace, verdict
 from torch import nn
 from transformers import BertConfig, BertForSequenceClassification
 
-from thermocline.tuning.layers import Layer, LayerMap
+from thermocline.tuning.layers.layer_map import Layer, LayerMap
 
 Rule = Callable[[str], tuple[str, str, int]]
 

@@ -8,11 +8,11 @@ from test_selectors import tower
 
 from thermocline.config.documents import parse_yaml
 from thermocline.errors import ConfigError, SelectorError
-from thermocline.tuning.layers import LayerMap
-from thermocline.tuning.phase_data import phase_to_dict, phases_from_data, phases_text
-from thermocline.tuning.phases import Cursor, Draw, Phase, Plateau
-from thermocline.tuning.plan import LayerPlan
-from thermocline.tuning.timeline import Entry
+from thermocline.tuning.layers.layer_map import LayerMap
+from thermocline.tuning.plan.layer_plan import LayerPlan
+from thermocline.tuning.schedule.phase_files import phase_to_dict, phases_from_data, phases_text
+from thermocline.tuning.schedule.phases import Cursor, Draw, Phase, Plateau
+from thermocline.tuning.schedule.timeline import Entry
 
 ONE = LayerMap(tuple(replace(one, pretrained=one.role != "head") for one in tower(blocks=4)))
 PLAN = LayerPlan.build(ONE, lr=1e-3, weight_decay=0.0)

@@ -11,9 +11,9 @@ from test_selectors import tower
 from torch import nn
 
 from thermocline.errors import ConfigError, LayerMapError, SelectorError
-from thermocline.tuning.layers import LayerMap
-from thermocline.tuning.phases import Cursor, Phase
-from thermocline.tuning.plan import LayerPlan
+from thermocline.tuning.layers.layer_map import LayerMap
+from thermocline.tuning.plan.layer_plan import LayerPlan
+from thermocline.tuning.schedule.phases import Cursor, Phase
 
 
 def fresh_head(layers):
@@ -204,7 +204,7 @@ def test_groups_add_up_and_tied_parameters_stand_once():
 
 
 def test_undecayed_kinds():
-    from thermocline.tuning.kinds import undecayed
+    from thermocline.tuning.plan.weight_decay import undecayed
 
     class Mixed(nn.Module):
         def __init__(self):

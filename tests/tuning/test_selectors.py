@@ -4,8 +4,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from thermocline.errors import ConfigError, LayerMapError, SelectorError
-from thermocline.tuning.layers import Layer, LayerMap
-from thermocline.tuning.selectors import select
+from thermocline.tuning.layers.layer_map import Layer, LayerMap
+from thermocline.tuning.layers.selectors import select
 
 
 def tower(name="text", blocks=12, *, pretrained=True, neck=False, prefix="blocks"):

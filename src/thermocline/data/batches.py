@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from thermocline.data.detection import DetectionRows
-from thermocline.data.image import ImageRows
-from thermocline.data.pixels import Keep
-from thermocline.data.table import TableRows
-from thermocline.data.text import TextRows
+from thermocline.inputs.image.pixel_cache import Keep
+from thermocline.inputs.image.rows import ImageRows
+from thermocline.inputs.table.rows import TableRows
+from thermocline.inputs.text.rows import TextRows
+from thermocline.problems.object_detection.rows import DetectionRows
 
 Batch = dict[str, Any]
 RowPart = TextRows | ImageRows | TableRows | DetectionRows

@@ -9,11 +9,11 @@ from typing import Any, Literal, cast, get_args
 import numpy as np
 import pandas as pd
 
+from thermocline.data.column_rules import Verdict, date_form, judge, missing_mask, sort_of
 from thermocline.data.frames import check_columns
-from thermocline.data.kinds import Verdict, date_form, judge, missing_mask, sort_of
 from thermocline.data.values import is_duration, parse_numbers
 from thermocline.errors import ColumnTypeError, ConfigError, did_you_mean, listing
-from thermocline.labels import first_rows
+from thermocline.problems.rowwise.labels import first_rows
 
 Kind = Literal["numeric", "categorical", "text", "image", "null"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -103,7 +103,7 @@ def infer_columns(
     exclude: Iterable[str] = (),
     column_types: Mapping[str, str] | None = None,
 ) -> Columns:
-    """Return the type of each column, by the rules of `thermocline.data.kinds` unless it is given.
+    """Return the type of each column, by the rules of `thermocline.data.column_rules` unless it is given.
 
     Args:
         frame: The training data.

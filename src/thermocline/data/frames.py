@@ -23,7 +23,7 @@ from thermocline.errors import (
     did_you_mean,
     listing,
 )
-from thermocline.labels import first_rows
+from thermocline.problems.rowwise.labels import first_rows
 
 if TYPE_CHECKING:
     from thermocline.data.columns import Column

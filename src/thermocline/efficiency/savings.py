@@ -10,15 +10,15 @@ import torch
 from torch import nn
 
 from thermocline.data.batches import Rows
-from thermocline.efficiency.cache_options import CacheOptions
-from thermocline.efficiency.checkpointing import LayerCheckpoints, auto_layers, chosen_layers, free_on
-from thermocline.efficiency.conv_bn import ConvBN
-from thermocline.efficiency.conv_bn_pairs import pairs_of
-from thermocline.efficiency.costs import Costs
-from thermocline.efficiency.prefix import prefix_of
-from thermocline.efficiency.prefix_cache import PrefixCache
+from thermocline.efficiency.costs.layer_costs import Costs
+from thermocline.efficiency.memory.checkpointing import LayerCheckpoints, auto_layers, chosen_layers, free_on
+from thermocline.efficiency.memory.conv_bn import ConvBN
+from thermocline.efficiency.memory.conv_bn_pairs import pairs_of
+from thermocline.efficiency.prefix_cache.cache import PrefixCache
+from thermocline.efficiency.prefix_cache.options import CacheOptions
+from thermocline.efficiency.prefix_cache.prefix import prefix_of
 from thermocline.errors import LayerMapError, first_line
-from thermocline.tuning.layers import LayerMap
+from thermocline.tuning.layers.layer_map import LayerMap
 
 if TYPE_CHECKING:
     from thermocline.config.schema import ModelConfig

@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from thermocline.training.callbacks import Logger
 from thermocline.training.history import History
+from thermocline.training.loggers import Logger
 from thermocline.training.rates import Rates
 
 NAN = float("nan")

@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from thermocline.config.schema import ModelConfig
 from thermocline.data.batches import Rows
-from thermocline.data.budget import Budget
-from thermocline.training.callbacks import Logger
-from thermocline.training.deadline import Deadline
+from thermocline.data.memory_budget import Budget
+from thermocline.training.checkpoint_store import Checkpoint, CheckpointStore
+from thermocline.training.loggers import Logger
 from thermocline.training.losses import Objective
-from thermocline.training.store import Checkpoint, CheckpointStore
-from thermocline.tuning.layers import LayerMap
-from thermocline.tuning.plan import LayerPlan
+from thermocline.training.time_limit import Deadline
+from thermocline.tuning.layers.layer_map import LayerMap
+from thermocline.tuning.plan.layer_plan import LayerPlan
 
 if TYPE_CHECKING:
     import numpy as np
 
     from thermocline.config.schema import EnvConfig, OptimConfig
-    from thermocline.models.detection import DetectionModel
-    from thermocline.models.fusion import FusionModel
-    from thermocline.tasks import Task
+    from thermocline.problems.object_detection.model import DetectionModel
+    from thermocline.problems.rowwise.fusion import FusionModel
+    from thermocline.problems.rowwise.task import Task
 
 
 class Scoring(Protocol):

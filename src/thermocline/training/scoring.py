@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from thermocline import metrics
-from thermocline.efficiency.prefix_cache import PrefixCache
-from thermocline.models.fusion import FusionModel
+from thermocline.efficiency.prefix_cache.cache import PrefixCache
+from thermocline.problems.rowwise.fusion import FusionModel
 from thermocline.training import inference
 from thermocline.training.losses import row_losses
 from thermocline.training.run import Run

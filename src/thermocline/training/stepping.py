@@ -20,7 +20,7 @@ from thermocline.training.losses import by_row
 if TYPE_CHECKING:
     from torch.optim import Optimizer
 
-    from thermocline.efficiency.prefix_cache import PrefixCache
+    from thermocline.efficiency.prefix_cache.cache import PrefixCache
     from thermocline.training.run import Run
 
 

@@ -14,10 +14,12 @@ import torch
 from thermocline.data.batches import Batch
 from thermocline.data.loading import Wanted, load_steps
 from thermocline.data.order import epoch_order, micro_batches
-from thermocline.efficiency.forecast import passes
+from thermocline.efficiency.costs.forecast import passes
 from thermocline.errors import NonFiniteError
-from thermocline.models.fusion import FusionModel
-from thermocline.training import checkpoints, probe, snapshot
+from thermocline.problems.rowwise import probe
+from thermocline.problems.rowwise.fusion import FusionModel
+from thermocline.training import best_states as checkpoints
+from thermocline.training import checkpoint_content as snapshot
 from thermocline.training.device import make_accelerator
 from thermocline.training.ema import Ema
 from thermocline.training.history import History
@@ -25,7 +27,7 @@ from thermocline.training.optimizers import forget, make_optimizer, rates_of
 from thermocline.training.rates import Rates
 from thermocline.training.recorder import Recorder
 from thermocline.training.run import Run
-from thermocline.training.saving import in_step, make_savings, news
+from thermocline.training.run_savings import in_step, make_savings, news
 from thermocline.training.scoring import Scorer
 from thermocline.training.stepping import Stepper
 from thermocline.tuning.apply import AppliedPlan, LRSetter

@@ -12,10 +12,10 @@ from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from thermocline.errors import ConfigError
-from thermocline.tuning.layers import LayerMap
-from thermocline.tuning.phases import Cursor
-from thermocline.tuning.plan import LayerPlan
-from thermocline.tuning.schedule import rising
+from thermocline.tuning.layers.layer_map import LayerMap
+from thermocline.tuning.plan.layer_plan import LayerPlan
+from thermocline.tuning.schedule.curves import rising
+from thermocline.tuning.schedule.phases import Cursor
 from thermocline.tuning.verify import tensors_hash
 
 BatchNormEval = Callable[[str, nn.Module], bool] | Iterable[str] | None

@@ -9,11 +9,11 @@ import torch
 from torch import nn
 
 from thermocline.errors import FrozenError, listing
-from thermocline.tuning.groups import found_parameters
+from thermocline.tuning.plan.optimizer_groups import found_parameters
 
 if TYPE_CHECKING:
-    from thermocline.tuning.phases import Cursor
-    from thermocline.tuning.plan import LayerPlan
+    from thermocline.tuning.plan.layer_plan import LayerPlan
+    from thermocline.tuning.schedule.phases import Cursor
 
 
 class Watch:

@@ -1,0 +1,1 @@
+"""What layers and plans cost, forecast from shapes."""

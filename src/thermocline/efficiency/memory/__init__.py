@@ -1,0 +1,1 @@
+"""Fewer bytes for the backward pass: joined convolutions and checkpointed layers."""

@@ -1,0 +1,1 @@
+"""The outputs of frozen first layers, kept by row."""

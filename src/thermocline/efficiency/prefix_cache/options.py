@@ -1,0 +1,81 @@
+"""How prefixes are cached, and why one is not, as far as that shows without running anything."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from thermocline.data.batches import Rows
+from thermocline.data.memory_budget import Budget
+from thermocline.efficiency.prefix_cache.prefix import Prefix
+from thermocline.efficiency.prefix_cache.tower_rows import TowerRows
+from thermocline.inputs.image.rows import ImageRows
+from thermocline.problems.object_detection.rows import DetectionRows
+from thermocline.tuning.layers.layer_map import LayerMap
+
+LEAST_USES = 2.0  # passes over the rows from which keeping pays
+
+
+@dataclass(frozen=True)
+class CacheOptions:
+    """How prefixes are cached.
+
+    Attributes:
+        mode: `auto`, `off`, `memory` or `disk`.
+        usual: Rows of nearly every training batch; others run the ordinary way.
+        budget: Memory that may be taken.
+        folder: Where files lie.
+        shared: Whether files stay for other fits.
+        facts: What else the values depend on (precision, versions), for files.
+        compiled: Whether backbones are compiled, which then run as a whole or not at all.
+        sizes_vary: Whether training batches are cut by tokens.
+    """
+
+    mode: str
+    usual: int
+    budget: Budget
+    folder: Path
+    shared: bool = False
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    compiled: bool = False
+    sizes_vary: bool = False
+
+
+def refusal(
+    layer_map: LayerMap, prefix: Prefix, rows: Mapping[str, Rows], options: CacheOptions, uses: float
+) -> str | None:
+    """Return why a prefix is not to be cached, or `None`.
+
+    Args:
+        layer_map: The layers of the whole model.
+        prefix: The frozen layers.
+        rows: `train` and `valid`.
+        options: How prefixes are cached.
+        uses: Passes over the training rows for which the prefix stays as it is.
+    """
+    if options.mode == "off":
+        return "optim.cache_prefix is off"
+    if not layer_map.confident and not prefix.whole:
+        return "the order of the layers is not known"
+    if uses < LEAST_USES:
+        return f"it holds for {uses:.1f} passes over the rows; from {LEAST_USES:.0f} on it pays"
+    part = rows["train"].parts[prefix.tower]
+    if isinstance(part, ImageRows) and part.augment is not None and part.views is None:
+        return (
+            "images are augmented anew every epoch; model.image.augment=none, or a number of "
+            "model.image.augment_views, lets them return"
+        )
+    if isinstance(part, DetectionRows):
+        if part.augment is not None:
+            return "images and boxes are varied anew every epoch; model.detector.augment=none lets them return"
+        if not part.spec.one_size:
+            return "images keep their shapes, so that batches differ in size, and with it the rounding"
+    if any(TowerRows(each, prefix.tower, whole=True).lacking() for each in rows.values()):
+        return "images are missing, so that batches of images differ in size, and with it the rounding"
+    if options.sizes_vary:
+        return "env.micro_batch_tokens makes batches of different size, and with it the rounding"
+    if options.compiled and not prefix.whole:
+        return "env.compile compiles the backbone as a whole"
+    return None

@@ -1,0 +1,1 @@
+"""What a column holds: a folder for each kind of input."""

@@ -1,0 +1,1 @@
+"""Image columns: pixels and an image backbone."""

@@ -1,0 +1,104 @@
+"""The size of an image, read from its header: nothing is decoded where it can be helped."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from thermocline.errors import ImageReadError
+from thermocline.inputs.image.files import NO_IMAGE, find_image, is_missing
+from thermocline.problems.rowwise.labels import first_rows
+
+_ORIENTATION = 0x0112  # the EXIF tag
+_TURNED = frozenset({5, 6, 7, 8})  # its values that exchange height and width
+_LATE = (b"eXIf", b"iTXt", b"zTXt", b"tEXt")  # chunks that may stand behind the pixels of a PNG and say it
+_SAID = frozenset({"exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp"})  # what of them was read before
+_TAIL = 65_536  # bytes at the end of a PNG that are searched for them
+
+
+def image_size(value: object, folder: Path | None = None) -> tuple[int, int]:
+    """Return the height and width that `open_image` gives for a cell, EXIF rotation undone.
+
+    Args:
+        value: A path (relative ones are tried below `folder` first), encoded bytes, or a PIL image.
+        folder: Where relative paths start.
+
+    Raises:
+        OSError: The file is missing or its header cannot be read.
+    """
+    from PIL import Image as pil
+
+    if isinstance(value, pil.Image):
+        return _upright(value)
+    source: Any
+    if isinstance(value, str | os.PathLike):
+        source = find_image(str(value), folder)
+    elif isinstance(value, bytes | bytearray | memoryview):
+        source = io.BytesIO(value)
+    else:
+        raise OSError(NO_IMAGE)
+    try:
+        with pil.open(source) as image:
+            # asked for the EXIF data of a PNG without any, Pillow would decode it to look behind the pixels
+            silent = image.format == "PNG" and not image.info.keys() & _SAID and not _says_more(source)
+            return (image.height, image.width) if silent else _upright(image)
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # a damaged header can raise nearly anything in Pillow's readers
+        raise OSError(str(error) or type(error).__name__) from error
+
+
+def _upright(image: Any) -> tuple[int, int]:
+    width, height = image.size
+    # Pillow turns the size of a TIFF itself when it opens it
+    turned = image.format != "TIFF" and image.getexif().get(_ORIENTATION) in _TURNED
+    return (width, height) if turned else (height, width)
+
+
+def _says_more(source: Any) -> bool:
+    """Whether a PNG has texts or EXIF data behind its pixels."""
+    with source.open("rb") if isinstance(source, Path) else nullcontext(source) as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))
+        tail = file.read()
+    return any(chunk in tail for chunk in _LATE)
+
+
+def image_sizes(cells: Sequence[object], index: pd.Index[Any], folder: Path | None, *, where: str) -> np.ndarray:
+    """Return the height and width of every image, int64 `(rows, 2)`.
+
+    Args:
+        cells: The cells of the image column.
+        index: The frame's index, for messages.
+        folder: Where relative paths start.
+        where: The frame and the column, for messages.
+
+    Raises:
+        ImageReadError: Cells without an image, or with one that cannot be read, with the count and the first rows.
+    """
+    sizes = np.zeros((len(cells), 2), dtype=np.int64)
+    faults: dict[int, str] = {}
+    for row, cell in enumerate(cells):
+        try:
+            if is_missing(cell):
+                raise OSError("no image")
+            sizes[row] = image_size(cell, folder)
+        except OSError as error:
+            shown = str(cell) if isinstance(cell, str | os.PathLike) else type(cell).__name__
+            reason = "no such file" if isinstance(error, FileNotFoundError) else str(error) or repr(error)
+            faults[row] = f"{shown}: {reason}"
+    if faults:
+        named = [f"{first_rows(index, np.arange(len(cells)) == row)}: {why}" for row, why in list(faults.items())[:3]]
+        more = f" and {len(faults) - 3:,} more" if len(faults) > 3 else ""
+        raise ImageReadError(
+            f"{where}: {len(faults):,} of {len(cells):,} images cannot be read: {', '.join(named)}{more}. "
+            f"Relative paths start at {str(folder) if folder else 'the working folder ' + str(Path.cwd())}; set "
+            "data.image_folder for another, correct the paths, or drop these rows."
+        )
+    return sizes

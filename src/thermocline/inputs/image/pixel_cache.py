@@ -1,0 +1,191 @@
+"""A cache of decoded images: uint8 pixels by place, in memory or in a file, that worker processes fill and read too."""
+
+from __future__ import annotations
+
+import mmap
+import multiprocessing
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from thermocline.data.memory_budget import Budget
+from thermocline.errors import ThermoclineWarning
+
+HEAD = 12  # bytes a place for the shape of what lies there: three int32, zeros where nothing does
+DISK_SHARE = 0.9  # of the free disk that a file may take
+
+
+@dataclass(frozen=True)
+class Keep:
+    """Where pixels are kept.
+
+    Attributes:
+        where: `off`; `memory`: as many as the budget allows; `auto`: in memory if all fit, else none; `disk`: in a
+            file that is removed afterwards.
+        budget: The memory that caches share.
+        folder: Where the file lies; `None` for the folder of temporary files.
+        shared: Whether worker processes make batches.
+    """
+
+    where: str
+    budget: Budget
+    folder: Path | None = None
+    shared: bool = False
+
+
+class PixelCache:
+    """Arrays of pixels, each at its place in one stretch of memory.
+
+    Nothing is locked: whoever decodes an image writes it, and two who do so at once write the same bits. The shape is
+    written last, and an array is there from then on.
+
+    Args:
+        sizes: Bytes kept for each place, int64 `(places,)`; 0 for a place that is not kept.
+        memory: Zeros, `len(sizes) * HEAD + sizes.sum()` bytes.
+        path: The file behind the memory, if another process has to open it by name.
+    """
+
+    def __init__(self, sizes: np.ndarray, memory: mmap.mmap, path: Path | None = None) -> None:
+        self.sizes = sizes
+        self.path = path
+        self._map(memory)
+
+    def _map(self, memory: mmap.mmap | None) -> None:
+        whole = np.frombuffer(memory, dtype=np.uint8) if memory is not None else np.zeros(0, dtype=np.uint8)
+        kept = len(self.sizes) if memory is not None else 0
+        self._shapes = whole[: HEAD * kept].view(np.int32).reshape(kept, 3)
+        self._pixels = whole[HEAD * kept :]
+        self._starts = np.cumsum(self.sizes[:kept]) - self.sizes[:kept]
+
+    def get(self, place: int) -> np.ndarray | None:
+        """Return the array at a place, uint8, to be read and not kept; `None` where there is none yet."""
+        if not len(self._shapes) or not self._shapes[place, 0]:
+            return None
+        start = self._starts[place]
+        return self._pixels[start : start + self.sizes[place]].reshape(self._shapes[place])
+
+    def put(self, place: int, array: np.ndarray) -> None:
+        """Keep an array of three dimensions, uint8, where its place has exactly that many bytes."""
+        if not len(self._shapes) or array.size != self.sizes[place]:
+            return
+        start = self._starts[place]
+        self._pixels[start : start + array.size].reshape(array.shape)[...] = array
+        self._shapes[place, 1:] = array.shape[1:]
+        self._shapes[place, 0] = array.shape[0]
+
+    def __len__(self) -> int:
+        return int((self._shapes[:, 0] > 0).sum())
+
+    def close(self) -> None:
+        """Let the memory go and remove the file; nothing is found or kept from now on."""
+        self._map(None)
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"sizes": self.sizes, "path": self.path}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Open the file in another process; memory without one cannot be seen there, so nothing is kept."""
+        self.sizes, self.path = state["sizes"], state["path"]
+        memory = None
+        if self.path is not None and self.path.exists():
+            with self.path.open("r+b") as file:
+                memory = mmap.mmap(file.fileno(), 0)
+        self._map(memory)
+
+
+@contextmanager
+def pixels_kept(sizes: Iterable[int], keep: Keep) -> Iterator[PixelCache | None]:
+    """Give a cache while this lasts, or `None` where there is to be none or it does not fit.
+
+    Args:
+        sizes: Bytes of each place; 0 for what is not worth keeping. Read no further than needed.
+        keep: Where pixels are kept.
+    """
+    on_disk = keep.where == "disk"
+    folder = keep.folder or Path(tempfile.gettempdir())
+    most = int(DISK_SHARE * _free_disk(folder)) if on_disk else keep.budget.left
+    chosen = None if keep.where == "off" else _that_fit(sizes, most, all_of_them=keep.where == "auto")
+    if chosen is None or not chosen.any():
+        yield None
+        return
+    total = HEAD * len(chosen) + int(chosen.sum())
+    taken = 0 if on_disk or not keep.budget.take(total) else total
+    cache = _make(chosen, total, keep, folder) if on_disk or taken else None
+    try:
+        yield cache
+    finally:
+        if cache is not None:
+            cache.close()
+        keep.budget.give_back(taken)
+
+
+def _that_fit(sizes: Iterable[int], most: int, *, all_of_them: bool) -> np.ndarray | None:
+    """Return the sizes that fit, 0 in place of the others, or `None` where all are wanted and do not."""
+    chosen: list[int] = []
+    if all_of_them:
+        for size in sizes:
+            most -= HEAD + size
+            if most < 0:
+                return None
+            chosen.append(size)
+        return np.array(chosen, dtype=np.int64)
+    every = list(sizes)
+    most -= HEAD * len(every)
+    for size in every:
+        chosen.append(size if size <= most else 0)
+        most -= chosen[-1]
+    return np.array(chosen, dtype=np.int64) if most >= 0 else None
+
+
+def _make(sizes: np.ndarray, total: int, keep: Keep, folder: Path) -> PixelCache | None:
+    # a process that is forked sees this one's memory; one that is started anew has to open a file
+    by_name = keep.shared and multiprocessing.get_start_method() != "fork"
+    try:
+        if keep.where != "disk" and not by_name:
+            return PixelCache(sizes, mmap.mmap(-1, total))
+        folder.mkdir(parents=True, exist_ok=True)
+        number, name = tempfile.mkstemp(prefix="thermocline-images-", dir=folder)
+        path = Path(name)
+        try:
+            _reserve(number, total)
+            cache = PixelCache(sizes, mmap.mmap(number, total), path)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+        finally:
+            os.close(number)
+    except OSError as error:
+        warnings.warn(
+            f"No cache of images: {total / 10**9:.2f} GB cannot be had in {str(folder)!r} ({error}). Images are "
+            "decoded in every epoch. Set env.cache_folder, or env.cache_images=off.",
+            ThermoclineWarning,
+            stacklevel=5,
+        )
+        return None
+    if not by_name and os.name == "posix":
+        path.unlink()  # the memory stays until it is let go; a program that is killed leaves no file behind
+        cache.path = None
+    return cache
+
+
+def _reserve(number: int, total: int) -> None:
+    """Give a file its size; on a full disk this fails, not the first write into its memory, which would be fatal."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(number, 0, total)
+    else:
+        os.truncate(number, total)
+
+
+def _free_disk(folder: Path) -> int:
+    there = next((f for f in (folder, *folder.absolute().parents) if f.exists()), None)
+    return shutil.disk_usage(there).free if there is not None else 0

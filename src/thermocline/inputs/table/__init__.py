@@ -1,0 +1,1 @@
+"""Numeric and categorical columns: arrays and a small network."""

@@ -1,0 +1,154 @@
+"""The table tower: a wide part that a linear model could use, and a small net that learns the rest."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from thermocline.inputs.table.rows import TableRows
+
+
+class TableTower(nn.Module):
+    """Numbers and categories to features: wide and deep (Cheng et al. 2016).
+
+    The wide part is fixed: piecewise-linear encodings of the numbers (Gorishniy, Rubachev and Babenko, NeurIPS
+    2022), one column per missing number, one per category. A linear head on it is an additive model, which is what
+    the probe fits. The deep part is an MLP over learned embeddings of the same cells, which that paper and the TabM
+    study (Gorishniy et al., ICLR 2025) find on a par with much heavier networks. Its last layer starts at zero, so
+    that a probed head is exact at the first step.
+
+    Args:
+        bins: Bin edges of each numeric column, float32, ascending; an empty list leaves the column out of the encoding.
+        cardinalities: Codes per categorical column, the 0 for missing included.
+        width: Width of the deep part, and its features.
+        blocks: Residual blocks of the deep part.
+        dropout: In the deep part.
+        embedding: `piecewise` or `periodic` embeddings of the numbers in the deep part, or `none`.
+
+    Attributes:
+        width: Features a row, wide ones first.
+        fixed: How many of them are wide.
+    """
+
+    def __init__(
+        self,
+        bins: Sequence[Sequence[float]],
+        cardinalities: Sequence[int],
+        *,
+        width: int,
+        blocks: int,
+        dropout: float,
+        embedding: str,
+    ) -> None:
+        super().__init__()
+        import rtdl_num_embeddings as embeddings
+
+        self.bins = [list(edges) for edges in bins]
+        self.cardinalities = list(cardinalities)
+        self.pretrained = False
+        self.notes: tuple[str, ...] = ()
+        self.binned = [j for j, edges in enumerate(bins) if len(edges) > 1]
+        edges = [torch.tensor(bins[j], dtype=torch.float32) for j in self.binned]
+        self.encoding = embeddings.PiecewiseLinearEncoding(edges) if edges else None
+        self.fixed = sum(len(e) - 1 for e in edges) + len(bins) + sum(cardinalities)
+        self.stem = TableStem(edges, len(bins), cardinalities, width=width, embedding=embedding)
+        self.blocks = nn.ModuleList(TableBlock(width, dropout) for _ in range(blocks))
+        self.out = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width))
+        last: nn.Linear = self.out[1]  # type: ignore[assignment]
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        self.width = self.fixed + width
+
+    def forward(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Map `numbers` and `missing` `(rows, numeric)` and `codes` `(rows, categorical)` to `(rows, width)`."""
+        numbers, missing, codes = batch["numbers"], batch["missing"], batch["codes"]
+        binned = numbers[:, self.binned]
+        wide = [] if self.encoding is None else [self.encoding(binned).flatten(1)]
+        wide.append(missing)
+        wide += [nn.functional.one_hot(codes[:, j], n).to(numbers.dtype) for j, n in enumerate(self.cardinalities)]
+        hidden = self.stem(binned, torch.cat([numbers, missing], dim=1), codes)
+        for block in self.blocks:
+            hidden = block(hidden)
+        return torch.cat([*wide, self.out(hidden)], dim=1)
+
+
+class TableStem(nn.Module):
+    """Learned embeddings of numbers and categories, side by side with the plain numbers, through one linear layer."""
+
+    def __init__(
+        self,
+        edges: Sequence[torch.Tensor],
+        numeric: int,
+        cardinalities: Sequence[int],
+        *,
+        width: int,
+        embedding: str,
+    ) -> None:
+        super().__init__()
+        self.numbers, number_width = _number_embedding(embedding, list(edges))
+        self.categories = nn.ModuleList(nn.Embedding(n, _category_width(n)) for n in cardinalities)
+        inputs = number_width + 2 * numeric + sum(_category_width(n) for n in cardinalities)
+        self.linear = nn.Linear(inputs, width)
+
+    def forward(self, binned: torch.Tensor, plain: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
+        """Map numbers with bins, all numbers beside their missing flags, and codes to `(rows, width)`."""
+        parts = [] if self.numbers is None else [self.numbers(binned).flatten(1)]
+        parts += [plain, *(table(codes[:, j]) for j, table in enumerate(self.categories))]
+        out: torch.Tensor = self.linear(torch.cat(parts, dim=1))
+        return out
+
+
+class TableBlock(nn.Module):
+    """A pre-norm residual block: norm, linear, ReLU, dropout, linear."""
+
+    def __init__(self, width: int, dropout: float) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.up = nn.Linear(width, 2 * width)
+        self.dropout = nn.Dropout(dropout)
+        self.down = nn.Linear(2 * width, width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map `(rows, width)` to `(rows, width)`."""
+        out: torch.Tensor = x + self.down(self.dropout(torch.relu(self.up(self.norm(x)))))
+        return out
+
+
+def number_bins(rows: TableRows, most: int) -> list[list[float]]:
+    """Return quantile bin edges of each numeric column, at most `most` bins; none for a column of one value."""
+    edges: list[list[float]] = []
+    for j in range(rows.numbers.shape[1]):
+        present = rows.numbers[rows.missing[:, j] == 0, j].astype(np.float64)
+        if not len(present):
+            edges.append([])
+            continue
+        cuts = np.unique(np.quantile(present, np.linspace(0, 1, most + 1)).astype(np.float32))
+        edges.append(cuts.tolist() if len(cuts) > 1 else [])
+    return edges
+
+
+def describe_table(tower: TableTower, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments that build this tower again, as plain data for JSON."""
+    return {"bins": tower.bins, "cardinalities": tower.cardinalities, **options}
+
+
+def _category_width(cardinality: int) -> int:
+    return int(min(64, 2 + round(1.6 * cardinality**0.56)))  # fastai's rule of thumb, capped
+
+
+def _number_embedding(kind: str, edges: list[torch.Tensor]) -> tuple[nn.Module | None, int]:
+    import rtdl_num_embeddings as embeddings
+
+    if kind == "none" or not edges:
+        return None, 0
+    if kind == "periodic":
+        return embeddings.PeriodicEmbeddings(len(edges), 16, lite=False), 16 * len(edges)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that a column has two bins is no news: a 0/1 column has
+        module = embeddings.PiecewiseLinearEmbeddings(edges, 12, activation=False, version="B")
+    return module, 12 * len(edges)

@@ -1,0 +1,1 @@
+"""Text columns: token ids and a text backbone."""

@@ -1,1 +1,0 @@
-"""Towers that give features, and the head over them."""

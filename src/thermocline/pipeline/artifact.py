@@ -1,0 +1,318 @@
+"""A fitted predictor as a folder: safetensors, JSON and YAML; no pickle, and no code that is run."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from safetensors.torch import load_model, save_model
+from torch import nn
+
+import thermocline
+from thermocline.backbones.adapters import Adapters
+from thermocline.backbones.pretrained import file_sha256
+from thermocline.config import ResolvedConfig
+from thermocline.data.columns import Columns
+from thermocline.errors import ArtifactError, ConfigError, MissingDependencyError, OutputExistsError
+from thermocline.inputs.image.rows import ImageProcessor
+from thermocline.inputs.image.tower import ImageTower, describe_image, rebuild_image
+from thermocline.inputs.table.rows import TableProcessor
+from thermocline.inputs.table.tower import TableTower, describe_table
+from thermocline.inputs.text.rows import TextProcessor
+from thermocline.inputs.text.tokenizer import load_tokenizer
+from thermocline.inputs.text.tower import TextTower, quiet_transformers, rebuild_text
+from thermocline.pipeline.assemble import Assembly, Processors
+from thermocline.problems.object_detection.artifact import read_detector, towers_of
+from thermocline.problems.object_detection.assemble import AnyAssembly, DetectionAssembly
+from thermocline.problems.object_detection.model import TOWER
+from thermocline.problems.rowwise.fusion import FusionModel
+from thermocline.problems.rowwise.task import Task
+from thermocline.training.history import History
+from thermocline.tuning.layers.layer_map import LayerMap
+from thermocline.tuning.plan.layer_plan import LayerPlan
+
+FORMAT = 1
+MANIFEST = "thermocline.json"
+
+
+def check_free(path: Path, identity: str | None = None) -> None:
+    """Check that a folder can be written to.
+
+    Args:
+        path: The folder; a missing or an empty one is free.
+        identity: The run whose own folder may be replaced.
+
+    Raises:
+        OutputExistsError: It holds something else.
+        ConfigError: It cannot be a folder: a file stands in its way.
+    """
+    above = next((parent for parent in path.absolute().parents if parent.exists()), None)
+    if above is not None and not above.is_dir():
+        raise ConfigError(f"{str(path)!r} cannot be a folder: {str(above)!r} is a file. Choose another path.")
+    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        return
+    if path.is_dir() and identity is not None and _identity(path) == identity:
+        return
+    what = "another run" if (path / MANIFEST).is_file() else "other files" if path.is_dir() else "a file"
+    raise OutputExistsError(
+        f"{str(path)!r} already holds {what}. Choose another path, or remove it yourself; nothing there is ever "
+        f"overwritten."
+    )
+
+
+def save(assembly: AnyAssembly, history: History, path: Path, *, identity: str) -> None:
+    """Write a predictor into a folder, all or nothing: it is written beside its place and then moved there.
+
+    Args:
+        assembly: What to save.
+        history: Its history.
+        path: The folder.
+        identity: Tells this run from others; saving a run again replaces its own folder.
+
+    Raises:
+        OutputExistsError: The folder holds something else.
+    """
+    check_free(path, identity)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    try:
+        _write(assembly, history, draft)
+        files = {str(p.relative_to(draft)): file_sha256(p) for p in sorted(draft.rglob("*")) if p.is_file()}
+        manifest = {
+            "format": FORMAT,
+            "thermocline": thermocline.__version__,
+            "identity": identity,
+            "files": files,
+        }
+        _dump(draft / MANIFEST, manifest)
+        draft.chmod(0o755)
+        if path.exists():
+            old = path.with_name(f".{path.name}-old-{os.getpid()}")
+            path.rename(old)
+            draft.rename(path)
+            shutil.rmtree(old)
+        else:
+            draft.rename(path)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def load(path: Path, *, trust_remote_code: bool = False) -> tuple[AnyAssembly, History, str]:
+    """Read a saved predictor; no hub, and no code from the folder.
+
+    Args:
+        path: The folder.
+        trust_remote_code: Run code that a text backbone needs from its checkpoint. Only the caller decides this.
+
+    Returns:
+        The assembly, its history and its identity.
+
+    Raises:
+        ArtifactError: There is no predictor, a file is missing or altered, or a newer Thermocline wrote it.
+        MissingDependencyError: Its backbone has adapters, and peft is not installed.
+    """
+    manifest = _check(path)
+    with _damaged(path), torch.random.fork_rng(devices=[]):  # weights are drawn, then loaded over
+        assembly = _read(path, trust_remote_code=trust_remote_code)
+        history = History(pd.DataFrame(_parse(path / "history.json")))
+        if (path / "rates.json").is_file():
+            history.lrs = pd.DataFrame(_parse(path / "rates.json")).set_index("step")
+    return assembly, history, str(manifest["identity"])
+
+
+def _write(assembly: AnyAssembly, history: History, folder: Path) -> None:
+    _dump(folder / "task.json", assembly.task.to_dict())
+    _dump(folder / "columns.json", assembly.columns.to_dict())
+    _dump(folder / "layers.json", assembly.layer_map.to_dict())
+    _dump(folder / "history.json", history.to_frame().to_dict(orient="list"))
+    if history.lrs is not None:
+        _dump(folder / "rates.json", history.lrs.reset_index().to_dict(orient="list"))
+    if assembly.facts:
+        _dump(folder / "facts.json", dict(assembly.facts))
+    (folder / "plan.json").write_text(assembly.plan.to_json(), encoding="utf-8")
+    (folder / "config.yaml").write_text(assembly.config.to_yaml(), encoding="utf-8")
+    towers: dict[str, Any] = {"weight": assembly.weight, "notes": list(assembly.notes)}
+    own = towers_of(assembly) if isinstance(assembly, DetectionAssembly) else _towers_of(assembly, folder)
+    _dump(folder / "towers.json", towers | own)
+    save_model(assembly.model, str(folder / "model.safetensors"))
+
+
+def _towers_of(assembly: Assembly, folder: Path) -> dict[str, Any]:
+    """Write the files of a text tower, and return what there is to say of all towers."""
+    towers: dict[str, Any] = {}
+    processors, parts = assembly.processors, assembly.model.towers
+    if processors.text is not None:
+        tower: Any = parts["text"]
+        with quiet_transformers():
+            tower.backbone.config.save_pretrained(str(folder / "text"))
+            processors.text.tokenizer.save_pretrained(str(folder / "text"))
+        for stray in (folder / "text").glob("*.py"):  # remote code is never carried along
+            stray.unlink()
+        towers["text"] = {
+            "processor": processors.text.to_dict(),
+            "pooling": tower.pooling,
+            "pretrained": tower.pretrained,
+            "adapters": None if tower.adapters is None else tower.adapters.to_dict(),
+        }
+    if processors.image is not None:
+        image: Any = parts["image"]
+        towers["image"] = {"processor": processors.image.to_dict(), "tower": describe_image(image)}
+    if processors.table is not None:
+        table: Any = parts["table"]
+        towers["table"] = {
+            "processor": processors.table.to_dict(),
+            "tower": describe_table(table, assembly.table_options),
+        }
+    return towers
+
+
+def _read(path: Path, *, trust_remote_code: bool) -> AnyAssembly:
+    task = Task.from_dict(_parse(path / "task.json"))
+    columns = Columns.from_dict(_parse(path / "columns.json"))
+    config = ResolvedConfig.from_yaml((path / "config.yaml").read_text(encoding="utf-8"))
+    data = _parse(path / "towers.json")
+    layer_map = LayerMap.from_dict(_parse(path / "layers.json"))
+    plan = LayerPlan.from_json((path / "plan.json").read_text(encoding="utf-8"))
+    facts = _parse(path / "facts.json") if (path / "facts.json").is_file() else {}
+    if TOWER in data:
+        found = read_detector(data, task, columns, config, layer_map, plan, facts)
+        load_model(found.model, str(path / "model.safetensors"))
+        found.model.eval()
+        return found
+    model, processors, options = _fused(path, data, task, config, trust_remote_code=trust_remote_code)
+    load_model(model, str(path / "model.safetensors"))
+    notes, weight = tuple(data["notes"]), data["weight"]
+    return Assembly(task, columns, config, processors, model.eval(), layer_map, plan, notes, weight, options, facts)
+
+
+def _fused(
+    path: Path, data: dict[str, Any], task: Task, config: ResolvedConfig, *, trust_remote_code: bool
+) -> tuple[FusionModel, Processors, dict[str, Any]]:
+    """Build the towers and their processors."""
+    processors = Processors()
+    towers: dict[str, nn.Module] = {}
+    if "text" in data:
+        adapters = data["text"].get("adapters")
+        text: TextTower = rebuild_text(
+            path / "text",
+            pooling=data["text"]["pooling"],
+            pretrained=data["text"]["pretrained"],
+            trust_remote_code=trust_remote_code,
+            adapters=Adapters.from_dict(adapters) if adapters else None,
+        )
+        towers["text"] = text
+        tokenizer = load_tokenizer(path / "text", name=str(path), trust_remote_code=trust_remote_code)
+        processors.text = TextProcessor.from_dict(data["text"]["processor"], tokenizer)
+    if "image" in data:
+        image: ImageTower = rebuild_image(_closed(data["image"]["tower"]))
+        towers["image"] = image
+        processors.image = ImageProcessor.from_dict(data["image"]["processor"])
+    options: dict[str, Any] = {}
+    if "table" in data:
+        options = {k: v for k, v in data["table"]["tower"].items() if k not in ("bins", "cardinalities")}
+        towers["table"] = TableTower(**data["table"]["tower"])
+        processors.table = TableProcessor.from_dict(data["table"]["processor"])
+    fusion = config.model.fusion
+    return FusionModel(towers, task.width, width=fusion.width, dropout=fusion.dropout), processors, options
+
+
+def _closed(tower: dict[str, Any]) -> dict[str, Any]:
+    """Return an image tower's description, checked to name no other file, hub or code to load.
+
+    Raises:
+        ValueError: It does.
+    """
+    from timm import is_model
+
+    arguments = tower["timm"] or {}
+    odd = sorted({"checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir"} & set(arguments))
+    if odd or (arguments and not is_model(arguments["architecture"])):
+        raise ValueError(f"towers.json: {odd or arguments['architecture']} is nothing that this timm builds by itself")
+    config = {k: v for k, v in (tower["config"] or {}).items() if k != "auto_map"}
+    return tower | {"config": config or None}
+
+
+def _check(path: Path) -> dict[str, Any]:
+    """Read the manifest and compare every file with it."""
+    if not path.is_dir():
+        raise ArtifactError(f"There is no saved predictor at {str(path)!r}: no such folder.")
+    if not (path / MANIFEST).is_file():
+        raise ArtifactError(
+            f"{str(path)!r} is not a saved predictor: it holds no {MANIFEST}. Name the folder that `save` or "
+            f"`fit` wrote."
+        )
+    try:
+        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        number, files = int(manifest["format"]), dict(manifest["files"])
+        str(manifest["identity"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ArtifactError(
+            f"{path / MANIFEST} is damaged ({type(error).__name__}: {error}). Restore it from a copy."
+        ) from None
+    if number > FORMAT:
+        raise ArtifactError(
+            f"{str(path)!r} has format {number}, written by Thermocline {manifest.get('thermocline', '?')}; "
+            f"this version "
+            f"({thermocline.__version__}) reads up to {FORMAT}. Upgrade: pip install -U thermocline"
+        )
+    for name, digest in files.items():
+        file = path / name
+        if not file.is_file():
+            raise ArtifactError(
+                f"The saved predictor {str(path)!r} is incomplete: {name} is missing. Restore it from a copy."
+            )
+        if file_sha256(file) != digest:
+            raise ArtifactError(
+                f"The saved predictor {str(path)!r} is damaged: {name} is not as it was written "
+                f"({file.stat().st_size} bytes now). Restore it "
+                "from a copy."
+            )
+    return dict(manifest)
+
+
+@contextmanager
+def _damaged(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (ArtifactError, MissingDependencyError, MemoryError):
+        raise
+    except Exception as error:
+        raise ArtifactError(
+            f"The saved predictor {str(path)!r} cannot be read ({type(error).__name__}: {str(error)[:300]}). It "
+            f"is whole as it was written; "
+            "install the versions of timm and transformers that it was made with, or save it again."
+        ) from error
+
+
+def facts(path: Path) -> dict[str, Any] | None:
+    """Return what made the run that was saved in a folder (see `training.resume`), or `None` where none was.
+
+    Raises:
+        ArtifactError: A saved predictor that is damaged.
+    """
+    if not (path / MANIFEST).is_file() or "facts.json" not in _check(path)["files"]:
+        return None
+    return dict(_parse(path / "facts.json"))
+
+
+def _identity(path: Path) -> str | None:
+    try:
+        return str(json.loads((path / MANIFEST).read_text(encoding="utf-8"))["identity"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _dump(path: Path, data: object) -> None:
+    path.write_text(json.dumps(data, indent=1, ensure_ascii=False, allow_nan=True) + "\n", encoding="utf-8")
+
+
+def _parse(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))

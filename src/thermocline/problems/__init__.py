@@ -1,0 +1,1 @@
+"""What a label asks for: a folder for each kind of problem."""

@@ -1,0 +1,127 @@
+"""COCO files of boxes as a frame: images, annotations and categories, every id checked."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from thermocline.errors import DataError, listing
+from thermocline.problems.object_detection.boxes import CROWD
+
+Record = Mapping[str, Any]
+
+
+def read_coco(path: Path, *, image: str, label: str) -> pd.DataFrame:
+    """Return a COCO file of boxes as a frame, a row an image, indexed by image id.
+
+    Boxes stay as COCO writes them, `[left, upper, width, height]`, with the category's name for a label: they are
+    `xywh`. Boxes around crowds (`iscrowd`) come in a column of their own, named as the label with `_crowd` behind it,
+    which is there only if there are some. Images that no annotation names have no boxes, which is legal.
+
+    Args:
+        path: The file.
+        image: Name of the image column: `file_name`, as it is written.
+        label: Name of the column of boxes.
+
+    Raises:
+        DataError: No COCO file of boxes; ids that are missing, twice there, or point nowhere; with the count and the
+            first of each.
+    """
+    images, annotations, categories = _parts(path)
+    faults = [
+        *_bad_entries("images", images, _is_image, "no id or file_name"),
+        *_bad_entries("categories", categories, _is_category, "no id or name"),
+        *_bad_entries("annotations", annotations, _is_annotation, "no image_id, category_id or bbox of a list"),
+    ]
+    _raise(path, faults)
+    names = {category["id"]: category["name"] for category in categories}
+    known = {entry["id"] for entry in images}
+    faults = [
+        *_twice("images", "id", images),
+        *_twice("categories", "id", categories),
+        *_twice("categories", "name", categories),
+        *_twice("annotations", "id", [entry for entry in annotations if entry.get("id") is not None]),
+        *_bad_entries("annotations", annotations, lambda a: a["image_id"] in known, "an image_id of no image"),
+        *_bad_entries("annotations", annotations, lambda a: a["category_id"] in names, "a category_id of no category"),
+    ]
+    _raise(path, faults)
+    boxes: dict[Any, list[list[Any]]] = {key: [] for key in known}
+    crowds: dict[Any, list[list[Any]]] = {key: [] for key in known}
+    for entry in annotations:
+        place = crowds if entry.get("iscrowd") else boxes
+        place[entry["image_id"]].append([*entry["bbox"], names[entry["category_id"]]])
+    keys = [entry["id"] for entry in images]
+    columns: dict[str, Any] = {image: [entry["file_name"] for entry in images], label: [boxes[key] for key in keys]}
+    if any(crowds.values()):
+        columns[f"{label}{CROWD}"] = [crowds[key] for key in keys]
+    return pd.DataFrame(columns, index=pd.Index(keys, name="image_id"))
+
+
+def _parts(path: Path) -> tuple[list[Record], list[Record], list[Record]]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise DataError(f"{str(path)!r} is not UTF-8 text ({error.reason} at byte {error.start}).") from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{str(path)!r} cannot be read as JSON: {error}") from error
+    wanted = ("images", "annotations", "categories")
+    given = data if isinstance(data, dict) else {}
+    missing = [key for key in wanted if not isinstance(given.get(key), list)]
+    if missing:
+        has = f"It has {listing(given)}." if given else f"It holds a {type(data).__name__}."
+        raise DataError(
+            f"{str(path)!r} is no COCO file of boxes: it lacks the lists {listing(missing)}. {has} Other JSON can be "
+            "read with pandas and passed as a DataFrame."
+        )
+    if not data["images"]:
+        raise DataError(f"{str(path)!r} lists no images.")
+    return data["images"], data["annotations"], data["categories"]
+
+
+def _is_id(value: object) -> bool:
+    return isinstance(value, int | str) and not isinstance(value, bool)
+
+
+def _is_image(entry: Any) -> bool:
+    return isinstance(entry, dict) and _is_id(entry.get("id")) and isinstance(entry.get("file_name"), str)
+
+
+def _is_category(entry: Any) -> bool:
+    return isinstance(entry, dict) and _is_id(entry.get("id")) and isinstance(entry.get("name"), str)
+
+
+def _is_annotation(entry: Any) -> bool:
+    if not isinstance(entry, dict) or not isinstance(entry.get("bbox"), list):
+        return False
+    return _is_id(entry.get("image_id")) and _is_id(entry.get("category_id"))
+
+
+def _bad_entries(part: str, entries: list[Record], good: Callable[[Any], bool], fault: str) -> list[str]:
+    bad = [(place, entry) for place, entry in enumerate(entries) if not good(entry)]
+    if not bad:
+        return []
+    shown = ", ".join(f"{part}[{place}]: {_short(entry)}" for place, entry in bad[:3])
+    return [f"{len(bad):,} {part} with {fault} ({shown}{f' and {len(bad) - 3:,} more' if len(bad) > 3 else ''})"]
+
+
+def _twice(part: str, key: str, entries: list[Record]) -> list[str]:
+    counts = Counter(entry[key] for entry in entries)
+    twice = [value for value, count in counts.items() if count > 1]
+    return [f"{len(twice):,} values of {key} that several {part} share ({listing(twice, limit=3)})"] if twice else []
+
+
+def _short(entry: Any) -> str:
+    """Return an entry without what is long in it: outlines, mostly."""
+    if isinstance(entry, dict):
+        entry = {key: value for key, value in entry.items() if key not in ("segmentation", "keypoints")}
+    return f"{entry!r:.160}"
+
+
+def _raise(path: Path, faults: list[str]) -> None:
+    if faults:
+        raise DataError(f"The COCO file {str(path)!r} has {'; '.join(faults)}. Correct or take out these entries.")

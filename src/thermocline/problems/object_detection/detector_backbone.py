@@ -1,0 +1,254 @@
+"""An image backbone put under a detector, and BatchNorms that a detector makes constants of, made BatchNorms again.
+
+transformers' detectors replace every BatchNorm of their backbone by one that never changes. Where the BatchNorm of
+a timm network holds its activation too (MobileNet, EfficientNet), that activation is lost; so the network is built
+here, by timm itself, and takes the place of the damaged one.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from thermocline.backbones.pretrained import Source
+from thermocline.errors import CheckpointError, first_line, listing
+
+#: Types whose configuration takes any image backbone.
+OPEN_TYPES = (
+    "conditional_detr",
+    "d_fine",
+    "dab-detr",
+    "deformable_detr",
+    "deimv2",
+    "detr",
+    "rt_detr",
+    "rt_detr_v2",
+    "table-transformer",
+)
+_STRIDES = (8, 16, 32)
+_DROPPED = ("num_classes", "checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir")
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """An image backbone, built, with what a detector's configuration must know of it.
+
+    Attributes:
+        network: It, with its weights.
+        config: The `backbone_config` that stands for it.
+        channels: Of its feature maps.
+        mean: Of the colours that it was trained on, or empty.
+        std: Likewise.
+        pretrained: Whether its weights come from a checkpoint.
+        timm: What timm built it from, or None for one of transformers'.
+    """
+
+    network: nn.Module
+    config: dict[str, Any]
+    channels: tuple[int, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    pretrained: bool
+    timm: dict[str, Any] | None
+
+
+def load_backbone(source: Source, folder: Path | None, detector_type: str) -> Backbone:
+    """Build an image backbone for a detector.
+
+    Args:
+        source: What the backbone's name stands for.
+        folder: Where it lies, for a folder or a fetched checkpoint.
+        detector_type: The type of detector that is to stand on it.
+
+    Raises:
+        CheckpointError: The detector has its own backbone, or this one gives no maps at the strides it needs.
+    """
+    if detector_type not in OPEN_TYPES:
+        raise CheckpointError(
+            f"A {detector_type!r} detector comes with its own backbone and takes no other. Leave "
+            f"`model.detector.backbone` at null, or choose one of {listing(OPEN_TYPES, limit=20)}."
+        )
+    try:
+        if source.library == "timm":
+            return _timm(source, folder, detector_type)
+        return _transformers(source, folder, detector_type)
+    except CheckpointError:
+        raise
+    except Exception as error:
+        raise CheckpointError(
+            f"{source.name!r} cannot be put under a {detector_type!r} detector ({type(error).__name__}: "
+            f"{first_line(error)}). Name a timm model with feature maps, or a folder with one."
+        ) from error
+
+
+def _wanted(reductions: list[int], name: str, detector_type: str) -> list[int]:
+    """The indices of the maps that a detector takes: strides 8, 16 and 32, or the coarsest up to 32."""
+    if detector_type in ("conditional_detr", "dab-detr", "detr", "table-transformer"):
+        fits = [index for index, stride in enumerate(reductions) if stride <= _STRIDES[-1]]
+        return fits[-1:]
+    chosen = [max((i for i, stride in enumerate(reductions) if stride == one), default=-1) for one in _STRIDES]
+    if -1 in chosen:
+        raise CheckpointError(
+            f"A {detector_type!r} detector needs maps at strides {list(_STRIDES)}; {name!r} has {reductions}. "
+            "Choose a backbone with stages (a ResNet, ConvNeXt, MobileNet), or a 'detr'."
+        )
+    return chosen
+
+
+def _timm(source: Source, folder: Path | None, detector_type: str) -> Backbone:
+    import timm
+
+    architecture, arguments = source.location, {}
+    if folder is not None:
+        saved = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        architecture = saved["architecture"]
+        given = dict(saved.get("model_args") or {})
+        arguments = {key: value for key, value in given.items() if key not in _DROPPED}
+    with torch.device("meta"):
+        shadow = timm.create_model(architecture, features_only=True, pretrained=False, **arguments)
+    indices = _wanted(list(shadow.feature_info.reduction()), source.name, detector_type)
+    recipe = {"architecture": architecture, "out_indices": indices, "arguments": arguments}
+    network: Any = timm_network(recipe, name=f"local-dir:{folder}" if folder else None, pretrained=source.pretrained)
+    data = timm.data.resolve_model_data_config(network)
+    config = {
+        "model_type": "timm_backbone",
+        "backbone": architecture.partition(".")[0],
+        "features_only": True,
+        "out_indices": indices,
+        "use_pretrained_backbone": False,
+    }
+    channels = tuple(network.feature_info.channels())
+    return Backbone(
+        network,
+        config,
+        channels,
+        tuple(data["mean"]),
+        tuple(data["std"]),
+        source.pretrained,
+        {**recipe, "still": False},
+    )
+
+
+def timm_network(recipe: Mapping[str, Any], *, name: str | None = None, pretrained: bool = False) -> nn.Module:
+    """Build the feature network that a recipe describes, at random unless asked otherwise."""
+    import timm
+
+    log = logging.getLogger("timm.models._builder")
+    level = log.level
+    log.setLevel(logging.ERROR)  # it would warn of the classifier, which is left out on purpose
+    try:
+        network: nn.Module = timm.create_model(
+            name or recipe["architecture"],
+            features_only=True,
+            pretrained=pretrained,
+            out_indices=recipe["out_indices"],
+            **recipe["arguments"],
+        )
+    finally:
+        log.setLevel(level)
+    return network
+
+
+def _transformers(source: Source, folder: Path | None, detector_type: str) -> Backbone:
+    from transformers import CONFIG_MAPPING, AutoBackbone, AutoConfig
+    from transformers.models.auto.modeling_auto import MODEL_FOR_BACKBONE_MAPPING
+
+    from thermocline.inputs.image.tower import _check_loaded, _processor
+    from thermocline.inputs.text.tower import quiet_transformers
+
+    network: Any
+    with quiet_transformers():
+        config: Any = CONFIG_MAPPING[source.location]() if folder is None else AutoConfig.from_pretrained(str(folder))
+        stages = len(config.stage_names)
+        single = detector_type in ("conditional_detr", "dab-detr", "detr", "table-transformer")
+        config.out_indices = [stages - 1] if single else list(range(stages - 3, stages))
+        if source.pretrained:
+            kind = MODEL_FOR_BACKBONE_MAPPING[type(config)]
+            network, info = kind.from_pretrained(
+                str(folder), config=config, dtype=torch.float32, output_loading_info=True
+            )
+            _check_loaded(network, info, source.name)
+        else:
+            network = AutoBackbone.from_config(config)
+    own = _processor(folder)
+    mean, std = tuple(own.get("image_mean") or ()), tuple(own.get("image_std") or ())
+    return Backbone(network, config.to_dict(), tuple(network.channels), mean, std, source.pretrained, None)
+
+
+def put_backbone(detector: nn.Module, backbone: Backbone) -> dict[str, Any] | None:
+    """Put a backbone into a detector that was built with its configuration.
+
+    Returns:
+        What `timm_network` needs to build the place of it again, or None where the weights were copied.
+    """
+    if backbone.timm is not None:
+        still = bool(frozen_norms(detector))
+        place_network(detector, backbone.network, still=still)
+        return {**backbone.timm, "still": still}
+    place = _place(detector, type(backbone.network).__name__)
+    target = detector.get_submodule(place)
+    weights = backbone.network.state_dict()
+    state = {name: weights[name] for name in target.state_dict()}
+    target.load_state_dict(state)
+    return None
+
+
+def place_network(detector: nn.Module, network: nn.Module, *, still: bool) -> None:
+    """Put a timm network where a detector has one; `still` makes constants of its BatchNorms, as detectors do."""
+    from timm.utils.model import freeze_batch_norm_2d
+
+    place = next(
+        name
+        for name, module in detector.named_modules()
+        if hasattr(module, "feature_info") and not hasattr(module, "_backbone")
+    )
+    if still:
+        network = freeze_batch_norm_2d(network)
+    detector.set_submodule(place, network)
+
+
+def _place(detector: nn.Module, kind: str) -> str:
+    return str(next(name for name, module in detector.named_modules() if type(module).__name__ == kind))
+
+
+def frozen_norms(detector: nn.Module) -> list[str]:
+    """Return the names of BatchNorms that the detector builds as constants."""
+    return [name for name, module in detector.named_modules() if "FrozenBatchNorm" in type(module).__name__]
+
+
+def thaw(detector: nn.Module) -> tuple[str, ...]:
+    """Undo what a detector freezes as it is built, in place, and say what.
+
+    Constants in place of BatchNorms become BatchNorms of the same values; weights of the backbone that do not
+    require gradients do so. Numbers that D-FINE keeps among its parameters stay the constants that they are.
+    """
+    from timm.utils.model import unfreeze_batch_norm_2d
+
+    names = frozen_norms(detector)
+    for name in names:
+        module = detector.get_submodule(name)
+        if "Act" in type(module).__name__ or type(module).__module__.startswith("timm."):
+            detector.set_submodule(name, unfreeze_batch_norm_2d(module))
+        else:
+            detector.set_submodule(name, _batch_norm(module))
+    stopped = [p for p in detector.parameters() if not p.requires_grad and p.numel() > 1]
+    for parameter in stopped:
+        parameter.requires_grad_(True)
+    notes = [f"{len(names)} BatchNorms that the detector builds as constants train"] if names else []
+    count = sum(p.numel() for p in stopped)
+    return (*notes, f"{count} weights that the detector builds frozen train") if count else tuple(notes)
+
+
+def _batch_norm(module: Any) -> nn.BatchNorm2d:
+    norm = nn.BatchNorm2d(len(module.weight), eps=float(getattr(module, "eps", 1e-5)))
+    with torch.no_grad():
+        for key in ("weight", "bias", "running_mean", "running_var"):
+            getattr(norm, key).copy_(getattr(module, key))
+    return norm.train(module.training)

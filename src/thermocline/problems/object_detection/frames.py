@@ -1,0 +1,89 @@
+"""What detectors are trained on, read into one shape: a frame of images and boxes, whatever it came as."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from thermocline.data.columns import infer_columns
+from thermocline.data.frames import check_frame, read_frame
+from thermocline.errors import DataError, did_you_mean, listing
+from thermocline.problems.object_detection.boxes import CROWD, BoxFormat
+from thermocline.problems.object_detection.coco import read_coco
+from thermocline.problems.object_detection.voc import ANNOTATIONS, is_voc, read_voc
+from thermocline.problems.rowwise.labels import check_there
+
+
+@dataclass(frozen=True)
+class DetectionFrame:
+    """A frame of images and boxes.
+
+    Attributes:
+        frame: The rows.
+        image: Its column of images.
+        label: Its column of boxes.
+        folder: Where relative image paths start; None: the working folder.
+        box_format: How the boxes are written.
+    """
+
+    frame: pd.DataFrame
+    image: str
+    label: str
+    folder: Path | None
+    box_format: BoxFormat
+
+
+def read_detection(
+    data: object, label: str, *, box_format: BoxFormat = "xyxy", image: str | None = None, what: str = "train_data"
+) -> DetectionFrame:
+    """Return images and boxes as a frame.
+
+    Args:
+        data: A DataFrame, or a path: to a CSV or parquet file; to a COCO file (.json); to a Pascal VOC folder, for all
+            its images, or to a list in its `ImageSets`, for these.
+        label: The column of boxes; COCO and VOC boxes are put into a column of that name.
+        box_format: How a frame's boxes are written; COCO's are `xywh` and VOC's `xyxy`, whatever this says.
+        image: The column of images; None: the only one that holds images.
+        what: The name of the data, for messages.
+
+    Raises:
+        DataError: Data that cannot be read, or that has not one column of images.
+        MissingColumnError: The frame has no column of that label.
+    """
+    path = Path(data).expanduser() if isinstance(data, str | Path) else None
+    name = image or ("image" if label != "image" else "picture")
+    if path is not None and path.suffix.lower() == ".json":
+        if not path.is_file():
+            near = did_you_mean(path.name, [p.name for p in path.parent.iterdir()]) if path.parent.is_dir() else ""
+            raise DataError(f"The file {str(path)!r} does not exist.{near}")
+        return DetectionFrame(read_coco(path, image=name, label=label), name, label, path.resolve().parent, "xywh")
+    if path is not None and is_voc(path):
+        frame, images = read_voc(path, image=name, label=label)
+        return DetectionFrame(frame, name, label, images.resolve(), "xyxy")
+    if path is not None and path.is_dir():
+        raise DataError(
+            f"The folder {str(path)!r} has no subfolder {ANNOTATIONS!r}, so it is no Pascal VOC folder. "
+            f"{what} is a DataFrame, a CSV or parquet file, a COCO file (.json) or a Pascal VOC folder."
+        )
+    frame, folder = read_frame(data)
+    check_frame(frame, what=what)
+    check_there(frame, (label,), what=what)
+    return DetectionFrame(frame, image or image_column(frame, label, what=what), label, folder, box_format)
+
+
+def image_column(frame: pd.DataFrame, label: str, *, what: str = "train_data") -> str:
+    """Return the one column that holds images.
+
+    Raises:
+        DataError: None does, or several do.
+    """
+    columns = infer_columns(frame, exclude=[label, f"{label}{CROWD}"])
+    images = [column.name for column in columns if column.kind == "image"]
+    if len(images) == 1:
+        return images[0]
+    if images:
+        raise DataError(f"{what} has {len(images)} columns of images: {listing(images)}. Drop all but one.")
+    held = listing([f"{column.name}: {column.reason}" for column in columns])
+    raise DataError(f"{what} has no column of images (paths, bytes or PIL images) beside {label!r}: {held}.")

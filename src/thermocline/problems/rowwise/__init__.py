@@ -1,0 +1,1 @@
+"""One label a row: classes, several labels at once, or a number."""

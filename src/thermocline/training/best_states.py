@@ -1,0 +1,152 @@
+"""The k best states of a run, on disk, and their average."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from thermocline.tuning.apply import frozen_modules
+from thermocline.tuning.layers.layer_map import LayerMap
+
+State = dict[str, torch.Tensor]
+
+
+def still_names(model: nn.Module, layer_map: LayerMap, labels: Iterable[str]) -> frozenset[str]:
+    """Return the names of the parameters and buffers of layers, which a plan that freezes them never touches."""
+    labels = tuple(labels)
+    names = {name for label in labels for name in layer_map[label].parameters}
+    modules = dict(model.named_modules())
+    for module in frozen_modules(model, layer_map, labels):
+        names |= {f"{module}.{key}" for key, _ in modules[module].named_buffers(recurse=False)}
+    return frozenset(names)
+
+
+def tuned_state(model: nn.Module, frozen: frozenset[str]) -> State:
+    """Return copies on the CPU of everything training may change: parameters and buffers not in `frozen`."""
+    state = {}
+    seen: set[tuple[object, ...]] = set()
+    for name, tensor in model.state_dict().items():
+        place = (tensor.data_ptr(), tensor.shape, tensor.stride())
+        if name in frozen or (place in seen and tensor.numel()):  # tied: once is enough
+            continue
+        seen.add(place)
+        state[name] = tensor.detach().to("cpu", copy=True).contiguous()
+    return state
+
+
+def restore(model: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
+    """Copy a state into a model, in place."""
+    own = model.state_dict()
+    with torch.no_grad():
+        for name, tensor in state.items():
+            own[name].copy_(tensor)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A checkpoint on disk: its step, its score (higher is better), its file."""
+
+    step: int
+    score: float
+    file: Path
+
+
+class BestStates:
+    """Keeps the k best states of a run as safetensors files.
+
+    Args:
+        folder: Where they lie; made if needed.
+        top_k: How many are kept.
+    """
+
+    def __init__(self, folder: Path, top_k: int) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.top_k = top_k
+        self.kept: list[Kept] = []
+
+    def offer(self, step: int, score: float, take: Callable[[], State]) -> bool:
+        """Keep a state if it is among the best; among equals the later one counts as better.
+
+        Returns:
+            Whether it is now the best.
+        """
+        ranked = sorted([*self.kept, Kept(step, score, self.folder / f"step-{step}.safetensors")], key=_rank)
+        stays, goes = ranked[: self.top_k], ranked[self.top_k :]
+        if any(k.step == step for k in stays):
+            save_file(take(), str(self.folder / f"step-{step}.safetensors"))
+        for old in goes:
+            if old.step != step:
+                old.file.unlink()
+        self.kept = stays
+        return stays[0].step == step
+
+    def adopt(self, scores: Mapping[int, float]) -> None:
+        """Take the files that lie in the folder for the best states so far: step → score, best first."""
+        self.kept = [Kept(step, score, self.folder / f"step-{step}.safetensors") for step, score in scores.items()]
+
+    @property
+    def best(self) -> Kept | None:
+        """The best so far."""
+        return self.kept[0] if self.kept else None
+
+    def load(self, kept: Kept) -> State:
+        """Read a kept state."""
+        state: State = load_file(str(kept.file))
+        return state
+
+    def choose(
+        self, how: str, evaluate: Callable[[State], float], may_go_on: Callable[[], bool]
+    ) -> tuple[State, float, str]:
+        """Return the state to hand out, its score, and what it is.
+
+        `uniform_soup` averages all kept states, `greedy_soup` adds them from the best down where the score does not
+        drop (Wortsman et al., ICML 2022). Step 0, the probe, is never an ingredient. No soup is handed out that
+        scores below the best state.
+
+        Args:
+            how: `best`, `uniform_soup` or `greedy_soup`.
+            evaluate: Scores a state on the validation rows, higher is better.
+            may_go_on: False when time is up; the best state is then taken as it is.
+        """
+        best = self.kept[0]
+        state, score, said = self.load(best), best.score, f"step {best.step}"
+        others = [k for k in self.kept[1:] if k.step > 0]
+        if how == "best" or best.step == 0 or not others or not may_go_on():
+            return state, score, said
+        if how == "uniform_soup":
+            soup = average([state, *(self.load(k) for k in others)])
+            value = evaluate(soup)
+            names = f"average of steps {sorted(k.step for k in [best, *others])}"
+            return (soup, value, names) if value >= score else (state, score, said)
+        ingredients, steps = [state], [best.step]
+        for other in others:
+            if not may_go_on():
+                break
+            trial = average([*ingredients, self.load(other)])
+            value = evaluate(trial)
+            if value >= score:
+                ingredients.append(self.load(other))
+                steps.append(other.step)
+                state, score = trial, value
+        return state, score, said if len(steps) == 1 else f"average of steps {sorted(steps)}"
+
+
+def average(states: list[State]) -> State:
+    """Average floating-point tensors of like-named states; others are the first state's."""
+    first = states[0]
+    return {
+        name: torch.stack([s[name].double() for s in states]).mean(dim=0).to(tensor.dtype)
+        if tensor.is_floating_point()
+        else tensor
+        for name, tensor in first.items()
+    }
+
+
+def _rank(kept: Kept) -> tuple[float, int]:
+    return (-kept.score if kept.score == kept.score else float("inf"), -kept.step)

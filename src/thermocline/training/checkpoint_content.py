@@ -1,0 +1,149 @@
+"""What a checkpoint holds: the state of a trainer between two steps, taken and put back."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch.optim import Optimizer
+
+from thermocline.errors import ResumeError
+from thermocline.training import best_states as checkpoints
+from thermocline.training.checkpoint_store import Checkpoint
+from thermocline.training.optimizers import restore_by_name, state_by_name
+from thermocline.training.run_identity import weights_hash
+from thermocline.tuning.schedule.phases import Cursor
+
+if TYPE_CHECKING:
+    from thermocline.training.trainer import Trainer
+
+LEAST_SECONDS = 15.0  # between checkpoints, where their number is not given: less is redone sooner than it is written
+SHARE = 0.03  # of the time that writing may take then
+
+
+class Cadence:
+    """Says when a checkpoint is due.
+
+    Args:
+        every: Steps between checkpoints, 0 for none, `None` for as often as costs little.
+    """
+
+    def __init__(self, every: int | None) -> None:
+        self.every = every
+        self._last, self._cost = time.monotonic(), 0.0
+
+    def due(self, step: int) -> bool:
+        """Say whether one should be written after this step."""
+        if self.every is not None:
+            return self.every > 0 and step % self.every == 0
+        return time.monotonic() - self._last >= max(LEAST_SECONDS, self._cost / SHARE)
+
+    def wrote(self, seconds: float) -> None:
+        """Learn what writing one costs."""
+        self._last, self._cost = time.monotonic(), seconds
+
+
+def write(trainer: Trainer, optimizer: Optimizer | None) -> Path:
+    """Write a checkpoint of a trainer.
+
+    Random numbers need no place in it: those of a step are drawn from a seed of (run, step), row orders from one of
+    (run, epoch). The position in the data is that of the cursor.
+
+    Args:
+        trainer: Between two steps.
+        optimizer: `None` before the first step.
+    """
+    store = trainer.run.store
+    assert store
+    for logger in trainer.run.loggers:
+        logger.flush()  # what they were told up to here is not told again
+    tensors = {
+        "model": checkpoints.tuned_state(trainer.model, trainer.frozen),
+        "optimizer": state_by_name(optimizer, trainer.model) if optimizer is not None else {},
+    }
+    if trainer.ema is not None:
+        with trainer.ema.swapped():
+            tensors["average"] = checkpoints.tuned_state(trainer.model, trainer.frozen)
+    shared = {kept.file.stem: kept.file for kept in trainer.best.kept}
+    return store.write(trainer.cursor.step, _content(trainer) | {"shared": list(shared)}, tensors, shared)
+
+
+def _content(trainer: Trainer) -> dict[str, Any]:
+    scaler = trainer.accelerator.scaler  # of fp16's gradients
+    return {
+        "facts": dict(trainer.run.facts),
+        "cursor": trainer.cursor.to_dict(),
+        "best": [{"step": kept.step, "score": kept.score} for kept in trainer.best.kept],
+        "rows": trainer.record.rows,
+        "rates": [[step, *rates] for step, rates in trainer.record.rates.taken.items()],
+        "seconds": trainer.record.clock(),
+        "losses": trainer.losses,
+        "worse": trainer.worse,
+        "bad_steps": trainer.bad_steps,
+        "start": trainer.start,
+        "lr": trainer.lr,
+        "still": _still(trainer),
+        "scoring": {"seconds": trainer.scorer.seconds, "by_loss": trainer.scorer.by_loss},
+        "averaged": None if trainer.ema is None else trainer.ema.steps,
+        "scaler": None if scaler is None else scaler.state_dict(),
+    }
+
+
+def put_back(trainer: Trainer, checkpoint: Checkpoint) -> None:
+    """Put a trainer where a checkpoint was taken; its optimizer, which is not made yet, see `put_back_optimizer`.
+
+    Raises:
+        ResumeError: The run has already taken more steps than it now may.
+    """
+    content = checkpoint.content
+    cursor = Cursor.from_dict(content["cursor"])
+    if cursor.step > trainer.total_steps:
+        raise ResumeError(
+            f"The checkpoint {str(checkpoint.folder)!r} is of step {cursor.step}, but optim.max_epochs="
+            f"{trainer.run.optim.max_epochs} and optim.max_steps={trainer.run.optim.max_steps} now end the run after "
+            f"{trainer.total_steps}. Let it take at least as many, or choose another path."
+        )
+    _check_still(trainer, checkpoint)
+    # the step before once more: where the run is now longer, an edge may lie where it used to end
+    trainer.cursor = trainer.run.plan.next(replace(cursor, step=cursor.step - 1, total_steps=trainer.total_steps))
+    if trainer.ema is not None:
+        checkpoints.restore(trainer.model, checkpoint.tensors("average"))
+        trainer.ema.follow()
+        trainer.ema.steps = content["averaged"]
+    checkpoints.restore(trainer.model, checkpoint.tensors("model"))
+    trainer.best.adopt({int(kept["step"]): float(kept["score"]) for kept in content["best"]})
+    rates = {int(step): values for step, *values in content["rates"]}
+    trainer.record.resume(content["seconds"], content["rows"], rates)
+    trainer.losses = [float(loss) for loss in content["losses"]]
+    trainer.worse, trainer.bad_steps = content["worse"], content["bad_steps"]
+    trainer.start, trainer.lr = content["start"], content["lr"]
+    trainer.scorer.seconds, trainer.scorer.by_loss = content["scoring"]["seconds"], content["scoring"]["by_loss"]
+    if content["scaler"] is not None and trainer.accelerator.scaler is not None:
+        trainer.accelerator.scaler.load_state_dict(content["scaler"])
+
+
+def put_back_optimizer(trainer: Trainer, optimizer: Optimizer, checkpoint: Checkpoint) -> None:
+    """Give a new optimizer what the one of a checkpoint remembered."""
+    restore_by_name(optimizer, trainer.model, checkpoint.tensors("optimizer"))
+
+
+def _still(trainer: Trainer) -> str:
+    """Hash the weights that never train, once a run: no checkpoint holds them."""
+    if trainer.still is None:
+        trainer.still = weights_hash(trainer.model, trainer.frozen)
+    return trainer.still
+
+
+def _check_still(trainer: Trainer, checkpoint: Checkpoint) -> None:
+    """Raise unless the weights that never train are those that they were.
+
+    Raises:
+        ResumeError: They are not.
+    """
+    if checkpoint.content["still"] != _still(trainer):
+        raise ResumeError(
+            f"The weights of the frozen layers are not those that {str(checkpoint.folder)!r} was trained on: the "
+            "pretrained checkpoint behind them has changed. Bring the former back, or start anew with resume=False."
+        )

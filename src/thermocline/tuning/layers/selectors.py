@@ -1,0 +1,184 @@
+"""Which layers a selector means: roles, counts, segment globs, regular expressions, and lists of these."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from thermocline.errors import ConfigError, SelectorError, did_you_mean, listing
+from thermocline.tuning.layers.layer_map import ROLES, Layer, LayerMap
+from thermocline.tuning.layers.patterns import compile_glob, matches_at_or_above, matches_suffix, prefixes
+from thermocline.tuning.layers.show import folded_labels
+
+#: What `backbone` means: everything of a tower below its head, the neck included. (A linear probe with a
+#: trainable neck would not be one.) In a detector it is the image backbone alone.
+BACKBONE = ("stem", "block", "neck")
+#: Parts that only detectors have; elsewhere these are names like any other.
+_PARTS = ("encoder", "decoder")
+
+_HELP = (
+    "A selector is a role (stem, block, neck, backbone, fusion, head, adapter; of a detector also encoder and "
+    "decoder), an integer n (the first n "
+    "layers of a tower; negative: all but the last n), a segment glob such as 'encoder.layer.[0-5]' or "
+    "'layers.0.*', 're:…', or a list of these."
+)
+
+
+def select(layer_map: LayerMap, selector: Any, *, tower: str | None = None) -> tuple[str, ...]:
+    """Return the labels of the layers that a selector means, in the map's order.
+
+    Roles and counts hold for every tower; where some tower is pretrained, `stem`, `block`, `neck`,
+    `backbone` and counts pass over towers that are not (freezing random weights is never meant), unless
+    `tower` names one. Counts are over stem, blocks and necks, and take the adapters of these along. A glob
+    matches a layer by its name (also with `tower/` in front), or a module that whole layers lie in: `encoder`
+    means every layer below it. `re:` expressions must match a whole name. In a detector `backbone` is the image
+    backbone alone, and `neck`, `encoder` and `decoder` are what stands behind it; a part that it does not have
+    is read as a glob.
+
+    Args:
+        layer_map: The layers.
+        selector: None, or what the message of an error calls a selector.
+        tower: Look in this tower only.
+
+    Raises:
+        SelectorError: It cannot be read, matches nothing, or names something inside a layer.
+        ConfigError: There is no such tower.
+        LayerMapError: The order of the layers is not known.
+    """
+    if selector is None:
+        return ()
+    layers = _scope(layer_map, tower)
+    chosen: set[str] = set()
+    for one in _items(selector):
+        if one != "head":
+            layer_map.require_confident(f"The selector {one!r}")
+        chosen |= _select_one(layers, one, everywhere=tower is None)
+    return tuple(label for label in layer_map.labels if label in chosen)
+
+
+def _scope(layer_map: LayerMap, tower: str | None) -> tuple[Layer, ...]:
+    if tower is None:
+        return layer_map.layers
+    layers = layer_map.of_tower(tower)
+    if not layers:
+        raise ConfigError(
+            f"There is no tower {tower!r}. Towers are {listing(layer_map.towers)}."
+            f"{did_you_mean(tower, layer_map.towers)}"
+        )
+    return layers
+
+
+def _items(selector: Any) -> list[str | int]:
+    """One level of list; a bare string is one selector."""
+    if isinstance(selector, (str, int)):
+        selector = [selector]
+    if isinstance(selector, (dict, set, frozenset)) or not isinstance(selector, Iterable):
+        raise SelectorError(f"Cannot read the selector {selector!r}. {_HELP}")
+    items: list[str | int] = []
+    for one in selector:
+        if isinstance(one, bool) or not isinstance(one, (str, int)):
+            raise SelectorError(f"Cannot read {one!r} as a selector. {_HELP}")
+        if isinstance(one, str) and not one.strip():
+            raise SelectorError(f"An empty text is no selector. {_HELP}")
+        items.append(one.strip() if isinstance(one, str) else one)
+    return items
+
+
+def _select_one(layers: Sequence[Layer], one: str | int, *, everywhere: bool) -> set[str]:
+    if isinstance(one, int):
+        return _count(_tuned(layers, everywhere=everywhere), one)
+    roles = BACKBONE if one == "backbone" else (one,) if one in ROLES else ()
+    if roles:
+        pool = _tuned(layers, everywhere=everywhere) if set(roles) <= set(BACKBONE) else layers
+        chosen = {layer.label for layer in pool if layer.role in roles and _is_of(layer, one)}
+        # a layer may carry a role's name without the role: then the name decides
+        chosen = chosen or {layer.label for layer in layers if layer.name == one}
+    elif one in _PARTS and any(layer.part == one for layer in layers):
+        chosen = {layer.label for layer in layers if layer.part == one and layer.role != "adapter"}
+    elif one.startswith("re:"):
+        chosen = _by_expression(layers, one)
+    else:
+        chosen = _by_glob(layers, one)
+    if not chosen:
+        raise SelectorError(_nothing(layers, one))
+    return chosen
+
+
+def _is_of(layer: Layer, role: str) -> bool:
+    """Whether a detector's layer is of its backbone where that was asked for."""
+    return role != "backbone" or layer.part in ("", "backbone")
+
+
+def _tuned(layers: Sequence[Layer], *, everywhere: bool) -> list[Layer]:
+    """Layers of the towers that positional selectors and roles are about."""
+    loaded = {layer.tower for layer in layers if layer.pretrained and layer.role in BACKBONE}
+    return [layer for layer in layers if not everywhere or not loaded or layer.tower in loaded]
+
+
+def _count(layers: Sequence[Layer], number: int) -> set[str]:
+    by_tower: dict[str, list[Layer]] = {}
+    for layer in layers:
+        if layer.role in BACKBONE:
+            by_tower.setdefault(layer.tower, []).append(layer)
+    lengths = {tower: len(own) for tower, own in by_tower.items()}
+    longest = max(lengths.values(), default=0)
+    if number > longest or (number < 0 and -number >= longest):
+        have = ", ".join(f"{tower} has {length}" for tower, length in lengths.items()) or "there are none"
+        which = "the first" if number > 0 else "all but the last"
+        raise SelectorError(
+            f"The selector {number} asks for {which} {abs(number)} layers: "
+            f"{have} (stem, blocks and necks). Give a number from {1 - longest} to {longest}."
+        )
+    chosen: set[str] = set()
+    for own in by_tower.values():
+        kept = own[:number] if number >= 0 else own[: max(len(own) + number, 0)]
+        chosen |= {layer.label for layer in kept}
+    # an adapter goes with the layer that hosts it: under PEFT the adapters are all of it that could train
+    chosen |= {one.label for one in layers if one.role == "adapter" and one.label.removesuffix(".adapter") in chosen}
+    return chosen
+
+
+def _by_expression(layers: Sequence[Layer], one: str) -> set[str]:
+    try:
+        regex = re.compile(one.removeprefix("re:"))
+    except re.error as error:
+        raise SelectorError(f"{one!r} is no regular expression: {error}.") from None
+    return {layer.label for layer in layers if regex.fullmatch(layer.name) or regex.fullmatch(layer.label)}
+
+
+def _by_glob(layers: Sequence[Layer], one: str) -> set[str]:
+    tower, slash, pattern = one.rpartition("/")
+    if slash:
+        layers = [layer for layer in layers if layer.tower == tower]
+    compile_glob(pattern)
+    chosen = {layer.label for layer in layers if matches_at_or_above(pattern, layer.name)}
+    chosen = chosen or {layer.label for layer in layers if _all_roots(layer, pattern)}
+    if chosen:
+        return chosen
+    if pattern.endswith(".*"):  # everything inside a layer is the layer
+        inner = {layer.label for layer in layers if matches_at_or_above(pattern[:-2], layer.name)}
+        if inner:
+            return inner
+    host = next((layer for layer in layers if _inside(layer, pattern)), None)
+    if host is not None:
+        raise SelectorError(
+            f"{one!r} lies inside the layer {host.label!r}. Layers are the unit that is frozen or scaled: "
+            f"select {host.name!r}."
+        )
+    return set()
+
+
+def _all_roots(layer: Layer, pattern: str) -> bool:
+    """Whether all of a layer lies under modules that the glob matches, by their names in the whole model."""
+    return bool(layer.parameters) and all(matches_at_or_above(pattern, name) for name in layer.parameters)
+
+
+def _inside(layer: Layer, pattern: str) -> bool:
+    return any(matches_suffix(pattern, name) for name in (*layer.modules, *layer.parameters))
+
+
+def _nothing(layers: Sequence[Layer], one: str) -> str:
+    names = [above for layer in layers for above in prefixes(layer.name)]
+    close = did_you_mean(one, [*dict.fromkeys(names), *ROLES, "backbone"])
+    return f"The selector {one!r} matches no layer.{close} The layers are:\n{folded_labels(layers)}\n{_HELP}"

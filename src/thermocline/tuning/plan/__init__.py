@@ -1,0 +1,1 @@
+"""Decisions: the learning rate, weight decay and frozen state of every layer."""

@@ -1,0 +1,140 @@
+"""How a LayerPlan looks: folded text, HTML with a bar per rate, and a frame."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from html import escape
+from typing import TYPE_CHECKING
+
+from thermocline.tuning.layers.show import STYLE, count, folded_runs, html_warnings, role_of, table
+from thermocline.tuning.schedule import ribbon
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from thermocline.tuning.plan.layer_plan import LayerPlan, PlanLayer
+
+_HEADER = ["tower", "layer", "role", "lr", "× lr", "weight decay", "weights", "state"]
+_RIGHT = (3, 4, 5, 6)
+
+
+def headline(plan: LayerPlan) -> str:
+    """Return lr_choice, base rate, trainable and total weights in one line."""
+    total = sum(layer.n_parameters for layer in plan.layers)
+    never = set(plan.frozen)
+    trained = sum(layer.n_parameters for layer in plan.layers if layer.label not in never)
+    share = 100 * trained / total if total else 0.0
+    weights = f"{count(trained)} of {count(total)} weights train ({share:.3g} %)"
+    return f"{plan.lr_choice}, base lr {plan.lr:g}, {weights}"
+
+
+def folded(layers: Sequence[PlanLayer]) -> list[tuple[str, list[PlanLayer]]]:
+    """Return runs of layers that are decided alike, each with its folded name."""
+    return folded_runs(layers, lambda x: (x.tower, role_of(x), x.frozen, x.weight_decay, x.pretrained))
+
+
+def peaks(plan: LayerPlan) -> dict[str, float]:
+    """Return per layer the highest scale that any phase gives it; 0 where it is frozen throughout."""
+    timeline = plan.timeline
+    may = [always.union(pool) for always, pool in zip(timeline.always, timeline.pools, strict=True)]
+    return {
+        label: max((scale[label] for scale, own in zip(timeline.scales, may, strict=True) if label in own), default=0.0)
+        for label in plan.labels
+    }
+
+
+def _runs(plan: LayerPlan) -> list[tuple[str, list[PlanLayer]]]:
+    """The runs of the table; what is frozen throughout is told apart, pinned or not."""
+    never = set(plan.frozen)
+    return folded_runs(plan.layers, lambda x: (x.tower, role_of(x), x.label in never, x.weight_decay, x.pretrained))
+
+
+def _range(low: float, high: float) -> str:
+    first, last = f"{low:.3g}", f"{high:.3g}"
+    return first if first == last else f"{first} … {last}"
+
+
+def _rows(plan: LayerPlan) -> list[list[str]]:
+    rows = []
+    scale, never = peaks(plan), set(plan.frozen)
+    for name, run in _runs(plan):
+        first = run[0]
+        low, high = scale[first.label], scale[run[-1].label]
+        weights = count(sum(layer.n_parameters for layer in run))
+        if first.label in never:
+            rows.append([first.tower, name, role_of(first), "–", "–", "–", weights, "frozen"])
+        else:
+            state = "pretrained" if first.pretrained else "new"
+            rates = [_range(plan.lr * low, plan.lr * high), _range(low, high)]
+            rows.append([first.tower, name, role_of(first), *rates, f"{first.weight_decay:g}", weights, state])
+    return rows
+
+
+def text(plan: LayerPlan) -> str:
+    """Return the plan as a text table: warnings, then a headline, then runs of layers."""
+    lead = f"{plan.warnings[0]} | " if _loud(plan) else ""
+    warnings = [f"! {one}" for one in plan.warnings[1 if _loud(plan) else 0 :]]
+    hints = [f"! {one}" for one in plan.lint()]
+    when = ribbon.text(plan) if ribbon.has_ribbon(plan) else f"one phase: {_course(plan)}"
+    rest = [*warnings, *hints, when, table(_rows(plan), _HEADER, right=_RIGHT)]
+    cost = [] if plan.estimate is None else [str(plan.estimate)]
+    return "\n".join([lead + headline(plan), *rest, *cost])
+
+
+def _course(plan: LayerPlan) -> str:
+    return ribbon.course(plan.phases[0])
+
+
+def _loud(plan: LayerPlan) -> bool:
+    """Whether the first warning must stand in the first line: the layers were not found."""
+    return bool(plan.warnings) and plan.warnings[0].isupper()
+
+
+def html(plan: LayerPlan) -> str:
+    """Return the plan as an HTML table with a bar for each rate, legible on light and dark."""
+    scale = peaks(plan)
+    top = max(scale.values(), default=1.0) or 1.0
+    head = "".join(f"<th{' class=n' if i in _RIGHT else ''}>{escape(cell)}</th>" for i, cell in enumerate(_HEADER))
+    body = []
+    for row, (_, run) in zip(_rows(plan), _runs(plan), strict=True):
+        cells = "".join(f"<td{' class=n' if i in _RIGHT else ''}>{escape(c)}</td>" for i, c in enumerate(row))
+        first, last = (100 * scale[layer.label] / top for layer in (run[0], run[-1]))
+        dim = "" if last or first else " class=f"
+        body.append(f"<tr{dim}>{cells}<td>{_bar(first, last)}</td></tr>")
+    when = ribbon.html(plan) if ribbon.has_ribbon(plan) else f"<div>one phase: {escape(_course(plan))}</div>"
+    hints = html_warnings((*plan.warnings, *plan.lint()))
+    cost = "" if plan.estimate is None else plan.estimate._repr_html_()
+    return (
+        f"{STYLE}<div class=tcl>{hints}<div>{escape(headline(plan))}</div>{when}"
+        f"<table class=tcl><thead><tr>{head}<th></th></tr></thead><tbody>{''.join(body)}</tbody></table></div>{cost}"
+    )
+
+
+def _bar(first: float, last: float) -> str:
+    """A bar as long as the rate (%); its end slants from the rate of a run's first layer to that of its last."""
+    if not first and not last:
+        return ""
+    shape = f"polygon(0 0,{first:.1f}% 0,{last:.1f}% 100%,0 100%)"
+    return f"<span class=bar style='width:8em;clip-path:{shape}'></span>"
+
+
+def frame(plan: LayerPlan) -> pd.DataFrame:
+    """`LayerPlan.to_frame`."""
+    import pandas as pd
+
+    scale = peaks(plan)
+    rows = [{**asdict(one), "lr": plan.lr * scale[one.label]} for one in plan.layers]
+    columns = [
+        "label",
+        "tower",
+        "role",
+        "depth",
+        "lr",
+        "lr_scale",
+        "weight_decay",
+        "frozen",
+        "n_parameters",
+        "pretrained",
+    ]
+    return pd.DataFrame(rows, columns=columns)

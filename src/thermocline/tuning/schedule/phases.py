@@ -1,0 +1,249 @@
+"""When: a phase of training as pure data, and the cursor that stands for a moment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from typing import Any
+
+from thermocline.errors import ConfigError, did_you_mean, listing
+from thermocline.tuning.schedule import curves as schedule
+from thermocline.tuning.values import fraction, not_negative, positive, whole
+
+SCHEDULES = ("cosine", "linear", "constant", "one_cycle")
+EVERYTHING = "*"
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """A moment, and the whole state of a schedule: nothing else about it is remembered anywhere.
+
+    Attributes:
+        step: Optimizer steps done, which is the 0-based index of the step to be taken.
+        total_steps: Of the whole run, at most.
+        phase: The index of the phase.
+        phase_start: The step at which the phase began.
+        steps_per_epoch: For ends in epochs; 0 where it is not known.
+        best: The best score since the phase began, for a plateau.
+        worse: Validations since then without a better one.
+    """
+
+    step: int
+    total_steps: int
+    phase: int = 0
+    phase_start: int = 0
+    steps_per_epoch: int = 0
+    best: float | None = None
+    worse: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data that JSON can hold."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Cursor:
+        """Return the cursor that `to_dict` wrote.
+
+        Raises:
+            ConfigError: Not such data.
+        """
+        known = {one.name: one for one in fields(cls)}
+        missing = [name for name, one in known.items() if one.default is MISSING and name not in data]
+        if missing or set(data) - set(known):
+            raise ConfigError(f"A cursor has the fields {listing(known)}; got {dict(data)!r}.")
+        for name, value in data.items():
+            good = isinstance(value, (int, float)) if name == "best" else isinstance(value, int) and value >= 0
+            if isinstance(value, bool) or not (good or (name == "best" and value is None)):
+                raise ConfigError(f"A cursor's {name} cannot be {value!r}.")
+        return cls(**data)
+
+
+@dataclass(frozen=True)
+class Plateau:
+    """An end by the validation score: after `patience` validations in a row without a better one.
+
+    Attributes:
+        patience: How many.
+        min_delta: By how much a score must exceed the best one of the phase to count as better, in the metric's
+            own units (higher is better).
+    """
+
+    patience: int = 1
+    min_delta: float = 0.0
+
+    def __post_init__(self) -> None:
+        whole("plateau.patience", self.patience)
+        not_negative("plateau.min_delta", self.min_delta)
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Layers that train in turn, drawn at random: a function of the seed and the step alone.
+
+    Attributes:
+        n: How many layers at once.
+        every: For how many steps.
+        seed: Of the draws.
+        among: Selectors of the layers that are drawn from.
+    """
+
+    n: int
+    every: int
+    seed: int = 0
+    among: tuple[str | int, ...] = ("block",)
+
+    def __post_init__(self) -> None:
+        whole("draw.n", self.n)
+        whole("draw.every", self.every)
+        whole("draw.seed", self.seed, least=0)
+        object.__setattr__(self, "among", selectors("draw.among", self.among))
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of training. Where several ends are given, the first to come counts; without any it lasts to the end.
+
+    Attributes:
+        name: Shown in tables and pictures.
+        trains: `"*"`, or selectors (see `thermocline.tuning.layers.selectors.select`) of the layers that train.
+        schedule: `constant`, `linear`, `cosine` or `one_cycle`.
+        warmup: How long the rate rises linearly: a fraction of the schedule below 1, or a number of steps. Not used
+            by `one_cycle`, which begins with a rise of its own.
+        final: The multiple of the rate at which `linear` and `cosine` end.
+        pct_start: The fraction of `one_cycle` that rises.
+        div_factor: `one_cycle` begins at the rate divided by this,
+        final_div_factor: and ends at its beginning divided by this, as PyTorch's `OneCycleLR`.
+        momentum: What `one_cycle` moves the optimizer's momentum (Adam: its first beta) between, from the first
+            number to the second as the rate rises, and back; None leaves it alone.
+        over: Whether the schedule runs over the `phase`, or over the whole `run` whatever its phases.
+        steps: It ends after this many optimizer steps.
+        epochs: It ends after this many epochs.
+        fraction: It ends when this fraction of the whole run is done.
+        plateau: It ends when the validation score stops rising.
+        lr_mult: A multiple of the plan's rates: one number, or one per selector (`"*"` for the rest).
+        lr_scale: Scales in place of the plan's own, by selector: multiples of the base rate.
+        draw: Layers that train in turn, beside those in `trains`.
+        thaw_warmup: How long the rate of layers thawed on entry rises, as for `warmup`: the moments of Adam are
+            cold for them while the schedule is in its middle.
+        optimizer_state: `keep` or `reset` that of layers thawed on entry, from an earlier phase.
+        restore_best: Whether the phase starts from the best weights so far.
+    """
+
+    name: str = "train"
+    trains: str | tuple[str | int, ...] = EVERYTHING
+    schedule: str = "cosine"
+    warmup: float | int = 0.1
+    final: float = 0.0
+    pct_start: float = 0.3
+    div_factor: float = 25.0
+    final_div_factor: float = 1e4
+    momentum: tuple[float, float] | None = (0.95, 0.85)
+    over: str = "phase"
+    steps: int | None = None
+    epochs: float | None = None
+    fraction: float | None = None
+    plateau: Plateau | None = None
+    lr_mult: float | Mapping[str, float] = 1.0
+    lr_scale: Mapping[str, float] = field(default_factory=dict)
+    draw: Draw | None = None
+    thaw_warmup: float | int = 0.0
+    optimizer_state: str = "keep"
+    restore_best: bool = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name.strip():
+            raise ConfigError(f"The name of a phase is a text; got {self.name!r}.")
+        if self.trains != EVERYTHING:
+            object.__setattr__(self, "trains", selectors("trains", self.trains, empty=self.draw is not None))
+        _choice("schedule", self.schedule, SCHEDULES)
+        _choice("over", self.over, ("phase", "run"))
+        _choice("optimizer_state", self.optimizer_state, ("keep", "reset"))
+        _check_shape(self)
+        _check_ends(self)
+        if isinstance(self.lr_mult, Mapping):
+            object.__setattr__(self, "lr_mult", _by_selector("lr_mult", self.lr_mult))
+        else:
+            object.__setattr__(self, "lr_mult", not_negative("lr_mult", self.lr_mult))
+        object.__setattr__(self, "lr_scale", _by_selector("lr_scale", self.lr_scale))
+
+    def factor(self, step: int, steps: int) -> float:
+        """Return the multiple of the rate at a step of the schedule.
+
+        Args:
+            step: 0-based, within the schedule; clamped into it.
+            steps: The length of the schedule.
+        """
+        steps = max(steps, 1)
+        step = min(max(step, 0), steps - 1)
+        if self.schedule == "one_cycle":
+            low = 1.0 / self.div_factor
+            return schedule.cycle(step / steps, self.pct_start, low, 1.0, low / self.final_div_factor)
+        return schedule.warmed(self.schedule, step, steps, schedule.length(self.warmup, steps), self.final)
+
+    def momentum_factor(self, step: int, steps: int) -> float | None:
+        """Return the optimizer's momentum at a step of the schedule; None where the phase leaves it alone."""
+        if self.schedule != "one_cycle" or self.momentum is None:
+            return None
+        steps = max(steps, 1)
+        high, low = self.momentum
+        return schedule.cycle(min(max(step, 0), steps - 1) / steps, self.pct_start, high, low, high)
+
+
+def selectors(name: str, value: Any, *, empty: bool = False) -> tuple[str | int, ...]:
+    """Return one selector or several as a tuple.
+
+    Raises:
+        ConfigError: Neither, or none where `empty` is false.
+    """
+    items = [value] if isinstance(value, (str, int)) else list(value) if isinstance(value, Sequence) else [None]
+    bad = any(isinstance(one, bool) or not isinstance(one, (str, int)) or one == "" for one in items)
+    if bad or not (items or empty):
+        raise ConfigError(f"{name} takes '*', a layer selector, or a list of these; got {value!r}.")
+    return tuple(items)
+
+
+def _check_shape(phase: Phase) -> None:
+    for name in ("warmup", "thaw_warmup"):
+        value = getattr(phase, name)
+        if isinstance(value, int) and not isinstance(value, bool):
+            whole(name, value, least=0)
+        else:
+            fraction(name, value, below_one=True)
+    fraction("final", phase.final)
+    fraction("pct_start", phase.pct_start, below_one=True)
+    if positive("div_factor", phase.div_factor) < 1 or positive("final_div_factor", phase.final_div_factor) < 1:
+        raise ConfigError("div_factor and final_div_factor are numbers of at least 1.")
+    if phase.momentum is not None:
+        pair = phase.momentum
+        if not isinstance(pair, (list, tuple)) or len(pair) != 2:
+            raise ConfigError(f"momentum is a pair such as [0.95, 0.85], or null; got {pair!r}.")
+        numbers = tuple(fraction("momentum", one, below_one=True) for one in pair)
+        object.__setattr__(phase, "momentum", numbers)
+    if not isinstance(phase.restore_best, bool):
+        raise ConfigError(f"restore_best must be true or false; got {phase.restore_best!r}.")
+
+
+def _check_ends(phase: Phase) -> None:
+    if phase.steps is not None:
+        whole("steps", phase.steps)
+    if phase.epochs is not None:
+        positive("epochs", phase.epochs)
+    if phase.fraction is not None:
+        fraction("fraction", phase.fraction)
+    for name, kind in (("plateau", Plateau), ("draw", Draw)):
+        value = getattr(phase, name)
+        if value is not None and not isinstance(value, kind):
+            raise ConfigError(f"{name} takes {listing([one.name for one in fields(kind)])}; got {value!r}.")
+
+
+def _choice(name: str, value: object, allowed: Sequence[str]) -> None:
+    if not isinstance(value, str) or value not in allowed:
+        raise ConfigError(
+            f"Unknown {name} {value!r} of a phase; choices are {listing(allowed)}.{did_you_mean(value, allowed)}"
+        )
+
+
+def _by_selector(name: str, value: Any) -> dict[str, float]:
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise ConfigError(f"{name} of a phase has numbers by selector, such as {{'head': 1.0}}; got {value!r}.")
+    return {key: not_negative(name, number, key) for key, number in value.items()}
