@@ -138,13 +138,13 @@ def _installed(group: str, built_in: tuple[str, ...], record: type[ProblemInfo |
         info = import_module(f"thermocline.{group}.{name}.info").INFO
         found[info.name] = info
     for entry in entry_points(group=f"thermocline.{group}"):
-        info: Any = entry.load()
-        if not isinstance(info, record):
+        brought: Any = entry.load()
+        if not isinstance(brought, record):
             raise ConfigError(
-                f"The entry point {entry.name!r} of thermocline.{group} is a {type(info).__name__}, not "
+                f"The entry point {entry.name!r} of thermocline.{group} is a {type(brought).__name__}, not "
                 f"{record.__name__}. Correct or remove the package that brings it: {entry.value}."
             )
-        found.setdefault(info.name, info)  # an installed package does not replace a built-in kind
+        found.setdefault(brought.name, brought)  # an installed package does not replace a built-in kind
     return list(found.values())
 
 

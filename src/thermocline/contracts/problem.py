@@ -1,8 +1,8 @@
 """What a kind of problem offers: how labels are read, what is learnt, and how outputs become predictions.
 
 A kind is one folder under `problems/`, or a class of the caller's own. It derives from `Problem`, which has defaults
-for what most kinds share. A `Problem` is stateless: what is learnt from data is in the target, in what was built, and in
-the model's weights.
+for what most kinds share. A `Problem` is stateless: what is learnt from data is in the target, in what was built, and
+in the model's weights.
 """
 
 from __future__ import annotations
