@@ -45,7 +45,7 @@ class Stopped(BaseException):
 def main(*, environment_only: bool) -> None:
     torch.set_num_threads(1)
     FIXTURES.mkdir(exist_ok=True)
-    record = json.loads(RECORD.read_text(encoding="utf-8")) if environment_only else {"saved": {}, "environments": []}
+    record = json.loads(RECORD.read_text(encoding="utf-8")) if environment_only else {"environments": []}
     home = Path.cwd()
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
@@ -57,6 +57,7 @@ def main(*, environment_only: bool) -> None:
                 pack(FIXTURES / "backbones.zip", [BACKBONES])
             _add_environment(record)
             if not environment_only:
+                record["saved_in"] = record["environments"][0]["environment"]
                 record["saved"] = {name: _store(name) for name in STORED}
         finally:
             os.chdir(home)

@@ -79,13 +79,13 @@ def _arithmetic() -> str:
     return _hash_tensors({"solved": torch.from_numpy(solved), "loss": loss, **parts.state_dict()})[:16]
 
 
-def recorded_here(record: dict[str, Any]) -> tuple[dict[str, Any], str]:
-    """Return what was recorded in an environment like this one, by case; or nothing, and why there is nothing.
+def recorded_in(now: dict[str, str], record: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    """Return what was recorded of fits in an environment, by case; or nothing, and why there is nothing.
 
     Args:
+        now: The environment.
         record: The content of `recorded.json`.
     """
-    now = environment()
     found = [(differences(one["environment"], now), one["runs"]) for one in record["environments"]]
     least, runs = min(found, key=lambda pair: len(pair[0]))
     return ({}, f"no fits are recorded for this environment: {'; '.join(least)}") if least else (runs, "")
