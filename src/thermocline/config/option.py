@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import field
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
+
+T = TypeVar("T")
 
 FrozenLayers: TypeAlias = int | str | tuple[int | str, ...] | None
 """A selector or several: a role, a number of layers, a segment glob, `re:…`. `tuning.layers.selectors` reads it."""
@@ -18,8 +20,8 @@ TOWER_FROZEN_LAYERS = "Layers of this tower that never train; joins what `model.
 """Documentation of a tower's `frozen_layers`."""
 
 
-def option(  # noqa: PLR0913 - each is part of an option's description
-    default: Any,
+def option(
+    default: T,
     doc: str,
     *,
     above: float | None = None,
@@ -28,8 +30,8 @@ def option(  # noqa: PLR0913 - each is part of an option's description
     at_most: float | None = None,
     only_with: Mapping[str, Any] | None = None,
     not_with: Mapping[str, Any] | None = None,
-) -> Any:
-    """Return a dataclass field for one option.
+) -> T:
+    """Return a dataclass field for one option; to a type checker it is the default, as with `dataclasses.field`.
 
     Args:
         default: The value where nobody sets one; immutable.
