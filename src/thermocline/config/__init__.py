@@ -2,7 +2,9 @@
 
 from .joined import Schema, schema_of
 from .keys import Key
+from .option import option
 from .presets import Preset, compose, copy_preset, list_presets, preset_names, preset_text, read_preset
+from .reads import Reads, check_read, reads_of
 from .resolve import resolve
 from .resolved import ResolvedConfig
 from .structures import read_phase_file
@@ -10,15 +12,19 @@ from .structures import read_phase_file
 __all__ = [
     "Key",
     "Preset",
+    "Reads",
     "ResolvedConfig",
     "Schema",
+    "check_read",
     "compose",
     "copy_preset",
     "list_presets",
+    "option",
     "preset_names",
     "preset_text",
     "read_phase_file",
     "read_preset",
+    "reads_of",
     "resolve",
     "schema_of",
 ]

@@ -108,6 +108,11 @@ def schema_of(problem: ProblemInfo | None = None) -> Schema:
     return _join(tuple(dict.fromkeys(pair for kind in kinds for pair in kind.options.items())))
 
 
+def shared_options() -> frozenset[str]:
+    """Return the dotted names of the options that are of no kind of problem or input."""
+    return frozenset(key.path for key in keys_of(Config()))
+
+
 def option_names(options: Mapping[str, type]) -> frozenset[str]:
     """Return the dotted names of the options that a kind has: section → dataclass."""
     return frozenset(f"{section}.{item.name}" for section, kind in options.items() for item in fields(kind))

@@ -11,7 +11,7 @@ from thermocline.registry import ProblemInfo
 from .joined import schema_of
 from .overrides import Hyperparameters, raise_faults, read_overrides
 from .presets import Preset, Presets, asked_for, compose
-from .resolved import Origins, ResolvedConfig
+from .resolved import PRESET, Origins, ResolvedConfig
 
 
 def resolve(
@@ -51,7 +51,7 @@ def resolve(
     provenance: dict[str, str] = {}
     for preset in layers:
         values |= preset.values
-        provenance |= dict.fromkeys(preset.values, f"preset:{preset.name}")
+        provenance |= dict.fromkeys(preset.values, f"{PRESET}{preset.name}")
     names = tuple(Path(name).name for name in asked_for(presets))
     origins = Origins(provenance | read.origins, names, {path: values[path] for path in read.values if path in values})
     return ResolvedConfig.build(schema, values | read.values, origins)

@@ -24,8 +24,8 @@ if typing.TYPE_CHECKING:
 
 Section = TypeVar("Section")
 
-DEFAULT = "default"
-"""The origin of a value that nobody set: it is the schema's."""
+DEFAULT, PRESET = "default", "preset:"
+"""The origin of a value that nobody set, and what the origin of one from a preset starts with."""
 
 
 @dataclass(frozen=True)
@@ -185,7 +185,7 @@ class ResolvedConfig:
 
     def _lines(self) -> list[tuple[str, str, str]]:
         """Return key, value and origin as texts, what is not a default first."""
-        lines = [(path, _shown(value), self.provenance[path]) for path, value in self.items()]
+        lines = [(path, shown(value), self.provenance[path]) for path, value in self.items()]
         return sorted(lines, key=lambda line: line[2] == DEFAULT)
 
     def __str__(self) -> str:
@@ -233,13 +233,13 @@ def _as_list(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     """Return a value as it would be written in YAML or behind `key=`."""
     if isinstance(value, (tuple, list)):
-        text = f"[{', '.join(map(_shown, value))}]"
+        text = f"[{', '.join(map(shown, value))}]"
         return text if len(text) <= 60 else f"{text[:57]}..."
     if isinstance(value, dict):
-        return f"{{{', '.join(f'{key}: {_shown(one)}' for key, one in value.items())}}}"
+        return f"{{{', '.join(f'{key}: {shown(one)}' for key, one in value.items())}}}"
     if value is None or isinstance(value, bool):
         return "null" if value is None else str(value).lower()
     return str(value)

@@ -81,8 +81,15 @@ class OptimConfig:
         only_with={"optim.lr_choice": "two_stage"},
     )
     weight_decay: float = option(0.01, "Weight decay: decoupled in AdamW, of the gradient in SGD.", at_least=0)
-    lr_schedule: LrSchedule = option("cosine", "Shape of the rate after warm-up.")
-    warmup: float = option(0.1, "Share of all steps that warm up.", at_least=0, below=1)
+    lr_schedule: LrSchedule = option("cosine", "Shape of the rate after warm-up.", only_with={"optim.phases": None})
+    warmup: float = option(
+        0.1,
+        "Share of all steps that warm up.",
+        at_least=0,
+        below=1,
+        only_with={"optim.phases": None},
+        not_with={"optim.lr_schedule": "one_cycle"},
+    )
     schedule_plan: SchedulePlan = option(
         None, "What trains when, by name, such as `fine_tune(freeze_epochs=2)`; null: everything."
     )

@@ -25,4 +25,11 @@ INFO = ProblemInfo(
     preset="detection_medium",
     options={"model.detector": DetectorOptions, "data": BoxOptions},
     reads=frozenset({"data.image_folder", "data.max_unreadable_images", "env.cache_images"}),
+    unread={
+        "model.peft": "it is for text and image backbones, not for detectors. Leave it out, and freeze layers instead: "
+        "model.frozen_layers: backbone.",
+        "env.compile": "it is not for detectors: their losses match boxes outside of torch. Leave it out.",
+        "optim.label_smoothing": "it is not for detectors, which bring a loss of their own. Leave it out.",
+        "optim.head_init": "boxes have no linear probe: the heads of a detector start at random. Leave it out.",
+    },
 )

@@ -55,4 +55,6 @@ INFO = ProblemInfo(
     preset="default",
     reads=frozenset({"optim.head_init", "model.peft", "model.lora_rank", "model.lora_alpha"}),
     inputs=("text", "image", "table"),
+    reads_by_type={name: frozenset({"optim.label_smoothing"}) for name in _LABELS},
+    reads_joined=frozenset({"model.fusion.*"}),
 )
