@@ -158,7 +158,7 @@ def _of_other_problems(problem: ProblemInfo, own: Iterable[str], what: str) -> d
     reasons: dict[str, str] = {}
     for one in input_infos():
         if one.name not in problem.inputs:
-            reasons |= {name: f"{what} does not read it." for name in option_names(one.options)}
+            reasons |= dict.fromkeys(option_names(one.options), f"{what} does not read it.")
     for other in problem_infos():
         if other.name != problem.name:
             text = f"{what} does not read it, but {_words(other.problem_types)} does."
