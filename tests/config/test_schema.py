@@ -187,6 +187,6 @@ def test_the_table_of_other_names_points_to_keys_that_exist() -> None:
 
 def test_importing_config_and_reading_the_kinds_stays_light() -> None:
     heavy = ("torch", "transformers", "timm", "pandas", "numpy", "sklearn", "omegaconf")
-    code = f"import sys, thermocline.config as c; c.schema_of(); print([name for name in {heavy!r} if name in sys.modules])"
+    code = f"import sys, thermocline.config as c; c.schema_of(); print([m for m in {heavy!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
