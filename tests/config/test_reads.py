@@ -145,12 +145,13 @@ def test_presets_and_files_are_shared_so_they_get_a_note(tmp_path: Path) -> None
         assert checked("binary", "table", resolve(name)) == ()
     assert checked("object_detection", "", resolve("detection_high")) == ()
     assert checked("binary", "table", resolve("offline")) == (
-        "preset offline: not read by binary: model.text.checkpoint, model.image.checkpoint, model.image.pretrained",
+        "preset offline sets options that have no effect here: model.text.checkpoint, model.image.checkpoint, "
+        "model.image.pretrained",
     )
     path = tmp_path / "mine.yaml"
     path.write_text("optim: {label_smoothing: 0.1, lr: 1e-3}\nmodel.image.size: 64\n", encoding="utf-8")
     assert checked("regression", "image", resolve(None, path)) == (
-        "file mine.yaml: not read by regression: optim.label_smoothing",
+        "file mine.yaml sets options that have no effect here: optim.label_smoothing",
     )
     with pytest.raises(ConfigError, match=r"label_smoothing is set to 0\.2"):
         checked("regression", "image", resolve(None, [path, "optim.label_smoothing=0.2"]))

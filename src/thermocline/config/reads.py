@@ -108,7 +108,7 @@ def check_read(config: ResolvedConfig, reads: Reads) -> tuple[str, ...]:
             unread.setdefault(origin, []).append(name)
     raise_faults(faults, "hyperparameters")
     return tuple(
-        f"{origin.replace(':', ' ', 1)}: not read by {reads.what}: {', '.join(names)}"
+        f"{origin.replace(':', ' ', 1)} sets options that have no effect here: {', '.join(names)}"
         for origin, names in unread.items()
     )
 

@@ -39,13 +39,12 @@ def resolve(
     """
     schema = schema_of(problem)
     read = read_overrides(hyperparameters, schema)
-    faults = read.faults
     layers: list[Preset] = []
     try:
         layers = compose(presets, schema)
     except ConfigError as error:
-        faults = [str(error), *faults]
-    raise_faults(faults, "presets and hyperparameters" if presets else "hyperparameters")
+        read.faults.insert(0, str(error))
+    raise_faults(read.faults, "presets and hyperparameters" if presets else "hyperparameters")
 
     values: dict[str, Any] = {}
     provenance: dict[str, str] = {}
@@ -53,5 +52,6 @@ def resolve(
         values |= preset.values
         provenance |= dict.fromkeys(preset.values, f"{PRESET}{preset.name}")
     names = tuple(Path(name).name for name in asked_for(presets))
-    origins = Origins(provenance | read.origins, names, {path: values[path] for path in read.values if path in values})
+    replaced = {path: value for path, value in values.items() if path in read.values}
+    origins = Origins(provenance | read.origins, names, replaced)
     return ResolvedConfig.build(schema, values | read.values, origins)

@@ -6,19 +6,24 @@ from thermocline.problems.object_detection.options import BoxOptions, DetectorOp
 from thermocline.registry import MetricInfo, ProblemInfo
 
 _TYPES = ("object_detection",)
+_METRICS: dict[str, tuple[str, ...]] = {
+    "map": ("mean_average_precision", "mAP"),
+    "map_50": ("ap50",),
+    "map_75": ("ap75",),
+    "map_small": (),
+    "map_medium": (),
+    "map_large": (),
+    "mar_100": (),
+}
+"""COCO's scores, each with its aliases."""
 
 INFO = ProblemInfo(
     name="object_detection",
     implementation="thermocline.problems.object_detection.problem:ObjectDetection",
     problem_types=_TYPES,
-    metrics=(
-        MetricInfo("map", True, _TYPES, ("mean_average_precision", "mAP")),
-        MetricInfo("map_50", True, _TYPES, ("ap50",)),
-        MetricInfo("map_75", True, _TYPES, ("ap75",)),
-        MetricInfo("map_small", True, _TYPES),
-        MetricInfo("map_medium", True, _TYPES),
-        MetricInfo("map_large", True, _TYPES),
-        MetricInfo("mar_100", True, _TYPES),
+    metrics=tuple(
+        MetricInfo(name, greater_is_better=True, problem_types=_TYPES, aliases=aliases)
+        for name, aliases in _METRICS.items()
     ),
     default_metric={"object_detection": "map"},
     usual_metrics={"object_detection": ("map", "map_50", "map_75")},

@@ -9,10 +9,19 @@ _LABELS = ("binary", "multiclass", "multilabel")
 _NUMBERS = ("regression",)
 
 
+def _higher(name: str, problem_types: tuple[str, ...], *aliases: str) -> MetricInfo:
+    """Return a metric of which more is better."""
+    return MetricInfo(name, greater_is_better=True, problem_types=problem_types, aliases=aliases)
+
+
+def _lower(name: str, problem_types: tuple[str, ...], *aliases: str) -> MetricInfo:
+    """Return a metric of which less is better."""
+    return MetricInfo(name, greater_is_better=False, problem_types=problem_types, aliases=aliases)
+
+
 def _counted(stem: str) -> tuple[MetricInfo, ...]:
     """Return a metric of one class and its averages over the classes."""
-    averages = (MetricInfo(f"{stem}_{average}", True, _LABELS) for average in ("macro", "micro", "weighted"))
-    return (MetricInfo(stem, True, ("binary",)), *averages)
+    return (_higher(stem, ("binary",)), *(_higher(f"{stem}_{one}", _LABELS) for one in ("macro", "micro", "weighted")))
 
 
 INFO = ProblemInfo(
@@ -20,25 +29,25 @@ INFO = ProblemInfo(
     implementation="thermocline.problems.rowwise.problem:Rowwise",
     problem_types=("binary", "multiclass", "multilabel", "regression"),
     metrics=(
-        MetricInfo("accuracy", True, _LABELS, ("acc", "subset_accuracy")),
-        MetricInfo("balanced_accuracy", True, _CLASSES),
-        MetricInfo("roc_auc", True, _LABELS, ("roc_auc_ovr", "roc_auc_ovr_macro", "auc")),
-        MetricInfo("average_precision", True, _LABELS),
-        MetricInfo("log_loss", False, _LABELS, ("nll", "cross_entropy")),
-        MetricInfo("mcc", True, _CLASSES, ("matthews_corrcoef",)),
-        MetricInfo("quadratic_kappa", True, _CLASSES, ("quadratic_weighted_kappa",)),
-        MetricInfo("hamming_loss", False, _LABELS),
+        _higher("accuracy", _LABELS, "acc", "subset_accuracy"),
+        _higher("balanced_accuracy", _CLASSES),
+        _higher("roc_auc", _LABELS, "roc_auc_ovr", "roc_auc_ovr_macro", "auc"),
+        _higher("average_precision", _LABELS),
+        _lower("log_loss", _LABELS, "nll", "cross_entropy"),
+        _higher("mcc", _CLASSES, "matthews_corrcoef"),
+        _higher("quadratic_kappa", _CLASSES, "quadratic_weighted_kappa"),
+        _lower("hamming_loss", _LABELS),
         *_counted("f1"),
         *_counted("precision"),
         *_counted("recall"),
-        MetricInfo("rmse", False, _NUMBERS, ("root_mean_squared_error",)),
-        MetricInfo("mse", False, _NUMBERS, ("mean_squared_error",)),
-        MetricInfo("mae", False, _NUMBERS, ("mean_absolute_error",)),
-        MetricInfo("median_absolute_error", False, _NUMBERS),
-        MetricInfo("mape", False, _NUMBERS, ("mean_absolute_percentage_error",)),
-        MetricInfo("r2", True, _NUMBERS),
-        MetricInfo("spearman", True, _NUMBERS, ("spearmanr",)),
-        MetricInfo("pearson", True, _NUMBERS, ("pearsonr",)),
+        _lower("rmse", _NUMBERS, "root_mean_squared_error"),
+        _lower("mse", _NUMBERS, "mean_squared_error"),
+        _lower("mae", _NUMBERS, "mean_absolute_error"),
+        _lower("median_absolute_error", _NUMBERS),
+        _lower("mape", _NUMBERS, "mean_absolute_percentage_error"),
+        _higher("r2", _NUMBERS),
+        _higher("spearman", _NUMBERS, "spearmanr"),
+        _higher("pearson", _NUMBERS, "pearsonr"),
     ),
     default_metric={
         "binary": "roc_auc",
