@@ -32,10 +32,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import timm
 import torch
 import transformers
-import zoo
-from order_oracle import Trace, judge, label_dependent, trace, verdict
 from torch import nn
 
+import zoo
+from order_oracle import Trace, judge, label_dependent, trace, verdict
 from thermocline.tuning.layers.layer_map import Layer, LayerMap
 
 LABELS = 10

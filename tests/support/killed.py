@@ -1,4 +1,4 @@
-"""A warmed process whose children fit and are killed with SIGKILL; run as a program by `test_killed.py`.
+"""A warmed process whose children fit and are killed with SIGKILL; `test_killed.py` runs it as `support.killed`.
 
 Importing torch takes longer than the whole fit, so it is done once: every child is forked from this process, fits
 with `resume=True` as a job that is run again would, and gets SIGKILL at a random moment.
@@ -14,8 +14,8 @@ from pathlib import Path
 
 import torch
 
+from support.tiny import TINY, make_table
 from thermocline import Predictor
-from tiny import TINY, make_table
 
 OPTIONS = {
     **TINY,

@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from PIL import Image, ImageDraw
 
-from tiny_detectors import SIDE, config_of
+from support.tiny_detectors import SIDE, config_of
 
 COLOURS = {"disc": (220, 60, 50), "box": (60, 90, 220)}
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from shapes import options, save_detector, write_coco, write_shapes, write_voc
+from support.shapes import options, save_detector, write_coco, write_shapes, write_voc
 from thermocline import LayerPlan, Predictor, cli
 from thermocline.training.trainer import Trainer
 
