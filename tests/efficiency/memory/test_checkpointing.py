@@ -5,9 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from support.backbones import IDS, MODELS, bert, gpt2, image, kept_bytes, resnet, text, vit
+from support.flops import counted
 from thermocline.efficiency.costs.layer_costs import layer_costs
 from thermocline.efficiency.memory import checkpointing
 from thermocline.efficiency.memory.checkpointing import LayerCheckpoints, auto_layers, chosen_layers, free_on
@@ -36,10 +36,9 @@ def stepped(model: nn.Module, call, *, bf16: bool = False):
 
 
 def flops(model: nn.Module, call) -> int:
-    with FlopCounterMode(display=False) as counter:
-        call(model).sum().backward()
+    number = counted(lambda: call(model).sum().backward())
     model.zero_grad()
-    return counter.get_total_flops()
+    return number
 
 
 @pytest.mark.parametrize("bf16", [False, True], ids=["fp32", "bf16"])
