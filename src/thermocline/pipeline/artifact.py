@@ -22,7 +22,7 @@ from thermocline.backbones.pretrained import file_sha256
 from thermocline.config import ResolvedConfig
 from thermocline.data.columns import Columns
 from thermocline.errors import ArtifactError, ConfigError, MissingDependencyError, OutputExistsError
-from thermocline.inputs.image.rows import ImageProcessor
+from thermocline.inputs.image.processor import ImageProcessor
 from thermocline.inputs.image.tower import ImageTower, describe_image, rebuild_image
 from thermocline.inputs.table.rows import TableProcessor
 from thermocline.inputs.table.tower import TableTower, describe_table

@@ -13,10 +13,11 @@ import torch
 
 from thermocline.backbones import pretrained as checkpoints
 from thermocline.config import ResolvedConfig
-from thermocline.data.batches import RowPart, Rows
+from thermocline.data.batches import Rows
 from thermocline.data.columns import Columns
+from thermocline.data.row_part import RowPart
 from thermocline.errors import SelectorError, listing
-from thermocline.inputs.image.rows import ImageProcessor
+from thermocline.inputs.image.processor import ImageProcessor
 from thermocline.inputs.image.tower import ImageTower, build_image, model_size
 from thermocline.inputs.table.rows import TableProcessor
 from thermocline.inputs.table.tower import TableTower, number_bins
@@ -259,7 +260,7 @@ def _text(
     length = min(options.max_length or limit, limit)
     processor = TextProcessor(tokenizer, wanted, join=options.join, max_length=length, pad_to_longest=exact)
     if options.max_length is None:
-        length, why = choose_max_length(processor.rows(frame).lengths, limit)
+        length, why = choose_max_length(processor.rows(frame).token_counts, limit)
         config = config.choose("model.text.max_length", length, why)
     elif options.max_length > limit:
         config = config.choose(

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from thermocline.config import ResolvedConfig, read_phase_file, resolve
-from thermocline.data.batches import images_kept
+from thermocline.data.batches import decoded_kept
 from thermocline.data.memory_budget import Budget
 from thermocline.data.pixel_cache import Keep
 from thermocline.efficiency.costs.forecast import Forecast, costs_of, forecast
@@ -96,7 +96,7 @@ def fit(request: Request) -> tuple[AnyAssembly, History, str]:
     if resumed is None and not shared:
         shutil.rmtree(prefixes, ignore_errors=True)
     try:
-        with own_accelerator_state(), images_kept([valid, train], _keep(assembly.config, budget)) as (valid, train):
+        with own_accelerator_state(), decoded_kept([valid, train], _keep(assembly.config, budget)) as (valid, train):
             trainer = Trainer(
                 Run(
                     model=assembly.model,

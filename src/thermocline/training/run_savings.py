@@ -8,7 +8,6 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +21,6 @@ from thermocline.efficiency.costs.layer_costs import Costs
 from thermocline.efficiency.prefix_cache.options import CacheOptions
 from thermocline.efficiency.prefix_cache.prefix import prefix_of
 from thermocline.efficiency.savings import Savings
-from thermocline.inputs.text.rows import LANES, TextRows
 from thermocline.training.run import Run
 from thermocline.tuning.layers.layer_map import LayerMap
 from thermocline.tuning.plan.layer_plan import LayerPlan
@@ -76,17 +74,17 @@ def cache_options(
 
 
 def in_step(rows: Rows, layer_map: LayerMap, plan: LayerPlan) -> Rows:
-    """Return rows whose values come out the same in every batch, where a plan keeps the first layers of a text tower.
+    """Return rows whose values come out the same in every batch, for towers whose first layers a plan keeps frozen.
 
-    They are padded to whole vectors (see `data.text.LANES`), whether or not what these layers give is cached in the
-    end, so that a run with the cache is the same run.
+    They are aligned (see `RowPart.aligned`) whether or not the outputs of these layers are cached in the end, so that
+    a run with the cache is the same run.
     """
-    text = rows.parts.get("text")
     everything = frozenset(layer_map.labels)
     frozen = [everything - trains for trains in plan.timeline.always]
-    if not isinstance(text, TextRows) or not any(prefix_of(layer_map, "text", one).labels for one in frozen):
-        return rows
-    return replace(rows, parts={**rows.parts, "text": replace(text, multiple=LANES)})
+    for name, part in rows.parts.items():
+        if any(prefix_of(layer_map, name, one).labels for one in frozen):
+            rows = rows.with_part(name, part.aligned())
+    return rows
 
 
 def news(now: Mapping[str, str], rows: Iterable[Mapping[str, Any]]) -> list[str]:

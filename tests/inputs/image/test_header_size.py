@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from thermocline.errors import ImageReadError
+from thermocline.inputs.image.files import open_image
 from thermocline.inputs.image.header_size import image_size, image_sizes
-from thermocline.inputs.image.rows import open_image
 
 
 def encoded(form, turn=None, size=(40, 24)):

@@ -10,14 +10,15 @@ import torch
 from PIL import Image
 
 from thermocline.data import pixel_cache as pixels
-from thermocline.data.batches import Rows, images_kept
+from thermocline.data.batches import Rows, decoded_kept
 from thermocline.data.columns import Column
 from thermocline.data.loading import Wanted, load
 from thermocline.data.memory_budget import Budget
 from thermocline.data.pixel_cache import HEAD, Keep, PixelCache, pixels_kept
 from thermocline.errors import ThermoclineWarning
 from thermocline.inputs.image import rows as image
-from thermocline.inputs.image.rows import ImageProcessor, ImageSpec
+from thermocline.inputs.image.processor import ImageProcessor
+from thermocline.inputs.image.spec import ImageSpec
 
 SPEC = ImageSpec((16, 16), (0.5,) * 3, (0.5,) * 3, crop_fraction=0.9)
 N = 8
@@ -68,7 +69,7 @@ def test_the_same_bits_as_without_a_cache(frame, tmp_path, where, workers, augme
         pytest.skip("the same as memory")
     rows = made(frame, tmp_path, augment=augment, views=views)
     without = passes(rows)
-    with images_kept([rows], keep(where, folder=tmp_path / "cache", shared=workers > 0)) as (kept,):
+    with decoded_kept([rows], keep(where, folder=tmp_path / "cache", shared=workers > 0)) as (kept,):
         for _ in range(2):
             got = passes(kept, workers)
             for one, two in zip(without, got, strict=True):
@@ -84,7 +85,7 @@ def test_each_image_is_decoded_once(frame, tmp_path, augment, monkeypatch):
     read = image.open_image
     monkeypatch.setattr(image, "open_image", lambda cell, folder: opened.append(str(cell)[:50]) or read(cell, folder))
     rows = made(frame.drop(columns="b").assign(b=None), tmp_path, augment=augment, views=2)
-    with images_kept([rows], keep()) as (kept,):
+    with decoded_kept([rows], keep()) as (kept,):
         passes(kept)
     assert sorted(opened) == sorted(frame["a"].dropna())
     opened.clear()
@@ -95,7 +96,7 @@ def test_each_image_is_decoded_once(frame, tmp_path, augment, monkeypatch):
 @pytest.mark.parametrize("augment", [None, "light"])
 def test_what_workers_decode_the_next_pass_finds(frame, tmp_path, augment, monkeypatch):
     rows = made(frame.assign(b=None), tmp_path, augment=augment)
-    with images_kept([rows], keep(shared=True)) as (kept,):
+    with decoded_kept([rows], keep(shared=True)) as (kept,):
         passes(kept, workers=2)
         assert len(kept.parts["image"].cache) == 7
         monkeypatch.setattr(image, "open_image", lambda *_: pytest.fail("decoded again"))
@@ -106,7 +107,7 @@ def test_what_workers_decode_the_next_pass_finds(frame, tmp_path, augment, monke
 def test_views_are_functions_of_seed_view_row_and_column(frame, tmp_path):
     rows, everything = made(frame, tmp_path, augment="light", views=3), np.arange(N)
     shown = [rows.batch(everything, epoch)["image"]["pixels"] for epoch in range(6)]
-    number = [rows.parts["image"].view(everything, epoch) for epoch in range(6)]
+    number = [rows.parts["image"].variant(everything, epoch) for epoch in range(6)]
     for row in range(N):  # balanced: each variant once in three epochs
         assert sorted(int(number[e][row]) for e in (0, 1, 2)) == [0, 1, 2]
     for one in range(6):
@@ -122,13 +123,13 @@ def test_views_are_functions_of_seed_view_row_and_column(frame, tmp_path):
 
 def test_the_number_of_a_view_says_when_pixels_are_equal(frame, tmp_path):
     some = np.array([3, 1])
-    assert made(frame, tmp_path).parts["image"].view(some, 5).tolist() == [0, 0]
-    assert made(frame, tmp_path, augment="none", views=3).parts["image"].view(some, 5).tolist() == [0, 0]
+    assert made(frame, tmp_path).parts["image"].variant(some, 5).tolist() == [0, 0]
+    assert made(frame, tmp_path, augment="none", views=3).parts["image"].variant(some, 5).tolist() == [0, 0]
     varied = made(frame, tmp_path, augment="light").parts["image"]
-    assert varied.view(some, 5).tolist() == [5, 5]
-    assert varied.view(some, None).tolist() == [-1, -1]
-    assert made(frame, tmp_path, augment="light", views=3).parts["image"].view(some, 5).tolist() == [2, 2]
-    assert varied.view(some, 0).dtype == np.int64
+    assert varied.variant(some, 5).tolist() == [5, 5]
+    assert varied.variant(some, None).tolist() == [-1, -1]
+    assert made(frame, tmp_path, augment="light", views=3).parts["image"].variant(some, 5).tolist() == [2, 2]
+    assert varied.variant(some, 0).dtype == np.int64
 
 
 # what fits
@@ -146,7 +147,7 @@ def test_auto_keeps_all_or_none_and_memory_what_fits(frame, tmp_path):
         ("off", enough, 0),
     ):
         shared = Budget(size)
-        with images_kept([rows], Keep(where, shared)) as (kept,):
+        with decoded_kept([rows], Keep(where, shared)) as (kept,):
             passes(kept)
             cache = kept.parts["image"].cache
             assert (0 if cache is None else len(cache)) == held
@@ -156,14 +157,14 @@ def test_auto_keeps_all_or_none_and_memory_what_fits(frame, tmp_path):
 
 def test_rows_of_one_fit_share_the_budget(frame, tmp_path):
     first, second = made(frame, tmp_path), made(frame, tmp_path)
-    with images_kept([first, second], keep("auto", size=HEAD * 2 * N + 11 * 768 + 100)) as kept:
+    with decoded_kept([first, second], keep("auto", size=HEAD * 2 * N + 11 * 768 + 100)) as kept:
         assert kept[0].parts["image"].cache is not None
         assert kept[1].parts["image"].cache is None
 
 
 def test_rows_go_on_when_the_cache_has_ended(frame, tmp_path):
     rows = made(frame, tmp_path)
-    with images_kept([rows], keep()) as (kept,):
+    with decoded_kept([rows], keep()) as (kept,):
         before = passes(kept)
     after = passes(kept)
     assert all(torch.equal(a[1], b[1]) for a, b in zip(before, after, strict=True))
@@ -174,8 +175,8 @@ def test_rows_without_images_are_left_as_they_are():
     from thermocline.inputs.text.rows import TextRows
 
     rows = Rows({"text": TextRows((np.zeros(3, np.int32),), 0)})
-    with images_kept([rows], keep()) as (kept,):
-        assert kept is rows
+    with decoded_kept([rows], keep()) as (kept,):
+        assert kept.parts["text"] is rows.parts["text"]
 
 
 def test_an_image_of_another_size_than_its_head_said_is_not_kept():

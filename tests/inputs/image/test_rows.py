@@ -20,7 +20,8 @@ from thermocline.data.columns import Column
 from thermocline.data.loading import load
 from thermocline.errors import ImageReadError
 from thermocline.inputs.image.files import decoded_size, find_image, is_missing, open_image, unreadable_rows
-from thermocline.inputs.image.rows import ImageProcessor, ImageSpec
+from thermocline.inputs.image.processor import ImageProcessor
+from thermocline.inputs.image.spec import ImageSpec
 from thermocline.inputs.image.transforms import plain_transform, train_transform
 
 SPEC = ImageSpec((32, 32), (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))

@@ -10,7 +10,7 @@ from PIL import Image
 
 from thermocline.backbones.pretrained import Source, find_image
 from thermocline.errors import CheckpointError, ConfigError
-from thermocline.inputs.image.rows import ImageSpec
+from thermocline.inputs.image.spec import ImageSpec
 from thermocline.inputs.image.tower import build_image, describe_image, model_size, rebuild_image
 from thermocline.inputs.image.transforms import plain_transform
 from thermocline.inputs.text.tower import quiet_transformers

@@ -228,14 +228,14 @@ def test_an_image_that_goes_missing_names_its_row(tmp_path):
     assert "the cell is empty" in told(ImageReadError, OSError, lambda: empty.batch(np.array([0])))
 
 
-def test_pieces_tell_rows_apart():
+def test_identity_tells_rows_apart():
     def encoded(picture):
         buffer = io.BytesIO()
         picture.save(buffer, "PNG")
         return buffer.getvalue()
 
     def pieces(frame):
-        return b"|".join(rows_of(frame=frame).pieces())
+        return b"|".join(rows_of(frame=frame).identity(files=False))
 
     one = pieces(FRAME)
     assert pieces(FRAME) == one

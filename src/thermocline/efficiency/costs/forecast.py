@@ -19,7 +19,6 @@ from thermocline.efficiency.prefix_cache.options import CacheOptions, refusal
 from thermocline.efficiency.prefix_cache.prefix import Prefix, prefix_of
 from thermocline.efficiency.prefix_cache.tower_rows import TowerRows
 from thermocline.efficiency.savings import Savings
-from thermocline.inputs.text.rows import TextRows
 from thermocline.tuning.layers.layer_map import LayerMap
 from thermocline.tuning.plan.layer_plan import LayerPlan
 from thermocline.tuning.schedule.phases import Cursor
@@ -189,7 +188,7 @@ def _bytes(savings: Savings, prefix: Prefix, rows: Mapping[str, Rows], costs: Co
     for split, count in varied.items():
         part = rows[split].parts[prefix.tower]
         shorter = 1.0
-        if isinstance(part, TextRows) and len(part):  # costs are of a batch padded to its longest row
+        if part.lengths is not None and part.widths is not None and len(part):  # costs are of a padded batch
             shorter = float(part.lengths.sum()) / (len(part) * float(part.widths[: costs.rows].max()))
         total += count * each * shorter
     return total

@@ -122,10 +122,12 @@ class PrefixCache:
         out, positions = batch, None
         for name in self._towers:
             tower = self._cached.get(name)
-            if name in batch:
-                if tower is not None:
+            if name in batch and tower is None:
+                if not self._tower_rows(split, name).decoded(batch[name]):
                     return None
                 continue
+            if name in batch and self._tower_rows(split, name).decoded(batch[name]):
+                return None
             if tower is None or tower.session is not None:
                 return None
             positions = batch["rows"].cpu().numpy() if positions is None else positions
@@ -146,8 +148,8 @@ class PrefixCache:
                     if split == "train" and not tower.holds(split, positions, epoch):
                         tower.complete(epoch)
                     batch[name] = stack.enter_context(tower.serving(split, batch.get(name), positions, epoch))
-                elif name not in batch:  # dropped since the batch was made
-                    rows = TowerRows(self.rows[split], name, whole=False)
+                elif name not in batch or not self._tower_rows(split, name).decoded(batch[name]):
+                    rows = self._tower_rows(split, name)  # dropped since the batch was made
                     batch[name] = rows.inputs(positions, epoch, batch["rows"].device)
             yield batch
         for name, tower in list(self._cached.items()):
@@ -160,6 +162,9 @@ class PrefixCache:
                 )
             if tower.session is not None and tower.session.draws:
                 self._give_up(name, DRAWS)
+
+    def _tower_rows(self, split: str, name: str) -> TowerRows:
+        return TowerRows(self.rows[split], name, whole=False)
 
     def keep_only(self, frozen: Iterable[str]) -> None:
         """Drop the prefixes that are not of these layers alone."""

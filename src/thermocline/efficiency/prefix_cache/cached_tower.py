@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,6 @@ from thermocline.efficiency.prefix_cache.lazy_tensor import settle
 from thermocline.efficiency.prefix_cache.prefix import Prefix
 from thermocline.efficiency.prefix_cache.row_store import Form, Misfit, RowStore
 from thermocline.efficiency.prefix_cache.tower_rows import TowerRows
-from thermocline.inputs.image.rows import ImageRows
 
 WHOLE = "features"  # the name of a whole tower's output
 FEW = 0.1  # share of the rows that are computed at once, when the others are there
@@ -100,9 +100,9 @@ class CachedTower:
         with self._aside(training=training):
             if self.session is None:
                 return {WHOLE: self.module(inputs)}
-            if isinstance(rows.part, ImageRows):  # as they are served
+            if rows.part.decoded_shapes(0):  # as they are served
                 given = inputs
-                inputs = self._put_off(rows.part, lambda: given, len(positions))
+                inputs = self._put_off(rows, lambda: given, positions)
             shelf = _Gather()
             with self.session.running(shelf):
                 settle(self.module(inputs))
@@ -165,7 +165,7 @@ class CachedTower:
             epoch: The epoch of training, or `None`.
         """
         rows = self.rows[split]
-        made = dict(inputs) if inputs is not None else None
+        made = dict(inputs) if inputs is not None and rows.decoded(inputs) else None
 
         def given() -> dict[str, Any]:
             nonlocal made
@@ -181,20 +181,21 @@ class CachedTower:
                 self.stores[split].keep(WHOLE, items, features)
             yield {"features": features}
             return
-        images = isinstance(rows.part, ImageRows)
-        batch = self._put_off(rows.part, given, len(positions)) if images else given()
+        batch = self._put_off(rows, given, positions) if rows.part.decoded_shapes(0) else given()
         ids = batch.get("input_ids")
         width = None if ids is None else int(ids.shape[1])
         shelf = _RowShelf(self, self.stores[split], rows.items(positions, epoch), width)
         with self.session.running(shelf):
             yield batch
 
-    def _put_off(self, part: Any, given: Any, rows: int) -> dict[str, torch.Tensor]:
-        """Pixels that are decoded only when somebody needs them."""
+    def _put_off(self, rows: TowerRows, given: Any, positions: np.ndarray) -> dict[str, torch.Tensor]:
+        """Return a batch whose decoded arrays are made only when something needs them."""
         assert self.session is not None
-        shape = (rows, len(part.cells[0]), 3, *part.spec.size)
-        pixels = self.session.put_off(lambda: given()["pixels"], shape, torch.uint8)
-        return {"pixels": pixels, "present": torch.ones(shape[:2], dtype=torch.bool, device=self.device)}
+        undecoded = rows.part.undecoded(positions)
+        batch = {key: torch.from_numpy(value).to(self.device) for key, value in undecoded.items()}
+        for name, (shape, dtype) in rows.part.decoded_shapes(len(positions)).items():
+            batch[name] = self.session.put_off(partial(lambda name: given()[name], name), shape, dtype)
+        return batch
 
     def complete(self, epoch: int | None) -> None:
         """Compute the rows that are absent, where they are few, in batches of the usual size beside others.

@@ -10,9 +10,6 @@ from typing import Any
 from thermocline.data.batches import Rows
 from thermocline.data.memory_budget import Budget
 from thermocline.efficiency.prefix_cache.prefix import Prefix
-from thermocline.efficiency.prefix_cache.tower_rows import TowerRows
-from thermocline.inputs.image.rows import ImageRows
-from thermocline.problems.object_detection.rows import DetectionRows
 from thermocline.tuning.layers.layer_map import LayerMap
 
 LEAST_USES = 2.0  # passes over the rows from which keeping pays
@@ -61,19 +58,9 @@ def refusal(
         return "the order of the layers is not known"
     if uses < LEAST_USES:
         return f"it holds for {uses:.1f} passes over the rows; from {LEAST_USES:.0f} on it pays"
-    part = rows["train"].parts[prefix.tower]
-    if isinstance(part, ImageRows) and part.augment is not None and part.views is None:
-        return (
-            "images are augmented anew every epoch; model.image.augment=none, or a number of "
-            "model.image.augment_views, lets them return"
-        )
-    if isinstance(part, DetectionRows):
-        if part.augment is not None:
-            return "images and boxes are varied anew every epoch; model.detector.augment=none lets them return"
-        if not part.spec.one_size:
-            return "images keep their shapes, so that batches differ in size, and with it the rounding"
-    if any(TowerRows(each, prefix.tower, whole=True).lacking() for each in rows.values()):
-        return "images are missing, so that batches of images differ in size, and with it the rounding"
+    reasons = [reason for each in rows.values() if (reason := each.parts[prefix.tower].not_cacheable())]
+    if reasons:
+        return reasons[0]
     if options.sizes_vary:
         return "env.micro_batch_tokens makes batches of different size, and with it the rounding"
     if options.compiled and not prefix.whole:

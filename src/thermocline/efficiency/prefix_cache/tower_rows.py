@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
+from collections.abc import Mapping
 
 import numpy as np
 import torch
 
 from thermocline.data.batches import Rows
+from thermocline.data.row_part import identity_of
 from thermocline.efficiency.prefix_cache.row_store import Form, form_of
-from thermocline.inputs.image.files import find_image, is_missing
-from thermocline.inputs.image.rows import ImageRows
-from thermocline.inputs.text.rows import TextRows
 
 
 class TowerRows:
@@ -29,12 +27,10 @@ class TowerRows:
     def __init__(self, rows: Rows, tower: str, *, whole: bool) -> None:
         self.rows, self.tower = rows, tower
         self.part = rows.parts[tower]
-        images = isinstance(self.part, ImageRows)
-        self.varied = isinstance(self.part, ImageRows) and self.part.augment is not None
-        self.views = (self.part.views or 1) if isinstance(self.part, ImageRows) and self.varied else 1
-        self.per_row = len(self.part.cells[0]) if isinstance(self.part, ImageRows) and images and not whole else 1
-        ragged = isinstance(self.part, TextRows) and self.part.pad_to is None and not whole
-        self.lengths: np.ndarray | None = self.part.lengths if isinstance(self.part, TextRows) and ragged else None
+        self.varied = self.part.augmented
+        self.views = self.part.variants or 1
+        self.per_row = 1 if whole else self.part.per_row
+        self.lengths = None if whole else self.part.lengths
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -58,8 +54,8 @@ class TowerRows:
         if self.per_row == self.views == 1:
             return positions
         items: np.ndarray = positions[:, None] * self.per_row + np.arange(self.per_row)
-        if self.views > 1 and isinstance(self.part, ImageRows):
-            items = items * self.views + self.part.view(positions, epoch)[:, None]
+        if self.views > 1:
+            items = items * self.views + self.part.variant(positions, epoch)[:, None]
         return items.reshape(-1)
 
     def inputs(self, positions: np.ndarray, epoch: int | None, device: torch.device) -> dict[str, torch.Tensor]:
@@ -67,14 +63,18 @@ class TowerRows:
         batch = self.rows.batch(positions, epoch, without=frozenset(self.rows.parts) - {self.tower})
         return {key: value.to(device) for key, value in batch[self.tower].items()}
 
+    def decoded(self, inputs: Mapping[str, torch.Tensor]) -> bool:
+        """Whether no array of a batch is missing."""
+        return self.part.decoded_shapes(0).keys() <= inputs.keys()
+
     def form(self, value: torch.Tensor, positions: np.ndarray) -> Form:
         """Return how values of these rows are kept.
 
         Raises:
             Misfit: They do not come item by item.
         """
-        ragged = isinstance(self.part, TextRows) and self.lengths is not None
-        width = int(self.part.widths[positions].max()) if isinstance(self.part, TextRows) and ragged else None
+        widths = self.part.widths
+        width = None if self.lengths is None or widths is None else int(widths[positions].max())
         return form_of(value, len(positions) * self.per_row, width)
 
     def by_row(self, value: torch.Tensor, positions: np.ndarray) -> dict[int, torch.Tensor]:
@@ -91,28 +91,17 @@ class TowerRows:
 
     def compositions(self, size: int) -> tuple[np.ndarray, ...]:
         """Return batches to compare: the shortest rows, one of them beside the longest, and the others beside one."""
-        short = isinstance(self.part, TextRows)
-        order = np.argsort(self.part.lengths, kind="stable") if short else np.arange(len(self))  # type: ignore[union-attr]
+        lengths = self.part.lengths
+        order = np.arange(len(self)) if lengths is None else np.argsort(lengths, kind="stable")
         first = order[:size]
         if len(order) <= size:
             return first, first[::-1].copy()
         # one row that comes to lie beside others altogether tells of a maximum over a batch, or of its sharing out
         return first, np.concatenate([order[:0:-1][: size - 1], first[:1]]), np.concatenate([order[-1:], first[:0:-1]])
 
-    def lacking(self) -> bool:
-        """Whether images are missing, so that batches of images differ in size."""
-        return isinstance(self.part, ImageRows) and any(is_missing(cell) for row in self.part.cells for cell in row)
-
     def fingerprint(self) -> str:
-        """Return a hash over all that a tower is given of these rows; of image files their names, sizes and times."""
+        """Return a hash over all that a tower is given of these rows; of files what they hold now."""
         digest = hashlib.sha256()
-        for piece in self.part.pieces():
+        for piece in identity_of(self.part, files=True):
             digest.update(piece)
-        if isinstance(self.part, ImageRows):
-            part = self.part
-            digest.update(f"{part.spec} {part.augment} {part.seed} {part.views}".encode())
-            for cell in (cell for row in part.cells for cell in row):
-                if isinstance(cell, (str, Path)) and not is_missing(cell):
-                    stat = find_image(str(cell), part.folder).stat()
-                    digest.update(f"{stat.st_size} {stat.st_mtime_ns}\n".encode())
         return digest.hexdigest()

@@ -15,7 +15,7 @@ from thermocline.backbones.adapters import Adapters, inject
 from thermocline.backbones.pretrained import Source, unreachable
 from thermocline.backbones.traps import mend_traps
 from thermocline.errors import CheckpointError, ConfigError, first_line
-from thermocline.inputs.image.rows import ImageSpec
+from thermocline.inputs.image.spec import ImageSpec
 from thermocline.inputs.text.tower import quiet_transformers
 
 RESAMPLING = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}  # Pillow's codes

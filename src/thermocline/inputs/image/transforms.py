@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from thermocline.inputs.image.spec import ImageSpec
+
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-    from thermocline.inputs.image.rows import ImageSpec
 
 
 @lru_cache(maxsize=8)

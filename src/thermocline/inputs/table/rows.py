@@ -12,12 +12,13 @@ import pandas as pd
 
 from thermocline.data.columns import Column, Columns
 from thermocline.data.frames import categories, numbers
+from thermocline.data.row_part import RowPart
 
 CLIP = 3.0  # standardised numbers are bent smoothly towards this bound
 
 
 @dataclass(frozen=True)
-class TableRows:
+class TableRows(RowPart):
     """Rows of a table, ready to be cut into batches.
 
     Attributes:
@@ -33,13 +34,15 @@ class TableRows:
     def __len__(self) -> int:
         return len(self.codes)
 
-    def pieces(self) -> Iterator[bytes]:
-        """Yield the bits of all rows, for a fingerprint."""
-        yield from (np.ascontiguousarray(array).tobytes() for array in (self.numbers, self.missing, self.codes))
-
-    def batch(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+    def batch(self, rows: np.ndarray, epoch: int | None = None) -> dict[str, np.ndarray]:
         """Return the arrays of these row positions."""
+        del epoch
         return {"numbers": self.numbers[rows], "missing": self.missing[rows], "codes": self.codes[rows]}
+
+    def identity(self, *, files: bool) -> Iterator[bytes]:
+        """Yield the bytes of the arrays; there are no files."""
+        del files
+        yield from (np.ascontiguousarray(array).tobytes() for array in (self.numbers, self.missing, self.codes))
 
 
 @dataclass(frozen=True)

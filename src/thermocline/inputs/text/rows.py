@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -12,30 +12,31 @@ import pandas as pd
 
 from thermocline.data.columns import Column, Columns
 from thermocline.data.frames import texts
+from thermocline.data.row_part import RowPart
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 LEAST = 16
 """Tokens that every batch is padded to. Kernels on the CPU add up fewer than 16 columns in another order than 16 or
-more; from 16 on, what comes out for a row is bit for bit the same whatever rows lie beside it."""
+more; from 16 on, a row's values are bit for bit the same whatever other rows are in its batch."""
 
 LANES = 16
-"""Where rows must come out bit for bit the same in any batch, however wide, batches are padded to a multiple of this:
-what stands in the columns beyond the last whole vector of a CPU (16 floats in AVX-512, 8 in AVX2) is added up apart."""
+"""Aligned rows are padded to a multiple of this, so that a row's values are the same bits in every batch, however wide:
+columns beyond the last whole vector of a CPU (16 floats in AVX-512, 8 in AVX2) are added up apart."""
 
 LONGEST = 512  # tokens; a longer default would cost more than it tells on most frames
 
 
 @dataclass(frozen=True)
-class TextRows:
+class TextRows(RowPart):
     """Token ids of every row, ragged.
 
     Attributes:
         ids: One int32 array of token ids a row.
         pad_id: The id that fills a shorter row.
         pad_to: Pad every batch to this many tokens, or `None` for the longest row of the batch.
-        least: In that case, pad to this many all the same; see `LEAST`.
+        least: In that case, pad to at least this many; see `LEAST`.
         multiple: And to a multiple of this many, but not beyond `most`; see `LANES`.
         most: The most tokens that the model takes, or `None`.
     """
@@ -51,25 +52,26 @@ class TextRows:
         return len(self.ids)
 
     @cached_property
-    def lengths(self) -> np.ndarray:
-        """Tokens per row, int64 `(rows,)`."""
+    def token_counts(self) -> np.ndarray:
+        """Tokens of each row, int64 `(rows,)`."""
         return np.fromiter((len(row) for row in self.ids), dtype=np.int64, count=len(self.ids))
+
+    @property
+    def lengths(self) -> np.ndarray | None:
+        """`token_counts`; None where all batches are padded to one width, since padding then changes the values."""
+        return self.token_counts if self.pad_to is None else None
 
     @cached_property
     def widths(self) -> np.ndarray:
         """Tokens that each row takes up when it is the longest of a batch, int64 `(rows,)`."""
         if self.pad_to is not None:
             return np.full(len(self), self.pad_to, dtype=np.int64)
-        widths = -(-np.maximum(self.lengths, self.least) // self.multiple) * self.multiple
-        return np.asarray(widths if self.most is None else np.maximum(np.minimum(widths, self.most), self.lengths))
+        widths = -(-np.maximum(self.token_counts, self.least) // self.multiple) * self.multiple
+        return np.asarray(widths if self.most is None else np.maximum(np.minimum(widths, self.most), self.token_counts))
 
-    def pieces(self) -> Iterator[bytes]:
-        """Yield the bits of all rows, for a fingerprint."""
-        yield self.lengths.tobytes()
-        yield from (row.tobytes() for row in self.ids)
-
-    def batch(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+    def batch(self, rows: np.ndarray, epoch: int | None = None) -> dict[str, np.ndarray]:
         """Return `input_ids` and `attention_mask`, int64 `(len(rows), longest)`, padded on the right."""
+        del epoch
         chosen = [self.ids[row] for row in rows]
         width = int(self.widths[rows].max())
         ids = np.full((len(chosen), width), self.pad_id, dtype=np.int64)
@@ -78,6 +80,17 @@ class TextRows:
             ids[i, : len(row)] = row
             mask[i, : len(row)] = 1
         return {"input_ids": ids, "attention_mask": mask}
+
+    def aligned(self) -> TextRows:
+        """Return the same rows, padded to a multiple of `LANES`."""
+        return replace(self, multiple=LANES)
+
+    def identity(self, *, files: bool) -> Iterator[bytes]:
+        """Yield the token ids of all rows, and with `files` also how they are padded."""
+        yield self.token_counts.tobytes()
+        yield from (row.tobytes() for row in self.ids)
+        if files:
+            yield repr((self.pad_id, self.pad_to, self.least, self.multiple, self.most)).encode()
 
 
 class TextProcessor:

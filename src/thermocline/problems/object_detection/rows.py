@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,9 @@ import pandas as pd
 import torch
 
 from thermocline.data.row_names import first_rows
+from thermocline.data.row_part import RowPart
 from thermocline.errors import ImageReadError
+from thermocline.inputs.image.cell_identity import cell_contents, cell_names
 from thermocline.inputs.image.files import is_missing, open_image
 from thermocline.problems.object_detection.box_spec import DetectionSpec, box_scale, to_pixels, to_shares
 from thermocline.problems.object_detection.box_transforms import Scene, resized, varied
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class DetectionRows:
+class DetectionRows(RowPart):
     """Images and their boxes, decoded when a batch is made.
 
     Attributes:
@@ -86,15 +87,41 @@ class DetectionRows:
     def __len__(self) -> int:
         return len(self.cells)
 
-    def pieces(self) -> Iterator[bytes]:
-        """Yield what tells the rows apart, for a fingerprint: paths as they are written, else the bits themselves."""
-        for cell in self.cells:
-            if isinstance(cell, bytes | bytearray | memoryview):
-                yield hashlib.sha256(cell).digest()
-            elif hasattr(cell, "tobytes"):
-                yield hashlib.sha256(cell.tobytes()).digest()
-            else:
-                yield f"{cell}\n".encode()
+    @property
+    def augmented(self) -> bool:
+        """Whether training images are varied."""
+        return self.augment is not None
+
+    @property
+    def variants(self) -> int | None:
+        """1 without augmentation; else every epoch has a new one."""
+        return 1 if self.augment is None else None
+
+    def variant(self, rows: np.ndarray, epoch: int | None) -> np.ndarray:
+        """Return the epoch where images are varied, -1 for images as they are, else 0; int64 `(len(rows),)`."""
+        number = 0 if self.augment is None else -1 if epoch is None else epoch
+        return np.full(len(rows), number, dtype=np.int64)
+
+    def not_cacheable(self) -> str | None:
+        """Return why outputs for these rows cannot be reused from epoch to epoch, or None."""
+        if self.augment is not None:
+            return "images and boxes are varied anew every epoch; set model.detector.augment=none to cache"
+        if not self.spec.one_size:
+            return "images keep their shapes, so that batches differ in size, and with it the rounding"
+        return None
+
+    def unlabelled(self) -> DetectionRows:
+        """Return the same rows without boxes."""
+        return replace(self, boxes=None, labels=None)
+
+    def identity(self, *, files: bool) -> Iterator[bytes]:
+        """Yield the images by name, or with `files` by content with folder and preprocessing; then the boxes."""
+        if files:
+            yield from cell_contents(self.cells, self.folder)
+            folder = None if self.folder is None else str(self.folder.resolve())
+            yield f"{folder} {self.spec} {self.augment} {self.seed}".encode()
+        else:
+            yield from cell_names(self.cells)
         for boxes, labels in zip(self.boxes or (), self.labels or (), strict=True):
             yield len(labels).to_bytes(4, "little") + boxes.tobytes() + labels.tobytes()
 
