@@ -4,7 +4,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from thermocline.errors import ConfigError, LayerMapError, SelectorError
-from thermocline.tuning.layers.layer_map import Layer, LayerMap
+from thermocline.tuning.layers.layer import Layer
+from thermocline.tuning.layers.layer_map import LayerMap
 from thermocline.tuning.layers.selectors import select
 
 

@@ -22,7 +22,7 @@ from thermocline.efficiency.savings import Savings
 from thermocline.inputs.text.rows import TextRows
 from thermocline.tuning.layers.layer_map import LayerMap
 from thermocline.tuning.plan.layer_plan import LayerPlan
-from thermocline.tuning.schedule.phases import Cursor
+from thermocline.tuning.schedule.cursor import Cursor
 from thermocline.tuning.schedule.timeline import planned_end
 
 if TYPE_CHECKING:
