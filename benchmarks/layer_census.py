@@ -36,7 +36,8 @@ from torch import nn
 
 import zoo
 from order_oracle import Trace, judge, label_dependent, trace, verdict
-from thermocline.tuning.layers.layer_map import Layer, LayerMap
+from thermocline.tuning.layers.layer import Layer
+from thermocline.tuning.layers.layer_map import LayerMap
 
 LABELS = 10
 VERDICTS = ("right", "right (order unchecked)", "loud", "silent", "failed", "unbuildable")

@@ -26,7 +26,8 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from thermocline.tuning.layers.layer_map import Layer, LayerMap
+from thermocline.tuning.layers.layer import Layer
+from thermocline.tuning.layers.layer_map import LayerMap
 
 aten = torch.ops.aten
 

@@ -35,7 +35,7 @@ from thermocline import Predictor
 from thermocline.pipeline import fit as fitting
 from thermocline.training.trainer import Trainer
 from thermocline.tuning.plan.layer_plan import LayerPlan
-from thermocline.tuning.schedule.phases import Cursor
+from thermocline.tuning.schedule.cursor import Cursor
 
 PROBE, PLAIN = "probe", "layerwise_decay"
 METHODS: dict[str, str | None] = {  # → optim.schedule_plan

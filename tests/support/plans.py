@@ -1,8 +1,8 @@
-"""A plan by every generator, and some by hand, for the toy model: stem, three blocks, norm, head."""
+"""A plan by every named schedule, and some by hand, for the toy model: stem, three blocks, norm, head."""
 
 from dataclasses import replace
 
-from thermocline.tuning.named_schedules.by_name import GENERATORS, phases_by
+from thermocline.tuning.named_schedules.by_name import NAMED_SCHEDULES, phases_by
 from thermocline.tuning.plan.layer_plan import LayerPlan
 from thermocline.tuning.schedule.phases import Phase, Plateau
 
@@ -40,7 +40,7 @@ BY_HAND = {
     ),
 }
 NAMES = [*REQUESTS, *BY_HAND]
-assert {name.split()[0] for name in REQUESTS} == set(GENERATORS)
+assert {name.split()[0] for name in REQUESTS} == set(NAMED_SCHEDULES)
 
 
 def plan_of(name, layer_map, *, lr=0.02):

@@ -13,7 +13,8 @@ from torch import nn
 from transformers import BertConfig, BertForSequenceClassification
 
 from order_oracle import Trace, judge, label_dependent, trace, verdict
-from thermocline.tuning.layers.layer_map import Layer, LayerMap
+from thermocline.tuning.layers.layer import Layer
+from thermocline.tuning.layers.layer_map import LayerMap
 
 Rule = Callable[[str], tuple[str, str, int]]
 

@@ -14,7 +14,7 @@ from thermocline.training import best_states as checkpoints
 from thermocline.training.checkpoint_store import Checkpoint
 from thermocline.training.optimizers import restore_by_name, state_by_name
 from thermocline.training.run_identity import weights_hash
-from thermocline.tuning.schedule.phases import Cursor
+from thermocline.tuning.schedule.cursor import Cursor
 
 if TYPE_CHECKING:
     from thermocline.training.trainer import Trainer

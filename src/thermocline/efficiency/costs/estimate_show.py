@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
-from thermocline.tuning.layers.show import STYLE, count, table
+from thermocline.tuning.tables import STYLE, count, table
 
 if TYPE_CHECKING:
     from thermocline.efficiency.costs.estimate import Estimate, PhaseEstimate

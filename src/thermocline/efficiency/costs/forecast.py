@@ -21,7 +21,7 @@ from thermocline.efficiency.prefix_cache.tower_rows import TowerRows
 from thermocline.efficiency.savings import Savings
 from thermocline.tuning.layers.layer_map import LayerMap
 from thermocline.tuning.plan.layer_plan import LayerPlan
-from thermocline.tuning.schedule.phases import Cursor
+from thermocline.tuning.schedule.cursor import Cursor
 from thermocline.tuning.schedule.timeline import planned_end
 
 if TYPE_CHECKING:

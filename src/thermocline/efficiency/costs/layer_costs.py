@@ -16,8 +16,8 @@ from torch import nn
 
 from thermocline.efficiency.costs.tracing import Counts, Trace, Work
 from thermocline.errors import did_you_mean
-from thermocline.tuning.layers.dry_run import _without_data
 from thermocline.tuning.layers.layer_map import LayerMap
+from thermocline.tuning.layers.meta_dispatch import copy_to_meta
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -188,7 +188,7 @@ def layer_costs(
         None where the model cannot be copied or does not run on shapes alone.
     """
     try:
-        shadow = _without_data(model)
+        shadow = copy_to_meta(model)
         training = _passed(shadow.train(), layer_map, call, device, frozenset(layer_map.labels))
         first = frozenset(layer.label for n, layer in enumerate(layer_map) if not _has_input(training, n))
         resting = _passed(shadow.eval(), layer_map, call, device, first)

@@ -12,8 +12,8 @@ from thermocline.efficiency.costs.estimate_show import cost, html_cells, size
 from thermocline.efficiency.costs.layer_costs import Costs
 from thermocline.errors import ThermoclineError
 from thermocline.tuning.layers.layer_map import LayerMap
-from thermocline.tuning.layers.show import STYLE, count, table
 from thermocline.tuning.plan.layer_plan import LayerPlan
+from thermocline.tuning.tables import STYLE, count, table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -87,7 +87,7 @@ def beside(
     backbone = {layer.label for layer in layer_map if layer.part == "backbone"}
     if not backbone:
         return None
-    resting = {layer.label for layer in layer_map if layer.resting}
+    resting = {layer.label for layer in layer_map if layer.built_frozen}
     try:
         versions = [_version(plan, backbone - resting, frozen=frozen) for frozen in (False, True)]
         found = [

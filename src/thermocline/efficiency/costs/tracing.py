@@ -19,8 +19,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 from torch.utils.flop_counter import flop_registry
 
-from thermocline.tuning.layers.dry_run import _MOST_OPERATORS, _TooLong, _Watch
 from thermocline.tuning.layers.layer_map import LayerMap
+from thermocline.tuning.layers.meta_dispatch import MetaDispatch
 
 _aten = torch.ops.aten
 #: Operators that only make room.
@@ -70,7 +70,7 @@ class Counts:
     norms: dict[str, tuple[int, float]] = field(default_factory=dict)
 
 
-class Trace(_Watch):  # type: ignore[no-untyped-call]
+class Trace(MetaDispatch):  # type: ignore[no-untyped-call]
     """Counts what a model without data runs.
 
     Args:
@@ -80,7 +80,7 @@ class Trace(_Watch):  # type: ignore[no-untyped-call]
     """
 
     def __init__(self, model: nn.Module, layer_map: LayerMap, device: str) -> None:
-        super().__init__({}, {})
+        super().__init__()
         self.counts = Counts()
         self.device = device
         self._model = model
@@ -119,13 +119,10 @@ class Trace(_Watch):  # type: ignore[no-untyped-call]
         for savers, size in self._savers.values():
             self.counts.saved[savers] += size
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        self._count += 1
-        if self._count > _MOST_OPERATORS:
-            raise _TooLong
+    def watch(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        """Run one operator and count it."""
         flat = _tensors((args, kwargs))
-        out = self._answer(func, args, kwargs, flat)
+        out = self.answer(func, args, kwargs, flat)
         made = [leaf for leaf in (out,) if isinstance(leaf, torch.Tensor)] or _tensors(out)
         inside = {_key(leaf) for leaf in flat}
         fresh = func._schema.is_mutable or any(_key(leaf) not in inside for leaf in made)

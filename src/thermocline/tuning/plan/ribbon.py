@@ -1,4 +1,4 @@
-"""Phases as a ribbon, layers by time: who trains when, as text and as HTML."""
+"""Phases as a ribbon, layers by time: which layers train when, as text and as HTML."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from itertools import groupby
-from typing import TYPE_CHECKING
 
-from thermocline.tuning.layers.show import folded_runs, table
-
-if TYPE_CHECKING:
-    from thermocline.tuning.plan.layer_plan import LayerPlan, PlanLayer
-    from thermocline.tuning.schedule.phases import Cursor, Phase
+from thermocline.tuning.layers.folding import folded_runs
+from thermocline.tuning.plan.decisions import Decisions
+from thermocline.tuning.plan.plan_layer import PlanLayer
+from thermocline.tuning.schedule.cursor import Cursor
+from thermocline.tuning.schedule.phases import Phase
+from thermocline.tuning.tables import table
 
 _COLUMNS = 60  # of the text
 _POINTS = 240  # of the HTML
-_PER_EPOCH = 100  # steps, where nobody knows
+_PER_EPOCH = 100  # steps, where it is not known
 
 
 @dataclass(frozen=True)
@@ -25,27 +25,27 @@ class Row:
 
     Attributes:
         name: Folded, with the tower.
-        rates: At each point their highest rate, as a share of the highest of all; 0 where they rest.
+        rates: At each point their highest rate, as a share of the highest of all; 0 where they are frozen.
     """
 
     name: str
     rates: tuple[float, ...]
 
 
-def has_ribbon(plan: LayerPlan) -> bool:
-    """Whether there is anything to see: more than one phase, or a phase that draws."""
+def has_ribbon(plan: Decisions) -> bool:
+    """Whether there is anything to show: more than one phase, or a phase that draws layers."""
     return len(plan.phases) > 1 or any(phase.draw is not None for phase in plan.phases)
 
 
-def moments(plan: LayerPlan, points: int) -> list[Cursor]:
-    """Return cursors at even distances over the run; a plateau is taken to come as late as it can."""
+def moments(plan: Decisions, points: int) -> list[Cursor]:
+    """Return cursors at even distances over the run; a plateau is taken to end its phase as late as possible."""
     total, per_epoch = run_length(plan)
     steps = [min(int((place + 0.5) * total / points), total - 1) for place in range(points)]
     return [plan.cursor(step, total, steps_per_epoch=per_epoch) for step in steps]
 
 
-def run_length(plan: LayerPlan) -> tuple[int, int]:
-    """Return total steps and steps per epoch: of the run that the plan was made for, or such as show its phases."""
+def run_length(plan: Decisions) -> tuple[int, int]:
+    """Return total steps and steps per epoch: of the run that the plan was made for, or such that all phases show."""
     per_epoch = plan.steps_per_epoch or _PER_EPOCH
     if plan.total_steps:
         return plan.total_steps, per_epoch
@@ -56,8 +56,8 @@ def run_length(plan: LayerPlan) -> tuple[int, int]:
     return max(known + open_ended, drawn, 1), per_epoch
 
 
-def rows(plan: LayerPlan, points: int) -> list[Row]:
-    """Return the rows of the ribbon, in the plan's order, neighbours that train alike as one."""
+def rows(plan: Decisions, points: int) -> list[Row]:
+    """Return the rows of the ribbon, in the plan's order; neighbours that train at the same times are one row."""
     cursors = moments(plan, points)
     sets = [plan.timeline.trains(cursor) for cursor in cursors]
     rates = {layer.label: [plan.lr_at(layer.label, cursor) for cursor in cursors] for layer in plan.layers}
@@ -75,12 +75,12 @@ def _pattern(layer: PlanLayer, sets: Sequence[frozenset[str]]) -> tuple[object, 
     return layer.tower, layer.role, tuple(layer.label in one for one in sets)
 
 
-def stretches(plan: LayerPlan, points: int) -> list[tuple[int, int]]:
-    """Return the index of each phase that comes, and how many points it lasts."""
+def stretches(plan: Decisions, points: int) -> list[tuple[int, int]]:
+    """Return the index of each phase that the run reaches, and how many points it lasts."""
     return [(phase, len(list(own))) for phase, own in groupby(cursor.phase for cursor in moments(plan, points))]
 
 
-def text(plan: LayerPlan) -> str:
+def text(plan: Decisions) -> str:
     """Return the ribbon as text, and a line for each phase below it."""
     total, per_epoch = run_length(plan)
     made = rows(plan, _COLUMNS)
@@ -96,7 +96,7 @@ def text(plan: LayerPlan) -> str:
     listed = [[str(i + 1), phase.name, ends(phase), course(phase)] for i, phase in enumerate(plan.phases)]
     return "\n".join(
         [
-            f"{_counted(len(plan.phases), 'phase')} over {_run(total, per_epoch, plan)}: █ trains, · rests",
+            f"{_counted(len(plan.phases), 'phase')} over {_run(total, per_epoch, plan)}: █ trainable, · frozen",
             f"{'':<{width}}  {''.join(marks)}".rstrip(),
             *lines,
             table(listed, ["", "phase", "lasts", "rate"], right=(0,)),
@@ -104,8 +104,8 @@ def text(plan: LayerPlan) -> str:
     )
 
 
-def html(plan: LayerPlan) -> str:
-    """Return the ribbon as HTML: the fuller the colour, the higher the rate."""
+def html(plan: Decisions) -> str:
+    """Return the ribbon as HTML: the stronger the colour, the higher the rate."""
     total, per_epoch = run_length(plan)
     head = "".join(
         f"<span title='{escape(_title(plan.phases[phase]), quote=True)}' style='width:{100 * points / _POINTS:.2f}%'>"
@@ -121,7 +121,7 @@ def html(plan: LayerPlan) -> str:
     )
     title = f"{_counted(len(plan.phases), 'phase')} over {_run(total, per_epoch, plan)}"
     return (
-        f"{_STYLE}<div>{escape(title)}; coloured where a layer trains, the fuller the higher its rate</div>"
+        f"{_STYLE}<div>{escape(title)}; coloured where a layer is trainable, stronger for a higher rate</div>"
         f"<table class='tcl tcr'><tr><td></td><td><div class='r h'>{head}</div></td></tr>{body}</table>"
         f"<details><summary>the phases</summary><table class=tcl>{listed}</table></details>"
     )
@@ -179,7 +179,7 @@ def _cells(*texts: str) -> str:
 
 
 def _fitting(name: str, phase: int, points: int) -> str:
-    """The name of a phase, or its number where there is no room for a name."""
+    """The name of a phase, or its number where a name does not fit."""
     return name if len(name) * 2.4 < points else str(phase + 1)
 
 
@@ -191,8 +191,8 @@ def _counted(number: float, word: str) -> str:
     return f"{number:g} {word}{'' if number == 1 else 's'}"
 
 
-def _run(total: int, per_epoch: int, plan: LayerPlan) -> str:
-    late = "; plateaus as late as they can come" if any(phase.plateau for phase in plan.phases) else ""
+def _run(total: int, per_epoch: int, plan: Decisions) -> str:
+    late = "; plateaus at their latest" if any(phase.plateau for phase in plan.phases) else ""
     if not plan.total_steps:
         return f"a run of any length{late}"
     return f"{_counted(round(total / per_epoch, 2), 'epoch')} of {_counted(per_epoch, 'step')}{late}"

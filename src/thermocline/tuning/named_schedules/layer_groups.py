@@ -1,57 +1,59 @@
-"""A plan's layers in the order in which schedules thaw and freeze them, in groups, and as short selectors."""
+"""A plan's layers in the order in which schedules unfreeze and freeze them, in groups, and as short selectors."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from thermocline.errors import ConfigError, listing
-from thermocline.tuning.layers.patterns import fold_name, folds
+from thermocline.tuning.layers.folding import fold_name, folds
+from thermocline.tuning.layers.layer import BACKBONE_ROLES
+from thermocline.tuning.plan.decisions import Decisions
+from thermocline.tuning.plan.plan_layer import PlanLayer
 from thermocline.tuning.schedule.phase_layers import resolved
 from thermocline.tuning.schedule.phases import EVERYTHING, selectors
 
-if TYPE_CHECKING:
-    from thermocline.tuning.plan.layer_plan import LayerPlan, PlanLayer
-
 Labels = tuple[str, ...]
-_TRUNK = ("stem", "block", "neck", "adapter")
+#: An adapter is frozen and unfrozen with its host.
+_ROLES = (*BACKBONE_ROLES, "adapter")
 
 
-def rungs(plan: LayerPlan) -> list[Labels]:
-    """Return the layers below the head in execution order, nearest the input first: one or more per rung.
+def depth_groups(plan: Decisions) -> list[Labels]:
+    """Return the layers below the head in execution order, nearest the input first: one or more per depth.
 
-    The longest tower has a layer on every rung. A shorter one is stretched beside it, so that stems stand at the foot
-    and last blocks at the top. An adapter stands with its host. A tower that is not pretrained stands on no rung
-    (unless none is): there is nothing in it to protect.
+    There are as many depths as the longest tower has layers. The layers of a shorter tower are spread evenly over
+    them, so that its stem is at the first and its last block at the last. An adapter has the depth of its host. A
+    tower that is not pretrained has no depth (unless none is pretrained): its weights are random, and freezing them
+    would keep nothing.
     """
     plan.layer_map.require_confident("A schedule that goes from layer to layer")
-    trunk = _trunk(plan)
+    below = _below_head(plan)
     depths: dict[str, list[int]] = {}
-    for layer in trunk:
+    for layer in below:
         depths.setdefault(layer.tower, []).append(layer.depth)
     order = {tower: sorted(set(own)) for tower, own in depths.items()}
     longest = max((len(own) for own in order.values()), default=0)
     out: list[list[str]] = [[] for _ in range(longest)]
-    for layer in trunk:
+    for layer in below:
         own = order[layer.tower]
         place = own.index(layer.depth)
-        rung = longest - 1 if len(own) == 1 else round(place * (longest - 1) / (len(own) - 1))
-        out[rung].append(layer.label)
+        depth = longest - 1 if len(own) == 1 else round(place * (longest - 1) / (len(own) - 1))
+        out[depth].append(layer.label)
     return [tuple(labels) for labels in out]
 
 
-def top(plan: LayerPlan) -> Labels:
-    """Return what stands on no rung: the head, fusion, and towers that start fresh."""
-    below = {layer.label for layer in _trunk(plan)}
+def top(plan: Decisions) -> Labels:
+    """Return the layers that have no depth: the head, fusion, and towers that are not pretrained."""
+    below = {layer.label for layer in _below_head(plan)}
     return tuple(label for label in plan.labels if label not in below)
 
 
-def _trunk(plan: LayerPlan) -> list[PlanLayer]:
-    loaded = {layer.tower for layer in plan.layers if layer.pretrained and layer.role in _TRUNK}
-    return [layer for layer in plan.layers if layer.role in _TRUNK and (not loaded or layer.tower in loaded)]
+def _below_head(plan: Decisions) -> list[PlanLayer]:
+    loaded = {layer.tower for layer in plan.layers if layer.pretrained and layer.role in _ROLES}
+    return [layer for layer in plan.layers if layer.role in _ROLES and (not loaded or layer.tower in loaded)]
 
 
-def groups(plan: LayerPlan, given: Any = None) -> list[Labels]:
+def split_layers(plan: Decisions, given: Any = None) -> list[Labels]:
     """Return layer groups, nearest the input first: fastai's three (stem and early, late, head) by default.
 
     Args:
@@ -63,7 +65,7 @@ def groups(plan: LayerPlan, given: Any = None) -> list[Labels]:
         SelectorError: A selector matches nothing.
     """
     if given is None:
-        below = rungs(plan)
+        below = depth_groups(plan)
         cut = -(-len(below) // 2)
         halves = [joined(plan, below[:cut]), joined(plan, below[cut:]), top(plan)]
         return [half for half in halves if half]
@@ -81,13 +83,13 @@ def groups(plan: LayerPlan, given: Any = None) -> list[Labels]:
     return made
 
 
-def joined(plan: LayerPlan, parts: Iterable[Labels]) -> Labels:
+def joined(plan: Decisions, parts: Iterable[Labels]) -> Labels:
     """Return the layers of several groups, in the plan's order."""
     chosen = {label for part in parts for label in part}
     return tuple(label for label in plan.labels if label in chosen)
 
 
-def short(plan: LayerPlan, labels: Sequence[str]) -> Labels:
+def short_selectors(plan: Decisions, labels: Sequence[str]) -> Labels:
     """Return selectors that mean exactly these layers: `text/encoder.layer.[0-5]` for six labels."""
     out: list[str] = []
     for tower in dict.fromkeys(plan[label].tower for label in labels):
@@ -99,11 +101,13 @@ def short(plan: LayerPlan, labels: Sequence[str]) -> Labels:
     return tuple(out) if set(exact) == set(labels) else tuple(labels)
 
 
-def trains(plan: LayerPlan, labels: Sequence[str]) -> str | Labels:
-    """Return what a phase has as `trains` to mean these layers."""
-    return EVERYTHING if set(labels) == set(plan.labels) else short(plan, labels)
+def trains(plan: Decisions, labels: Sequence[str]) -> str | Labels:
+    """Return the value of a phase's `trains` that means these layers."""
+    return EVERYTHING if set(labels) == set(plan.labels) else short_selectors(plan, labels)
 
 
-def scales(plan: LayerPlan, numbers: Sequence[tuple[Labels, float]]) -> dict[str, float]:
-    """Return what a phase has as `lr_scale` to give each group its number."""
-    return {selector: float(f"{number:.12g}") for labels, number in numbers for selector in short(plan, labels)}
+def scales(plan: Decisions, numbers: Sequence[tuple[Labels, float]]) -> dict[str, float]:
+    """Return the value of a phase's `lr_scale` that gives each group its number."""
+    return {
+        selector: float(f"{number:.12g}") for labels, number in numbers for selector in short_selectors(plan, labels)
+    }
