@@ -25,7 +25,7 @@ from torch import nn
 from transformers import BertConfig, BertModel
 
 from thermocline.efficiency.costs import layer_costs as costs_module
-from thermocline.efficiency.costs.estimate import estimate
+from thermocline.efficiency.costs.estimate_plan import StepSetup, estimate
 from thermocline.efficiency.costs.layer_costs import Costs, layer_costs
 from thermocline.tuning.apply import AppliedPlan
 from thermocline.tuning.layers.layer_map import LayerMap
@@ -96,7 +96,7 @@ def measured(name: str, pairs: int) -> Iterator[dict[str, Any]]:
         for _ in range(pairs):
             whole = full()
             ratios.append(frozen() / whole)
-        forecast = estimate(plan, layer_map, costs, rows=len(batch)).phases[0].cost
+        forecast = estimate(plan, layer_map, costs, StepSetup(len(batch))).phases[0].cost
         row = {
             "model": name,
             "frozen": depth,
@@ -117,7 +117,7 @@ def others(costs: Costs, plan: LayerPlan, layer_map: LayerMap, rows: int) -> dic
     out = {}
     for balance in BALANCES:
         costs_module.BALANCE["cpu"] = balance
-        out[f"{balance:g}"] = estimate(plan, layer_map, costs, rows=rows).phases[0].cost or 0.0
+        out[f"{balance:g}"] = estimate(plan, layer_map, costs, StepSetup(rows)).phases[0].cost or 0.0
     costs_module.BALANCE.update(usual)
     return out
 

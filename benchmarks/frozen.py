@@ -369,7 +369,7 @@ class Interleaved(Watched):
             yield step  # the trainer takes the step, and all that its loop does beside it
             block = self.seconds["ours"][-1]
             block.append(time.perf_counter() - begin)
-            if len(block) == BLOCK and self.savings.cache._cached["text"].stores["train"].absent(WHOLE).size == 0:
+            if len(block) == BLOCK and self.savings.cache._cached["text"].stores["train"].missing(WHOLE).size == 0:
                 self.play_others()
                 self.seconds["ours"].append([])
 
@@ -389,7 +389,7 @@ def bare_steps(trainer: Watched) -> dict[str, Callable[[], None]]:
     """Return steps by hand on the features that the trainer's cache holds: bare, leanest, and through accelerate."""
     store = trainer.savings.cache._cached["text"].stores["train"]
     count = len(trainer.run.train)
-    features = store.take(WHOLE, np.arange(count), None, trainer.device)
+    features = store.read(WHOLE, np.arange(count), None, trainer.device)
     assert features is not None
     target = torch.from_numpy(trainer.run.train.target)
     return {

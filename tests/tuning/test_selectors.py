@@ -5,7 +5,6 @@ from torch import nn
 
 from support.layer_maps import tower
 from thermocline.errors import ConfigError, LayerMapError, SelectorError
-from thermocline.tuning.layers.layer import Layer
 from thermocline.tuning.layers.layer_map import LayerMap
 from thermocline.tuning.layers.selectors import select
 

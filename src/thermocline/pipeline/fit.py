@@ -8,7 +8,6 @@ import tempfile
 import uuid
 import warnings
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,8 @@ from thermocline.config import ResolvedConfig, read_phase_file, resolve
 from thermocline.data.batches import decoded_kept
 from thermocline.data.memory_budget import Budget
 from thermocline.data.pixel_cache import Keep
-from thermocline.efficiency.costs.forecast import Forecast, costs_of, forecast
-from thermocline.efficiency.savings import Savings
+from thermocline.efficiency.costs.forecast import Forecast, forecast
+from thermocline.efficiency.savings import Savings, SavingsSetup
 from thermocline.errors import ConfigError, ThermoclineWarning
 from thermocline.pipeline.assemble import norm_eval_names
 from thermocline.pipeline.prepare import Prepared, prepare
@@ -197,12 +196,9 @@ def _forecast(prepared: AnyPrepared, assembly: AnyAssembly, seed: int) -> Foreca
     train, valid = prepared.rows(assembly, seed=seed)
     rows = {"train": in_step(train, layers, plan), "valid": valid}
     options = cache_options(len(train), optim, env, Budget.of(env.cache_memory), None, shared=False)
-    costs = costs_of(assembly.model, layers, rows["train"], options.usual)
-    ever = plan.timeline.ever
-    savings = Savings(assembly.model, layers, rows, assembly.config.model, options, lambda: costs, ever, nullcontext)
+    savings = Savings(SavingsSetup(assembly.model, layers, plan, rows, assembly.config.model, options))
     probed = optim.head_init == "probe"
-    averaged = optim.ema is not None
-    return forecast(plan, savings, costs, rows, options, optimizer=optim.optimizer, probed=probed, averaged=averaged)
+    return forecast(savings, optimizer=optim.optimizer, probed=probed, averaged=optim.ema is not None)
 
 
 def assembled(request: Request) -> tuple[AnyPrepared, AnyAssembly]:

@@ -16,11 +16,9 @@ import torch
 from thermocline.data.batches import Rows
 from thermocline.data.memory_budget import Budget
 from thermocline.data.order import epoch_order, micro_batches
-from thermocline.efficiency.costs.forecast import costs_of
-from thermocline.efficiency.costs.layer_costs import Costs
 from thermocline.efficiency.prefix_cache.options import CacheOptions
 from thermocline.efficiency.prefix_cache.prefix import prefix_of
-from thermocline.efficiency.savings import Savings
+from thermocline.efficiency.savings import Savings, SavingsSetup
 from thermocline.training.run import Run
 from thermocline.tuning.layers.layer_map import LayerMap
 from thermocline.tuning.plan.layer_plan import LayerPlan
@@ -108,9 +106,4 @@ def make_savings(run: Run, autocast: Callable[[], AbstractContextManager[Any]]) 
     """Return what makes a run cheaper, as its options have it."""
     rows = {"train": run.train, "valid": run.valid}
     options = cache_options(len(run.train), run.optim, run.env, run.budget, run.cache_folder, shared=run.cache_shared)
-
-    def costs() -> Costs | None:
-        return costs_of(run.model, run.layer_map, run.train, options.usual)
-
-    ever = run.plan.timeline.ever
-    return Savings(run.model, run.layer_map, rows, run.model_options, options, costs, ever, autocast)
+    return Savings(SavingsSetup(run.model, run.layer_map, run.plan, rows, run.model_options, options, autocast))

@@ -191,7 +191,7 @@ class Trainer:
         # the average of a layer that rests for a while is not the layer, so that only what always rests is kept
         trains = self.run.plan.timeline.trains(self.cursor) if self.ema is None else self.run.plan.timeline.ever
         uses = passes(self.run.plan, self.cursor, probed=self.run.optim.head_init == "probe")
-        for line in news(self.savings.at(trains, uses, fresh=fresh), self.record.rows):
+        for line in news(self.savings.update(trains, uses, fresh=fresh), self.record.rows):
             self.record.note(line)
 
     def save(self, optimizer: Any) -> None:

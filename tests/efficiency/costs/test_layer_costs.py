@@ -143,10 +143,10 @@ def test_towers_side_by_side():
     assert sum(costs.saved(trains).values()) * 2 == pytest.approx(kept_bytes(model, lambda m: m(batch)), rel=0.1)
 
 
-def test_joined_convolutions_keep_one_tensor_less():
+def test_folded_convolutions_save_one_tensor_less():
     model = resnet()
     costs = layer_costs(model, LayerMap.of(model), image, 3)
-    spared = costs.joined(["layer4.0.bn1", "layer4.0.bn2", "no.such"])
+    spared = costs.spared_by_folding(["layer4.0.bn1", "layer4.0.bn2", "no.such"])
     assert spared == {"model/layer4.0": 2 * 512 * 4}  # one pixel of 512 channels is left of 32 x 32
 
 

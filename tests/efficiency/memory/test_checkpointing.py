@@ -135,7 +135,7 @@ def test_a_frozen_prefix_is_called_plainly(monkeypatch):
     assert len(calls) == 2
 
 
-def test_the_librarys_own_switch_rests_meanwhile():
+def test_the_librarys_own_switch_is_off_meanwhile():
     model = bert()
     layer_map, _ = applied(model)
     plain = flops(model, text)
@@ -148,7 +148,7 @@ def test_the_librarys_own_switch_rests_meanwhile():
     assert all(layer.gradient_checkpointing for layer in model.encoder.layer)
 
 
-def test_at_says_what_trains_now():
+def test_update_sets_what_trains_now():
     model = bert()
     layer_map, handle = applied(model)
     checkpoints = LayerCheckpoints(model, layer_map, chosen_layers(layer_map, "all"))
@@ -157,7 +157,7 @@ def test_at_says_what_trains_now():
         parameter.requires_grad_(name in layer_map[last].parameters)
     handle.model.eval()
     with checkpoints.installed():
-        checkpoints.at([last])
+        checkpoints.update([last])
         few = flops(model, text)
     plain = flops(model, text)
     block = plain / 6  # three blocks forward, and about two more of the last one backward

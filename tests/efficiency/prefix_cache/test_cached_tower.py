@@ -1,4 +1,4 @@
-"""A tower that is run in the middle of a step leaves no trace of it."""
+"""A tower that runs in the middle of a step has no side effects."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def rows_of(count):
 
 
 @pytest.mark.parametrize("training", [False, True])
-def test_run_aside(training):
+def test_isolated(training):
     tower = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Dropout(0.5)).train()
     tower[2].eval()
     before = [buffer.clone() for buffer in tower.buffers()]
-    whole = Prefix("text", ("a",), True, None)
+    whole = Prefix("text", ("a",), True)
     cached = CachedTower(tower, whole, None, {"train": rows_of(4)}, usual=2, device=CPU)
     state = torch.get_rng_state()
-    with cached._aside(training=training):
+    with cached.isolated(training=training):
         assert {module.training for module in tower.modules()} == {training}
         assert not tower(torch.randn(3, 4)).requires_grad
     assert torch.equal(torch.get_rng_state(), state)

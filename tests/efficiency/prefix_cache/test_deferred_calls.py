@@ -1,4 +1,4 @@
-"""With frozen modules passed over, a model gives the bits that it gives without, and is left as it was."""
+"""With the calls of frozen modules deferred, a model gives the same bits, and is left as it was."""
 
 from __future__ import annotations
 
@@ -10,61 +10,61 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from thermocline.efficiency.prefix_cache.deferred_calls import Session
-from thermocline.efficiency.prefix_cache.lazy_tensor import settle
+from thermocline.efficiency.prefix_cache.deferred_calls import DeferredCalls
+from thermocline.efficiency.prefix_cache.lazy_tensor import computed
 
 
-class Shelf:
+class Store:
     def __init__(self):
-        self.values, self.taken = {}, Counter()
+        self.values, self.read_counts = {}, Counter()
 
-    def take(self, name):
-        self.taken[name] += name in self.values
+    def read(self, name):
+        self.read_counts[name] += name in self.values
         return self.values[name].clone() if name in self.values else None
 
-    def keep(self, name, value):
+    def write(self, name, value):
         self.values[name] = value.detach().clone()
 
 
 def modules_of(model, frozen):
     """Return the modules below frozen children, and the children that train; sets modes and flags."""
     model.train()
-    inside, entries = [], []
+    inside, trained = [], []
     for name, child in model.named_children():
         child.requires_grad_(name not in frozen)
         if name in frozen:
             child.eval()
             inside += [name + (f".{below}" if below else "") for below, _ in child.named_modules()]
         elif next(child.parameters(), None) is not None:
-            entries.append(name)
-    return inside, entries
+            trained.append(name)
+    return inside, trained
 
 
 def outcome(model, inputs, seed=3):
     model.zero_grad(set_to_none=True)
     torch.manual_seed(seed)
-    out = settle(model(*inputs))
+    out = computed(model(*inputs))
     out.square().sum().backward()
     return [out.detach(), *(p.grad.clone() for p in model.parameters() if p.grad is not None)]
 
 
 def compare(model, inputs, frozen):
-    """Return the session and the shelf, after an empty and a full shelf gave the plain pass's bits."""
-    inside, entries = modules_of(model, frozen)
+    """Return the deferred calls and the store, after an empty and a full store gave the plain pass's bits."""
+    inside, trained = modules_of(model, frozen)
     plain = outcome(model, inputs)
-    session = Session(model, inside, entries)
-    session.install()
-    shelf = Shelf()
+    deferred = DeferredCalls(model, inside, trained)
+    deferred.install()
+    store = Store()
     for _ in range(3):
-        with session.running(shelf):
+        with deferred.active(store):
             given = outcome(model, inputs)
         assert len(given) == len(plain)
         assert all(map(torch.equal, given, plain))
-    session.remove()
+    deferred.remove()
     assert all("forward" not in vars(module) for module in model.modules())
     assert not any(module._forward_pre_hooks for module in model.modules())
     assert all(map(torch.equal, outcome(copy.deepcopy(model), inputs), plain))
-    return session, shelf
+    return deferred, store
 
 
 class Net(nn.Module):
@@ -99,7 +99,7 @@ BETWEEN = {
     "reversed": lambda self, x: 1 - x,
     "einsum": lambda self, x: torch.einsum("ij,kj->ik", x, x) @ x,
     "dropout": lambda self, x: F.dropout(x, 0.5, training=self.training),
-    "idle dropout": lambda self, x: F.dropout(x, 0.5, training=False),
+    "inactive dropout": lambda self, x: F.dropout(x, 0.5, training=False),
     "noise": lambda self, x: x + torch.randn(x.shape),
     "written by what trains": lambda self, x: x.add_(self.c.weight.sum()),
 }
@@ -107,52 +107,52 @@ BETWEEN = {
 
 @pytest.mark.parametrize("early", [name for name in BETWEEN if name != "written by what trains"])
 @pytest.mark.parametrize("between", BETWEEN)
-def test_operators_on_what_is_pending(between, early):
+def test_operators_on_lazy_tensors(between, early):
     model = Net(BETWEEN[between], BETWEEN[early])
     compare(model, (torch.randn(5, 6, generator=torch.Generator().manual_seed(1)),), {"a", "b"})
 
 
 def test_from_a_full_shelf_nothing_frozen_runs():
     model = Net()
-    inside, entries = modules_of(model, {"a", "b"})
+    inside, trained = modules_of(model, {"a", "b"})
     calls = []
-    session = Session(model, inside, entries)
+    deferred = DeferredCalls(model, inside, trained)
     for name in ("a", "b"):
         getattr(model, name).register_forward_hook(lambda *_, name=name: calls.append(name))
-    session.install()
-    shelf, x = Shelf(), torch.randn(5, 6)
-    with session.running(shelf):
+    deferred.install()
+    store, x = Store(), torch.randn(5, 6)
+    with deferred.active(store):
         model(x)
     model.a.weight.data.zero_()
-    with session.running(shelf):
+    with deferred.active(store):
         second = model(x)
-    session.remove()
+    deferred.remove()
     assert not torch.equal(second, model(x))  # it is the values of before that were used
-    assert len(shelf.values) == 1
-    assert not session.draws
+    assert len(store.values) == 1
+    assert not deferred.draws_random
 
 
 def test_eval_values_do_not_stand_in_for_dropped_ones():
-    """A probe fills the shelf in eval mode; dropout outside of frozen modules must still happen in train mode."""
+    """A probe fills the store in eval mode; dropout outside of frozen modules must still happen in train mode."""
     x = torch.randn(5, 6)
     for between, early in ((BETWEEN["dropout"], BETWEEN["nothing"]), (BETWEEN["nothing"], BETWEEN["dropout"])):
         model = Net(between, early)
-        inside, entries = modules_of(model, {"a", "b"})
+        inside, trained = modules_of(model, {"a", "b"})
         plain = outcome(model, (x,))
-        session, shelf = Session(model, inside, entries), Shelf()
-        session.install()
+        deferred, store = DeferredCalls(model, inside, trained), Store()
+        deferred.install()
         modes = [(module, module.training) for module in model.modules()]
         model.eval()
-        with session.running(shelf), torch.no_grad():
-            settle(model(x))
+        with deferred.active(store), torch.no_grad():
+            computed(model(x))
         for module, mode in modes:
             module.training = mode
-        with session.running(shelf):
+        with deferred.active(store):
             assert all(map(torch.equal, outcome(model, (x,)), plain))
-        session.remove()
+        deferred.remove()
 
 
-def test_a_frozen_module_behind_one_that_trains_is_not_passed_over():
+def test_a_frozen_module_behind_one_that_trains_is_not_deferred():
     class Behind(nn.Module):
         def __init__(self):
             super().__init__()
@@ -162,24 +162,24 @@ def test_a_frozen_module_behind_one_that_trains_is_not_passed_over():
             return self.b(self.c(self.a(x)))
 
     model, x = Behind(), torch.randn(5, 6)
-    inside, entries = modules_of(model, {"a", "b"})
-    session, shelf = Session(model, inside, entries), Shelf()
-    session.install()
+    inside, trained = modules_of(model, {"a", "b"})
+    deferred, store = DeferredCalls(model, inside, trained), Store()
+    deferred.install()
     for _ in range(2):  # without gradients nothing tells but the order
         model.c.weight.data.mul_(2)
-        with torch.no_grad(), session.running(shelf):
-            given = settle(model(x))
+        with torch.no_grad(), deferred.active(store):
+            given = computed(model(x))
         with torch.no_grad():
             assert torch.equal(given, model(x))
-    session.remove()
-    assert len(shelf.values) == 1
+    deferred.remove()
+    assert len(store.values) == 1
 
 
 def test_autocast():
     model = Net()
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        _, shelf = compare(model, (torch.randn(5, 6),), {"a", "b"})
-    assert [value.dtype for value in shelf.values.values()] == [torch.bfloat16]
+        _, store = compare(model, (torch.randn(5, 6),), {"a", "b"})
+    assert [value.dtype for value in store.values.values()] == [torch.bfloat16]
 
 
 def test_a_long_chain_does_not_overflow():
@@ -216,5 +216,5 @@ def test_timm(name, size, frozen):
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = 0.0
     assert inside
-    _, shelf = compare(model, (pixels,), frozen)
-    assert len(shelf.values) == 1
+    _, store = compare(model, (pixels,), frozen)
+    assert len(store.values) == 1

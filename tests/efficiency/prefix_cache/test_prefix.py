@@ -48,7 +48,6 @@ def test_contiguous_from_the_input(layers):
         found = prefix_of(layers, "text", labels[:count])
         assert found.labels == tuple(labels[:count])
         assert found.whole == (count == len(labels))
-        assert found.blocked_by == (labels[count] if count < len(labels) else None)
 
 
 def test_behind_what_trains_nothing_counts(layers):

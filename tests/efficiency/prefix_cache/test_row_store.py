@@ -1,4 +1,4 @@
-"""What is kept by row comes back as it was, or not at all."""
+"""What is stored by row comes back as it was, or not at all."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from thermocline.efficiency.prefix_cache.row_store import Misfit, RowStore, form_of
+from thermocline.efficiency.prefix_cache.row_store import FormMismatch, RowStore, form_of
 
 CPU = torch.device("cpu")
 DTYPES = [torch.float32, torch.bfloat16, torch.float16, torch.int64, torch.bool]
@@ -33,13 +33,13 @@ def test_tokens_come_back_with_zeros_behind_them(lengths, dtype, on_disk, seed, 
     width = int(lengths.max()) + 2
     value = values((len(items), width, 3), dtype, seed)
     store.open("x", form_of(value, len(items), width))
-    store.keep("x", items[:-1], value[:-1])
-    assert store.holds("x", items[:-1])
-    assert not store.holds("x", items)
-    assert store.absent("x").tolist() == [items[-1]]
-    store.keep("x", items[-1:], value[-1:])
+    store.write("x", items[:-1], value[:-1])
+    assert store.has("x", items[:-1])
+    assert not store.has("x", items)
+    assert store.missing("x").tolist() == [items[-1]]
+    store.write("x", items[-1:], value[-1:])
     mask = torch.from_numpy(np.arange(width)[None] < lengths[items][:, None])[..., None]
-    found = store.take("x", items, width, CPU)
+    found = store.read("x", items, width, CPU)
     assert found.dtype == dtype
     assert torch.equal(found, torch.where(mask, value, torch.zeros_like(value)))
 
@@ -51,8 +51,8 @@ def test_strides_come_back(tmp_path, dtype, on_disk):
     store = RowStore(6, folder=tmp_path if on_disk else None)
     store.open("x", form_of(value, 4, None))
     items = np.array([5, 0, 3, 2])
-    store.keep("x", items, value)
-    found = store.take("x", items, None, CPU)
+    store.write("x", items, value)
+    found = store.read("x", items, None, CPU)
     assert torch.equal(found, value)
     assert found.stride() == value.stride()
     assert store.bytes == 6 * 30 * dtype.itemsize
@@ -64,42 +64,42 @@ def reopened(folder, value, **more):
     return store
 
 
-def test_another_store_takes_the_files_up(tmp_path):
+def test_another_store_maps_the_files(tmp_path):
     value, items = values((4, 6), torch.float32), np.arange(4)
     store = reopened(tmp_path, value)
-    store.keep("x", items, value)
+    store.write("x", items, value)
     store.close()
     again = reopened(tmp_path, value)
-    assert torch.equal(again.take("x", items, None, CPU), value)
+    assert torch.equal(again.read("x", items, None, CPU), value)
     assert again.damaged == 0
-    assert not reopened(tmp_path, value, facts={"weights": "b"}).holds("x", items[:1])
+    assert not reopened(tmp_path, value, facts={"weights": "b"}).has("x", items[:1])
 
 
-def test_damaged_bytes_are_absent(tmp_path):
+def test_damaged_bytes_are_missing(tmp_path):
     value, items = values((4, 6), torch.float32), np.arange(4)
     store = reopened(tmp_path, value)
-    store.keep("x", items, value)
+    store.write("x", items, value)
     store.close()
     file = tmp_path / "x.values"
     content = bytearray(file.read_bytes())
     content[2 * 24 + 5] ^= 1
     file.write_bytes(content)
     again = reopened(tmp_path, value)
-    assert again.take("x", items, None, CPU) is None
+    assert again.read("x", items, None, CPU) is None
     assert again.damaged == 1
-    assert again.absent("x").tolist() == [2]
-    assert torch.equal(again.take("x", items[:2], None, CPU), value[:2])
-    again.keep("x", items[2:3], value[2:3])
-    assert torch.equal(again.take("x", items, None, CPU), value)
+    assert again.missing("x").tolist() == [2]
+    assert torch.equal(again.read("x", items[:2], None, CPU), value[:2])
+    again.write("x", items[2:3], value[2:3])
+    assert torch.equal(again.read("x", items, None, CPU), value)
 
 
 def test_a_file_of_another_size_is_replaced(tmp_path):
     value, items = values((4, 6), torch.float32), np.arange(4)
     store = reopened(tmp_path, value)
-    store.keep("x", items, value)
+    store.write("x", items, value)
     store.close()
     (tmp_path / "x.values").write_bytes(b"short")
-    assert not reopened(tmp_path, value).holds("x", items[:1])
+    assert not reopened(tmp_path, value).has("x", items[:1])
 
 
 def test_remove_leaves_nothing(tmp_path):
@@ -111,12 +111,12 @@ def test_remove_leaves_nothing(tmp_path):
 
 @pytest.mark.parametrize("shape", [(), (3, 4)])
 def test_values_that_are_not_of_rows(shape):
-    with pytest.raises(Misfit):
+    with pytest.raises(FormMismatch):
         form_of(torch.zeros(shape), 4, None)
 
 
 def test_another_form_of_the_same_name():
     store = RowStore(4)
     store.open("x", form_of(torch.zeros(4, 6), 4, None))
-    with pytest.raises(Misfit):
+    with pytest.raises(FormMismatch):
         store.open("x", form_of(torch.zeros(4, 5), 4, None))

@@ -183,23 +183,24 @@ def test_validation_sees_the_moving_average(frame, checkpoint, place):
 def test_explain_shows_the_backbone_frozen_and_not(frame, checkpoint, place):
     predictor = Predictor("rois", "object_detection", verbosity=0)
     plan = predictor.explain(frame, hyperparameters=options(checkpoint, place))
-    sides = plan.estimate.beside
+    sides = plan.estimate.side_by_side
     both = sides.to_frame()
     assert (
         both.loc["frozen", "trainable"]
-        < both.loc["trains", "trainable"]
+        < both.loc["unfrozen", "trainable"]
         == sum(layer.n_parameters for layer in plan.layers)
     )
-    assert both.loc["frozen", "memory_bytes"] < both.loc["trains", "memory_bytes"]
-    assert sides.ratio == pytest.approx(both.loc["frozen", "memory_bytes"] / both.loc["trains", "memory_bytes"])
-    assert "backbone training and frozen" in str(plan)
-    assert "backbone training and frozen" in plan._repr_html_()
+    assert both.loc["frozen", "memory_bytes"] < both.loc["unfrozen", "memory_bytes"]
+    assert sides.ratio == pytest.approx(both.loc["frozen", "memory_bytes"] / both.loc["unfrozen", "memory_bytes"])
+    assert "backbone unfrozen and frozen" in str(plan)
+    assert "backbone unfrozen and frozen" in plan._repr_html_()
     assert LayerPlan.from_json(plan.to_json()) == plan
     frozen = predictor.explain(
         frame, hyperparameters=options(checkpoint, place, **{"model.detector.frozen_layers": ["backbone", "neck"]})
     )
     assert {layer.part for layer in frozen.layers if layer.frozen} == {"backbone", "neck"}
-    assert frozen.estimate.beside.to_frame().loc["trains", "trainable"] > frozen.estimate.estimate.phases[0].trainable
+    versions = frozen.estimate.side_by_side.to_frame()
+    assert versions.loc["unfrozen", "trainable"] > frozen.estimate.estimate.phases[0].trainable
 
 
 @pytest.mark.parametrize("kind", ["coco", "voc", "csv", "xywh"])

@@ -3,55 +3,17 @@
 from __future__ import annotations
 
 import pytest
-import torch
 
-from support.tiny import TINY, make_texts, save_text, write_images
-from thermocline import Predictor
+from support.cached_fits import check, check_same, fit, notes, of_images
+from support.tiny import make_texts, save_text, write_images
 from thermocline.efficiency.prefix_cache import cached_tower as cached
 from thermocline.errors import ThermoclineWarning
-
-
-def fit(frame, mode, **options) -> Predictor:
-    hyperparameters = {**TINY, "optim.max_epochs": 2, "optim.lr": 3e-3, "env.batch_size": 8, **options}
-    return Predictor("y", verbosity=0).fit(frame, hyperparameters={**hyperparameters, "optim.cache_prefix": mode})
-
-
-def history(predictor):
-    frame = predictor.history
-    told = frame["note"].astype(str).str.startswith("saved, ")
-    return frame[~told].drop(columns="seconds").reset_index(drop=True)
-
-
-def notes(predictor) -> str:
-    return "\n".join(str(note) for note in predictor.history["note"])
-
-
-def weights(predictor):
-    return predictor._assembly.model.state_dict()
-
-
-def same(one, other, frame) -> None:
-    assert history(one).equals(history(other))
-    left, right = weights(one), weights(other)
-    assert [name for name in left if not torch.equal(left[name], right[name])] == []
-    assert one.predict_proba(frame).equals(other.predict_proba(frame))
-
-
-def check(frame, mode="memory", *, cached=True, **options) -> Predictor:
-    off, on = fit(frame, "off", **options), fit(frame, mode, **options)
-    same(off, on, frame)
-    assert ("run once a row" in notes(on)) == cached, notes(on)
-    return on
 
 
 @pytest.fixture
 def images(tmp_path):
     frame = write_images(tmp_path / "pictures", 22)
     return frame.assign(img=[str(tmp_path / "pictures" / name) for name in frame["img"]])
-
-
-def of_images(folder, **more):
-    return {"model.image.checkpoint": str(folder), "model.image.augment": "none", **more}
 
 
 @pytest.mark.parametrize(("mode", "frozen"), [("auto", "stem"), ("disk", 2), ("memory", "backbone")])
@@ -80,7 +42,7 @@ def test_batches_of_any_size(text_folder, rows, batch, micro):
 def test_phases(text_folder, plan):
     options = {"model.text.checkpoint": str(text_folder), "optim.schedule_plan": plan, "optim.max_epochs": 4}
     frame = make_texts(48)
-    same(fit(frame, "off", **options), fit(frame, "memory", **options), frame)
+    check_same(fit(frame, "off", **options), fit(frame, "memory", **options), frame)
 
 
 @pytest.mark.parametrize("workers", [2])
@@ -117,22 +79,22 @@ def test_a_second_fit_reads_the_files_of_the_first(text_folder, tmp_path, monkey
     frame = make_texts(48)
     first = fit(frame, "disk", **options)
     assert list((tmp_path / "shared").rglob("*.values"))
-    kept, keep = [], cached._RowShelf.keep
-    monkeypatch.setattr(cached._RowShelf, "keep", lambda self, *args: (kept.append(args), keep(self, *args)))
-    same(first, fit(frame, "disk", **options), frame)
-    assert len(kept) == 0
+    written, write = [], cached._StoredBatch.write
+    monkeypatch.setattr(cached._StoredBatch, "write", lambda self, *args: (written.append(args), write(self, *args)))
+    check_same(first, fit(frame, "disk", **options), frame)
+    assert len(written) == 0
     file = next((tmp_path / "shared").rglob("*.values"))
     content = bytearray(file.read_bytes())
     content[100] ^= 1
     file.write_bytes(content)
     with pytest.warns(ThermoclineWarning, match="are not what was written"):
-        same(first, fit(frame, "disk", **options), frame)
-    assert kept
+        check_same(first, fit(frame, "disk", **options), frame)
+    assert written
 
 
 def test_what_is_asked_for_and_not_saved_is_told(text_folder):
     options = {"model.text.checkpoint": str(text_folder), "model.conv_bn": "on", "optim.max_epochs": 1}
-    assert "none joined: there is no image tower with BatchNorm" in notes(fit(make_texts(32), "off", **options))
+    assert "none folded: there are no convolutions with BatchNorm" in notes(fit(make_texts(32), "off", **options))
 
 
 def test_little_memory(text_folder):
