@@ -200,7 +200,10 @@ def scores(trainer: Watched) -> list[str]:
     """Return the validation scores to the last bit, with the training losses beside them."""
     values = trainer.record.history().to_frame().select_dtypes("number").drop(columns=["seconds"], errors="ignore")
     return [
-        float(value).hex() for column in values if str(column).startswith(("val_", "train_")) for value in values[column]
+        float(value).hex()
+        for column in values
+        if str(column).startswith(("val_", "train_"))
+        for value in values[column]
     ]
 
 
