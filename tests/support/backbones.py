@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import timm
 import torch
 from torch import nn
@@ -52,7 +55,7 @@ def image(model: nn.Module) -> torch.Tensor:
 MODELS = {"bert": (bert, text), "t5": (t5, text), "gpt2": (gpt2, text), "vit": (vit, image), "resnet": (resnet, image)}
 
 
-def kept_bytes(model: nn.Module, call) -> int:
+def kept_bytes(model: nn.Module, call: Callable[[nn.Module], Any]) -> int:
     """Of what is kept for the backward pass, weights and the batch apart."""
     held = {p.untyped_storage()._cdata for p in (*model.parameters(), *model.buffers(), PIXELS, IDS)}
     seen: dict[int, torch.Tensor] = {}

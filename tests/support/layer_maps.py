@@ -11,7 +11,10 @@ MILESTONES = {
 }
 
 
-def tower(name="text", blocks=12, *, pretrained=True, neck=False, prefix="blocks"):
+def tower(
+    name: str = "text", blocks: int = 12, *, pretrained: bool = True, neck: bool = False, prefix: str = "blocks"
+) -> tuple[Layer, ...]:
+    """A stem, blocks, perhaps a neck, and a head."""
     rows = [("embeddings", "stem"), *((f"{prefix}.{i}", "block") for i in range(blocks))]
     rows += [("pooler", "neck")] if neck else []
     rows += [("head", "head")]

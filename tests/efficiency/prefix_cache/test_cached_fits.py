@@ -8,6 +8,7 @@ from support.cached_fits import check, check_same, fit, notes, of_images
 from support.tiny import make_texts, save_text, write_images
 from thermocline.efficiency.prefix_cache import cached_tower as cached
 from thermocline.errors import ThermoclineWarning
+from thermocline.inputs.image import rows
 
 
 @pytest.fixture
@@ -25,6 +26,21 @@ def test_texts(text_folder, mode, frozen):
 @pytest.mark.parametrize("frozen", [3, "backbone"])
 def test_images(image_folder, images, frozen):
     check(images, **of_images(image_folder, **{"model.image.frozen_layers": frozen}))
+
+
+@pytest.mark.parametrize("frozen", ["backbone", 2])
+def test_no_image_is_decoded_when_all_values_are_cached(image_folder, images, frozen, monkeypatch):
+    decoded = []
+    opened = rows.open_image
+    monkeypatch.setattr(rows, "open_image", lambda *args: decoded.append(args) or opened(*args))
+    more = {"model.image.frozen_layers": frozen, "env.cache_images": "off", "env.batch_size": 6}
+    options = of_images(image_folder, **more)
+    counts = []
+    for epochs in (2, 5):
+        decoded.clear()
+        assert "run once a row" in notes(fit(images, "memory", **options, **{"optim.max_epochs": epochs}))
+        counts.append(len(decoded))
+    assert counts[0] == counts[1] > 0
 
 
 def test_statistics_that_train_move_once_a_step(image_folder, images):
