@@ -97,14 +97,9 @@ def measured(name: str, pairs: int) -> Iterator[dict[str, Any]]:
         for _ in range(pairs):
             whole = full()
             ratios.append(frozen() / whole)
-<<<<<<< HEAD
-        forecast = estimate(plan, layer_map, costs, StepSetup(len(batch))).phases[0].cost
-        row = {
-=======
-        forecast = estimate(plan, layer_map, costs, rows=len(batch)).phases[0].cost or 0.0
+        forecast = estimate(plan, layer_map, costs, StepSetup(len(batch))).phases[0].cost or 0.0
         measured = statistics.median(ratios)
         yield {
->>>>>>> habits
             "model": name,
             "frozen": depth,
             "of": depths,
