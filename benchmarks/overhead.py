@@ -89,7 +89,7 @@ def make_trainer(sample: str, folder: Path, options: dict[str, Any]) -> Trainer:
             optim=assembly.config.optim,
             env=assembly.config.env,
             folder=store.adopt(None),
-            norm_eval=norm_eval_names(assembly.model, assembly.config),
+            norm_eval=norm_eval_names(assembly.model),
             store=store,
         )
     )

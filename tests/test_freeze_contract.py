@@ -109,7 +109,7 @@ def trainer(request, pictures_and_texts, text_folder, image_folder, tmp_path):
             optim=made.config.optim,
             env=made.config.env,
             folder=tmp_path,
-            norm_eval=norm_eval_names(made.model, made.config),
+            norm_eval=norm_eval_names(made.model),
         )
     )
 

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from thermocline.data.column_values import categories, numbers, texts
 from thermocline.data.columns import Column, infer_columns
-from thermocline.data.frames import categories, check_columns, check_frame, numbers, read_frame, texts
+from thermocline.data.frames import check_columns, check_frame, read_frame
 from thermocline.data.values import stable_text
 from thermocline.errors import ColumnTypeError, DataError, MissingColumnError, MissingDependencyError
 

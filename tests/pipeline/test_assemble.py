@@ -10,7 +10,7 @@ from thermocline.backbones import pretrained as checkpoints
 from thermocline.config import resolve
 from thermocline.data.columns import Columns, infer_columns
 from thermocline.errors import CheckpointError, SelectorError
-from thermocline.pipeline.assemble import Assembly, assemble, find_sources, layers_of, make_plan, norm_eval_names
+from thermocline.pipeline.assemble import Assembly, assemble, check_sources, layers_of, make_plan, norm_eval_names
 from thermocline.problems.rowwise.task import Task
 
 RANDOM = {"model.text.checkpoint": "distilbert", "model.text.pretrained": False, "model.image.pretrained": False}
@@ -78,7 +78,7 @@ def test_what_is_pretrained_and_what_is_new(mixed):
 
 def test_no_column_of_a_kind_no_checkpoint_of_it():
     config = resolve(None, {"model.image.checkpoint": "no-such-thing"})
-    assert find_sources(Columns(()), config) == {}
+    check_sources(Columns(()), config)
     frame = make_table()
     assert assembled(frame, {"model.text.checkpoint": "no-such-thing"}).model.widths == {
         "table": assembled(frame).model.widths["table"]
@@ -160,9 +160,9 @@ def test_the_text_length_is_chosen_or_cut_to_what_the_model_takes(text_folder):
     assert chosen.config.model.text.max_length <= 64
     assert "99.5 %" in chosen.config.provenance["model.text.max_length"]
     given = assembled(frame, {**base, "model.text.max_length": 12}, types={"review": "text"})
-    assert given.config.model.text.max_length == given.processors.text.max_length == 12
+    assert given.config.model.text.max_length == given.inputs["text"].processor.max_length == 12
     cut = assembled(frame, {**base, "model.text.max_length": 4000}, types={"review": "text"})
-    assert cut.config.model.text.max_length == cut.processors.text.max_length == 64
+    assert cut.config.model.text.max_length == cut.inputs["text"].processor.max_length == 64
     assert "4000 was asked for" in cut.config.provenance["model.text.max_length"]
 
 
@@ -195,7 +195,7 @@ def test_random_text_weights_get_a_tokenizer_of_their_own():
         patch.setitem(checkpoints.ARCHITECTURES, "distilbert", ("distilbert", small))
         assembly = assembled(frame, RANDOM, types={"review": "text"})
     assert any("tokenizer of" in note for note in assembly.notes)
-    assert assembly.model.towers["text"].backbone.config.vocab_size == len(assembly.processors.text.tokenizer)
+    assert assembly.model.towers["text"].backbone.config.vocab_size == len(assembly.inputs["text"].processor.tokenizer)
     assert not assembly.model.probe_columns().any()
     assert assembly.config.optim.lr == 1e-3
 
@@ -208,7 +208,7 @@ def test_a_model_that_looks_at_padding_is_padded_to_one_width(tmp_path):
     )
     frame = make_texts(12)
     assembly = assembled(frame, {"model.text.checkpoint": str(folder)}, types={"review": "text"})
-    assert not assembly.processors.text.pad_to_longest
+    assert not assembly.inputs["text"].processor.pad_to_longest
     together = outputs(assembly, frame)
     alone = torch.cat([outputs(assembly, frame.iloc[i : i + 1]) for i in range(12)])
     torch.testing.assert_close(alone, together, atol=1e-5, rtol=1e-5)
@@ -302,7 +302,7 @@ def test_whose_batch_norm_keeps_its_statistics(choice, pretrained, kept, picture
         "model.image.pretrained": pretrained,
     }
     assembly = assembled(pictures, options)
-    assert norm_eval_names(assembly.model, assembly.config) == (["towers.image"] if kept else [])
+    assert norm_eval_names(assembly.model) == (["towers.image"] if kept else [])
 
 
 def test_notes_of_towers_come_with_their_name(pictures):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from thermocline.tuning.layers.layer_map import Layer
+from thermocline.tuning.layers.layer import Layer
 
 MILESTONES = {
     1: {"freeze_to": -1, "duration": 1, "pct_start": 0.3, "lrs": [0.0, 0.0, 1e-3]},

@@ -8,8 +8,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from thermocline.errors import listing
+
 ROW, TOKEN, MAP = "row", "token", "map"
-"""Grains of features: one vector a row; one a token; one a place of a grid."""
+"""Grains of features: one vector a row; one a token of a text; one a place of an image's grid."""
 
 
 class Tower(nn.Module):
@@ -17,7 +19,6 @@ class Tower(nn.Module):
 
     Attributes:
         width: Features a row.
-        grains: Which grains of features it gives: `row`, `token`, `map`.
         pretrained: Whether any of its parameters come from pretrained weights.
         notes: What was changed on the way that a user should know.
         fixed: How many of the first features are fixed encodings of cells, which no parameter changes.
@@ -25,7 +26,6 @@ class Tower(nn.Module):
     """
 
     width: int = 0
-    grains: frozenset[str] = frozenset({ROW})
     pretrained: bool = False
     notes: tuple[str, ...] = ()
     fixed: int = 0
@@ -38,6 +38,23 @@ class Tower(nn.Module):
             ValueError: It does not give this grain.
         """
         raise NotImplementedError
+
+    @property
+    def grains(self) -> frozenset[str]:
+        """Which grains of features it gives: `row`, `token`, `map`."""
+        return frozenset({ROW})
+
+    def check_grain(self, grain: str) -> None:
+        """Check that the tower gives a grain.
+
+        Raises:
+            ValueError: It does not; the message names those it gives.
+        """
+        if grain != ROW and grain not in self.grains:
+            raise ValueError(
+                f"{type(self).__name__} gives no features of grain {grain!r} with this backbone. It gives "
+                f"{listing(sorted(self.grains))}."
+            )
 
     @property
     def compiled_part(self) -> nn.Module | None:

@@ -14,22 +14,15 @@ from typing import Any
 import pandas as pd
 import torch
 from safetensors.torch import load_model, save_model
-from torch import nn
 
 import thermocline
-from thermocline.backbones.adapters import Adapters
 from thermocline.backbones.pretrained import file_sha256
 from thermocline.config import ResolvedConfig
+from thermocline.contracts.inputs import BuiltInput
 from thermocline.data.columns import Columns
 from thermocline.errors import ArtifactError, ConfigError, MissingDependencyError, OutputExistsError
-from thermocline.inputs.image.processor import ImageProcessor
-from thermocline.inputs.image.tower import ImageTower, describe_image, rebuild_image
-from thermocline.inputs.table.rows import TableProcessor
-from thermocline.inputs.table.tower import TableTower, describe_table
-from thermocline.inputs.text.rows import TextProcessor
-from thermocline.inputs.text.tokenizer import load_tokenizer
-from thermocline.inputs.text.tower import TextTower, quiet_transformers, rebuild_text
-from thermocline.pipeline.assemble import Assembly, Processors
+from thermocline.inputs.building import describe_inputs, rebuild_inputs
+from thermocline.pipeline.assemble import Assembly
 from thermocline.problems.object_detection.artifact import read_detector, towers_of
 from thermocline.problems.object_detection.assemble import AnyAssembly, DetectionAssembly
 from thermocline.problems.object_detection.model import TOWER
@@ -140,38 +133,12 @@ def _write(assembly: AnyAssembly, history: History, folder: Path) -> None:
     (folder / "plan.json").write_text(assembly.plan.to_json(), encoding="utf-8")
     (folder / "config.yaml").write_text(assembly.config.to_yaml(), encoding="utf-8")
     towers: dict[str, Any] = {"weight": assembly.weight, "notes": list(assembly.notes)}
-    own = towers_of(assembly) if isinstance(assembly, DetectionAssembly) else _towers_of(assembly, folder)
-    _dump(folder / "towers.json", towers | own)
+    if isinstance(assembly, DetectionAssembly):
+        towers |= towers_of(assembly)
+    else:
+        towers |= describe_inputs(assembly.inputs.values(), folder)
+    _dump(folder / "towers.json", towers)
     save_model(assembly.model, str(folder / "model.safetensors"))
-
-
-def _towers_of(assembly: Assembly, folder: Path) -> dict[str, Any]:
-    """Write the files of a text tower, and return what there is to say of all towers."""
-    towers: dict[str, Any] = {}
-    processors, parts = assembly.processors, assembly.model.towers
-    if processors.text is not None:
-        tower: Any = parts["text"]
-        with quiet_transformers():
-            tower.backbone.config.save_pretrained(str(folder / "text"))
-            processors.text.tokenizer.save_pretrained(str(folder / "text"))
-        for stray in (folder / "text").glob("*.py"):  # remote code is never carried along
-            stray.unlink()
-        towers["text"] = {
-            "processor": processors.text.to_dict(),
-            "pooling": tower.pooling,
-            "pretrained": tower.pretrained,
-            "adapters": None if tower.adapters is None else tower.adapters.to_dict(),
-        }
-    if processors.image is not None:
-        image: Any = parts["image"]
-        towers["image"] = {"processor": processors.image.to_dict(), "tower": describe_image(image)}
-    if processors.table is not None:
-        table: Any = parts["table"]
-        towers["table"] = {
-            "processor": processors.table.to_dict(),
-            "tower": describe_table(table, assembly.table_options),
-        }
-    return towers
 
 
 def _read(path: Path, *, trust_remote_code: bool) -> AnyAssembly:
@@ -187,57 +154,21 @@ def _read(path: Path, *, trust_remote_code: bool) -> AnyAssembly:
         load_model(found.model, str(path / "model.safetensors"))
         found.model.eval()
         return found
-    model, processors, options = _fused(path, data, task, config, trust_remote_code=trust_remote_code)
+    model, inputs = _fused(path, data, task, config, trust_remote_code=trust_remote_code)
     load_model(model, str(path / "model.safetensors"))
     notes, weight = tuple(data["notes"]), data["weight"]
-    return Assembly(task, columns, config, processors, model.eval(), layer_map, plan, notes, weight, options, facts)
+    return Assembly(task, columns, config, inputs, model.eval(), layer_map, plan, notes, weight, facts)
 
 
 def _fused(
     path: Path, data: dict[str, Any], task: Task, config: ResolvedConfig, *, trust_remote_code: bool
-) -> tuple[FusionModel, Processors, dict[str, Any]]:
-    """Build the towers and their processors."""
-    processors = Processors()
-    towers: dict[str, nn.Module] = {}
-    if "text" in data:
-        adapters = data["text"].get("adapters")
-        text: TextTower = rebuild_text(
-            path / "text",
-            pooling=data["text"]["pooling"],
-            pretrained=data["text"]["pretrained"],
-            trust_remote_code=trust_remote_code,
-            adapters=Adapters.from_dict(adapters) if adapters else None,
-        )
-        towers["text"] = text
-        tokenizer = load_tokenizer(path / "text", name=str(path), trust_remote_code=trust_remote_code)
-        processors.text = TextProcessor.from_dict(data["text"]["processor"], tokenizer)
-    if "image" in data:
-        image: ImageTower = rebuild_image(_closed(data["image"]["tower"]))
-        towers["image"] = image
-        processors.image = ImageProcessor.from_dict(data["image"]["processor"])
-    options: dict[str, Any] = {}
-    if "table" in data:
-        options = {k: v for k, v in data["table"]["tower"].items() if k not in ("bins", "cardinalities")}
-        towers["table"] = TableTower(**data["table"]["tower"])
-        processors.table = TableProcessor.from_dict(data["table"]["processor"])
+) -> tuple[FusionModel, dict[str, BuiltInput]]:
+    """Build the model and its inputs."""
+    found = rebuild_inputs(data, path, config, trust_remote_code=trust_remote_code)
+    inputs = {each.kind.info.name: each for each in found}
+    towers = {name: each.tower for name, each in inputs.items()}
     fusion = config.model.fusion
-    return FusionModel(towers, task.width, width=fusion.width, dropout=fusion.dropout), processors, options
-
-
-def _closed(tower: dict[str, Any]) -> dict[str, Any]:
-    """Return an image tower's description, checked to name no other file, hub or code to load.
-
-    Raises:
-        ValueError: It does.
-    """
-    from timm import is_model
-
-    arguments = tower["timm"] or {}
-    odd = sorted({"checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir"} & set(arguments))
-    if odd or (arguments and not is_model(arguments["architecture"])):
-        raise ValueError(f"towers.json: {odd or arguments['architecture']} is nothing that this timm builds by itself")
-    config = {k: v for k, v in (tower["config"] or {}).items() if k != "auto_map"}
-    return tower | {"config": config or None}
+    return FusionModel(towers, task.width, width=fusion.width, dropout=fusion.dropout), inputs
 
 
 def _check(path: Path) -> dict[str, Any]:

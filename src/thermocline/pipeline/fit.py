@@ -108,7 +108,7 @@ def fit(request: Request) -> tuple[AnyAssembly, History, str]:
                     env=assembly.config.env,
                     folder=folder,
                     seed=request.seed,
-                    norm_eval=norm_eval_names(assembly.model, assembly.config),
+                    norm_eval=norm_eval_names(assembly.model),
                     deadline=deadline,
                     loggers=loggers,
                     show=console.progress,

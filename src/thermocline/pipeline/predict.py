@@ -11,10 +11,12 @@ import torch
 
 from thermocline import metrics as scoring
 from thermocline.config import ResolvedConfig
+from thermocline.contracts.inputs import RowSource
 from thermocline.data.batches import Rows
 from thermocline.data.column_rules import missing_mask
 from thermocline.data.frames import check_columns, check_frame, check_names, read_frame
 from thermocline.errors import ConfigError, DataError
+from thermocline.inputs.building import input_rows
 from thermocline.pipeline.assemble import Assembly
 from thermocline.pipeline.prepare import check_weight, image_root
 from thermocline.report.console import Console
@@ -115,7 +117,7 @@ def _run(
     console.missing({name: int(missing_mask(frame[name]).sum()) for name in assembly.columns.used}, len(frame))
     device = next(model.parameters()).device
     size = assembly.config.env.eval_batch_size or 64
-    rows = Rows(assembly.processors.rows(frame, folder))
+    rows = Rows(input_rows(assembly.inputs.values(), RowSource(frame, folder)))
     values, _ = inference.run(
         model,
         rows,

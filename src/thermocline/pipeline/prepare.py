@@ -19,7 +19,7 @@ from thermocline.data.label_columns import label_columns
 from thermocline.data.splitting import split_rows
 from thermocline.errors import ConfigError, DataError, ImageReadError, ThermoclineWarning, listing
 from thermocline.inputs.image.files import unreadable_rows
-from thermocline.pipeline.assemble import Assembly, assemble, find_sources
+from thermocline.pipeline.assemble import Assembly, assemble, check_sources
 from thermocline.problems.rowwise.task import Task
 from thermocline.training.device import choose_device, choose_precision
 
@@ -100,7 +100,7 @@ def prepare(
     _check_features(columns, frame)
     folder = image_root(config, folder)
     config = placed(config)
-    find_sources(columns, config)
+    check_sources(columns, config)
     _check_numbers(frame, columns)
     frame, notes = drop_unreadable(frame, columns, folder, config.data.max_unreadable_images, what="train_data")
     notes = [*weightless, *notes]
@@ -213,7 +213,7 @@ def _check_features(columns: Columns, frame: pd.DataFrame) -> None:
 
 def _check_numbers(frame: pd.DataFrame, columns: Columns) -> None:
     """Convert numeric columns once: a value that is no number, or infinite, shows before anything is loaded."""
-    from thermocline.data.frames import numbers
+    from thermocline.data.column_values import numbers
 
     for column in columns.columns:
         if column.kind == "numeric":

@@ -8,12 +8,12 @@ import timm
 import torch
 from PIL import Image
 
+from thermocline.backbones.library_settings import quiet_transformers
 from thermocline.backbones.pretrained import Source, find_image
 from thermocline.errors import CheckpointError, ConfigError
+from thermocline.inputs.image.build import build_image, describe_image, model_size, rebuild_image
 from thermocline.inputs.image.spec import ImageSpec
-from thermocline.inputs.image.tower import build_image, describe_image, model_size, rebuild_image
 from thermocline.inputs.image.transforms import plain_transform
-from thermocline.inputs.text.tower import quiet_transformers
 
 TIMM = [
     "test_vit",

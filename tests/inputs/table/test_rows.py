@@ -8,7 +8,7 @@ import pytest
 
 from thermocline.data.columns import Columns, infer_columns
 from thermocline.errors import ColumnTypeError
-from thermocline.inputs.table.rows import CLIP, TableProcessor
+from thermocline.inputs.table.processor import CLIP, TableProcessor
 
 
 def frame(n=200, seed=0):

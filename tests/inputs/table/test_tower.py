@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from thermocline.inputs.table.rows import TableRows
-from thermocline.inputs.table.tower import TableTower, describe_table, number_bins
+from thermocline.inputs.table.tower import TableTower, number_bins
 
 
 def rows(numbers, codes=None, missing=None):
@@ -127,9 +127,8 @@ def test_a_row_is_the_same_alone_or_in_a_batch():
 
 
 def test_what_is_described_builds_the_same_tower():
-    options = {"width": 8, "blocks": 2, "dropout": 0.0, "embedding": "periodic"}
     made = tower([[0.0, 1.0, 2.0], []], [4], embedding="periodic")
-    again = TableTower(**describe_table(made, options))
+    again = TableTower(made.bins, made.cardinalities, **made.options)
     again.load_state_dict(made.state_dict())
     part = rows([[0.1, 2.0], [0.9, 1.0]], codes=[[1], [2]])
     with torch.no_grad():

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from thermocline.data.columns import Column
-from thermocline.inputs.text.rows import LEAST, LONGEST, TextProcessor, _fair_share, choose_max_length
+from thermocline.inputs.text.processor import LONGEST, TextProcessor, _fair_share, choose_max_length
+from thermocline.inputs.text.rows import LEAST
 from thermocline.inputs.text.tokenizer import train_tokenizer
 
 WORDS = ["the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "dog", "title", "body"]

@@ -7,18 +7,12 @@ import numpy as np
 import pytest
 import torch
 
+from thermocline.backbones.library_settings import quiet_transformers
 from thermocline.backbones.pretrained import Source, find_text
 from thermocline.errors import CheckpointError
+from thermocline.inputs.text.build import build_text, load_config, rebuild_text
 from thermocline.inputs.text.tokenizer import load_tokenizer, train_tokenizer
-from thermocline.inputs.text.tower import (
-    TextTower,
-    build_text,
-    load_config,
-    looks_at_padding,
-    quiet_transformers,
-    rebuild_text,
-    token_limit,
-)
+from thermocline.inputs.text.tower import TextTower, looks_at_padding, token_limit
 
 SMALL = {
     "hidden_size": 32,

@@ -56,7 +56,7 @@ class _Call(NamedTuple):
     geometry: _Geometry
 
 
-def _read(
+def _read(  # noqa: PLR0913 - the arguments of torch's convolutions
     input: Tensor,
     weight: Tensor,
     bias: Tensor | None = None,
@@ -118,7 +118,7 @@ class _Folded(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(
+    def forward(  # noqa: PLR0913 - each tensor with a gradient is an argument of its own
         x: Tensor,
         weight: Tensor,
         bias: Tensor | None,

@@ -1,19 +1,19 @@
-"""The table tower: a wide part that a linear model could use, and a small net that learns the rest."""
+"""The table tower: fixed encodings for a linear model, and a small network."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
+from thermocline.contracts.tower import ROW, Tower
 from thermocline.inputs.table.rows import TableRows
 
 
-class TableTower(nn.Module):
+class TableTower(Tower):
     """Numbers and categories to features: wide and deep (Cheng et al. 2016).
 
     The wide part is fixed: piecewise-linear encodings of the numbers (Gorishniy, Rubachev and Babenko, NeurIPS
@@ -50,8 +50,7 @@ class TableTower(nn.Module):
 
         self.bins = [list(edges) for edges in bins]
         self.cardinalities = list(cardinalities)
-        self.pretrained = False
-        self.notes: tuple[str, ...] = ()
+        self.options = {"width": width, "blocks": blocks, "dropout": dropout, "embedding": embedding}
         self.binned = [j for j, edges in enumerate(bins) if len(edges) > 1]
         edges = [torch.tensor(bins[j], dtype=torch.float32) for j in self.binned]
         self.encoding = embeddings.PiecewiseLinearEncoding(edges) if edges else None
@@ -64,9 +63,21 @@ class TableTower(nn.Module):
         nn.init.zeros_(last.bias)
         self.width = self.fixed + width
 
-    def forward(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """Map `numbers` and `missing` `(rows, numeric)` and `codes` `(rows, categorical)` to `(rows, width)`."""
-        numbers, missing, codes = batch["numbers"], batch["missing"], batch["codes"]
+    def forward(self, inputs: Mapping[str, torch.Tensor], *, grain: str = ROW) -> torch.Tensor:
+        """Map the cells of rows to features.
+
+        Args:
+            inputs: `numbers` and `missing` float32 `(rows, numeric)`, `codes` int64 `(rows, categorical)`.
+            grain: `row`.
+
+        Returns:
+            Float32 `(rows, width)`.
+
+        Raises:
+            ValueError: Another grain.
+        """
+        self.check_grain(grain)
+        numbers, missing, codes = inputs["numbers"], inputs["missing"], inputs["codes"]
         binned = numbers[:, self.binned]
         wide = [] if self.encoding is None else [self.encoding(binned).flatten(1)]
         wide.append(missing)
@@ -130,11 +141,6 @@ def number_bins(rows: TableRows, most: int) -> list[list[float]]:
         cuts = np.unique(np.quantile(present, np.linspace(0, 1, most + 1)).astype(np.float32))
         edges.append(cuts.tolist() if len(cuts) > 1 else [])
     return edges
-
-
-def describe_table(tower: TableTower, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments that build this tower again, as plain data for JSON."""
-    return {"bins": tower.bins, "cardinalities": tower.cardinalities, **options}
 
 
 def _category_width(cardinality: int) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from thermocline.contracts.tower import Tower
 from thermocline.errors import ConfigError
 from thermocline.problems.object_detection.box_spec import DetectionSpec
 from thermocline.problems.object_detection.rows import targets as targets_of
@@ -29,7 +30,7 @@ class Building:
     thawed: bool = False
 
 
-class Detector(nn.Module):
+class Detector(Tower):
     """A detector with its preprocessing and its classes.
 
     Args:
@@ -73,7 +74,7 @@ class Detector(nn.Module):
         self.register_buffer("std", torch.tensor(spec.std).view(1, 3, 1, 1) * 255, persistent=False)
         self._processor: Any = None
 
-    def forward(self, batch: Mapping[str, Any], *, step_boxes: int | None = None) -> dict[str, Any]:
+    def forward(self, batch: Mapping[str, Any], *, step_boxes: int | None = None) -> dict[str, Any]:  # type: ignore[override]
         """Run the detector, and compute its loss where there are targets.
 
         Args:

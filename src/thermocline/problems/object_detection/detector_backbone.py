@@ -160,8 +160,9 @@ def _transformers(source: Source, folder: Path | None, detector_type: str) -> Ba
     from transformers import CONFIG_MAPPING, AutoBackbone, AutoConfig
     from transformers.models.auto.modeling_auto import MODEL_FOR_BACKBONE_MAPPING
 
-    from thermocline.inputs.image.tower import _check_loaded, _processor
-    from thermocline.inputs.text.tower import quiet_transformers
+    from thermocline.backbones.library_settings import quiet_transformers
+    from thermocline.inputs.image.build import check_loaded
+    from thermocline.inputs.image.preprocessor import read_preprocessor
 
     network: Any
     with quiet_transformers():
@@ -174,10 +175,10 @@ def _transformers(source: Source, folder: Path | None, detector_type: str) -> Ba
             network, info = kind.from_pretrained(
                 str(folder), config=config, dtype=torch.float32, output_loading_info=True
             )
-            _check_loaded(network, info, source.name)
+            check_loaded(network, info, source.name)
         else:
             network = AutoBackbone.from_config(config)
-    own = _processor(folder)
+    own = read_preprocessor(folder)
     mean, std = tuple(own.get("image_mean") or ()), tuple(own.get("image_std") or ())
     return Backbone(network, config.to_dict(), tuple(network.channels), mean, std, source.pretrained, None)
 

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from thermocline.backbones.library_settings import quiet_transformers
 from thermocline.backbones.pretrained import Source
 from thermocline.errors import CheckpointError, ConfigError, first_line, listing
-from thermocline.inputs.text.tower import quiet_transformers
 from thermocline.problems.object_detection.box_spec import DetectionSpec
 from thermocline.problems.object_detection.detector import Building, Detector
 from thermocline.problems.object_detection.detector_backbone import (

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from thermocline.errors import CheckpointError
-from thermocline.inputs.image.tower import _processor
+from thermocline.inputs.image.preprocessor import read_preprocessor
 from thermocline.problems.object_detection.box_spec import DetectionSpec
 
 #: Processors of types that transformers' own table leaves out: those that their published checkpoints name.
@@ -34,7 +34,7 @@ def spec_of(model_type: str, folder: Path | None, *, size: int | None, masked: b
         CheckpointError: transformers has no image processor for it.
         ConfigError: Its size is none of those that detectors have.
     """
-    own = _processor(folder)
+    own = read_preprocessor(folder)
     name, settings = _settings(model_type, own)
     if model_type in _SQUARES and own.get("size") is None:
         settings["size"] = dict.fromkeys(("height", "width"), _SQUARES[model_type])

@@ -97,7 +97,7 @@ class FusionModel(nn.Module):
         start = 0
         with torch.no_grad():
             for name, width in self.widths.items():
-                if not hasattr(self.towers[name], "fixed"):
+                if not getattr(self.towers[name], "fixed", 0):
                     self.head.weight[:, start : start + width] = 0.0
                 start += width
             self.head.weight[:, columns.to(self.head.weight.device)] = weight.to(self.head.weight)

@@ -1,0 +1,11 @@
+"""Numeric and categorical columns as one input, described without importing it."""
+
+from __future__ import annotations
+
+from thermocline.registry import InputInfo
+
+INFO = InputInfo(
+    name="table",
+    implementation="thermocline.inputs.table.kind:TableInput",
+    column_types=("numeric", "categorical"),
+)
