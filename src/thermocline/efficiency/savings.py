@@ -140,7 +140,7 @@ class Savings:
             prefixes = {label for name in self.setup.towers for label in prefix_of(layer_map, name, frozen).labels}
             again = [label for label in self.checkpoints.labels if label not in prefixes]
             lines["activations"] = (
-                f"{len(again)} layers are computed again, from {again[0]} on" if again else "all kept"
+                f"{len(again)} layers are computed again, from {again[0]} on" if again else "all saved"
             )
         return lines
 
@@ -158,7 +158,7 @@ class Savings:
         if wanted != "auto":
             return chosen_layers(setup.layer_map, wanted)
         if setup.costs is None:
-            self._not_saved["activations"] = "all kept: what layers cost is not known, so that auto cannot choose"
+            self._not_saved["activations"] = "all saved: the costs of the layers are not known, so that auto cannot choose"
             return ()
         return auto_layers(setup.costs, setup.plan.timeline.ever, setup.cache.usual, free_on(setup.device))
 

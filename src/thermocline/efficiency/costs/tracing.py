@@ -313,7 +313,7 @@ def _key(tensor: torch.Tensor) -> int:
 
 
 def _size(tensor: torch.Tensor) -> int:
-    """Bytes of a tensor, what is only repeated counted once."""
+    """Bytes of a tensor; values that an expanded dimension repeats count once."""
     return min(tensor.numel() * tensor.element_size(), tensor.untyped_storage().nbytes())
 
 

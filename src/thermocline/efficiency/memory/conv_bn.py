@@ -88,8 +88,8 @@ class ConvBN:
     def installed(self) -> Iterator[ConvBN]:
         """Fold the pairs inside the context; afterwards the modules are as they were, whatever was raised.
 
-        A model that is copied or pickled inside comes out plain. Inside another such context of the same modules
-        this one does nothing.
+        A copy or a pickle that is made inside is not folded. Inside another such context of the same modules this
+        one does nothing.
         """
         with ExitStack() as stack:
             for fold in self._folds():
@@ -195,7 +195,7 @@ class Fold:
 
 
 class _Forward:
-    """Stands in for a module's forward; a copy or a pickle of the module gets the plain one back."""
+    """Replaces a module's forward; a copy or a pickle of the module has the original one."""
 
     def __init__(self, module: nn.Module, fold: Fold) -> None:
         self._module, self._fold, self._plain = module, fold, module.forward

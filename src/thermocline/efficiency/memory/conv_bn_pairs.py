@@ -39,8 +39,8 @@ def pairs_of(model: nn.Module, example: Any = None) -> tuple[Pair, ...]:
     Args:
         model: On any device, whatever of it trains.
         example: Inputs of one forward pass: a tensor, a tuple of positional or a mapping of keyword arguments; a
-            tensor on the meta device stands for random values of its shape. None makes them from what a timm or
-            transformers model says of itself.
+            tensor on the meta device is replaced by random values of its shape. None makes them from the
+            configuration of a timm or transformers model.
 
     Returns:
         The pairs in the order of the model's modules. One that computes something else when it is folded, or whose

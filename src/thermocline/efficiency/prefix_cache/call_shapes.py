@@ -74,8 +74,8 @@ class CallShapes:
         finally:
             self.routes_rows |= watch.routes_rows
         tensors = [leaf for leaf in pytree.tree_leaves(out) if isinstance(leaf, torch.Tensor)]
-        told = tensors and all(isinstance(leaf, FakeTensor) for leaf in tensors)
-        return out if told and not watch.draws_random else None
+        known = tensors and all(isinstance(leaf, FakeTensor) for leaf in tensors)
+        return out if known and not watch.draws_random else None
 
     def _fake(self, leaf: Any) -> Any:
         if not isinstance(leaf, torch.Tensor) or isinstance(leaf, FakeTensor):
@@ -127,7 +127,7 @@ class OperatorWatch(TorchDispatchMode):
 
 
 def _held_tensors(module: nn.Module) -> Iterator[torch.Tensor]:
-    """Yield results of earlier computations that a module keeps beside its parameters; they cannot be copied."""
+    """Yield results of earlier computations that a module holds in addition to its parameters; they cannot be copied."""
     for value in vars(module).values():
         inside = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else [value]
         yield from (one for one in inside if isinstance(one, torch.Tensor) and not one.is_leaf)
