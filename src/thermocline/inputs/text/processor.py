@@ -100,17 +100,19 @@ class TextProcessor:
             "join": self.join,
             "max_length": self.max_length,
             "pad_to_longest": self.pad_to_longest,
+            "most": self.most,
         }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> TextProcessor:
-        """Inverse of `to_dict`."""
+        """Inverse of `to_dict`; without `most`, which the former version did not write, `max_length` is the limit."""
         return cls(
             tokenizer,
             Columns.from_dict(data["columns"]).columns,
             join=data["join"],
             max_length=data["max_length"],
             pad_to_longest=data["pad_to_longest"],
+            most=data.get("most"),
         )
 
 
