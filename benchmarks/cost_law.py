@@ -49,15 +49,16 @@ class Classifier(nn.Module):
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         """Map ids `(rows, tokens)` to logits."""
-        return self.head(self.backbone(input_ids=ids)[0][:, 0])
+        logits: torch.Tensor = self.head(self.backbone(input_ids=ids)[0][:, 0])
+        return logits
 
 
 def setting(name: str) -> tuple[nn.Module, LayerMap, torch.Tensor]:
     """A model, its layers, and a batch."""
     if name.startswith("bert"):
         blocks = int(name.removeprefix("bert"))
-        model: nn.Module = Classifier(blocks)
-        return model, LayerMap.of(model, head=model.head), torch.randint(5, 2000, (48 // blocks, TOKENS))
+        classifier = Classifier(blocks)
+        return classifier, LayerMap.of(classifier, head=classifier.head), torch.randint(5, 2000, (48 // blocks, TOKENS))
     timm_name = {"vit12": "vit_small_patch16_224"}.get(name, name)
     size = {"img_size": PIXELS} if name == "vit12" else {}
     model = timm.create_model(timm_name, num_classes=10, **size)
@@ -96,17 +97,15 @@ def measured(name: str, pairs: int) -> Iterator[dict[str, Any]]:
         for _ in range(pairs):
             whole = full()
             ratios.append(frozen() / whole)
-        forecast = estimate(plan, layer_map, costs, rows=len(batch)).phases[0].cost
-        row = {
+        forecast = estimate(plan, layer_map, costs, rows=len(batch)).phases[0].cost or 0.0
+        measured = statistics.median(ratios)
+        yield {
             "model": name,
             "frozen": depth,
             "of": depths,
             "forecast": forecast,
-            "measured": statistics.median(ratios),
-        }
-        yield {
-            **row,
-            "error": row["forecast"] / row["measured"] - 1,
+            "measured": measured,
+            "error": forecast / measured - 1,
             "others": others(costs, plan, layer_map, len(batch)),
         }
 

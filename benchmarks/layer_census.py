@@ -32,10 +32,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import timm
 import torch
 import transformers
-import zoo
-from order_oracle import Trace, judge, label_dependent, trace, verdict
 from torch import nn
 
+import zoo
+from order_oracle import Trace, judge, label_dependent, trace, verdict
 from thermocline.tuning.layers.layer_map import Layer, LayerMap
 
 LABELS = 10
@@ -149,7 +149,7 @@ def examined(work: tuple[str, str, str, bool, int]) -> Row:
     signal.signal(signal.SIGALRM, too_slow)
     signal.alarm(timeout)
     try:
-        (examine_timm if source == "timm" else examine_transformers)(row, full)
+        (examine_timm if source == "timm" else examine_transformers)(row, full=full)
     except zoo.Unbuildable as problem:
         row.verdict, row.faults = "unbuildable", [str(problem)]
     except TooSlow:
@@ -174,7 +174,7 @@ def timed(row: Row, step: str) -> Iterator[None]:
     row.seconds[step] = round(row.seconds.get(step, 0.0) + time.perf_counter() - started, 3)
 
 
-def examine_timm(row: Row, full: bool) -> None:
+def examine_timm(row: Row, *, full: bool) -> None:
     """Judge our map of a timm model, and timm's own."""
     del full  # there is but one depth
     with timed(row, "build"):
@@ -189,7 +189,7 @@ def examine_timm(row: Row, full: bool) -> None:
         row.others = dict(other_verdicts(model, seen, labels))
 
 
-def examine_transformers(row: Row, full: bool) -> None:
+def examine_transformers(row: Row, *, full: bool) -> None:
     """Judge our map of a transformers model, at its default depth if a small one cannot be followed."""
     for small in (False,) if full else (True, False):
         with timed(row, "build"):
@@ -238,7 +238,8 @@ def judged(row: Row, model: nn.Module, seen: Trace, labels: Iterable[str], found
 def other_verdicts(model: nn.Module, seen: Trace, labels: set[str]) -> Iterator[tuple[str, str]]:
     """Judge timm's `group_matcher`: as it is, and with the classifier taken out of its last group for it."""
     try:
-        groups = timm.models._manipulate.group_parameters(model, model.group_matcher(coarse=False))
+        matcher: Any = model.group_matcher
+        groups = timm.models._manipulate.group_parameters(model, matcher(coarse=False))
     except Exception as problem:  # some models have none
         yield "group_matcher", f"none: {type(problem).__name__}"
         return
@@ -259,7 +260,7 @@ def matcher_map(groups: dict[int, list[str]], head: Iterable[str]) -> LayerMap:
 
 def layer(name: str, role: str, depth: int, names: tuple[str, ...]) -> Layer:
     """Make a layer of parameters alone."""
-    return Layer(name, "model", role, depth, names, (), True, "group_matcher")
+    return Layer(name, "model", role, depth, names, (), pretrained=True, source="group_matcher")
 
 
 # --- telling -----------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import pytest
 
-from tiny import TINY, make_table, make_texts, save_text, write_images
+from support.tiny import TINY, make_table, make_texts, save_text, write_images
 
 
 @pytest.fixture(scope="session", autouse=True)

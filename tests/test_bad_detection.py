@@ -8,7 +8,7 @@ import warnings
 import pandas as pd
 import pytest
 
-from shapes import options, save_detector, write_coco, write_shapes
+from support.shapes import options, save_detector, write_coco, write_shapes
 from thermocline import Predictor
 from thermocline.errors import (
     CheckpointError,

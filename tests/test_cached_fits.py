@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from support.tiny import TINY, make_texts, save_text, write_images
 from thermocline import Predictor
 from thermocline.efficiency.prefix_cache import cached_tower as cached
 from thermocline.errors import ThermoclineWarning
-from tiny import TINY, make_texts, save_text, write_images
 
 
 def fit(frame, mode, **options) -> Predictor:

@@ -12,13 +12,13 @@ import torch
 from timm.layers import DropPath
 from torch import nn
 
+from support.tiny import TINY, make_texts, write_images
 from thermocline.pipeline import fit as fitting
 from thermocline.pipeline.assemble import norm_eval_names
 from thermocline.training.run import Run
 from thermocline.training.trainer import Trainer
 from thermocline.tuning.apply import frozen_modules
 from thermocline.tuning.schedule.phases import Phase
-from tiny import TINY, make_texts, write_images
 
 PHASES = (
     Phase("head", trains="head", steps=2, schedule="constant"),

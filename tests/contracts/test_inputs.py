@@ -24,7 +24,7 @@ from thermocline.inputs.building import (
     rebuild_inputs,
 )
 from thermocline.registry import input_infos, load
-from tiny import make_table, make_texts, write_images
+from support.tiny import make_table, make_texts, write_images
 
 ROWS = 12
 NAMES = [info.name for info in input_infos()]

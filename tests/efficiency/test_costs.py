@@ -3,10 +3,10 @@ from __future__ import annotations
 import pytest
 import timm
 import torch
-from test_checkpointing import MODELS, bert, image, kept_bytes, resnet, text, vit
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from support.backbones import MODELS, bert, image, kept_bytes, resnet, text, vit
 from thermocline.efficiency.costs import layer_costs as costs_module
 from thermocline.efficiency.costs.layer_costs import layer_costs
 from thermocline.inputs.table.tower import TableTower

@@ -6,9 +6,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_checkpointing import bert
 from torch import nn
 
+from support.backbones import bert
 from thermocline.efficiency.costs.estimate import estimate, phase_steps, step_cost
 from thermocline.efficiency.costs.layer_costs import BALANCE, layer_costs
 from thermocline.errors import ConfigError

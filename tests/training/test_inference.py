@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from toy import make_model, make_rows
 
+from support.toy import make_model, make_rows
 from thermocline.data.batches import Rows
 from thermocline.inputs.text.rows import TextRows
 from thermocline.training.inference import run

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from stopping import Killed, Trap, check_same, fit, run_of, stop_after, trainer_of
 
+from support.stopping import Killed, Trap, check_same, fit, run_of, stop_after, trainer_of
 from thermocline.errors import NonFiniteError, ResumeError, ThermoclineWarning
 from thermocline.training.trainer import Trainer
 from thermocline.tuning.schedule.phases import Phase

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from toy import Recorder, fit, make_model, make_run, same, state
 
+from support.toy import Recorder, fit, make_model, make_run, same, state
 from thermocline.data.batches import Rows
 from thermocline.errors import NonFiniteError
 from thermocline.inputs.table.rows import TableRows

@@ -4,9 +4,9 @@ import pytest
 import timm
 import torch
 import transformers as tf
-from test_generators import MILESTONES
 from torch import nn
 
+from support.layer_maps import MILESTONES
 from thermocline.errors import FrozenError
 from thermocline.tuning.apply import AppliedPlan, LRSetter, frozen_modules
 from thermocline.tuning.layers.layer_map import LayerMap

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from support.tiny_detectors import SIDE, TYPES, detector_of
 from thermocline.errors import LayerMapError, SelectorError
 from thermocline.problems.object_detection.detector_build import class_dependent
 from thermocline.tuning.apply import AppliedPlan
@@ -16,7 +17,6 @@ from thermocline.tuning.layers.layer_map import LayerMap
 from thermocline.tuning.layers.selectors import select
 from thermocline.tuning.plan.layer_plan import LayerPlan
 from thermocline.tuning.schedule.phases import Phase
-from tiny_detectors import SIDE, TYPES, detector_of
 
 #: Parts that a type has beside backbone and head.
 BETWEEN = {

@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import layer_census
 import pytest
-import zoo
 from transformers import CONFIG_MAPPING
+
+import layer_census
+import zoo
 
 FAMILIES: dict[str, dict[str, str]] = json.loads((Path(__file__).parent / "families.json").read_text())
 

@@ -12,8 +12,8 @@ from math import cos, pi
 import numpy as np
 import pytest
 import torch
-from test_selectors import tower
 
+from support.layer_maps import MILESTONES, tower
 from thermocline.errors import ConfigError, LayerMapError, SelectorError
 from thermocline.tuning.layers.layer_map import LayerMap
 from thermocline.tuning.named_schedules.by_name import GENERATORS, read_request
@@ -107,13 +107,6 @@ def test_fine_tune(frozen, epochs):
         cursor = plan.cursor(step, total, steps_per_epoch=PER_EPOCH)
         pct, pos = (0.99, step / edge) if step < edge else (0.3, (step - edge) / (total - edge))
         assert plan.momentum_at(cursor) == pytest.approx(combined_cos(pct, 0.95, 0.85, 0.95, pos))
-
-
-MILESTONES = {
-    1: {"freeze_to": -1, "duration": 1, "pct_start": 0.3, "lrs": [0.0, 0.0, 1e-3]},
-    2: {"freeze_to": -2, "duration": 2, "pct_start": 0.5, "lrs": [0.0, 5e-4, 5e-4]},
-    4: {"freeze_to": 0, "duration": 1, "pct_start": 0.3, "lrs": [1e-6, 1e-5, 1e-4]},
-}
 
 
 def test_milestones_and_the_last_of_them_runs():

@@ -2,9 +2,9 @@ from dataclasses import replace
 
 import pytest
 import transformers as tf
-from test_selectors import tower
 from torch import nn
 
+from support.layer_maps import tower
 from thermocline.tuning.layers.layer_map import LayerMap
 from thermocline.tuning.plan.layer_plan import LayerPlan
 from thermocline.tuning.schedule.phase_files import phases_from_data

@@ -9,10 +9,10 @@ from types import SimpleNamespace
 import pytest
 import timm
 import torch
-from order_oracle import Trace, judge, label_dependent, trace, verdict
 from torch import nn
 from transformers import BertConfig, BertForSequenceClassification
 
+from order_oracle import Trace, judge, label_dependent, trace, verdict
 from thermocline.tuning.layers.layer_map import Layer, LayerMap
 
 Rule = Callable[[str], tuple[str, str, int]]

@@ -4,8 +4,8 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_selectors import tower
 
+from support.layer_maps import tower
 from thermocline.config.documents import parse_yaml
 from thermocline.errors import ConfigError, SelectorError
 from thermocline.tuning.layers.layer_map import LayerMap

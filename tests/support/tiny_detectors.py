@@ -116,7 +116,7 @@ def settings(kind: str) -> dict[str, Any]:
     if kind.startswith("pp_doclayout"):
         return {**_REAL_TIME, "backbone_config": hgnet()}
     if kind in ("pp_ocrv5_server_det", "pp_ocrv6_medium_det"):
-        sides = {"reduce_channel": [1, 1, 0], "return_channel": [1, 1, 0]}
+        sides: dict[str, Any] = {"reduce_channel": [1, 1, 0], "return_channel": [1, 1, 0]}
         for ratio, size in {"long": 7, "mid": 5, "short": 3}.items():
             half = size // 2
             sides[f"vertical_long_to_small_conv_{ratio}ratio"] = [[size, 1], 1, [half, 0]]

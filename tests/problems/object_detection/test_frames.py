@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from support.tiny import told
 from thermocline.errors import DataError, MissingColumnError
 from thermocline.problems.object_detection.frames import image_column, read_detection
-from tiny import told
 
 BOXES = [[1, 2, 11, 22, "a"]]
 

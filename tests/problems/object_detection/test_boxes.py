@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from support.tiny import told
 from thermocline.errors import ImageReadError, LabelError, MissingColumnError, ThermoclineWarning
 from thermocline.problems.object_detection.boxes import read_boxes
-from tiny import told
 
 WIDTH, HEIGHT = 40, 30
 GOOD = [[1, 2, 11, 22, "a"], [0.5, 3, 40, 30, "b"]]

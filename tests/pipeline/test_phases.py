@@ -7,12 +7,12 @@ import json
 import numpy as np
 import pytest
 
+from support.tiny import TINY, make_texts, told
 from thermocline import Predictor
 from thermocline.cli import main
 from thermocline.config import resolve
 from thermocline.errors import ConfigError
 from thermocline.tuning.schedule.phases import Phase
-from tiny import TINY, make_texts, told
 
 HEAD_FIRST = [{"name": "head", "trains": "head", "epochs": 1}, {"name": "all", "warmup": 0.0, "lr_mult": {"stem": 0.1}}]
 

@@ -10,11 +10,11 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
+from support.tiny import told
 from thermocline.errors import ImageReadError, LabelError
 from thermocline.problems.object_detection.box_spec import DetectionSpec, to_pixels
 from thermocline.problems.object_detection.boxes import read_boxes
 from thermocline.problems.object_detection.rows import DetectionRows, predictions, targets
-from tiny import told
 
 COLOURS = {"red": (250, 0, 0), "green": (0, 250, 0)}
 SPECS = [

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from support.tiny import make_table, told, write_images
 from thermocline.config import resolve
 from thermocline.data.columns import infer_columns
 from thermocline.errors import (
@@ -18,7 +19,6 @@ from thermocline.errors import (
     ThermoclineWarning,
 )
 from thermocline.pipeline.prepare import drop_unreadable, image_root, prepare
-from tiny import make_table, told, write_images
 
 
 def prepared(data, tuning=None, options=None, **changes):

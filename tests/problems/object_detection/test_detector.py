@@ -10,6 +10,7 @@ import timm
 import torch
 from safetensors.torch import load_file, save_file
 
+from support.tiny_detectors import SIDE, TRAINABLE, config_of, detector_of, timm_backbone
 from thermocline.backbones.pretrained import find_image
 from thermocline.errors import CheckpointError, ConfigError
 from thermocline.problems.object_detection.detector import Detector, boxes_in
@@ -22,7 +23,6 @@ from thermocline.problems.object_detection.detector_build import (
     rebuild_detector,
 )
 from thermocline.problems.object_detection.detector_source import DETECTORS, detector_types, find_detector
-from tiny_detectors import SIDE, TRAINABLE, config_of, detector_of, timm_backbone
 
 CLASSES = ("ant", "bee", "cat")
 

@@ -3,9 +3,9 @@
 import pytest
 from PIL import Image
 
+from support.tiny import told
 from thermocline.errors import DataError
 from thermocline.problems.object_detection.voc import is_voc, read_voc
-from tiny import told
 
 OBJECT = """<object><name>{name}</name><difficult>1</difficult><bndbox><xmax>{2}</xmax><xmin>{0}</xmin>
 <ymin>{1}</ymin><ymax>{3}</ymax></bndbox><part><name>head</name><bndbox/></part></object>"""

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from support.tiny import told
 from thermocline.errors import ConfigError
 from thermocline.problems.object_detection.box_spec import DetectionSpec, box_scale, to_pixels, to_shares
 from thermocline.problems.object_detection.rows import DetectionRows
-from tiny import told
 
 side = st.integers(1, 4096)
 SPECS = [

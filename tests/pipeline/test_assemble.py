@@ -5,13 +5,13 @@ import pandas as pd
 import pytest
 import torch
 
+from support.tiny import make_table, make_texts
 from thermocline.backbones import pretrained as checkpoints
 from thermocline.config import resolve
 from thermocline.data.columns import Columns, infer_columns
 from thermocline.errors import CheckpointError, SelectorError
 from thermocline.pipeline.assemble import Assembly, assemble, check_sources, layers_of, make_plan, norm_eval_names
 from thermocline.problems.rowwise.task import Task
-from tiny import make_table, make_texts
 
 RANDOM = {"model.text.checkpoint": "distilbert", "model.text.pretrained": False, "model.image.pretrained": False}
 
@@ -201,7 +201,7 @@ def test_random_text_weights_get_a_tokenizer_of_their_own():
 
 
 def test_a_model_that_looks_at_padding_is_padded_to_one_width(tmp_path):
-    from tiny import save_text
+    from support.tiny import save_text
 
     folder = save_text(
         tmp_path, "fnet", hidden_size=32, num_hidden_layers=1, intermediate_size=32, max_position_embeddings=64

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,7 +30,7 @@ TINY = {
 }
 
 
-def told(error_type, builtin, call) -> str:
+def told(error_type: type[Exception], builtin: type[Exception], call: Callable[[], object]) -> str:
     """Return the message of the error, checked to be one of ours and the builtin it specialises."""
     with pytest.raises(error_type) as caught:
         call()
@@ -72,7 +74,7 @@ def write_images(folder: Path, rows: int = 24, seed: int = 0) -> pd.DataFrame:
     return pd.DataFrame({"img": names, "y": labels})
 
 
-def save_text(folder: Path, kind: str, **changes) -> Path:
+def save_text(folder: Path, kind: str, **changes: Any) -> Path:
     """A text checkpoint with random weights and a tokenizer trained on the words above."""
     import torch
     from transformers import CONFIG_MAPPING, AutoModel

@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from PIL import Image, ImageDraw
 
-from tiny_detectors import SIDE, config_of
+from support.tiny_detectors import SIDE, config_of
 
 COLOURS = {"disc": (220, 60, 50), "box": (60, 90, 220)}
 
@@ -68,7 +68,7 @@ def options(checkpoint: Path, folder: Path, **more: Any) -> dict[str, Any]:
 def write_coco(frame: pd.DataFrame, file: Path) -> Path:
     """The same boxes as a COCO file beside the images."""
     names = sorted({box[4] for cell in frame["rois"] for box in cell})
-    marks = [
+    marks: list[dict[str, Any]] = [
         {"image_id": row, "category_id": names.index(box[4]) + 1, "bbox": [*box[:2], box[2] - box[0], box[3] - box[1]]}
         for row, cell in enumerate(frame["rois"])
         for box in cell

@@ -10,9 +10,9 @@ import pytest
 import torch
 import yaml
 
+from support.tiny import TINY, make_table, make_texts, write_images
 from thermocline import Predictor, __version__
 from thermocline.pipeline import artifact
-from tiny import TINY, make_table, make_texts, write_images
 
 
 @pytest.fixture(scope="module")

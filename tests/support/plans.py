@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from thermocline.tuning.layers.layer_map import LayerMap
 from thermocline.tuning.named_schedules.by_name import GENERATORS, phases_by
 from thermocline.tuning.plan.layer_plan import LayerPlan
 from thermocline.tuning.schedule.phases import Phase, Plateau
@@ -43,7 +44,7 @@ NAMES = [*REQUESTS, *BY_HAND]
 assert {name.split()[0] for name in REQUESTS} == set(GENERATORS)
 
 
-def plan_of(name, layer_map, *, lr=0.02):
+def plan_of(name: str, layer_map: LayerMap, *, lr: float = 0.02) -> LayerPlan:
     """The plan of this name for the toy model."""
     frozen = ["stem", "blocks.0"] if "pinned" in name else None
     plan = LayerPlan.build(layer_map, lr=lr, weight_decay=0.1, frozen_layers=frozen)

@@ -4,8 +4,8 @@ import csv
 import sys
 
 import pytest
-from stopping import Killed, Trap, stop_after, trainer_of
 
+from support.stopping import Killed, Trap, stop_after, trainer_of
 from thermocline.errors import MissingDependencyError
 from thermocline.training.loggers import CSVLogger, TensorBoardLogger, make_loggers
 

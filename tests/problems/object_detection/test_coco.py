@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from support.tiny import told
 from thermocline.errors import DataError
 from thermocline.problems.object_detection.boxes import read_boxes
 from thermocline.problems.object_detection.coco import read_coco
-from tiny import told
 
 GOOD = {
     "images": [

@@ -8,9 +8,9 @@ import sys
 import numpy as np
 import pytest
 
+from support.tiny import told
 from thermocline.errors import DataError, LabelError, MissingDependencyError
 from thermocline.problems.object_detection.metrics import DETECTION_METRICS, coco_scores
-from tiny import told
 
 CLASSES = ("cat", "dog", "owl")
 

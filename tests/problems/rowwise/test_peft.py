@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import nn
 
+from support.tiny import TINY, make_table, make_texts, told
 from thermocline import LayerMap, LayerPlan, Predictor
 from thermocline.backbones.adapters import Adapters, ia3_targets, inject
 from thermocline.config.schema import ModelConfig
@@ -25,7 +26,6 @@ from thermocline.training.best_states import BestStates
 from thermocline.tuning.apply import AppliedPlan
 from thermocline.tuning.layers.adapters import biases, matrices, norms, with_injected
 from thermocline.tuning.layers.selectors import select
-from tiny import TINY, make_table, make_texts, told
 
 METHODS = ("lora", "ia3", "bitfit", "norm")
 TOWERS = ("text", "image", "vision")

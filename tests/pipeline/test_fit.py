@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from support.tiny import TINY, make_table
 from thermocline import Predictor
 from thermocline.errors import NonFiniteError, SelectorError
 from thermocline.training import losses, trainer
 from thermocline.tuning.plan.layer_plan import LayerPlan
-from tiny import TINY, make_table
 
 
 def fit(frame, *, options=None, **more) -> Predictor:

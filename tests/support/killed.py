@@ -1,4 +1,4 @@
-"""A warmed process whose children fit and are killed with SIGKILL; run as a program by `test_killed.py`.
+"""A warmed process whose children fit and are killed with SIGKILL; `test_killed.py` runs it as `support.killed`.
 
 Importing torch takes longer than the whole fit, so it is done once: every child is forked from this process, fits
 with `resume=True` as a job that is run again would, and gets SIGKILL at a random moment.
@@ -11,13 +11,14 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from support.tiny import TINY, make_table
 from thermocline import Predictor
-from tiny import TINY, make_table
 
-OPTIONS = {
+OPTIONS: dict[str, Any] = {
     **TINY,
     "optim.max_epochs": 8,
     "optim.patience": 100,
@@ -29,13 +30,13 @@ OPTIONS = {
 }
 
 
-def fit(path, every):
+def fit(path: Path, every: int) -> None:
     """The job."""
     options = {**OPTIONS, "env.checkpoint_every": every}
     Predictor("y", path=path, verbosity=0).fit(make_table(200), hyperparameters=options, resume=every > 0)
 
 
-def child(path):
+def child(path: Path) -> int:
     """Fork a process that does the job; return its number."""
     number = os.fork()
     if number == 0:
@@ -48,17 +49,17 @@ def child(path):
     return number
 
 
-def how_it_ended(number):
+def how_it_ended(number: int) -> int:
     """Wait for a process; return its exit code, negative where a signal ended it."""
     return os.waitstatus_to_exitcode(os.waitpid(number, 0)[1])
 
 
-def newest(path):
+def newest(path: Path) -> int:
     """The step of the newest checkpoint that is there, -1 for none."""
     return max((int(one.name[5:]) for one in Path(f"{path}-checkpoints").glob("step-*")), default=-1)
 
 
-def main(folder, kills):
+def main(folder: Path, kills: int) -> None:
     """Fit without a stop, then with so many; print what happened."""
     torch.set_num_threads(1)
     draw = random.Random(0)

@@ -5,10 +5,10 @@ import hashlib
 import json
 from dataclasses import replace
 
-from plans import plan_of
 from torch import nn
-from toy import make_model, make_run, same, state
 
+from support.plans import plan_of
+from support.toy import make_model, make_run, same, state
 from thermocline.training.checkpoint_store import CheckpointStore
 from thermocline.training.optimizers import state_by_name
 from thermocline.training.trainer import Trainer
