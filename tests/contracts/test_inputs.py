@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
+from support.tiny import make_table, make_texts, write_images
 from thermocline.config import resolve
 from thermocline.contracts.inputs import RowSource
 from thermocline.contracts.tower import MAP, ROW, TOKEN, Tower
@@ -24,7 +25,6 @@ from thermocline.inputs.building import (
     rebuild_inputs,
 )
 from thermocline.registry import input_infos, load
-from support.tiny import make_table, make_texts, write_images
 
 ROWS = 12
 NAMES = [info.name for info in input_infos()]
