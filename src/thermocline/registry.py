@@ -62,6 +62,7 @@ class ProblemInfo:
         reads_by_type: Problem type → what is read with this problem type only, as in `reads`.
         reads_joined: What is read only where the columns are of several input kinds, as in `reads`.
         unread: Dotted name of an option that this kind does not read → why, and what to do instead.
+        file_types: Extension of files that this kind reads besides tables → what such a file is called.
     """
 
     name: str
@@ -77,6 +78,7 @@ class ProblemInfo:
     reads_by_type: Mapping[str, frozenset[str]] = field(default_factory=dict)
     reads_joined: frozenset[str] = frozenset()
     unread: Mapping[str, str] = field(default_factory=dict)
+    file_types: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

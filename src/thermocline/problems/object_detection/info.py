@@ -23,6 +23,7 @@ INFO = ProblemInfo(
     default_metric={"object_detection": "map"},
     usual_metrics={"object_detection": ("map", "map_50", "map_75")},
     preset="detection_medium",
+    file_types={".json": "a COCO file"},
     options={"model.detector": DetectorOptions, "data": BoxOptions},
     reads=frozenset({"data.image_folder", "data.max_unreadable_images", "env.cache_images"}),
     unread={
