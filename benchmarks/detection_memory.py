@@ -24,7 +24,7 @@ from typing import Any
 import torch
 
 from thermocline.problems.object_detection.detector import Detector
-from thermocline.problems.object_detection.detector_build import DetectorOptions, build_detector
+from thermocline.problems.object_detection.detector_build import DetectorSettings, build_detector
 from thermocline.problems.object_detection.detector_source import find_detector
 from thermocline.tuning.apply import AppliedPlan
 from thermocline.tuning.layers.layer_map import LayerMap
@@ -101,7 +101,7 @@ def prepared(repository: str, size: int, state: str) -> tuple[Detector, AppliedP
     """A detector in train mode under the plan of a state. Random ones are thawed, so constants are put back."""
     torch.manual_seed(0)
     source = find_detector(repository, pretrained=False)
-    detector = build_detector(source, None, CLASSES, DetectorOptions(size=size, thaw=state == "thawed"))
+    detector = build_detector(source, None, CLASSES, DetectorSettings(size=size, thaw=state == "thawed"))
     if state != "thawed":
         from transformers import AutoModelForObjectDetection
 

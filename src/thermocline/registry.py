@@ -56,8 +56,13 @@ class ProblemInfo:
         options: Section → frozen dataclass with the options of this kind, such as `{"model.table": TableOptions}`; a
             section that exists is extended.
         reads: Dotted names, or sections as `"model.detector.*"`, of options outside `options` that this kind reads.
-            What an input kind reads counts where the data have such columns.
+            What an input kind reads counts where the data have such columns. What every fit reads is not listed (see
+            `config.reads`).
         inputs: The input kinds that its columns may be of.
+        reads_by_type: Problem type → what is read with this problem type only, as in `reads`.
+        reads_joined: What is read only where the columns are of several input kinds, as in `reads`.
+        unread: Dotted name of an option that this kind does not read → why, and what to do instead.
+        file_types: Extension of files that this kind reads besides tables → what such a file is called.
     """
 
     name: str
@@ -70,6 +75,10 @@ class ProblemInfo:
     options: Mapping[str, type] = field(default_factory=dict)
     reads: frozenset[str] = frozenset()
     inputs: tuple[str, ...] = ()
+    reads_by_type: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    reads_joined: frozenset[str] = frozenset()
+    unread: Mapping[str, str] = field(default_factory=dict)
+    file_types: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

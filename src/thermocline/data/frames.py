@@ -18,6 +18,7 @@ from thermocline.errors import (
     did_you_mean,
     listing,
 )
+from thermocline.registry import problem_infos
 
 COMPRESSED = (".gz", ".bz2", ".xz", ".zip")
 
@@ -47,10 +48,14 @@ def read_frame(data: object) -> tuple[pd.DataFrame, Path | None]:
     suffixes = [suffix.lower() for suffix in path.suffixes]
     kind = suffixes[-2] if len(suffixes) > 1 and suffixes[-1] in COMPRESSED else "".join(suffixes[-1:])
     if kind not in {".csv", ".tsv", ".parquet", ".pq"}:
-        hint = " If it is a COCO file, pass problem_type='object_detection'." if kind == ".json" else ""
+        hints = [
+            f" If it is {info.file_types[kind]}, pass problem_type={info.problem_types[0]!r}."
+            for info in problem_infos()
+            if kind in info.file_types
+        ]
         raise DataError(
             f"{str(path)!r}: the extension {kind!r} is none of .csv, .tsv, .parquet. Read it with pandas "
-            f"and pass the DataFrame.{hint}"
+            f"and pass the DataFrame.{''.join(hints)}"
         )
     if not path.is_file():
         what = "is a folder, not a file" if path.is_dir() else "does not exist"
@@ -71,7 +76,7 @@ def _read_text(path: Path, separator: str) -> pd.DataFrame:
             )
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
-            # low_memory reads in chunks and may give one column two types
+            # low_memory reads in chunks, and one column may get two types
             return pd.read_csv(path, sep=separator, index_col=False, low_memory=False)
     except pd.errors.EmptyDataError:
         raise DataError(f"The file {str(path)!r} is empty.") from None

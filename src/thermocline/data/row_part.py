@@ -59,11 +59,11 @@ class RowPart:
         return self
 
     def aligned(self) -> RowPart:
-        """Return the same rows, such that a row's values come out the same bits in every batch of one size."""
+        """Return the same rows, such that a row's values have the same bits in every batch of one size."""
         return self
 
     def kept(self, keep: Keep) -> AbstractContextManager[RowPart]:
-        """Return a context that gives the same rows, with decoded inputs kept while it lasts, as far as they fit."""
+        """Return a context that yields the same rows, with decoded inputs kept until it ends, as far as they fit."""
         del keep
         return nullcontext(self)
 

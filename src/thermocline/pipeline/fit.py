@@ -154,7 +154,7 @@ def check_ended(request: Request, facts: Mapping[str, Any]) -> bool:
     where = f"The run that ended in {str(request.path)!r}"
     for line in check(facts, now, where, allowed=HARMLESS, advice="or choose another path for a new run"):
         Console(request.verbosity).say(f"this run has ended before; without effect on it: {line}")
-    return assembly.config.model.text.trust_remote_code
+    return bool(assembly.config.model.text.trust_remote_code)
 
 
 def remove_checkpoints(path: Path) -> None:

@@ -173,3 +173,18 @@ def test_the_length_is_chosen_from_data_and_model(lengths, limit, chosen):
 def test_the_choice_says_how_many_rows_are_cut():
     _, why = choose_max_length(np.array([10] * 999 + [500]), 512)
     assert "1 row" in why
+
+
+def test_a_loaded_processor_pads_as_the_fitted_one(tokenizer):
+    frame = pd.DataFrame({"title": ["the fox", "a dog"]})
+    fitted = made(tokenizer, ("title",), max_length=8, most=64)
+    loaded = TextProcessor.from_dict(json.loads(json.dumps(fitted.to_dict())), tokenizer)
+    widths = [processor.rows(frame).batch(np.array([0, 1]))["input_ids"].shape[1] for processor in (fitted, loaded)]
+    assert widths == [LEAST, LEAST]
+
+
+def test_a_processor_saved_without_the_models_limit_pads_to_max_length(tokenizer):
+    saved = made(tokenizer, ("title",), max_length=8, most=64).to_dict()
+    saved.pop("most", None)  # the former version wrote none
+    rows = TextProcessor.from_dict(saved, tokenizer).rows(pd.DataFrame({"title": ["the fox"]}))
+    assert rows.batch(np.array([0]))["input_ids"].shape[1] == 8

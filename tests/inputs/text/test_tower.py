@@ -12,7 +12,7 @@ from thermocline.backbones.pretrained import Source, find_text
 from thermocline.errors import CheckpointError
 from thermocline.inputs.text.build import build_text, load_config, rebuild_text
 from thermocline.inputs.text.tokenizer import load_tokenizer, train_tokenizer
-from thermocline.inputs.text.tower import TextTower, looks_at_padding, token_limit
+from thermocline.inputs.text.tower import TextTower, depends_on_padding, token_limit
 
 SMALL = {
     "hidden_size": 32,
@@ -111,7 +111,7 @@ def test_a_row_alone_or_padded_gives_the_same_features(kind):
         batch = rows([9, 3, 20])
         alone = {key: value[i : i + 1, :length] for key, value in batch.items()}
         torch.testing.assert_close(features(tower, alone)[0], together[i], atol=1e-5, rtol=1e-4)
-    assert not looks_at_padding(tower, 100)
+    assert not depends_on_padding(tower, 100)
 
 
 @pytest.mark.parametrize("kind", ["xlm", "funnel"])
@@ -126,7 +126,7 @@ def test_families_that_look_at_padding_are_found_out_or_do_not(kind):
         )
         for i, length in enumerate([9, 3, 20])
     )
-    assert looks_at_padding(tower, 100) == (not same)
+    assert depends_on_padding(tower, 100) == (not same)
 
 
 def test_fnet_is_found_to_look_at_padding():
@@ -142,13 +142,13 @@ def test_fnet_is_found_to_look_at_padding():
         features(tower.eval(), batch)
     except TypeError:
         pytest.fail("a backbone without attention_mask must be fed without one")
-    assert looks_at_padding(tower, 100)
+    assert depends_on_padding(tower, 100)
 
 
 @pytest.mark.parametrize("mode", [True, False])
 def test_looking_leaves_the_mode_alone(mode):
     tower = tower_of("bert").train(mode)
-    looks_at_padding(tower, 100)
+    depends_on_padding(tower, 100)
     assert all(module.training == mode for module in tower.modules())
 
 

@@ -16,7 +16,7 @@ from thermocline.errors import CheckpointError, ConfigError
 from thermocline.problems.object_detection.detector import Detector, boxes_in
 from thermocline.problems.object_detection.detector_backbone import OPEN_TYPES, frozen_norms, thaw
 from thermocline.problems.object_detection.detector_build import (
-    DetectorOptions,
+    DetectorSettings,
     build_detector,
     class_dependent,
     describe_detector,
@@ -39,12 +39,12 @@ def random_detector(kind: str, folder: Path, **options: object) -> Detector:
     torch.manual_seed(0)
     config_of(kind).save_pretrained(str(folder))
     source = find_detector(str(folder), pretrained=False)
-    return build_detector(source, folder, CLASSES, DetectorOptions(size=SIDE, **options))  # type: ignore[arg-type]
+    return build_detector(source, folder, CLASSES, DetectorSettings(size=SIDE, **options))  # type: ignore[arg-type]
 
 
 def loaded(folder: Path, classes: tuple[str, ...] = CLASSES, **options: object) -> Detector:
     source = find_detector(str(folder), pretrained=True)
-    return build_detector(source, folder, classes, DetectorOptions(size=SIDE, **options))  # type: ignore[arg-type]
+    return build_detector(source, folder, classes, DetectorSettings(size=SIDE, **options))  # type: ignore[arg-type]
 
 
 def target(*labels: int) -> dict[str, torch.Tensor]:
@@ -153,7 +153,7 @@ def on_backbone(kind: str, tmp_path: Path, folder: Path, **options: object) -> D
         find_detector(str(tmp_path / "detector"), pretrained=False),
         tmp_path / "detector",
         CLASSES,
-        DetectorOptions(size=SIDE, **options),  # type: ignore[arg-type]
+        DetectorSettings(size=SIDE, **options),  # type: ignore[arg-type]
         backbone=find_image(str(folder), pretrained=True),
         backbone_folder=folder,
     )
@@ -365,7 +365,7 @@ def test_queries_and_sizes(tmp_path: Path) -> None:
     config_of("rf_detr").save_pretrained(str(tmp_path / "d"))
     with pytest.raises(ConfigError, match="does not run on images of 50×"):
         build_detector(
-            find_detector(str(tmp_path / "d"), pretrained=False), tmp_path / "d", CLASSES, DetectorOptions(size=50)
+            find_detector(str(tmp_path / "d"), pretrained=False), tmp_path / "d", CLASSES, DetectorSettings(size=50)
         )
 
 
@@ -380,7 +380,7 @@ def test_the_presets_shapes_need_no_hub(name: str) -> None:
     assert name in DETECTORS
     source = find_detector(name, pretrained=False)
     assert source.kind == "architecture"
-    detector = build_detector(source, None, CLASSES, DetectorOptions(size=160, queries=50))
+    detector = build_detector(source, None, CLASSES, DetectorSettings(size=160, queries=50))
     weights = sum(p.numel() for p in detector.parameters())
     assert weights == pytest.approx({"u": 10.3e6, "P": 20.0e6}[name[0]], rel=0.03)
 

@@ -51,7 +51,7 @@ def build_image(source: Source, folder: Path | None, *, size: int | None, column
 
 
 def describe_image(tower: ImageTower) -> dict[str, Any]:
-    """Return what `rebuild_image` needs, as plain data for JSON (a transformers configuration is saved beside it)."""
+    """Return what `rebuild_image` needs, as plain data for JSON."""
     config = getattr(tower.backbone, "config", None)
     timm_part = getattr(tower.backbone, "thermocline_timm", None)
     return {
@@ -112,7 +112,7 @@ def rebuild_image(data: Mapping[str, Any]) -> ImageTower:
 
 
 def model_size(source: Source, folder: Path | None) -> tuple[int, bool]:
-    """Return the size in pixels that a backbone was trained at, and whether it takes others, without building it."""
+    """Return the side in pixels that a backbone was trained at, and whether it takes others, without building it."""
     if source.library == "timm":
         import timm
 
@@ -136,7 +136,7 @@ def _timm_model(source: Source, folder: Path | None, size: int | None) -> tuple[
         saved = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         architecture, arguments = saved["architecture"], dict(saved.get("model_args") or {})
         for key in ("num_classes", "checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir"):
-            arguments.pop(key, None)  # the head is left out, and weights come from this folder alone
+            arguments.pop(key, None)  # no head, and weights from this folder only
         if not timm.is_model(architecture):
             raise CheckpointError(f"{folder}/config.json names {architecture!r}, which this timm does not know.")
     else:
@@ -191,7 +191,7 @@ def _transformers_model(source: Source, folder: Path | None, size: int | None) -
                 )
                 check_loaded(model, info, source.name)
                 if any("pooler" in key.split(".") for key in info["missing_keys"]):
-                    model.pooler = None  # the checkpoint has none; a random one would stand before every feature
+                    model.pooler = None  # without pretrained weights it would be random
             else:
                 model = AutoModel.from_config(AutoConfig.from_pretrained(str(folder), trust_remote_code=False))
         except CheckpointError:

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from thermocline.inputs.image.options import ImageOptions
 from thermocline.registry import InputInfo
 
 INFO = InputInfo(
     name="image",
     implementation="thermocline.inputs.image.kind:ImageInput",
     column_types=("image",),
+    options={"model.image": ImageOptions},
+    reads=frozenset(
+        {
+            "data.image_folder",
+            "data.max_unreadable_images",
+            "env.cache_images",
+            "env.compile",
+            "model.conv_bn",
+        }
+    ),
 )

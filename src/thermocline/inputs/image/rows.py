@@ -1,4 +1,4 @@
-"""Image columns as uint8 pixels: batches of cells, each decoded once where pixels are kept."""
+"""Image columns as uint8 pixels, decoded when a batch is made; each once where pixels are kept."""
 
 from __future__ import annotations
 

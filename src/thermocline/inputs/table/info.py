@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from thermocline.inputs.table.options import TableDataOptions, TableOptions
 from thermocline.registry import InputInfo
 
 INFO = InputInfo(
     name="table",
     implementation="thermocline.inputs.table.kind:TableInput",
     column_types=("numeric", "categorical"),
+    options={"model.table": TableOptions, "data": TableDataOptions},
 )

@@ -19,7 +19,7 @@ CLIP = 3.0  # standardised numbers are limited smoothly to this
 
 @dataclass(frozen=True)
 class TableProcessor:
-    """What the training rows say about numeric and categorical columns.
+    """Medians, spreads and categories of the training rows' numeric and categorical columns.
 
     Attributes:
         numeric: The numeric columns, in order.
@@ -38,7 +38,7 @@ class TableProcessor:
 
     @classmethod
     def fit(cls, frame: pd.DataFrame, columns: Columns, *, max_categories: int) -> TableProcessor:
-        """Learn medians, spreads and vocabularies.
+        """Compute medians, spreads and vocabularies.
 
         Args:
             frame: The training rows.
@@ -100,7 +100,7 @@ class TableProcessor:
 
 
 def smooth_clip(x: np.ndarray) -> np.ndarray:
-    """Bend numbers into (-3, 3) and keep their order (Holzmüller, Grinsztajn and Steinwart, NeurIPS 2024)."""
+    """Map numbers smoothly into (-3, 3), in the same order (Holzmüller, Grinsztajn and Steinwart, NeurIPS 2024)."""
     return np.asarray(x / np.hypot(1.0, x / CLIP))
 
 

@@ -89,7 +89,7 @@ class TableTower(Tower):
 
 
 class TableStem(nn.Module):
-    """Learned embeddings of numbers and categories, side by side with the plain numbers, through one linear layer."""
+    """Concatenates embeddings of numbers and categories with the plain numbers, through one linear layer."""
 
     def __init__(
         self,
@@ -107,7 +107,7 @@ class TableStem(nn.Module):
         self.linear = nn.Linear(inputs, width)
 
     def forward(self, binned: torch.Tensor, plain: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
-        """Map numbers with bins, all numbers beside their missing flags, and codes to `(rows, width)`."""
+        """Map embedded numbers, all numbers with their missing flags, and codes to `(rows, width)`."""
         parts = [] if self.numbers is None else [self.numbers(binned).flatten(1)]
         parts += [plain, *(table(codes[:, j]) for j, table in enumerate(self.categories))]
         out: torch.Tensor = self.linear(torch.cat(parts, dim=1))
@@ -155,6 +155,6 @@ def _number_embedding(kind: str, edges: list[torch.Tensor]) -> tuple[nn.Module |
     if kind == "periodic":
         return embeddings.PeriodicEmbeddings(len(edges), 16, lite=False), 16 * len(edges)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that a column has two bins is no news: a 0/1 column has
+        warnings.simplefilter("ignore")  # of columns with two bins, such as 0/1 columns
         module = embeddings.PiecewiseLinearEmbeddings(edges, 12, activation=False, version="B")
     return module, 12 * len(edges)

@@ -30,14 +30,14 @@ def build_text(
     pooling: str,
     trust_remote_code: bool = False,
 ) -> TextTower:
-    """Build a text tower with the weights of its checkpoint, or random ones where that was asked for.
+    """Build a text tower with pretrained weights, or random ones.
 
     Args:
-        source: What the checkpoint's name stands for.
-        folder: Where it lies; `None` for an architecture.
+        source: Where the backbone comes from.
+        folder: Its folder; `None` for an architecture.
         tokenizer: A tokenizer trained here, to whose vocabulary a random model is made; else `None`.
         pooling: `auto`, `cls`, `mean` or `last`.
-        trust_remote_code: Run code that the checkpoint brings.
+        trust_remote_code: Run the code in the folder.
 
     Raises:
         CheckpointError: The weights do not fit the configuration, or it is not a text model.
@@ -47,14 +47,14 @@ def build_text(
         fit_vocabulary(config, tokenizer)
     with quiet_transformers(), _plain_error(source):
         backbone = (
-            _load_weights(source, folder, config, trust_remote_code)
+            _load_weights(source, folder, config, trust=trust_remote_code)
             if source.pretrained
-            else _random_model(config, trust_remote_code)
+            else _random_model(config, trust=trust_remote_code)
         )
     backbone = _encoder_of(backbone)
     tower = TextTower(backbone, pooling=_choose_pooling(pooling, backbone.config, folder), pretrained=source.pretrained)
     tower.notes = correct_settings(backbone)
-    _try_out(tower, source.name)
+    _check_runs(tower, source.name)
     return tower
 
 
@@ -78,7 +78,7 @@ def rebuild_text(
         )
     with quiet_transformers():
         config = AutoConfig.from_pretrained(str(config_folder), trust_remote_code=trust_remote_code)
-        backbone = _encoder_of(_random_model(config, trust_remote_code))
+        backbone = _encoder_of(_random_model(config, trust=trust_remote_code))
     correct_settings(backbone)
     tower = TextTower(backbone, pooling=pooling, pretrained=pretrained)
     if adapters is not None:
@@ -102,7 +102,7 @@ def load_config(source: Source, folder: Path | None, *, trust_remote_code: bool 
         return AutoConfig.from_pretrained(str(folder), trust_remote_code=trust_remote_code)
 
 
-def _load_weights(source: Source, folder: Path | None, config: Any, trust: bool) -> nn.Module:
+def _load_weights(source: Source, folder: Path | None, config: Any, *, trust: bool) -> nn.Module:
     from transformers import AutoModel
 
     arguments: dict[str, Any] = {
@@ -111,7 +111,7 @@ def _load_weights(source: Source, folder: Path | None, config: Any, trust: bool)
         "dtype": torch.float32,
         "trust_remote_code": trust,
     }
-    try:  # a pooler that is not used would be parameters that never learn
+    try:  # a pooler that is not used would be parameters without gradients
         model, info = AutoModel.from_pretrained(str(folder), add_pooling_layer=False, **arguments)
     except TypeError:
         model, info = AutoModel.from_pretrained(str(folder), **arguments)
@@ -128,7 +128,7 @@ def _load_weights(source: Source, folder: Path | None, config: Any, trust: bool)
     return loaded
 
 
-def _random_model(config: Any, trust: bool) -> nn.Module:
+def _random_model(config: Any, *, trust: bool) -> nn.Module:
     from transformers import AutoModel
 
     try:
@@ -139,7 +139,7 @@ def _random_model(config: Any, trust: bool) -> nn.Module:
 
 
 def _encoder_of(model: Any) -> nn.Module:
-    """Take the encoder of an encoder-decoder; its sequence is what describes a text."""
+    """Return the encoder of an encoder-decoder, any other model as it is."""
     if getattr(model.config, "is_encoder_decoder", False):
         encoder: nn.Module = model.get_encoder()
         return encoder
@@ -147,15 +147,15 @@ def _encoder_of(model: Any) -> nn.Module:
 
 
 def _choose_pooling(pooling: str, config: Any, folder: Path | None) -> str:
-    """`auto`: what the checkpoint was trained with; else the last token of a decoder, the mean of an encoder."""
+    """Return the pooling; `auto`: that of pretraining, else the last token of a decoder, the mean of an encoder."""
     if pooling != "auto":
         return pooling
     recipe = folder / "1_Pooling" / "config.json" if folder else None
     if recipe is not None and recipe.is_file():
-        said = json.loads(recipe.read_text(encoding="utf-8"))
-        if said.get("pooling_mode_cls_token"):
+        settings = json.loads(recipe.read_text(encoding="utf-8"))
+        if settings.get("pooling_mode_cls_token"):
             return "cls"
-        return "last" if said.get("pooling_mode_lasttoken") else "mean"
+        return "last" if settings.get("pooling_mode_lasttoken") else "mean"
     from transformers.models.auto.modeling_auto import (
         MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
         MODEL_FOR_MASKED_LM_MAPPING_NAMES,
@@ -167,7 +167,7 @@ def _choose_pooling(pooling: str, config: Any, folder: Path | None) -> str:
     return "last" if causal and not encoder_part else "mean"
 
 
-def _try_out(tower: TextTower, name: str) -> None:
+def _check_runs(tower: TextTower, name: str) -> None:
     try:
         tower.width = int(tower.trial().shape[-1])
     except Exception as error:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from thermocline.inputs.text.options import TextOptions
 from thermocline.registry import InputInfo
 
 INFO = InputInfo(
     name="text",
     implementation="thermocline.inputs.text.kind:TextInput",
     column_types=("text",),
+    options={"model.text": TextOptions},
+    reads=frozenset({"env.micro_batch_tokens", "env.compile"}),
 )

@@ -19,7 +19,7 @@ from thermocline.inputs.text.build import build_text, load_config, rebuild_text
 from thermocline.inputs.text.info import INFO
 from thermocline.inputs.text.processor import TextProcessor, choose_max_length
 from thermocline.inputs.text.tokenizer import VOCABULARY, load_tokenizer, train_tokenizer
-from thermocline.inputs.text.tower import TextTower, looks_at_padding, token_limit
+from thermocline.inputs.text.tower import TextTower, depends_on_padding, token_limit
 from thermocline.tuning.layers.layer_map import LayerMap
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def _processor(
     """Return the processor, and the configuration with the most tokens a row."""
     options = config.model.text
     limit = token_limit(tower, tokenizer)
-    exact = not looks_at_padding(tower, len(tokenizer))
+    exact = not depends_on_padding(tower, len(tokenizer))
     length = min(options.max_length or limit, limit)
     processor = TextProcessor(tokenizer, columns, join=options.join, max_length=length, pad_to_longest=exact)
     if options.max_length is None:

@@ -22,14 +22,14 @@ class TextProcessor:
     """Tokenises the text columns of a frame into one sequence a row.
 
     With several columns each keeps its place: `names` writes `name: value`, `separator` puts the
-    tokenizer's separator between the values. Where the whole is too long the longest column is cut first.
+    tokenizer's separator between the values. Where a row is too long, its longest column is cut first.
 
     Args:
         tokenizer: A transformers tokenizer.
         columns: The text columns, in order.
         join: `names` or `separator`.
         max_length: The most tokens a row, special tokens included.
-        pad_to_longest: False pads every batch to `max_length` (for models that look at padding).
+        pad_to_longest: False pads every batch to `max_length` (for models whose features depend on padding).
         most: The most tokens that the model takes; `None` for `max_length`.
     """
 
@@ -83,7 +83,7 @@ class TextProcessor:
         return list(encoded["input_ids"])
 
     def _join(self, pieces: Sequence[Sequence[int]], room: int) -> np.ndarray:
-        # with the separator every column keeps its place, missing or not; names tell the place themselves
+        # with the separator every column keeps its place, missing or not; with names that is not needed
         kept = [list(p) for p in pieces if p or self.join == "separator"]
         room = max(room - len(self.separator) * max(len(kept) - 1, 0), len(kept))
         budget = _fair_share([len(p) for p in kept], room)
@@ -94,28 +94,30 @@ class TextProcessor:
         return np.asarray(ids or [int(self.tokenizer.pad_token_id or 0)], dtype=np.int32)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data for JSON; the tokenizer is saved beside it."""
+        """Return plain data for JSON; the tokenizer is saved apart."""
         return {
             "columns": Columns(self.columns).to_dict(),
             "join": self.join,
             "max_length": self.max_length,
             "pad_to_longest": self.pad_to_longest,
+            "most": self.most,
         }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> TextProcessor:
-        """Inverse of `to_dict`."""
+        """Inverse of `to_dict`; without `most`, which the former version did not write, `max_length` is the limit."""
         return cls(
             tokenizer,
             Columns.from_dict(data["columns"]).columns,
             join=data["join"],
             max_length=data["max_length"],
             pad_to_longest=data["pad_to_longest"],
+            most=data.get("most"),
         )
 
 
 def choose_max_length(lengths: np.ndarray, model_limit: int) -> tuple[int, str]:
-    """Choose how many tokens a row may have, and say why.
+    """Return the most tokens a row may have, and why.
 
     Args:
         lengths: Tokens per training row, uncut up to `model_limit`.
@@ -129,7 +131,7 @@ def choose_max_length(lengths: np.ndarray, model_limit: int) -> tuple[int, str]:
 
 
 def _special_ids(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int], list[int]]:
-    """Return the ids a tokenizer puts before a text, after it, and between two."""
+    """Return the ids that a tokenizer adds before a text, after it, and between two."""
     bare = list(tokenizer("a", add_special_tokens=False)["input_ids"])
     full = list(tokenizer("a")["input_ids"])
     start = next((i for i in range(len(full)) if full[i : i + len(bare)] == bare), 0)
@@ -139,7 +141,7 @@ def _special_ids(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[in
 
 
 def _fair_share(lengths: Sequence[int], room: int) -> list[int]:
-    """Cut the longest first until all fit into `room`: the level at which water stands in the columns."""
+    """Return how many tokens each column keeps: the longest are cut first, to equal lengths, until all fit."""
     if sum(lengths) <= room:
         return list(lengths)
     left, shares = room, [0] * len(lengths)

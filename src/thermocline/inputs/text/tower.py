@@ -92,11 +92,11 @@ class TextTower(Tower):
 
 
 def token_limit(tower: TextTower, tokenizer: PreTrainedTokenizerBase) -> int:
-    """Return the most tokens a row may have: what both the tokenizer and the position embeddings allow."""
+    """Return the most tokens a row may have: the tokenizer's limit or that of the position embeddings."""
     limit = int(tokenizer.model_max_length)
     config: Any = tower.backbone.config
     for module in tower.backbone.modules():
-        # learned positions that start behind the padding index (the RoBERTa family) lose those places
+        # learned positions that start after the padding index (the RoBERTa family) are fewer
         if isinstance(module, nn.Embedding) and module.num_embeddings == getattr(
             config, "max_position_embeddings", None
         ):
@@ -106,8 +106,8 @@ def token_limit(tower: TextTower, tokenizer: PreTrainedTokenizerBase) -> int:
     return min(limit, int(places)) if places and int(places) > 0 else limit
 
 
-def looks_at_padding(tower: TextTower, vocabulary: int) -> bool:
-    """Say whether a row's features change with the padding beside it (FNet mixes over it, for one)."""
+def depends_on_padding(tower: TextTower, vocabulary: int) -> bool:
+    """Return whether a row's features change with its padding, as FNet's do."""
     was_training = tower.training
     tower.eval()
     ids = torch.arange(5, 11).remainder(vocabulary).unsqueeze(0)
@@ -115,6 +115,6 @@ def looks_at_padding(tower: TextTower, vocabulary: int) -> bool:
     mask = torch.cat([torch.ones_like(ids), torch.zeros(1, 26, dtype=torch.long)], dim=1)
     with torch.no_grad():
         alone = tower({"input_ids": ids, "attention_mask": torch.ones_like(ids)})
-        beside = tower({"input_ids": padded, "attention_mask": mask})
+        with_padding = tower({"input_ids": padded, "attention_mask": mask})
     tower.train(was_training)
-    return not torch.allclose(alone, beside, atol=1e-4, rtol=1e-4)
+    return not torch.allclose(alone, with_padding, atol=1e-4, rtol=1e-4)

@@ -19,7 +19,7 @@ from thermocline.pipeline.assemble import Assembly, make_plan
 from thermocline.pipeline.run_length import fitted_to_run, read_phases, with_phases
 from thermocline.problems.object_detection.boxes import Boxes
 from thermocline.problems.object_detection.detector import Detector
-from thermocline.problems.object_detection.detector_build import DetectorOptions, build_detector
+from thermocline.problems.object_detection.detector_build import DetectorSettings, build_detector
 from thermocline.problems.object_detection.detector_source import find_detector
 from thermocline.problems.object_detection.model import TOWER, DetectionModel
 from thermocline.problems.object_detection.rows import DetectionRows
@@ -155,7 +155,7 @@ def _built(config: ResolvedConfig, classes: Sequence[Any]) -> Detector:
         source,
         checkpoints.folder_of(source, "model.detector"),
         classes,
-        DetectorOptions(size=options.size, queries=options.queries, thaw=options.thaw),
+        DetectorSettings(size=options.size, queries=options.queries, thaw=options.thaw),
         backbone=under,
         backbone_folder=None if under is None else checkpoints.folder_of(under, "model.detector.backbone"),
     )

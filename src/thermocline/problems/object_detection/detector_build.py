@@ -32,7 +32,7 @@ from thermocline.problems.object_detection.detector_spec import spec_of
 
 
 @dataclass(frozen=True)
-class DetectorOptions:
+class DetectorSettings:
     """What is asked of a detector beside its checkpoint and classes.
 
     Attributes:
@@ -50,7 +50,7 @@ def build_detector(
     source: Source,
     folder: Path | None,
     classes: Sequence[str],
-    options: DetectorOptions = DetectorOptions(),
+    options: DetectorSettings = DetectorSettings(),
     *,
     backbone: Source | None = None,
     backbone_folder: Path | None = None,
@@ -161,7 +161,7 @@ def class_dependent(model: nn.Module) -> frozenset[str]:
 
 
 def _config(
-    source: Source, folder: Path | None, classes: Sequence[str], options: DetectorOptions
+    source: Source, folder: Path | None, classes: Sequence[str], options: DetectorSettings
 ) -> tuple[Any, tuple[str, ...]]:
     """The configuration for these classes, and the classes that the checkpoint has."""
     from transformers import CONFIG_MAPPING, AutoConfig
