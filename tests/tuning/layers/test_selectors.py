@@ -3,31 +3,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from support.layer_maps import tower
 from thermocline.errors import ConfigError, LayerMapError, SelectorError
-from thermocline.tuning.layers.layer import Layer
 from thermocline.tuning.layers.layer_map import LayerMap
 from thermocline.tuning.layers.selectors import select
-
-
-def tower(name="text", blocks=12, *, pretrained=True, neck=False, prefix="blocks"):
-    rows = [("embeddings", "stem"), *((f"{prefix}.{i}", "block") for i in range(blocks))]
-    rows += [("pooler", "neck")] if neck else []
-    rows += [("head", "head")]
-    return tuple(
-        Layer(
-            name=own,
-            tower=name,
-            role=role,
-            depth=depth,
-            parameters=(f"{name}.{own}.inner.weight", f"{name}.{own}.bias"),
-            modules=(f"{name}.{own}", f"{name}.{own}.inner"),
-            pretrained=pretrained,
-            source="caller",
-            n_parameters=5,
-        )
-        for depth, (own, role) in enumerate(rows)
-    )
-
 
 ONE = LayerMap(tower())
 
