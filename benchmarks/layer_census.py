@@ -4,7 +4,8 @@
 
 Every model is built on the meta device, run once, and its map held against that run (`order_oracle`). Prints a table
 by family (timm) or task (transformers), every model whose map is not right with its first faults, and how others
-fare: timm's own `group_matcher`, judged here by the same rules, and published figures. Writes all of it as JSON.
+fare: timm's own `group_matcher`, judged here by the same rules, and published figures. Lists the families that are new
+in the installed libraries and those that `families.json` of the tests has in excess. Writes all of it as JSON.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ import timm
 import torch
 import transformers
 from torch import nn
+from transformers.models.auto.configuration_auto import model_type_to_module_name
 
 import zoo
 from order_oracle import Trace, judge, label_dependent, trace, verdict
@@ -40,6 +42,9 @@ from thermocline.tuning.layers.layer import Layer
 from thermocline.tuning.layers.layer_map import LayerMap
 
 LABELS = 10
+#: A small member of every family, which the tests judge.
+LISTED = Path(__file__).parents[1] / "tests" / "tuning" / "layers" / "families.json"
+_SMALL = ("tiny", "small", "atto", "nano", "micro", "xxs", "xs", "_s")  # what names of small timm models hold
 VERDICTS = ("right", "right (order unchecked)", "loud", "silent", "failed", "unbuildable")
 # Measured earlier on the same versions, each on the models it is meant for.
 PUBLISHED = (
@@ -123,6 +128,43 @@ def chosen(options: argparse.Namespace) -> Iterator[tuple[str, str, str]]:
         everything += [("transformers", task, kind) for task, kind in zoo.transformers_types()]
     found = [job for job in everything if re.search(options.only, job[2] if job[0] == "timm" else "/".join(job[1:]))]
     yield from found[:: options.every]
+
+
+def listed_families() -> dict[str, dict[str, str]]:
+    """Return by library the families that the tests judge, each with the member that they take."""
+    found: dict[str, dict[str, str]] = json.loads(LISTED.read_text(encoding="utf-8"))
+    return found
+
+
+def families(source: str) -> dict[str, list[str]]:
+    """Return the families of the installed timm or transformers, each with its members as `families.json` has them."""
+    found: dict[str, list[str]] = defaultdict(list)
+    if source == "timm":
+        for name in zoo.timm_names():
+            found[zoo.timm_family(name)].append(name)
+    else:
+        for task, kind in zoo.transformers_types():
+            found[model_type_to_module_name(kind)].append(f"{task}/{kind}")
+    return dict(found)
+
+
+def new_families(source: str) -> list[str]:
+    """Return the families that the installed library has and the list has not."""
+    return sorted(set(families(source)) - set(listed_families()[source]))
+
+
+def missing_families(source: str) -> list[str]:
+    """Return the families that the list has and the installed library has not."""
+    return sorted(set(listed_families()[source]) - set(families(source)))
+
+
+def small_member(source: str, family: str) -> tuple[str, str]:
+    """Return family or task, and name or type, of a small member of a family."""
+    members = families(source)[family]
+    if source == "transformers":  # all are built small
+        task, _, kind = members[0].partition("/")
+        return task, kind
+    return family, min(members, key=lambda name: (not any(word in name for word in _SMALL), len(name), name))
 
 
 def walked(jobs: Sequence[tuple[str, str, str]], options: argparse.Namespace) -> list[Row]:
@@ -275,6 +317,7 @@ def report(rows: Sequence[Row]) -> None:
             print_table(source, mine)
     print_wrong(rows)
     print_comparison(rows)
+    print_families(sorted({row.source for row in rows}))
 
 
 def print_table(source: str, rows: Sequence[Row]) -> None:
@@ -303,6 +346,14 @@ def print_comparison(rows: Sequence[Row]) -> None:
     print("\nshare of right maps")
     for title, count, share in comparison(rows):
         print(f"  {title:<76}{count:>6}{share:>8.1f} %")
+
+
+def print_families(sources: Iterable[str]) -> None:
+    """Print which families the list of the tests lacks, and which it has in excess."""
+    for source in sources:
+        print(f"\nfamilies of {source}: {len(families(source))}, in families.json {len(listed_families()[source])}")
+        for title, names in (("new", new_families(source)), ("missing", missing_families(source))):
+            print(f"  {title}: {', '.join(names) or 'none'}")
 
 
 def comparison(rows: Sequence[Row]) -> list[tuple[str, int, float]]:
@@ -335,7 +386,14 @@ def save(path: Path, rows: Sequence[Row], elapsed: float) -> None:
         source: Counter(row.verdict for row in rows if row.source == source) for source in ("timm", "transformers")
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    told = {"versions": versions, "seconds": round(elapsed), "counts": counts, "comparison": comparison(rows)}
+    changes = {source: {"new": new_families(source), "missing": missing_families(source)} for source in counts}
+    told = {
+        "versions": versions,
+        "seconds": round(elapsed),
+        "counts": counts,
+        "comparison": comparison(rows),
+        "families": changes,
+    }
     right: dict[str, dict[str, int]] = defaultdict(dict)  # by family or task, the number of layers of each model
     for row in rows:
         if row.verdict == "right":

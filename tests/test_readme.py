@@ -54,7 +54,7 @@ def test_the_python_runs_and_prints_what_it_shows(tmp_path: Path, monkeypatch: p
     printed = said.getvalue()
     (plan,) = (block for block in shown if block.startswith("layerwise_decay, base lr"))
     assert plan in printed
-    (ribbon,) = (block for block in shown if "█ trains" in block)
+    (ribbon,) = (block for block in shown if "█ trainable" in block)
     rows = [line for line in ribbon.splitlines() if set(line.split()[-1]) <= set("█·")]
     assert len(rows) == 8
     for row in rows:  # where exactly a phase begins depends on the number of steps

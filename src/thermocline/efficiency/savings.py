@@ -158,7 +158,9 @@ class Savings:
         if wanted != "auto":
             return chosen_layers(setup.layer_map, wanted)
         if setup.costs is None:
-            self._not_saved["activations"] = "all saved: the costs of the layers are not known, so that auto cannot choose"
+            self._not_saved["activations"] = (
+                "all saved: the costs of the layers are not known, so that auto cannot choose"
+            )
             return ()
         return auto_layers(setup.costs, setup.plan.timeline.ever, setup.cache.usual, free_on(setup.device))
 

@@ -127,7 +127,7 @@ class OperatorWatch(TorchDispatchMode):
 
 
 def _held_tensors(module: nn.Module) -> Iterator[torch.Tensor]:
-    """Yield results of earlier computations that a module holds in addition to its parameters; they cannot be copied."""
+    """Yield tensors that a module has computed earlier and holds in no parameter; they cannot be copied."""
     for value in vars(module).values():
         inside = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else [value]
         yield from (one for one in inside if isinstance(one, torch.Tensor) and not one.is_leaf)

@@ -75,6 +75,7 @@ FAMILIES |= dict.fromkeys(
 _NESTED_MODELS = Family("models inside models, of which no forward pass was seen to run all", doubtful=True)
 FAMILIES |= dict.fromkeys(
     (
+        "apertus1p5",
         "lightglue",
         "pe_audio",
         "pe_audio_encoder",

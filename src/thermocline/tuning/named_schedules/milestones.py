@@ -35,8 +35,8 @@ def milestones(
     Args:
         plan: The plan.
         milestones: Epoch (from 1) → `freeze_to` (as in `freeze_to`), `duration` (epochs; by default up to the next
-            milestone), `pct_start` (of one cycle, .3 by default), `lrs` (the highest rate of every group, absolute; by
-            default the plan's own).
+            milestone), `pct_start` (of one cycle, .3 by default), `lrs` (each group's highest rate; by default the
+            plan's own).
         groups: See `layer_groups.split_layers`.
         div_factor: Every cycle starts at its rate divided by this,
         final_div_factor: and ends at its start divided by this.
@@ -45,14 +45,13 @@ def milestones(
     ordered = _sorted(milestones)
     phases = []
     for number, (epoch, one) in enumerate(ordered):
-        duration = _duration(ordered, number)
         start = first_group(one.get("freeze_to", 0), len(split))
         phases.append(
             Phase(
                 f"epoch {epoch}",
                 layer_groups.trains(plan, layer_groups.joined(plan, split[start:])),
                 "one_cycle",
-                epochs=None if duration is None else positive(f"duration of milestone {epoch}", duration),
+                epochs=_epochs(ordered, number),
                 pct_start=one.get("pct_start", 0.3),
                 div_factor=div_factor,
                 final_div_factor=final_div_factor,
@@ -62,7 +61,7 @@ def milestones(
     return tuple(phases)
 
 
-def _duration(ordered: Sequence[_Milestone], number: int) -> Any:
+def _epochs(ordered: Sequence[_Milestone], number: int) -> float | None:
     """How many epochs a milestone lasts; None where it is the last and says nothing."""
     epoch, one = ordered[number]
     until_next = ordered[number + 1][0] - epoch if number + 1 < len(ordered) else None
@@ -72,7 +71,7 @@ def _duration(ordered: Sequence[_Milestone], number: int) -> Any:
             f"The milestone of epoch {epoch} lasts {duration!r} epochs, and the next one begins {until_next} epochs "
             "later."
         )
-    return duration
+    return None if duration is None else positive(f"duration of milestone {epoch}", duration)
 
 
 def _sorted(given: Any) -> list[_Milestone]:

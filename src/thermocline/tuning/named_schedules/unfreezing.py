@@ -15,6 +15,9 @@ from thermocline.tuning.number_checks import not_negative, positive
 from thermocline.tuning.plan.decisions import Decisions
 from thermocline.tuning.schedule.phases import Phase, Plateau
 
+#: Layers that are unfrozen at once, and their distance from the top.
+_Unit = tuple[int, Labels]
+
 
 def freeze_to(plan: Decisions, n: int = -1, *, lr: Any = None, groups: Any = None) -> Phases:
     """Train the layer groups from the n-th on, as fastai's `Learner.freeze_to` (Howard and Gugger 2020).
@@ -93,10 +96,9 @@ def gradual_unfreeze(
     thaw_warmup: float | int = 0.1,
     groups: Any = None,
 ) -> Phases:
-    """Unfreeze one layer after the other from the head down, each slower than the one above.
+    """Unfreeze layers one by one from the head down, each slower than the one above: ULMFiT (Howard and Ruder 2018).
 
-    This is ULMFiT (Howard and Ruder 2018). The schedule runs over the whole run; the rate of newly unfrozen layers
-    rises for a short while.
+    The schedule runs over the whole run; the rate of newly unfrozen layers rises for a short while.
 
     Args:
         plan: The plan.
@@ -111,28 +113,32 @@ def gradual_unfreeze(
     """
     if isinstance(every, str) and every != "plateau":
         raise ConfigError(f"every takes a number of epochs, 'plateau' or null; got {every!r}.")
-    units = _units_from_top(plan, groups)
-    plateau = Plateau(patience, min_delta)
-    phases = []
-    for number, (steps, unit) in enumerate(units, start=1):
-        unfrozen = units[:number]
-        rates = [] if factor is None else [(own, positive("factor", factor) ** -below) for below, own in unfrozen]
-        phases.append(
-            template(
-                plan,
-                name="head" if steps == 0 else f"+ {_short_names(plan, unit)}",
-                trains=layer_groups.trains(plan, layer_groups.joined(plan, [own for _, own in unfrozen])),
-                over="run",
-                lr_scale=layer_groups.scales(plan, rates),
-                thaw_warmup=thaw_warmup,
-                **_end(every, number, len(units), plateau),
-            )
+    units, plateau = _units_from_top(plan, groups), Plateau(patience, min_delta)
+    return tuple(
+        replace(
+            _with_units(plan, units[:number], factor),
+            thaw_warmup=thaw_warmup,
+            **_end(every, number, len(units), plateau),
         )
-    return tuple(phases)
+        for number in range(1, len(units) + 1)
+    )
 
 
-def _units_from_top(plan: Decisions, groups: Any) -> list[tuple[int, Labels]]:
-    """What is unfrozen one after the other, head first, each with its distance from the top.
+def _with_units(plan: Decisions, units: Sequence[_Unit], factor: float | None) -> Phase:
+    """A phase in which these units train, the last of them newly unfrozen."""
+    rates = [] if factor is None else [(own, positive("factor", factor) ** -steps) for steps, own in units]
+    steps, last = units[-1]
+    return template(
+        plan,
+        name="head" if steps == 0 else f"+ {_short_names(plan, last)}",
+        trains=layer_groups.trains(plan, layer_groups.joined(plan, [own for _, own in units])),
+        over="run",
+        lr_scale=layer_groups.scales(plan, rates),
+    )
+
+
+def _units_from_top(plan: Decisions, groups: Any) -> list[_Unit]:
+    """What is unfrozen one after the other, head first.
 
     The distance is that in the whole architecture; units that are pinned frozen are left out.
     """

@@ -10,8 +10,9 @@ from thermocline.config.documents import parse_yaml
 from thermocline.errors import ConfigError, SelectorError
 from thermocline.tuning.layers.layer_map import LayerMap
 from thermocline.tuning.plan.layer_plan import LayerPlan
+from thermocline.tuning.schedule.cursor import Cursor
 from thermocline.tuning.schedule.phase_files import phase_to_dict, phases_from_data, phases_text
-from thermocline.tuning.schedule.phases import Cursor, Draw, Phase, Plateau
+from thermocline.tuning.schedule.phases import Draw, Phase, Plateau
 from thermocline.tuning.schedule.timeline import Entry
 
 ONE = LayerMap(tuple(replace(one, pretrained=one.role != "head") for one in tower(blocks=4)))
@@ -56,7 +57,7 @@ plans = st.lists(shapes, min_size=1, max_size=5).map(
 
 @settings(max_examples=150, deadline=None)
 @given(plans, st.integers(1, 90), st.integers(1, 20), st.randoms(use_true_random=False))
-def test_a_run_is_covered_and_phases_only_go_on(plan, total, per_epoch, random):
+def test_a_run_is_covered_and_phases_only_advance(plan, total, per_epoch, random):
     cursor = plan.start(total, steps_per_epoch=per_epoch)
     before = cursor
     for step in range(total):
@@ -176,16 +177,16 @@ def test_entry():
     assert [a / b / scale for a, b in zip(rates, head, strict=True)] == pytest.approx([0.25, 0.5, 0.75, 1.0])
 
 
-def test_layers_that_are_drawn_thaw_and_are_reset():
+def test_layers_that_are_drawn_are_unfrozen_and_reset():
     plan = phased(
         {"trains": ["head"], "draw": {"n": 1, "every": 5, "seed": 1}, "optimizer_state": "reset", "thaw_warmup": 2}
     )
     trained = [plan.timeline.trains(plan.cursor(step, 60)) for step in range(60)]
     for step in range(5, 60):
         entry = plan.entry_actions(plan.cursor(step, 60))
-        thawed = trained[step] - trained[step - 1]
-        assert (entry.reset if entry else ()) == tuple(sorted(thawed))
-        assert step % 5 == 0 or not thawed
+        unfrozen = trained[step] - trained[step - 1]
+        assert (entry.reset if entry else ()) == tuple(sorted(unfrozen))
+        assert step % 5 == 0 or not unfrozen
 
 
 def test_multiples_and_scales():

@@ -1,4 +1,4 @@
-"""The freeze contract, on real architectures under every generator: what rests stays as it is and costs nothing."""
+"""The freeze contract, on real architectures under every named schedule: frozen layers stay as they are, at no cost."""
 
 import pytest
 import timm
@@ -10,7 +10,7 @@ from support.layer_maps import MILESTONES
 from thermocline.errors import FrozenError
 from thermocline.tuning.apply import AppliedPlan, LRSetter, frozen_modules
 from thermocline.tuning.layers.layer_map import LayerMap
-from thermocline.tuning.named_schedules.by_name import GENERATORS
+from thermocline.tuning.named_schedules.by_name import NAMED_SCHEDULES
 from thermocline.tuning.plan.layer_plan import LayerPlan
 
 STEPS, PER_EPOCH = 16, 2
@@ -100,8 +100,8 @@ def batch(step):
 
 
 @pytest.mark.parametrize("kind", MODELS)
-@pytest.mark.parametrize("name", GENERATORS)
-def test_what_rests_stays_as_it_is_and_costs_nothing(kind, name):
+@pytest.mark.parametrize("name", NAMED_SCHEDULES)
+def test_frozen_layers_stay_as_they_are_and_cost_nothing(kind, name):
     model, layer_map = build(kind)
     request = {"milestones": {"milestones": MILESTONES}, "lisa": {"lisa": {"every": 3, "n_layers": 1}}}.get(name, name)
     plan = LayerPlan.build(layer_map, lr=1e-2, weight_decay=0.5, lr_choice="two_stage", schedule="constant", warmup=0.0)
@@ -120,12 +120,12 @@ def test_what_rests_stays_as_it_is_and_costs_nothing(kind, name):
         trains = plan.timeline.trains(cursor)
         loss = nn.functional.cross_entropy(model(*batch(step)), torch.tensor([0, 1, 2, 0]))
         loss.backward()
-        rests = [layer for layer in layer_map if layer.label not in trains]
-        for parameter in (named[one] for layer in rests for one in layer.parameters):
+        frozen = [layer for layer in layer_map if layer.label not in trains]
+        for parameter in (named[one] for layer in frozen for one in layer.parameters):
             assert parameter.grad is None
             assert not parameter.requires_grad
         modules = dict(model.named_modules())
-        for module in (modules[one] for one in frozen_modules(model, layer_map, [layer.label for layer in rests])):
+        for module in (modules[one] for one in frozen_modules(model, layer_map, [layer.label for layer in frozen])):
             assert not module.training
         assert all(
             m.training for one, m in modules.items() if isinstance(m, DROPS) and layer_of(layer_map, one) in trains
@@ -148,7 +148,7 @@ def layer_of(layer_map, module):
 
 
 def test_the_usual_habit_would_fail_the_watch():
-    """`requires_grad = False` alone: BatchNorm's statistics drift, dropout stays on, what was trained before decays."""
+    """`requires_grad = False` alone: BatchNorm's statistics change, dropout stays on, trained weights decay."""
     model, layer_map = build("resnet")
     plan = LayerPlan.build(layer_map, lr=1e-2, lr_choice="two_stage", frozen_layers="backbone")
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-2, momentum=0.9, weight_decay=0.1)
@@ -165,13 +165,13 @@ def test_the_usual_habit_would_fail_the_watch():
     assert statistics
     assert set(statistics) <= set(plan.frozen)
     assert any(m.training for m in model.backbone.modules() if isinstance(m, DROPS))
-    optimizer.step()  # momentum and weight decay go on, for the gradients are there: zero
+    optimizer.step()  # momentum and weight decay still change weights, for the gradients are zero and not None
     assert set(watch.changed()) >= set(plan.frozen)
     with pytest.raises(FrozenError, match="frozen throughout"):
         watch.check()
 
 
-def test_a_watch_names_who_moved_and_when():
+def test_a_watch_names_what_changed_and_when():
     model, layer_map = build("bert")
     plan = LayerPlan.build(layer_map, lr=1e-2).scheduled("lp_ft(probe_epochs=1)")
     watch = plan.verify(model)

@@ -1,4 +1,4 @@
-"""Every generator against a closed formula written from its source, for every layer at every step.
+"""Every named schedule against a closed formula written from its source, for every layer at every step.
 
 The formulas below share nothing with the package: they are written from fastai's `callback/schedule.py` and
 `optimizer.py`, ULMFiT (section 3), Composer's `layer_freezing.py`, the Lightning example's milestones, and the papers
@@ -16,7 +16,7 @@ import torch
 from support.layer_maps import MILESTONES, tower
 from thermocline.errors import ConfigError, LayerMapError, SelectorError
 from thermocline.tuning.layers.layer_map import LayerMap
-from thermocline.tuning.named_schedules.by_name import GENERATORS, read_request
+from thermocline.tuning.named_schedules.by_name import NAMED_SCHEDULES, read_request
 from thermocline.tuning.plan.layer_plan import LayerPlan
 
 BLOCKS, PER_EPOCH, LR = 6, 10, 1e-3
@@ -242,7 +242,7 @@ def test_lisa():
     assert len(set(blocks)) > 3
 
 
-def test_towers_of_unequal_length_thaw_side_by_side():
+def test_towers_of_unequal_length_are_unfrozen_side_by_side():
     fresh = replace(tower("fusion", 0, pretrained=False)[-1], depth=0)
     layer_map = LayerMap((*tower("text", 6)[:-1], *tower("image", 3)[:-1], fresh))
     plan = LayerPlan.build(layer_map, lr=1.0).scheduled("gradual_unfreeze(every=1, factor=None)")
@@ -252,8 +252,8 @@ def test_towers_of_unequal_length_thaw_side_by_side():
     assert begins["text/embeddings"] == begins["image/embeddings"] == 7
 
 
-def test_pinned_stays_frozen_under_every_generator():
-    for name in GENERATORS:
+def test_pinned_stays_frozen_under_every_schedule():
+    for name in NAMED_SCHEDULES:
         request = {name: MILESTONES} if name == "milestones" else name
         plan = made(request, frozen_layers=["stem", "blocks.0"], epochs=8)
         assert {"text/embeddings", "text/blocks.0"} <= set(plan.frozen)

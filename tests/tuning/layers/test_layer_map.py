@@ -266,7 +266,7 @@ def test_shows_and_round_trip():
 
 
 def test_folding_keeps_gaps_apart():
-    from thermocline.tuning.layers.patterns import fold_name, folds
+    from thermocline.tuning.layers.folding import fold_name, folds
 
     assert folds(["b.0", "b.1", "b.3", "c"]) == [[0, 1], [2], [3]]
     assert fold_name(["b.9", "b.10"]) == "b.[9-10]"

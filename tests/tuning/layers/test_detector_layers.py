@@ -204,9 +204,9 @@ def test_phases_and_edits_know_the_parts_and_a_plan_keeps_them_in_json() -> None
 # what a detector freezes as it is built
 
 
-def test_what_is_built_frozen_is_shown_pinned_and_thawed_by_its_flag() -> None:
+def test_what_is_built_frozen_is_shown_pinned_and_unfrozen_by_its_flag() -> None:
     model, layer_map = mapped("d_fine")
-    built = {layer.name for layer in layer_map if layer.resting}
+    built = {layer.name for layer in layer_map if layer.built_frozen}
     assert built == {"up", "reg_scale"}
     assert "built frozen" in str(layer_map)
     plan = LayerPlan.build(layer_map, lr_choice="single_lr")
@@ -215,26 +215,26 @@ def test_what_is_built_frozen_is_shown_pinned_and_thawed_by_its_flag() -> None:
     AppliedPlan(model, layer_map, plan)
     assert not model.model.decoder.up.requires_grad
     model.model.decoder.up.requires_grad_(True)
-    assert {layer.name for layer in LayerMap.of(model) if layer.resting} == {"reg_scale"}
+    assert {layer.name for layer in LayerMap.of(model) if layer.built_frozen} == {"reg_scale"}
 
 
 def test_what_a_plan_froze_is_not_taken_for_built_so() -> None:
     model, layer_map = mapped("rt_detr")
     AppliedPlan(model, layer_map, LayerPlan.build(layer_map, frozen_layers="backbone", lr_choice="single_lr"))
-    assert not any(layer.resting for layer in LayerMap.of(model))
+    assert not any(layer.built_frozen for layer in LayerMap.of(model))
 
 
 def test_a_detr_that_freezes_its_stem_says_so() -> None:
     backbone = {"model_type": "resnet", "embedding_size": 8, "hidden_sizes": [8, 8, 16, 16], "depths": [1, 1, 1, 1]}
     model = detector_of("detr", backbone_config={**backbone, "layer_type": "basic", "out_indices": [4]})
     layer_map = LayerMap.of(model)
-    built = [layer for layer in layer_map if layer.resting]
+    built = [layer for layer in layer_map if layer.built_frozen]
     assert built
     assert built[0].role == "stem"
     assert {layer.part for layer in built} == {"backbone"}
     assert any("BatchNorms of the backbone are constants" in note for note in layer_map.notes)
     model.requires_grad_(True)
-    assert not any(layer.resting for layer in LayerMap.of(model))
+    assert not any(layer.built_frozen for layer in LayerMap.of(model))
 
 
 # detectors of others

@@ -13,7 +13,8 @@ from support.layer_maps import tower
 from thermocline.errors import ConfigError, LayerMapError, SelectorError
 from thermocline.tuning.layers.layer_map import LayerMap
 from thermocline.tuning.plan.layer_plan import LayerPlan
-from thermocline.tuning.schedule.phases import Cursor, Phase
+from thermocline.tuning.schedule.cursor import Cursor
+from thermocline.tuning.schedule.phases import Phase
 
 
 def fresh_head(layers):
