@@ -167,7 +167,7 @@ class PrefixCache:
                 tower = self._cached.get(name)
                 if tower is not None and tower.can_store(split, positions, epoch):
                     if split == "train" and not tower.has(split, positions, epoch):
-                        tower.fill_missing(epoch)
+                        tower.fill_missing(positions, epoch)
                     batch[name] = stack.enter_context(tower.serving(split, batch.get(name), positions, epoch))
                 elif not self._is_whole(split, name, batch):  # its cache was dropped since the batch was made
                     rows = self._tower_rows[split][name]

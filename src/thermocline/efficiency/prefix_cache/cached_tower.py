@@ -149,10 +149,14 @@ class CachedTower:
             batch[name] = self.deferred.lazy_input(f"input {name}", partial(_item, whole, name), shape, dtype)
         return batch
 
-    def fill_missing(self, epoch: int | None) -> None:
+    def fill_missing(self, positions: np.ndarray, epoch: int | None) -> None:
         """Compute the rows without values, where they are few, in batches of the usual size together with others.
 
         The last, smaller batch of an epoch is not stored; its rows would make batches of the next epoch run again.
+
+        Args:
+            positions: Of the batch that is to run: where it has all rows without values, it is left to that batch.
+            epoch: The epoch of training, or `None`.
         """
         rows, store = self.rows["train"], self.stores["train"]
         every = np.arange(len(rows))
@@ -161,11 +165,13 @@ class CachedTower:
         missing = every[np.isin(items, missing_items).any(axis=1)]
         if not 0 < len(missing) <= max(self.usual, MOST_MISSING * len(every)) or len(missing) == len(every):
             return
+        if np.isin(missing, positions).all():
+            return
         others = np.setdiff1d(every, missing)
         for start in range(0, len(missing), self.usual):
             chunk = missing[start : start + self.usual]
-            positions = np.concatenate([chunk, others[: self.usual - len(chunk)]])
-            with self.isolated(), self.serving("train", None, positions, epoch) as batch:
+            together = np.concatenate([chunk, others[: self.usual - len(chunk)]])
+            with self.isolated(), self.serving("train", None, together, epoch) as batch:
                 if self.deferred is not None:
                     computed(self.module(batch))
 
