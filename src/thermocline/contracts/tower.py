@@ -67,5 +67,5 @@ class Tower(nn.Module):
         return False
 
     def conv_example(self) -> tuple[nn.Module, torch.Tensor] | None:
-        """Return the module whose convolutions may be joined with BatchNorm, and a meta input for it, or None."""
+        """Return the module whose convolutions may be folded with BatchNorm, and a meta input for it, or None."""
         return None

@@ -113,6 +113,11 @@ def test_what_is_asked_for_and_not_saved_is_told(text_folder):
     assert "none folded: there are no convolutions with BatchNorm" in notes(fit(make_texts(32), "off", **options))
 
 
+def test_folded_convolutions_are_told(image_folder, images):
+    options = of_images(image_folder, **{"model.conv_bn": "on", "optim.max_epochs": 1})
+    assert "are folded with the BatchNorm after them" in notes(fit(images, "off", **options))
+
+
 def test_little_memory(text_folder):
     options = {"model.text.checkpoint": str(text_folder), "model.text.frozen_layers": 2, "env.cache_memory": 1e-6}
     assert "on disk" in notes(check(make_texts(48), "auto", **options))
