@@ -68,6 +68,7 @@ class Row:
         unchecked: Why the forward could not be followed; empty if it was.
         others: The verdict on each other map of the model.
         seconds: By step.
+        timed_out: Whether it took too long; the verdict is then `failed`.
     """
 
     source: str
@@ -82,6 +83,7 @@ class Row:
     parameters: int = 0
     others: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    timed_out: bool = False
 
 
 class TooSlow(BaseException):
@@ -196,7 +198,7 @@ def examined(work: tuple[str, str, str, bool, int]) -> Row:
     except zoo.Unbuildable as problem:
         row.verdict, row.faults = "unbuildable", [str(problem)]
     except TooSlow:
-        row.faults = [f"not done within {timeout} s"]
+        row.timed_out, row.faults = True, [f"not done within {timeout} s"]
     except Exception as problem:  # the walk goes on whatever a model does
         row.faults = [f"{type(problem).__name__}: {problem}"[:300], traceback.format_exc()[-600:]]
     finally:

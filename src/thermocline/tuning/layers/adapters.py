@@ -95,7 +95,7 @@ def _is_bias(leaf: str, dimensions: int) -> bool:
 
 
 def _is_linear(module: nn.Module) -> bool:
-    """Whether a module is a linear layer; GPT-2's, the transposed one of transformers, goes by its class name."""
+    """Whether a module is a linear layer; the transposed one of transformers (GPT-2) is known by its class name."""
     return isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D"
 
 

@@ -24,7 +24,7 @@ _ENOUGH = 0.98
 
 @dataclass
 class Pass:
-    """What one forward pass says of a model's parameters.
+    """When one forward pass uses a model's parameters.
 
     Attributes:
         first: The number of the operator that first uses a parameter; one that is not used is absent.
@@ -41,7 +41,7 @@ def forward_pass(model: nn.Module, example: Any = None, groups: Mapping[str, int
     Args:
         model: Any module; it is not changed.
         example: Inputs of one forward pass: a tensor, a tuple of positional or a mapping of keyword arguments.
-            None makes them from what a timm or transformers model says of itself.
+            None makes them from the configuration of a timm or transformers model.
         groups: Groups of parameters, from name to number, whose influence is to be followed.
 
     Returns:
@@ -75,7 +75,7 @@ def _fullest_pass(shadow: nn.Module, examples: Iterable[Any], groups: Mapping[st
     for inputs in examples:
         try:
             seen = _run(shadow, inputs, groups)
-        except Exception:  # a foreign forward pass may raise anything: then these inputs say nothing
+        except Exception:  # a foreign forward pass may raise anything: then these inputs show nothing
             continue
         if best is None or len(seen.first) > len(best.first):
             best = seen
@@ -122,11 +122,11 @@ class _ParameterWatch(MetaDispatch):  # type: ignore[no-untyped-call]
         return out
 
     def _note(self, leaves: list[torch.Tensor]) -> tuple[frozenset[str], int]:
-        """Note parameters that meet data for the first time.
+        """Note parameters that are combined with data for the first time.
 
         Returns:
-            The parameters of which the result is a mere form (transposed, cast, `1 + weight`) because no data
-            took part yet, and the groups that had a part in the data.
+            The parameters of which the result is only another form (transposed, cast, `1 + weight`) because no
+            data took part yet, and the groups that had a part in the data.
         """
         read, met = 0, False
         used: set[str] = set()

@@ -63,7 +63,7 @@ class _Placement:
     """Places parameters one after another, in order of definition.
 
     Attributes:
-        begun: The indices of the stacks of which a parameter has already come.
+        begun: The indices of the stacks of which a parameter was already seen.
     """
 
     model: nn.Module

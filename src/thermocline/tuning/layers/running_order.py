@@ -33,7 +33,7 @@ def put_in_order(found: Proposal, run: Pass, is_norm: Callable[[str], bool]) -> 
     """Return the layers in execution order.
 
     Args:
-        found: What structure says; its drafts are changed.
+        found: The layers as structure proposes them; its drafts are changed.
         run: The first uses of all parameters. Its groups are the numbers of the drafts in `found`.
         is_norm: Whether a parameter is that of a normalisation.
     """

@@ -26,7 +26,7 @@ def depth_groups(plan: Decisions) -> list[Labels]:
     tower that is not pretrained has no depth (unless none is pretrained): its weights are random, and freezing them
     would keep nothing.
     """
-    plan.layer_map.require_confident("A schedule that goes from layer to layer")
+    plan.layer_map.require_confident("A schedule that freezes or unfreezes layer by layer")
     below = _below_head(plan)
     depths: dict[str, list[int]] = {}
     for layer in below:

@@ -74,8 +74,8 @@ def _rows(plan: Decisions) -> list[list[str]]:
 
 def text(plan: Decisions) -> str:
     """Return the plan as a text table: warnings, then a headline, then runs of layers."""
-    lead = f"{plan.warnings[0]} | " if _loud(plan) else ""
-    warnings = [f"! {one}" for one in plan.warnings[1 if _loud(plan) else 0 :]]
+    lead = f"{plan.warnings[0]} | " if _warning_leads(plan) else ""
+    warnings = [f"! {one}" for one in plan.warnings[1 if _warning_leads(plan) else 0 :]]
     hinted = [f"! {one}" for one in hints(plan)]
     when = ribbon.text(plan) if ribbon.has_ribbon(plan) else f"one phase: {_course(plan)}"
     rest = [*warnings, *hinted, when, table(_rows(plan), _HEADER, right=_RIGHT)]
@@ -87,7 +87,7 @@ def _course(plan: Decisions) -> str:
     return ribbon.course(plan.phases[0])
 
 
-def _loud(plan: Decisions) -> bool:
+def _warning_leads(plan: Decisions) -> bool:
     """Whether the first warning belongs in the first line: the layers were not found."""
     return bool(plan.warnings) and plan.warnings[0].isupper()
 
