@@ -1,9 +1,11 @@
 # `make demo` and `make test` are all it takes on a fresh machine with Python 3.11 or newer.
-# PYTHON says which Python makes the environment, VENV where it goes, BOUNDS which versions pip may choose.
+# PYTHON says which Python makes the environment, VENV where it goes, BOUNDS which versions pip may choose;
+# `make test COVERAGE=` is faster and prints no coverage.
 
 PYTHON ?= python3
 VENV ?= .venv
 BOUNDS ?= -c constraints.txt
+COVERAGE ?= --cov --cov-report=
 NEWEST = .venv-newest
 
 OFFLINE = $(VENV)/.installed-offline
@@ -13,7 +15,7 @@ DEV = $(VENV)/.installed-dev
 
 help:
 	@echo "make demo    fine-tune on a sample frame, compare with baselines, save, load, predict (minutes)"
-	@echo "make test    all tests, notebooks included"
+	@echo "make test    all tests, notebooks included, with the share of the code they run"
 	@echo "make newest  all tests with the newest versions of what Thermocline needs, in $(NEWEST)"
 	@echo "make lint    ruff: rules and format"
 	@echo "make types   mypy, strict"
@@ -28,7 +30,7 @@ demo: $(OFFLINE)
 # Two test processes share the cores, so each computes on one.
 test: export OMP_NUM_THREADS = 1
 test: $(DEV)
-	$(VENV)/bin/python -m pytest -n 2 --nbmake tests notebooks
+	$(VENV)/bin/python -m pytest -n 2 $(COVERAGE) --nbmake tests notebooks
 
 # The bounds of constraints.txt are lifted; what is installed already is upgraded.
 newest:

@@ -10,6 +10,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import pytest
 
+from support.coverage_summary import pytest_terminal_summary  # noqa: F401 - pytest finds its hooks here
 from support.tiny import TINY, make_table, make_texts, save_text, write_images
 
 
