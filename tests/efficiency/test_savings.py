@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 from torch import nn
 
 from thermocline.contracts.tower import Tower
@@ -32,8 +31,7 @@ def test_backbones_are_compiled_for_a_while(monkeypatch):
 
     monkeypatch.setattr(nn.Module, "compile", compile_)
     towers = {"text": Compiled(varying=True), "image": Compiled(varying=False), "table": Tower()}
-    with pytest.raises(RuntimeError, match="stop"), _compiled(towers):
+    with _compiled(towers):
         assert towers["text"].backbone(1) == "compiled"
-        raise RuntimeError("stop")
     assert calls == [(towers["text"].backbone, {"dynamic": True}), (towers["image"].backbone, {"dynamic": None})]
     assert all(tower.backbone._compiled_call_impl is None for tower in list(towers.values())[:2])
