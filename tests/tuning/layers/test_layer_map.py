@@ -265,14 +265,6 @@ def test_shows_and_round_trip():
         LayerMap.from_dict({"version": 9})
 
 
-def test_folding_keeps_gaps_apart():
-    from thermocline.tuning.layers.folding import fold_name, folds
-
-    assert folds(["b.0", "b.1", "b.3", "c"]) == [[0, 1], [2], [3]]
-    assert fold_name(["b.9", "b.10"]) == "b.[9-10]"
-    assert fold_name(["b.1", "c.1"]) is None
-
-
 class Crossed(nn.Module):
     """Its children run neither in their order nor one after another."""
 

@@ -32,7 +32,10 @@ class WeightState:
     built_frozen: frozenset[str] = frozenset()
 
     def is_pretrained(self, draft: Draft) -> bool:
-        """Whether a layer counts as pretrained: all of it is; an object detector's head only if none of it is fresh."""
+        """Whether a layer counts as pretrained.
+
+        A layer is new if all of its parameters are fresh, an object detector's head already if one of them is.
+        """
         if not self.pretrained or draft.added or draft.part in self.fresh_parts:
             return False
         if self.fresh_head and draft.role == "head":
