@@ -59,8 +59,8 @@ class Predictor:
         sample_weight: str | None = None,
         verbosity: int = 1,
     ) -> None:
+        from thermocline.data.label_columns import label_columns
         from thermocline.metrics import check_options
-        from thermocline.problems.rowwise.labels import label_columns
 
         check_options(problem_type, eval_metric)
         names = label_columns(label)

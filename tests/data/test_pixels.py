@@ -9,14 +9,14 @@ import pytest
 import torch
 from PIL import Image
 
+from thermocline.data import pixel_cache as pixels
 from thermocline.data.batches import Rows, images_kept
 from thermocline.data.columns import Column
 from thermocline.data.loading import Wanted, load
 from thermocline.data.memory_budget import Budget
+from thermocline.data.pixel_cache import HEAD, Keep, PixelCache, pixels_kept
 from thermocline.errors import ThermoclineWarning
-from thermocline.inputs.image import pixel_cache as pixels
 from thermocline.inputs.image import rows as image
-from thermocline.inputs.image.pixel_cache import HEAD, Keep, PixelCache, pixels_kept
 from thermocline.inputs.image.rows import ImageProcessor, ImageSpec
 
 SPEC = ImageSpec((16, 16), (0.5,) * 3, (0.5,) * 3, crop_fraction=0.9)

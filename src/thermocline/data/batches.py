@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from thermocline.inputs.image.pixel_cache import Keep
+from thermocline.data.pixel_cache import Keep
 from thermocline.inputs.image.rows import ImageRows
 from thermocline.inputs.table.rows import TableRows
 from thermocline.inputs.text.rows import TextRows

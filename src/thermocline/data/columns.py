@@ -11,9 +11,9 @@ import pandas as pd
 
 from thermocline.data.column_rules import Verdict, date_form, judge, missing_mask, sort_of
 from thermocline.data.frames import check_columns
+from thermocline.data.row_names import first_rows
 from thermocline.data.values import is_duration, parse_numbers
 from thermocline.errors import ColumnTypeError, ConfigError, did_you_mean, listing
-from thermocline.problems.rowwise.labels import first_rows
 
 Kind = Literal["numeric", "categorical", "text", "image", "null"]
 KINDS: tuple[Kind, ...] = get_args(Kind)

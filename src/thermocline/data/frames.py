@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from thermocline.data.row_names import first_rows
 from thermocline.data.values import parse_numbers, stable_text
 from thermocline.errors import (
     ColumnTypeError,
@@ -23,7 +24,6 @@ from thermocline.errors import (
     did_you_mean,
     listing,
 )
-from thermocline.problems.rowwise.labels import first_rows
 
 if TYPE_CHECKING:
     from thermocline.data.columns import Column

@@ -18,10 +18,10 @@ import numpy as np
 from thermocline.config import ResolvedConfig, read_phase_file, resolve
 from thermocline.data.batches import images_kept
 from thermocline.data.memory_budget import Budget
+from thermocline.data.pixel_cache import Keep
 from thermocline.efficiency.costs.forecast import Forecast, costs_of, forecast
 from thermocline.efficiency.savings import Savings
 from thermocline.errors import ConfigError, ThermoclineWarning
-from thermocline.inputs.image.pixel_cache import Keep
 from thermocline.pipeline.assemble import norm_eval_names
 from thermocline.pipeline.prepare import Prepared, prepare
 from thermocline.pipeline.run_length import fitted_to_run

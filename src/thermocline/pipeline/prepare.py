@@ -15,11 +15,11 @@ from thermocline.config import ResolvedConfig
 from thermocline.data.batches import Rows
 from thermocline.data.columns import Columns, infer_columns
 from thermocline.data.frames import check_columns, check_frame, read_frame
+from thermocline.data.label_columns import label_columns
 from thermocline.data.splitting import split_rows
 from thermocline.errors import ConfigError, DataError, ImageReadError, ThermoclineWarning, listing
 from thermocline.inputs.image.files import unreadable_rows
 from thermocline.pipeline.assemble import Assembly, assemble, find_sources
-from thermocline.problems.rowwise.labels import label_columns
 from thermocline.problems.rowwise.task import Task
 from thermocline.training.device import choose_device, choose_precision
 

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from thermocline.data.row_names import first_rows
 from thermocline.errors import ImageReadError
 from thermocline.inputs.image.files import NO_IMAGE, find_image, is_missing
-from thermocline.problems.rowwise.labels import first_rows
 
 _ORIENTATION = 0x0112  # the EXIF tag
 _TURNED = frozenset({5, 6, 7, 8})  # its values that exchange height and width

@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 
 from thermocline.data.columns import Column, Columns
+from thermocline.data.pixel_cache import Keep, PixelCache, pixels_kept
 from thermocline.errors import ImageReadError, listing
 from thermocline.inputs.image.files import decoded_size, is_missing, open_image, unreadable_rows
-from thermocline.inputs.image.pixel_cache import Keep, PixelCache, pixels_kept
 from thermocline.inputs.image.transforms import plain_transform, train_transform
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from thermocline.data.row_names import first_rows, plain
 from thermocline.data.values import number_or_none
 from thermocline.errors import LabelError
-from thermocline.problems.rowwise.labels import first_rows, plain
 
 # What can be wrong with the writing of a box; `boxes.py` looks at what the numbers say.
 NOT_FIVE = "not 5 entries"

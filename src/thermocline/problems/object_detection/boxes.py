@@ -18,10 +18,11 @@ import numpy as np
 import pandas as pd
 
 from thermocline.data.frames import check_columns
+from thermocline.data.label_columns import check_there
+from thermocline.data.row_names import first_rows
 from thermocline.errors import LabelError, ThermoclineWarning, listing
 from thermocline.inputs.image.header_size import image_sizes
 from thermocline.problems.object_detection.box_cells import RawBoxes, read_cells
-from thermocline.problems.rowwise.labels import check_there, first_rows
 
 BoxFormat: TypeAlias = Literal["xyxy", "xywh"]
 BadBoxes: TypeAlias = Literal["error", "drop"]

@@ -9,11 +9,11 @@ import pandas as pd
 
 from thermocline.data.columns import infer_columns
 from thermocline.data.frames import check_frame, read_frame
+from thermocline.data.label_columns import check_there
 from thermocline.errors import DataError, did_you_mean, listing
 from thermocline.problems.object_detection.boxes import CROWD, BoxFormat
 from thermocline.problems.object_detection.coco import read_coco
 from thermocline.problems.object_detection.voc import ANNOTATIONS, is_voc, read_voc
-from thermocline.problems.rowwise.labels import check_there
 
 
 @dataclass(frozen=True)

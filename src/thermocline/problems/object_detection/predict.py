@@ -12,6 +12,7 @@ import pandas as pd
 
 from thermocline import metrics as scoring
 from thermocline.data.frames import check_columns, check_frame, check_names, read_frame
+from thermocline.data.row_names import first_rows
 from thermocline.errors import ConfigError, DataError, ImageReadError
 from thermocline.pipeline.predict import precision_of
 from thermocline.pipeline.prepare import image_root
@@ -20,7 +21,6 @@ from thermocline.problems.object_detection.boxes import read_boxes
 from thermocline.problems.object_detection.frames import read_detection
 from thermocline.problems.object_detection.scoring import MOST_BOXES, scored
 from thermocline.problems.object_detection.voc import is_voc
-from thermocline.problems.rowwise.labels import first_rows
 from thermocline.report.console import Console
 from thermocline.training import inference
 

@@ -12,12 +12,12 @@ import numpy as np
 import pandas as pd
 import torch
 
+from thermocline.data.row_names import first_rows
 from thermocline.errors import ImageReadError
 from thermocline.inputs.image.files import is_missing, open_image
 from thermocline.problems.object_detection.box_spec import DetectionSpec, box_scale, to_pixels, to_shares
 from thermocline.problems.object_detection.box_transforms import Scene, resized, varied
 from thermocline.problems.object_detection.boxes import Boxes
-from thermocline.problems.rowwise.labels import first_rows
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -3,54 +3,19 @@
 from __future__ import annotations
 
 import numbers
-import reprlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from thermocline.errors import ConfigError, LabelError, MissingColumnError, did_you_mean, listing
+from thermocline.data.row_names import first_rows, is_name, plain
+from thermocline.errors import ConfigError, LabelError, listing
 
 MOST_CLASSES = 20  # distinct whole numbers: more of them are a quantity
 ROWS_PER_CLASS = 2  # on average: fewer are a quantity
-
-_SHORT = reprlib.Repr()
-_SHORT.maxstring = _SHORT.maxother = 40
-_SHORT.maxlist = 4
-
-
-def first_rows(index: pd.Index[Any], mask: np.ndarray, values: Sequence[Any] | pd.Series[Any] | None = None) -> str:
-    """Return the first rows that a mask marks, by position, by index label where that differs.
-
-    Args:
-        index: The frame's index.
-        mask: Booleans `(n,)`.
-        values: What the rows hold, shown beside them.
-    """
-    positions = np.flatnonzero(mask)
-    cells = values.to_numpy(dtype=object) if isinstance(values, pd.Series) else values
-    parts = []
-    for position in positions[:3]:
-        label = plain(index[position])
-        same = isinstance(label, numbers.Integral) and label == position
-        named = f"row {position}" if same else f"row {position} (index {_SHORT.repr(label)})"
-        parts.append(named if cells is None else f"{named}: {_SHORT.repr(plain(cells[position]))}")
-    more = f" and {len(positions) - 3:,} more" if len(positions) > 3 else ""
-    return ", ".join(parts) + more
-
-
-def plain(value: Any) -> Any:
-    """Return a numpy scalar as the Python value it stands for, anything else as it is."""
-    return value.item() if isinstance(value, np.generic) else value
-
-
-def is_name(value: Any) -> bool:
-    """Whether a value can be a class: a text, a number or a boolean that is there."""
-    value = plain(value)
-    return isinstance(value, (bool, int, float, str)) and value == value
 
 
 @dataclass(frozen=True)
@@ -64,43 +29,6 @@ class Found:
     mean: float = 0.0
     std: float = 1.0
     reason: str = ""
-
-
-def label_columns(label: object) -> tuple[str, ...]:
-    """Return the label columns as a tuple.
-
-    Raises:
-        ConfigError: Neither a name nor a list of two or more different names.
-    """
-    if isinstance(label, str):
-        return (label,)
-    names = tuple(label) if isinstance(label, Iterable) else ()
-    if not names or not all(isinstance(name, str) for name in names):
-        raise ConfigError(f"label is a column name or a list of column names, not {label!r}.")
-    if len(names) == 1:
-        raise ConfigError(f"label={list(names)!r} lists one column. For one label column pass label={names[0]!r}.")
-    twice = sorted(name for name, count in Counter(names).items() if count > 1)
-    if twice:
-        raise ConfigError(f"label names {listing(twice)} more than once.")
-    return names
-
-
-def check_there(frame: pd.DataFrame, names: Iterable[str], *, what: str) -> None:
-    """Check that the label columns are in the frame, once each.
-
-    Raises:
-        MissingColumnError: With the nearest names.
-        LabelError: More than one column of that name.
-    """
-    present = list(frame.columns)
-    for name in names:
-        if name not in present:
-            raise MissingColumnError(
-                f"{what} has no label column {name!r}.{did_you_mean(name, present)} "
-                f"It has {listing(present, limit=20)}."
-            )
-        if present.count(name) > 1:
-            raise LabelError(f"{what} has {present.count(name)} columns named {name!r}, the label. Keep one.")
 
 
 # -- inference -------------------------------------------------------------------------------------

@@ -9,21 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from thermocline.data.label_columns import check_there, label_columns
+from thermocline.data.row_names import first_rows, is_name, plain
 from thermocline.errors import ConfigError, LabelError, NonFiniteError, listing
 from thermocline.metrics import DEFAULT_METRIC, check_options, get_metric
-from thermocline.problems.rowwise.labels import (
-    check_given,
-    check_there,
-    first_rows,
-    is_name,
-    label_columns,
-    lists,
-    plain,
-    quantities,
-    read_label,
-    read_label_columns,
-    zero_one,
-)
+from thermocline.problems.rowwise.labels import check_given, lists, quantities, read_label, read_label_columns, zero_one
 
 _LOSSES = {"binary": "cross_entropy", "multiclass": "cross_entropy", "multilabel": "bce", "regression": "mse"}
 

@@ -1,0 +1,104 @@
+"""What a kind of input offers: rows, a tower, its layers, and its part of a saved predictor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import pandas as pd
+
+from thermocline.config import ResolvedConfig
+from thermocline.contracts.tower import Tower
+from thermocline.data.columns import Columns
+from thermocline.data.row_part import RowPart
+from thermocline.registry import InputInfo
+from thermocline.tuning.layers.layer_map import LayerMap
+
+
+@dataclass(frozen=True)
+class RowSource:
+    """A frame on its way to rows.
+
+    Attributes:
+        frame: The rows.
+        folder: Where relative paths start, or None for the working folder.
+        training: Whether rows are augmented, as in training.
+        seed: The run's seed; augmentation is a function of (seed, epoch, row).
+    """
+
+    frame: pd.DataFrame
+    folder: Path | None = None
+    training: bool = False
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class BuiltInput:
+    """An input that was built for a model.
+
+    Attributes:
+        kind: The kind of input.
+        processor: What turns frames into rows; the kind's own.
+        tower: Its tower.
+        config: The configuration, with what this input chose.
+    """
+
+    kind: InputKind
+    processor: Any
+    tower: Tower
+    config: ResolvedConfig
+
+    def rows(self, source: RowSource) -> RowPart:
+        """Turn a frame into rows.
+
+        Raises:
+            DataError: A cell that does not fit its column.
+        """
+        return self.kind.rows(self, source)
+
+    def with_config(self, config: ResolvedConfig) -> BuiltInput:
+        """Return the same input under a configuration in which more was chosen."""
+        return replace(self, config=config)
+
+
+class InputKind(Protocol):
+    """What columns of some types hold. Stateless: what is fitted to the training rows is in the processor."""
+
+    info: InputInfo
+
+    def check(self, columns: Columns, config: ResolvedConfig) -> None:
+        """Check what can be checked without loading anything: that pretrained weights can be found.
+
+        Raises:
+            CheckpointError: They cannot.
+            ConfigError: An option that does not fit.
+        """
+
+    def build(self, source: RowSource, columns: Columns, config: ResolvedConfig) -> BuiltInput:
+        """Build processor and tower from training rows; random weights are drawn from torch's generator.
+
+        Raises:
+            CheckpointError: Pretrained weights cannot be loaded.
+            ConfigError: An option that the backbone does not take.
+        """
+
+    def rows(self, built: BuiltInput, source: RowSource) -> RowPart:
+        """Turn a frame into rows; see `BuiltInput.rows`."""
+
+    def layers(self, tower: Tower) -> Mapping[str, LayerMap]:
+        """Return the tower's layers: path below the tower (`""` for itself, `"backbone"`) → map."""
+
+    def describe(self, built: BuiltInput, folder: Path) -> dict[str, Any]:
+        """Return what `rebuild` needs as plain data for JSON, and write files it needs below `folder`."""
+
+    def rebuild(
+        self, described: Mapping[str, Any], folder: Path, config: ResolvedConfig, *, trust_remote_code: bool
+    ) -> BuiltInput:
+        """Build a saved input's modules and processor; the weights are loaded by the caller.
+
+        Raises:
+            ValueError: The description names other files, a hub, or code.
+            ArtifactError: It needs code that only `trust_remote_code` lets run.
+        """

@@ -1,0 +1,37 @@
+"""What a caller asked for, as it travels through the pipeline."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from thermocline.tuning.plan.layer_plan import LayerPlan
+
+
+@dataclass(frozen=True)
+class Request:
+    """What `fit` or `explain` was asked for; see `Predictor.fit` for each field.
+
+    Attributes:
+        training: Whether a fit follows: what it would write is checked then.
+    """
+
+    data: object
+    label: str | Sequence[str]
+    tuning_data: object = None
+    problem_type: str | None = None
+    eval_metric: str | None = None
+    weight: str | None = None
+    presets: Any = None
+    hyperparameters: Any = None
+    column_types: Mapping[str, str] | None = None
+    time_limit: float | None = None
+    plan: LayerPlan | str | os.PathLike[str] | None = None
+    seed: int = 0
+    path: Path | None = None
+    resume: bool = False
+    verbosity: int = 1
+    training: bool = True

@@ -1,0 +1,54 @@
+"""Towers: a model's part for one input."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+ROW, TOKEN, MAP = "row", "token", "map"
+"""Grains of features: one vector a row; one a token; one a place of a grid."""
+
+
+class Tower(nn.Module):
+    """A part of a model that turns one kind of input into features.
+
+    Attributes:
+        width: Features a row.
+        grains: Which grains of features it gives: `row`, `token`, `map`.
+        pretrained: Whether any of its parameters come from pretrained weights.
+        notes: What was changed on the way that a user should know.
+        fixed: How many of the first features are fixed encodings of cells, which no parameter changes.
+        norm_eval: Whether its BatchNorm layers keep their statistics while it trains.
+    """
+
+    width: int = 0
+    grains: frozenset[str] = frozenset({ROW})
+    pretrained: bool = False
+    notes: tuple[str, ...] = ()
+    fixed: int = 0
+    norm_eval: bool = False
+
+    def forward(self, inputs: Mapping[str, Any], *, grain: str = ROW) -> Any:
+        """Map the tower's part of a batch to features: `(rows, width)` for the grain `row`.
+
+        Raises:
+            ValueError: It does not give this grain.
+        """
+        raise NotImplementedError
+
+    @property
+    def compiled_part(self) -> nn.Module | None:
+        """The module that `env.compile` compiles, or None."""
+        return None
+
+    @property
+    def varying_shapes(self) -> bool:
+        """Whether inputs come in many shapes, so that one compiled kernel has to do for all."""
+        return False
+
+    def conv_example(self) -> tuple[nn.Module, torch.Tensor] | None:
+        """Return the module whose convolutions may be joined with BatchNorm, and a meta input for it, or None."""
+        return None
