@@ -1,17 +1,22 @@
 # `make demo` and `make test` are all it takes on a fresh machine with Python 3.11 or newer.
-# PYTHON says which Python makes the environment, VENV where it goes.
+# PYTHON says which Python makes the environment, VENV where it goes, BOUNDS which versions pip may choose;
+# `make test COVERAGE=` is faster and prints no coverage.
 
 PYTHON ?= python3
 VENV ?= .venv
+BOUNDS ?= -c constraints.txt
+COVERAGE ?= --cov --cov-report=
+NEWEST = .venv-newest
 
 OFFLINE = $(VENV)/.installed-offline
 DEV = $(VENV)/.installed-dev
 
-.PHONY: help setup demo test lint types clean
+.PHONY: help setup demo test newest lint types clean
 
 help:
 	@echo "make demo    fine-tune on a sample frame, compare with baselines, save, load, predict (minutes)"
-	@echo "make test    all tests, notebooks included"
+	@echo "make test    all tests, notebooks included, with the share of the code they run"
+	@echo "make newest  all tests with the newest versions of what Thermocline needs, in $(NEWEST)"
 	@echo "make lint    ruff: rules and format"
 	@echo "make types   mypy, strict"
 	@echo "make setup   the environment in $(VENV), with everything that development needs"
@@ -25,7 +30,14 @@ demo: $(OFFLINE)
 # Two test processes share the cores, so each computes on one.
 test: export OMP_NUM_THREADS = 1
 test: $(DEV)
-	$(VENV)/bin/python -m pytest -n 2 --nbmake tests notebooks
+	$(VENV)/bin/python -m pytest -n 2 $(COVERAGE) --nbmake tests notebooks
+
+# The bounds of constraints.txt are lifted; what is installed already is upgraded.
+newest:
+	rm -f $(NEWEST)/.installed-*
+	$(MAKE) --no-print-directory VENV=$(NEWEST) BOUNDS='--upgrade --upgrade-strategy eager' setup
+	$(NEWEST)/bin/pip freeze --exclude-editable
+	$(MAKE) --no-print-directory VENV=$(NEWEST) test
 
 lint: $(DEV)
 	$(VENV)/bin/ruff check .
@@ -35,7 +47,7 @@ types: $(DEV)
 	$(VENV)/bin/mypy
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	rm -rf $(VENV) $(NEWEST) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage build dist
 	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/bin/python:
@@ -43,11 +55,11 @@ $(VENV)/bin/python:
 	  { echo "Thermocline needs Python 3.11 or newer, and $(PYTHON) is older: make PYTHON=python3.12 ..." >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
-# The stamps are newer than pyproject.toml, so a changed dependency is installed by the next command.
-$(OFFLINE): pyproject.toml | $(VENV)/bin/python
-	$(VENV)/bin/pip install -e '.[offline]'
+# A stamp is newer than both files, so a changed dependency or bound is installed by the next command.
+$(OFFLINE): pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(VENV)/bin/pip install $(BOUNDS) -e '.[offline]'
 	@touch $@
 
-$(DEV): pyproject.toml | $(VENV)/bin/python
-	$(VENV)/bin/pip install -e '.[dev]'
+$(DEV): pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(VENV)/bin/pip install $(BOUNDS) -e '.[dev]'
 	@touch $@ $(OFFLINE)

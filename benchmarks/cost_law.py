@@ -25,7 +25,7 @@ from torch import nn
 from transformers import BertConfig, BertModel
 
 from thermocline.efficiency.costs import layer_costs as costs_module
-from thermocline.efficiency.costs.estimate import estimate
+from thermocline.efficiency.costs.estimate_plan import StepSetup, estimate
 from thermocline.efficiency.costs.layer_costs import Costs, layer_costs
 from thermocline.tuning.apply import AppliedPlan
 from thermocline.tuning.layers.layer_map import LayerMap
@@ -49,15 +49,16 @@ class Classifier(nn.Module):
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         """Map ids `(rows, tokens)` to logits."""
-        return self.head(self.backbone(input_ids=ids)[0][:, 0])
+        logits: torch.Tensor = self.head(self.backbone(input_ids=ids)[0][:, 0])
+        return logits
 
 
 def setting(name: str) -> tuple[nn.Module, LayerMap, torch.Tensor]:
     """A model, its layers, and a batch."""
     if name.startswith("bert"):
         blocks = int(name.removeprefix("bert"))
-        model: nn.Module = Classifier(blocks)
-        return model, LayerMap.of(model, head=model.head), torch.randint(5, 2000, (48 // blocks, TOKENS))
+        classifier = Classifier(blocks)
+        return classifier, LayerMap.of(classifier, head=classifier.head), torch.randint(5, 2000, (48 // blocks, TOKENS))
     timm_name = {"vit12": "vit_small_patch16_224"}.get(name, name)
     size = {"img_size": PIXELS} if name == "vit12" else {}
     model = timm.create_model(timm_name, num_classes=10, **size)
@@ -96,17 +97,15 @@ def measured(name: str, pairs: int) -> Iterator[dict[str, Any]]:
         for _ in range(pairs):
             whole = full()
             ratios.append(frozen() / whole)
-        forecast = estimate(plan, layer_map, costs, rows=len(batch)).phases[0].cost
-        row = {
+        forecast = estimate(plan, layer_map, costs, StepSetup(len(batch))).phases[0].cost or 0.0
+        measured = statistics.median(ratios)
+        yield {
             "model": name,
             "frozen": depth,
             "of": depths,
             "forecast": forecast,
-            "measured": statistics.median(ratios),
-        }
-        yield {
-            **row,
-            "error": row["forecast"] / row["measured"] - 1,
+            "measured": measured,
+            "error": forecast / measured - 1,
             "others": others(costs, plan, layer_map, len(batch)),
         }
 
@@ -117,7 +116,7 @@ def others(costs: Costs, plan: LayerPlan, layer_map: LayerMap, rows: int) -> dic
     out = {}
     for balance in BALANCES:
         costs_module.BALANCE["cpu"] = balance
-        out[f"{balance:g}"] = estimate(plan, layer_map, costs, rows=rows).phases[0].cost or 0.0
+        out[f"{balance:g}"] = estimate(plan, layer_map, costs, StepSetup(rows)).phases[0].cost or 0.0
     costs_module.BALANCE.update(usual)
     return out
 

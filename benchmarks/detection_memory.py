@@ -24,7 +24,8 @@ from typing import Any
 import torch
 
 from thermocline.problems.object_detection.detector import Detector
-from thermocline.problems.object_detection.detector_build import DetectorOptions, build_detector
+from thermocline.problems.object_detection.detector_build import build_detector
+from thermocline.problems.object_detection.detector_config import DetectorSettings
 from thermocline.problems.object_detection.detector_source import find_detector
 from thermocline.tuning.apply import AppliedPlan
 from thermocline.tuning.layers.layer_map import LayerMap
@@ -101,7 +102,7 @@ def prepared(repository: str, size: int, state: str) -> tuple[Detector, AppliedP
     """A detector in train mode under the plan of a state. Random ones are thawed, so constants are put back."""
     torch.manual_seed(0)
     source = find_detector(repository, pretrained=False)
-    detector = build_detector(source, None, CLASSES, DetectorOptions(size=size, thaw=state == "thawed"))
+    detector = build_detector(source, None, CLASSES, DetectorSettings(size=size, unfreeze=state == "thawed"))
     if state != "thawed":
         from transformers import AutoModelForObjectDetection
 
@@ -118,13 +119,14 @@ def made_batch(batch: int, size: int, device: str) -> dict[str, Any]:
     """Noise with boxes; the same every time."""
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (batch, 3, size, size), generator=generator, dtype=torch.uint8)
-    targets = []
+    labels, boxes = [], []
     for _ in range(batch):
         centre = 0.2 + 0.6 * torch.rand(BOXES, 2, generator=generator)
         extent = 0.05 + 0.3 * torch.rand(BOXES, 2, generator=generator)
-        labels = torch.randint(0, len(CLASSES), (BOXES,), generator=generator)
-        targets.append({"class_labels": labels.to(device), "boxes": torch.cat([centre, extent], 1).to(device)})
-    return {"pixels": pixels.to(device), "targets": targets}
+        labels.append(torch.randint(0, len(CLASSES), (BOXES,), generator=generator))
+        boxes.append(torch.cat([centre, extent], 1))
+    made = {"pixels": pixels, "labels": torch.cat(labels), "boxes": torch.cat(boxes)}
+    return {**{name: value.to(device) for name, value in made.items()}, "counts": torch.full((batch,), BOXES)}
 
 
 def counts(detector: Detector, batch: dict[str, Any]) -> dict[str, int]:

@@ -22,8 +22,9 @@ import pandas as pd
 import torch
 from PIL import Image, ImageDraw
 
+from thermocline.contracts.request import Request
 from thermocline.data.batches import Batch
-from thermocline.pipeline.fit import Request, assembled
+from thermocline.pipeline.assemble import planned, rows_of
 from thermocline.tuning.apply import AppliedPlan
 
 FROZEN = {"everything trains": None, "backbone frozen": "backbone"}
@@ -51,20 +52,19 @@ class Loop:
         options = {"model.detector.size": size, "model.frozen_layers": frozen, "model.detector.augment": "none"}
         request = Request(
             frame,
-            None,
             "rois",
             problem_type="object_detection",
             presets="detection_offline",
             hyperparameters=options,
             verbosity=0,
-            dry=True,
+            training=False,
         )
-        prepared, assembly = assembled(request)
+        prepared, assembly = planned(request)
         self.model = assembly.model
         self.applied = AppliedPlan(assembly.model, assembly.layer_map, assembly.plan)
         self.watch = assembly.plan.verify(assembly.model)
         self.optimizer = torch.optim.AdamW(assembly.plan.parameter_groups(assembly.model), fused=True)
-        train, _ = prepared.rows(assembly, seed=0)
+        train, _ = rows_of(prepared, assembly)
         self.batch: Batch = train.batch(np.arange(batch), 0)
 
     def step(self) -> float:

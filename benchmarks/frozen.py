@@ -116,7 +116,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "frozen.json")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    fitting.Trainer = Watched  # type: ignore[misc]
+    fitting.Trainer = Watched  # type: ignore[attr-defined]
     results: dict[str, Any] = json.loads(arguments.out.read_text("utf-8")) if arguments.out.exists() else {}
     with tempfile.TemporaryDirectory() as folder:
         setting = Setting(Path(folder), arguments.rows, arguments.rounds, arguments.steps)
@@ -200,8 +200,16 @@ def scores(trainer: Watched) -> list[str]:
     """Return the validation scores to the last bit, with the training losses beside them."""
     values = trainer.record.history().to_frame().select_dtypes("number").drop(columns=["seconds"], errors="ignore")
     return [
-        float(value).hex() for column in values if column.startswith(("val_", "train_")) for value in values[column]
+        float(value).hex()
+        for column in values
+        if str(column).startswith(("val_", "train_"))
+        for value in values[column]
     ]
+
+
+def weights_hash(model: nn.Module) -> str:
+    """Return a hash over a model's parameters and buffers."""
+    return tensors_hash(list(model.state_dict().items()))
 
 
 def same(one: Watched, other: Watched) -> dict[str, Any]:
@@ -210,7 +218,7 @@ def same(one: Watched, other: Watched) -> dict[str, Any]:
     return {
         "equal losses": f"{sum(a == b for a, b in pairs)} of {len(pairs)}",
         "scores equal": scores(one) == scores(other),
-        "weights equal": tensors_hash(one.model.state_dict().items()) == tensors_hash(other.model.state_dict().items()),
+        "weights equal": weights_hash(one.model) == weights_hash(other.model),
     }
 
 
@@ -302,8 +310,8 @@ def norms(setting: Setting) -> dict[str, Any]:
     rows = []
     for model in ("resnet50", "resnet18"):
         for frozen in ("backbone", "stem", ["stem", "layer1.*", "layer2.*"]):
-            options = {"rows": 60, "optim__max_epochs": 2, "model__image__batch_norm": "train"}
-            trainer = run(model, setting, frozen=frozen, **options)
+            options: dict[str, Any] = {"optim__max_epochs": 2, "model__image__batch_norm": "train"}
+            trainer = run(model, setting, frozen=frozen, rows=60, **options)
             held = {name for label in trainer.run.plan.frozen for name in trainer.run.layer_map[label].modules}
             resting = norm_buffers(trainer.model, held)
             others = set(norm_buffers(trainer.model, dict(trainer.model.named_modules()))) - set(resting)
@@ -357,7 +365,7 @@ class Interleaved(Watched):
     seconds: dict[str, list[list[float]]]
 
     def __init__(self, run: Run) -> None:
-        super().__init__(replace(run, show=self.timed))
+        super().__init__(replace(run, reporting=replace(run.reporting, show=self.timed)))
 
     def timed(self, steps: Any, _total: int, title: str) -> Iterator[int]:
         if title != "training":
@@ -369,7 +377,7 @@ class Interleaved(Watched):
             yield step  # the trainer takes the step, and all that its loop does beside it
             block = self.seconds["ours"][-1]
             block.append(time.perf_counter() - begin)
-            if len(block) == BLOCK and self.savings.cache._cached["text"].stores["train"].absent(WHOLE).size == 0:
+            if len(block) == BLOCK and self.savings.cache._cached["text"].stores["train"].missing(WHOLE).size == 0:
                 self.play_others()
                 self.seconds["ours"].append([])
 
@@ -389,7 +397,7 @@ def bare_steps(trainer: Watched) -> dict[str, Callable[[], None]]:
     """Return steps by hand on the features that the trainer's cache holds: bare, leanest, and through accelerate."""
     store = trainer.savings.cache._cached["text"].stores["train"]
     count = len(trainer.run.train)
-    features = store.take(WHOLE, np.arange(count), None, trainer.device)
+    features = store.read(WHOLE, np.arange(count), None, trainer.device)
     assert features is not None
     target = torch.from_numpy(trainer.run.train.target)
     return {
@@ -456,10 +464,10 @@ def through_accelerate(
 
 def head(setting: Setting) -> dict[str, Any]:
     """Microseconds of a step on cached features, blocks of each kind in turn in one process."""
-    fitting.Trainer = Interleaved  # type: ignore[misc]
+    fitting.Trainer = Interleaved  # type: ignore[attr-defined]
     rows = 20 * BATCH
     epochs = math.ceil((setting.steps + 2 * BLOCK) / 18)
-    options = {
+    options: dict[str, Any] = {
         "env__batch_size": BATCH,
         "optim__max_epochs": epochs,
         "optim__val_check_interval": float(epochs),
@@ -469,7 +477,7 @@ def head(setting: Setting) -> dict[str, Any]:
         with own_accelerator_state():
             trainer = run("minilm", setting, frozen="backbone", rows=rows, **options)
     finally:
-        fitting.Trainer = Watched  # type: ignore[misc]
+        fitting.Trainer = Watched  # type: ignore[attr-defined]
     seconds = Interleaved.seconds
     full = [block for block in seconds["ours"] if len(block) == BLOCK][-len(seconds["bare"]) :]
     micro = {name: [1e6 * np.array(b[WARM:]) for b in blocks] for name, blocks in (seconds | {"ours": full}).items()}

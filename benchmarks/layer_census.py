@@ -4,7 +4,8 @@
 
 Every model is built on the meta device, run once, and its map held against that run (`order_oracle`). Prints a table
 by family (timm) or task (transformers), every model whose map is not right with its first faults, and how others
-fare: timm's own `group_matcher`, judged here by the same rules, and published figures. Writes all of it as JSON.
+fare: timm's own `group_matcher`, judged here by the same rules, and published figures. Lists the families that are new
+in the installed libraries and those that `families.json` of the tests has in excess. Writes all of it as JSON.
 """
 
 from __future__ import annotations
@@ -32,13 +33,18 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import timm
 import torch
 import transformers
+from torch import nn
+from transformers.models.auto.configuration_auto import model_type_to_module_name
+
 import zoo
 from order_oracle import Trace, judge, label_dependent, trace, verdict
-from torch import nn
-
-from thermocline.tuning.layers.layer_map import Layer, LayerMap
+from thermocline.tuning.layers.layer import Layer
+from thermocline.tuning.layers.layer_map import LayerMap
 
 LABELS = 10
+#: A small member of every family, which the tests judge.
+LISTED = Path(__file__).parents[1] / "tests" / "tuning" / "layers" / "families.json"
+_SMALL = ("tiny", "small", "atto", "nano", "micro", "xxs", "xs", "_s")  # what names of small timm models hold
 VERDICTS = ("right", "right (order unchecked)", "loud", "silent", "failed", "unbuildable")
 # Measured earlier on the same versions, each on the models it is meant for.
 PUBLISHED = (
@@ -62,6 +68,7 @@ class Row:
         unchecked: Why the forward could not be followed; empty if it was.
         others: The verdict on each other map of the model.
         seconds: By step.
+        timed_out: Whether it took too long; the verdict is then `failed`.
     """
 
     source: str
@@ -76,6 +83,7 @@ class Row:
     parameters: int = 0
     others: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    timed_out: bool = False
 
 
 class TooSlow(BaseException):
@@ -124,6 +132,43 @@ def chosen(options: argparse.Namespace) -> Iterator[tuple[str, str, str]]:
     yield from found[:: options.every]
 
 
+def listed_families() -> dict[str, dict[str, str]]:
+    """Return by library the families that the tests judge, each with the member that they take."""
+    found: dict[str, dict[str, str]] = json.loads(LISTED.read_text(encoding="utf-8"))
+    return found
+
+
+def families(source: str) -> dict[str, list[str]]:
+    """Return the families of the installed timm or transformers, each with its members as `families.json` has them."""
+    found: dict[str, list[str]] = defaultdict(list)
+    if source == "timm":
+        for name in zoo.timm_names():
+            found[zoo.timm_family(name)].append(name)
+    else:
+        for task, kind in zoo.transformers_types():
+            found[model_type_to_module_name(kind)].append(f"{task}/{kind}")
+    return dict(found)
+
+
+def new_families(source: str) -> list[str]:
+    """Return the families that the installed library has and the list has not."""
+    return sorted(set(families(source)) - set(listed_families()[source]))
+
+
+def missing_families(source: str) -> list[str]:
+    """Return the families that the list has and the installed library has not."""
+    return sorted(set(listed_families()[source]) - set(families(source)))
+
+
+def small_member(source: str, family: str) -> tuple[str, str]:
+    """Return family or task, and name or type, of a small member of a family."""
+    members = families(source)[family]
+    if source == "transformers":  # all are built small
+        task, _, kind = members[0].partition("/")
+        return task, kind
+    return family, min(members, key=lambda name: (not any(word in name for word in _SMALL), len(name), name))
+
+
 def walked(jobs: Sequence[tuple[str, str, str]], options: argparse.Namespace) -> list[Row]:
     """Judge all, in several processes that are replaced now and then, for torch keeps some memory of every model."""
     work = [(*job, options.full, options.timeout) for job in jobs]
@@ -149,11 +194,11 @@ def examined(work: tuple[str, str, str, bool, int]) -> Row:
     signal.signal(signal.SIGALRM, too_slow)
     signal.alarm(timeout)
     try:
-        (examine_timm if source == "timm" else examine_transformers)(row, full)
+        (examine_timm if source == "timm" else examine_transformers)(row, full=full)
     except zoo.Unbuildable as problem:
         row.verdict, row.faults = "unbuildable", [str(problem)]
     except TooSlow:
-        row.faults = [f"not done within {timeout} s"]
+        row.timed_out, row.faults = True, [f"not done within {timeout} s"]
     except Exception as problem:  # the walk goes on whatever a model does
         row.faults = [f"{type(problem).__name__}: {problem}"[:300], traceback.format_exc()[-600:]]
     finally:
@@ -174,7 +219,7 @@ def timed(row: Row, step: str) -> Iterator[None]:
     row.seconds[step] = round(row.seconds.get(step, 0.0) + time.perf_counter() - started, 3)
 
 
-def examine_timm(row: Row, full: bool) -> None:
+def examine_timm(row: Row, *, full: bool) -> None:
     """Judge our map of a timm model, and timm's own."""
     del full  # there is but one depth
     with timed(row, "build"):
@@ -189,7 +234,7 @@ def examine_timm(row: Row, full: bool) -> None:
         row.others = dict(other_verdicts(model, seen, labels))
 
 
-def examine_transformers(row: Row, full: bool) -> None:
+def examine_transformers(row: Row, *, full: bool) -> None:
     """Judge our map of a transformers model, at its default depth if a small one cannot be followed."""
     for small in (False,) if full else (True, False):
         with timed(row, "build"):
@@ -238,7 +283,8 @@ def judged(row: Row, model: nn.Module, seen: Trace, labels: Iterable[str], found
 def other_verdicts(model: nn.Module, seen: Trace, labels: set[str]) -> Iterator[tuple[str, str]]:
     """Judge timm's `group_matcher`: as it is, and with the classifier taken out of its last group for it."""
     try:
-        groups = timm.models._manipulate.group_parameters(model, model.group_matcher(coarse=False))
+        matcher: Any = model.group_matcher
+        groups = timm.models._manipulate.group_parameters(model, matcher(coarse=False))
     except Exception as problem:  # some models have none
         yield "group_matcher", f"none: {type(problem).__name__}"
         return
@@ -259,7 +305,7 @@ def matcher_map(groups: dict[int, list[str]], head: Iterable[str]) -> LayerMap:
 
 def layer(name: str, role: str, depth: int, names: tuple[str, ...]) -> Layer:
     """Make a layer of parameters alone."""
-    return Layer(name, "model", role, depth, names, (), True, "group_matcher")
+    return Layer(name, "model", role, depth, names, (), pretrained=True, source="group_matcher")
 
 
 # --- telling -----------------------------------------------------------------------------------------------------
@@ -273,6 +319,7 @@ def report(rows: Sequence[Row]) -> None:
             print_table(source, mine)
     print_wrong(rows)
     print_comparison(rows)
+    print_families(sorted({row.source for row in rows}))
 
 
 def print_table(source: str, rows: Sequence[Row]) -> None:
@@ -301,6 +348,14 @@ def print_comparison(rows: Sequence[Row]) -> None:
     print("\nshare of right maps")
     for title, count, share in comparison(rows):
         print(f"  {title:<76}{count:>6}{share:>8.1f} %")
+
+
+def print_families(sources: Iterable[str]) -> None:
+    """Print which families the list of the tests lacks, and which it has in excess."""
+    for source in sources:
+        print(f"\nfamilies of {source}: {len(families(source))}, in families.json {len(listed_families()[source])}")
+        for title, names in (("new", new_families(source)), ("missing", missing_families(source))):
+            print(f"  {title}: {', '.join(names) or 'none'}")
 
 
 def comparison(rows: Sequence[Row]) -> list[tuple[str, int, float]]:
@@ -333,7 +388,14 @@ def save(path: Path, rows: Sequence[Row], elapsed: float) -> None:
         source: Counter(row.verdict for row in rows if row.source == source) for source in ("timm", "transformers")
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    told = {"versions": versions, "seconds": round(elapsed), "counts": counts, "comparison": comparison(rows)}
+    changes = {source: {"new": new_families(source), "missing": missing_families(source)} for source in counts}
+    told = {
+        "versions": versions,
+        "seconds": round(elapsed),
+        "counts": counts,
+        "comparison": comparison(rows),
+        "families": changes,
+    }
     right: dict[str, dict[str, int]] = defaultdict(dict)  # by family or task, the number of layers of each model
     for row in rows:
         if row.verdict == "right":

@@ -26,7 +26,8 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from thermocline.tuning.layers.layer_map import Layer, LayerMap
+from thermocline.tuning.layers.layer import Layer
+from thermocline.tuning.layers.layer_map import LayerMap
 
 aten = torch.ops.aten
 
@@ -131,7 +132,7 @@ class Recorder(TorchDispatchMode):
         except (NotImplementedError, RuntimeError):  # a sparse tensor has none
             self.kept[id(tensor)] = tensor
             return id(tensor)
-        found = storage._cdata
+        found: int = storage._cdata
         if found not in self.kept:
             self.kept[found] = storage
         return found
@@ -165,7 +166,7 @@ class Recorder(TorchDispatchMode):
             else:
                 weights |= self.weights.get(key, 0)
         if weights and kind not in ("view", "copy"):
-            self.act(weights, through, data, kind == "join")
+            self.act(weights, through, data=data, join=kind == "join")
         if not data and not weights:
             return
         for tensor in tensors_of((result,)):
@@ -179,7 +180,7 @@ class Recorder(TorchDispatchMode):
             else:
                 self.weights[key] = self.weights.get(key, 0) | weights
 
-    def act(self, weights: int, through: int, data: bool, join: bool) -> None:
+    def act(self, weights: int, through: int, *, data: bool, join: bool) -> None:
         """Record the first time of each weight, and where it acts on data again."""
         for place in bits_of(weights & ~self.seen):
             self.touched[place] = self.index

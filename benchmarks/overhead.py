@@ -27,13 +27,13 @@ from typing import Any
 import torch
 
 from thermocline import load_sample
+from thermocline.contracts.request import Request
 from thermocline.data.order import epoch_order
-from thermocline.pipeline import fit as fitting
-from thermocline.pipeline.assemble import norm_eval_names
-from thermocline.training import checkpoint_content as snapshot
+from thermocline.pipeline.assemble import planned, rows_of
+from thermocline.training import checkpoint_content
 from thermocline.training.checkpoint_store import CheckpointStore
 from thermocline.training.device import to_device
-from thermocline.training.run import Run
+from thermocline.training.run import Run, Storage
 from thermocline.training.trainer import Trainer
 from thermocline.tuning.apply import LRSetter
 
@@ -75,24 +75,11 @@ def make_trainer(sample: str, folder: Path, options: dict[str, Any]) -> Trainer:
     frame = load_sample(sample, rows=800)
     label = str(frame.columns[-1])
     presets = ["medium_quality", "offline"]
-    request = fitting.Request(frame, None, label, presets=presets, hyperparameters=options, verbosity=0)
-    prepared, assembly = fitting.assembled(request)
+    request = Request(frame, label, presets=presets, hyperparameters=options, verbosity=0)
+    prepared, assembly = planned(request)
     store = CheckpointStore(folder)
-    return Trainer(
-        Run(
-            model=assembly.model,
-            layer_map=assembly.layer_map,
-            plan=assembly.plan,
-            task=assembly.task,
-            train=assembly.rows(prepared.train, prepared.folder, training=True),
-            valid=assembly.rows(prepared.valid, prepared.valid_folder),
-            optim=assembly.config.optim,
-            env=assembly.config.env,
-            folder=store.adopt(None),
-            norm_eval=norm_eval_names(assembly.model, assembly.config),
-            store=store,
-        )
-    )
+    train, valid = rows_of(prepared, assembly)
+    return Trainer(Run(assembly, train, valid, prepared.valid, Storage(store.adopt(None), store)))
 
 
 def step_ratio(sample: str, rounds: int, steps: int, options: dict[str, Any]) -> dict[str, Any]:
@@ -123,7 +110,9 @@ def step_ratio(sample: str, rounds: int, steps: int, options: dict[str, Any]) ->
                 lambda part=part: our_steps(trainer, ours_optimizer, set_rates, part),
                 lambda part=part: bare_steps(trainer, bare_model, bare_optimizer, part),
             ]
-            trainer.enter(ours_optimizer)  # what is frozen in the first step of a run is so in all of the bare ones
+            trainer.apply_phase(
+                ours_optimizer
+            )  # what is frozen in the first step of a run is so in all of the bare ones
             for name, parameter in trainer.model.named_parameters():
                 bare_parameters[name].requires_grad_(parameter.requires_grad)
             for module, twin in zip(trainer.model.modules(), bare_model.modules(), strict=True):
@@ -153,15 +142,15 @@ def our_steps(trainer: Trainer, optimizer: Any, set_rates: LRSetter, part: list[
     rows = trainer.run.train
     stream = ([rows.batch(positions, epoch)] for positions, epoch in part)
     for _ in part:
-        trainer.advance(trainer.cursor.step + 1, stream, optimizer, set_rates)
-        trainer.save(optimizer)
+        trainer.take_step(trainer.cursor.step + 1, stream, optimizer, set_rates)
+        trainer.save_checkpoint(optimizer)
 
 
 def checkpoint_seconds(trainer: Trainer, optimizer: Any) -> float:
     """Time the writing of a checkpoint, the third of three."""
     for _ in range(3):
         begin = time.perf_counter()
-        snapshot.write(trainer, optimizer)
+        checkpoint_content.write(trainer, optimizer)
         seconds = time.perf_counter() - begin
     return seconds
 

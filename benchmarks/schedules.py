@@ -35,7 +35,7 @@ from thermocline import Predictor
 from thermocline.pipeline import fit as fitting
 from thermocline.training.trainer import Trainer
 from thermocline.tuning.plan.layer_plan import LayerPlan
-from thermocline.tuning.schedule.phases import Cursor
+from thermocline.tuning.schedule.cursor import Cursor
 
 PROBE, PLAIN = "probe", "layerwise_decay"
 METHODS: dict[str, str | None] = {  # → optim.schedule_plan
@@ -87,10 +87,10 @@ class Stopwatch(Trainer):
         super().train()
         Stopwatch.cpu = time.process_time() - begin
 
-    def advance(self, *arguments: Any) -> None:
+    def take_step(self, *arguments: Any) -> None:
         trains = trains_at(self.run.plan, self.cursor)
         begin = time.process_time()
-        super().advance(*arguments)
+        super().take_step(*arguments)
         Stopwatch.steps[trains].append(time.process_time() - begin)
 
     def validate(self, step: int, note: str = "") -> float:
@@ -145,7 +145,7 @@ def main() -> None:
 def make_ready() -> None:
     """Let a process compute on one thread and train under the stopwatch."""
     torch.set_num_threads(1)
-    fitting.Trainer = Stopwatch  # type: ignore[misc]
+    fitting.Trainer = Stopwatch  # type: ignore[attr-defined]
 
 
 def lengths(case: Case, arguments: argparse.Namespace) -> dict[str, int]:
@@ -166,13 +166,13 @@ def lengths(case: Case, arguments: argparse.Namespace) -> dict[str, int]:
         method: predictor().explain(**asked(case, arguments, 0, {"optim.schedule_plan": schedule}))
         for method, schedule in METHODS.items()
     }
-    budget = cost(plans[PLAIN], plans[PLAIN].total_steps, costs)
+    budget = cost(plans[PLAIN], plans[PLAIN].total_steps or 0, costs)
     return {method: most_steps(plan, budget, costs) for method, plan in plans.items()} | {PROBE: 1}
 
 
 def run(case: Case, method: str, seed: int, steps: int, arguments: argparse.Namespace) -> dict[str, Any]:
     """Fit by a method for so many steps, and score on rows that no fit saw."""
-    options = {
+    options: dict[str, Any] = {
         "optim.schedule_plan": METHODS[method],
         "optim.max_steps": steps,
         "optim.max_epochs": steps,  # the steps come first
@@ -187,7 +187,7 @@ def run(case: Case, method: str, seed: int, steps: int, arguments: argparse.Name
         "method": method,
         "seed": seed,
         "steps": steps,
-        "epochs": round(steps / fitted.plan.steps_per_epoch, 2),
+        "epochs": round(steps / (fitted.plan.steps_per_epoch or 1), 2),
         "cpu_seconds": round(Stopwatch.cpu, 2),
         "valid": round(float(fitted.history["val_accuracy"].dropna().iloc[-1]), 4),
         "accuracy": round(float(scores["accuracy"]), 4),
@@ -264,7 +264,8 @@ def summary(runs: pd.DataFrame) -> pd.DataFrame:
     grouped = runs.groupby(["case", "method"])
     table = grouped[["epochs", "cpu_seconds", "valid", "accuracy", "log_loss"]].mean()
     table.insert(4, "accuracy_sd", grouped["accuracy"].std())
-    table.insert(5, "minus_plain", against_plain(runs, "accuracy").groupby("case").mean().stack())
+    above: Any = against_plain(runs, "accuracy").groupby("case").mean().stack()
+    table.insert(5, "minus_plain", above)
     order = [(case, method) for case in runs["case"].unique() for method in METHODS]
     return table.loc[order].round({"epochs": 1, "cpu_seconds": 1}).round(4)
 

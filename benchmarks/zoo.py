@@ -17,7 +17,7 @@ import inspect
 import itertools
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from functools import cache
 from typing import Any
 
@@ -266,7 +266,7 @@ def example(model: nn.Module) -> Values | tuple[Any, ...]:
     return next(examples(model))
 
 
-def examples(model: nn.Module) -> Iterator[Values | tuple[Any, ...]]:
+def examples(model: nn.Module) -> Generator[Values | tuple[Any, ...], str | None, None]:
     """Yield inputs from the richest (all modalities) to the plainest; the first that runs is the one to use.
 
     A caller may `send` the error of the last: how many places an image takes among the words is told by it alone.
@@ -513,7 +513,7 @@ class Inputs:
         size = int(self.get("num_input_channels", "input_size", default=1))
         return self.floats(1, past + lags) if size == 1 and lags else self.floats(1, past + lags, size)
 
-    def times(self, future: bool) -> torch.Tensor:
+    def times(self, *, future: bool) -> torch.Tensor:
         """Return the features that date a time series."""
         steps = int(self.get("prediction_length")) if future else self.series().shape[1]
         return self.floats(1, steps, int(self.get("num_time_features", default=0)))
@@ -577,8 +577,8 @@ MAKERS: dict[str, Callable[[Inputs], Any]] = {
     "inputs": lambda inputs: inputs.floats(1, 64, inputs.get("d_model")) if inputs.inputs_alone() else None,
     "past_values": Inputs.series,
     "past_observed_mask": lambda inputs: torch.ones_like(inputs.series()),
-    "past_time_features": lambda inputs: inputs.times(False),
-    "future_time_features": lambda inputs: inputs.times(True),
+    "past_time_features": lambda inputs: inputs.times(future=False),
+    "future_time_features": lambda inputs: inputs.times(future=True),
     "future_values": Inputs.future,
     "states": lambda inputs: inputs.floats(1, 4, inputs.get("state_dim")),
     "actions": lambda inputs: inputs.floats(1, 4, inputs.get("act_dim")),

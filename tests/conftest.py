@@ -10,7 +10,8 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import pytest
 
-from tiny import TINY, make_table, make_texts, save_text, write_images
+from support.coverage_summary import pytest_terminal_summary  # noqa: F401 - pytest finds its hooks here
+from support.tiny import TINY, make_table, make_texts, save_text, write_images
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -131,13 +132,17 @@ def vision_folder(tmp_path_factory):
 def no_loading(monkeypatch):
     """Fail the test if anything fetches or builds a backbone."""
     from thermocline.backbones import pretrained as checkpoints
-    from thermocline.pipeline import assemble as assembly
+    from thermocline.inputs.image import kind as image
+    from thermocline.inputs.table import kind as table
+    from thermocline.inputs.text import kind as text
 
     def refuse(*_args, **_kwargs):
         raise AssertionError("a checkpoint was loaded before the fault was told")
 
-    for name in ("build_text", "build_image", "TableTower", "load_tokenizer", "load_config"):
-        monkeypatch.setattr(assembly, name, refuse)
+    monkeypatch.setattr(image, "build_image", refuse)
+    monkeypatch.setattr(table, "TableTower", refuse)
+    for name in ("build_text", "load_tokenizer", "load_config"):
+        monkeypatch.setattr(text, name, refuse)
     monkeypatch.setattr(checkpoints, "fetch", refuse)
 
 

@@ -9,10 +9,10 @@ import shutil
 import pytest
 import yaml
 
+from support.tiny import TINY, make_table, make_texts, told
 from thermocline import Predictor
 from thermocline.errors import ArtifactError
 from thermocline.pipeline.artifact import FORMAT
-from tiny import TINY, make_table, make_texts, told
 
 
 @pytest.fixture
@@ -198,7 +198,7 @@ def test_load_asks_no_hub(saved_text, monkeypatch):
 
 @pytest.fixture(scope="module")
 def saved_image(tmp_path_factory, image_folder):
-    from tiny import write_images
+    from support.tiny import write_images
 
     place = tmp_path_factory.mktemp("saved")
     frame = write_images(place / "p", 12).assign(img=lambda f: [str(place / "p" / n) for n in f["img"]])

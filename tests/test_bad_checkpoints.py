@@ -8,9 +8,9 @@ import time
 
 import pytest
 
+from support.tiny import told
 from thermocline.backbones import pretrained as checkpoints
 from thermocline.errors import CheckpointError, MissingDependencyError
-from tiny import told
 
 
 def fails(make_predictor, frame, tiny, *, error=CheckpointError, builtin=OSError, **options) -> str:

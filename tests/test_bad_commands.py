@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from support.tiny import make_table
 from thermocline.cli import main
-from tiny import make_table
 
 
 @pytest.fixture

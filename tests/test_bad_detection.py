@@ -8,7 +8,7 @@ import warnings
 import pandas as pd
 import pytest
 
-from shapes import options, save_detector, write_coco, write_shapes
+from support.shapes import options, save_detector, write_coco, write_shapes
 from thermocline import Predictor
 from thermocline.errors import (
     CheckpointError,
@@ -81,12 +81,12 @@ def test_a_box_that_cannot_be_used_is_named(kind, frame, checkpoint, place, no_b
 
 @pytest.fixture
 def no_building(monkeypatch):
-    from thermocline.problems.object_detection import assemble as detection_assembly
+    from thermocline.problems.object_detection import model
 
     def refuse(*_args, **_kwargs):
         raise AssertionError("a detector was built before the fault was told")
 
-    monkeypatch.setattr(detection_assembly, "build_detector", refuse)
+    monkeypatch.setattr(model, "build_detector", refuse)
 
 
 def fit(data, checkpoint, place, *, label="rois", tuning_data=None, column_types=None, weight=None, **given):
@@ -131,6 +131,22 @@ def test_options_that_make_no_sense_for_boxes(frame, checkpoint, place, no_build
         Predictor("rois", "object_detections")
 
 
+def test_options_that_a_detector_does_not_read_are_one_error(frame, checkpoint, place, no_building):
+    unread = {
+        "optim.head_init": "probe",
+        "optim.label_smoothing": 0.1,
+        "model.image.size": 64,
+        "model.text.max_length": 64,
+        "model.peft": "bitfit",
+        "model.conv_bn": "on",
+        "data.max_categories": 7,
+        "env.micro_batch_tokens": 512,
+        "env.compile": True,
+    }
+    text = message(ConfigError, lambda: fit(frame, checkpoint, place, **unread))
+    assert all(f"{key} is set to" in text for key in unread)
+
+
 def test_detectors_and_selectors_that_are_not_there(frame, checkpoint, place):
     assert "did you mean 'rt_detr'" in message(
         CheckpointError, lambda: fit(frame, "rt_dert", place, **{"model.detector.pretrained": False})
@@ -142,8 +158,9 @@ def test_detectors_and_selectors_that_are_not_there(frame, checkpoint, place):
     assert "comes with its own backbone" in message(ConfigError, lambda: fit(frame, checkpoint, place, **under))
     for key in ("model.frozen_layers", "model.detector.frozen_layers"):
         assert "necks" in message(SelectorError, lambda key=key: fit(frame, checkpoint, place, **{key: "necks"}))
-    text = message(SelectorError, lambda: fit(frame, checkpoint, place, **{"model.text.frozen_layers": 2}))
-    assert "no text tower" in text
+    text = message(ConfigError, lambda: fit(frame, checkpoint, place, **{"model.text.frozen_layers": 2}))
+    assert "model.text.frozen_layers is set to 2 and has no effect" in text
+    assert "model.detector.frozen_layers" in text
     everything = {"model.frozen_layers": ["backbone", "neck", "encoder", "decoder", "head"]}
     assert message(SelectorError, lambda: fit(frame, checkpoint, place, **everything))
 

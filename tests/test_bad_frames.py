@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from support.tiny import make_table, told
 from thermocline.errors import (
     ColumnTypeError,
     DataError,
@@ -14,7 +15,6 @@ from thermocline.errors import (
     MissingColumnError,
     ThermoclineWarning,
 )
-from tiny import make_table, told
 
 guarded = pytest.mark.usefixtures("no_loading")
 

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from support.tiny import make_table, told
 from thermocline.errors import ConfigError, DataError, LabelError, MissingColumnError
-from tiny import make_table, told
 
 pytestmark = pytest.mark.usefixtures("no_loading")
 

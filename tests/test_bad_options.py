@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from support.tiny import TINY, make_table, make_texts, told
 from thermocline import Predictor
 from thermocline.errors import ConfigError, DataError, MissingColumnError, OutputExistsError, SelectorError
-from tiny import TINY, make_table, make_texts, told
 
 
 def fails(make_predictor, table, *, error=ConfigError, builtin=ValueError, **arguments) -> str:

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from support.tiny import TINY, make_table, told, write_images
 from thermocline import Predictor
 from thermocline.errors import (
     ColumnTypeError,
@@ -16,7 +17,6 @@ from thermocline.errors import (
     MissingColumnError,
     NotFittedError,
 )
-from tiny import TINY, make_table, told, write_images
 
 USES = ["predict", "predict_proba", "evaluate", "embed"]
 

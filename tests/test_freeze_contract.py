@@ -12,13 +12,11 @@ import torch
 from timm.layers import DropPath
 from torch import nn
 
-from thermocline.pipeline import fit as fitting
-from thermocline.pipeline.assemble import norm_eval_names
-from thermocline.training.run import Run
+from support.assemblies import prepared_and_assembled, run_of
+from support.tiny import TINY, make_texts, write_images
 from thermocline.training.trainer import Trainer
 from thermocline.tuning.apply import frozen_modules
 from thermocline.tuning.schedule.phases import Phase
-from tiny import TINY, make_texts, write_images
 
 PHASES = (
     Phase("head", trains="head", steps=2, schedule="constant"),
@@ -94,29 +92,17 @@ def trainer(request, pictures_and_texts, text_folder, image_folder, tmp_path):
         "optim.head_init": "random",
         "env.batch_size": 8,
     }
-    asked = fitting.Request(pictures_and_texts[columns], None, "y", hyperparameters=options, verbosity=0)
-    prepared, made = fitting.assembled(asked)
+    prepared, made = prepared_and_assembled(pictures_and_texts[columns], options, tuning_data=None)
     for block in made.model.get_submodule("towers.image.backbone.blocks") if request.param == "vit" else ():
         block.drop_path1, block.mlp.drop1.p = DropPath(0.2), 0.1
-    return Trainer(
-        Run(
-            model=made.model,
-            layer_map=made.layer_map,
-            plan=replace(made.plan, phases=PHASES),
-            task=made.task,
-            train=made.rows(prepared.train, prepared.folder, training=True),
-            valid=made.rows(prepared.valid, prepared.valid_folder),
-            optim=made.config.optim,
-            env=made.config.env,
-            folder=tmp_path,
-            norm_eval=norm_eval_names(made.model, made.config),
-        )
-    )
+    made = replace(made, plan=replace(made.plan, phases=PHASES))
+    return Trainer(run_of(prepared, made, tmp_path))
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 def test_nothing_of_a_frozen_layer_moves(trainer, optimizer):
-    trainer.run.optim = replace(trainer.run.optim, optimizer=optimizer)
+    config = trainer.run.assembly.config.choose("optim.optimizer", optimizer, "a case of this test")
+    trainer.run = replace(trainer.run, assembly=trainer.run.assembly.with_config(config))
     contract = Contract(trainer.model, trainer.run.layer_map)
     step, members, seen, kept = trainer.step, [], [], []
 

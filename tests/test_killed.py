@@ -14,8 +14,8 @@ KILLS = 20
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs fork and SIGKILL")
 def test_killed_twenty_times_is_never_killed(tmp_path):
-    script = Path(__file__).with_name("killed.py")
-    ran = subprocess.run([sys.executable, str(script), str(tmp_path), str(KILLS)], capture_output=True, text=True)
+    command = [sys.executable, "-m", "support.killed", str(tmp_path), str(KILLS)]
+    ran = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent)
     assert ran.returncode == 0, ran.stderr
     told = json.loads(ran.stdout.splitlines()[-1])
     assert len(told["steps"]) == KILLS

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import thermocline
 from thermocline.config.presets import preset_names, presets_folder
@@ -78,3 +81,23 @@ def test_an_editable_install_reads_the_presets_of_the_repository() -> None:
     assert not (Path(thermocline.__file__).parent / "presets").exists()
     assert presets_folder() == REPOSITORY / "presets"
     assert sorted(preset_names()) == [path.stem for path in OURS]
+
+
+def _requirements(lines: list[str]) -> dict[str, Requirement]:
+    return {canonicalize_name(one.name): one for one in map(Requirement, lines)}
+
+
+def test_every_dependency_is_bounded_from_above_and_none_is_pinned() -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    extras = [line for extra in project["optional-dependencies"].values() for line in extra]
+    named = _requirements([*project["dependencies"], *extras])
+    named.pop(canonicalize_name(project["name"]))
+    lines = (line.strip() for line in (REPOSITORY / "constraints.txt").read_text().splitlines())
+    bounds = _requirements([line for line in lines if line and not line.startswith("#")])
+    assert set(named) <= set(bounds)
+    for name, bound in bounds.items():
+        (upper,) = bound.specifier
+        assert upper.operator == "<", f"{name} is bounded by {upper}; constraints.txt takes a line such as {name}<2.1"
+        for lower in named[name].specifier if name in named else ():
+            assert lower.operator == ">="
+            assert bound.specifier.contains(lower.version), f"no version of {name} fits {lower} and {upper}"

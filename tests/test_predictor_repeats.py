@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 import torch
 
+from support.tiny import TINY, make_table, make_texts, write_images
 from thermocline import Predictor
-from tiny import TINY, make_table, make_texts, write_images
 
 
 def fit(frame, label="y", *arguments, options=None, **more) -> Predictor:

@@ -5,11 +5,11 @@ import json
 import pandas as pd
 import pytest
 
+from support.tiny import TINY, make_table, make_texts, told, write_images
 from thermocline import Predictor
 from thermocline.errors import ConfigError, OutputExistsError, ResumeError, ThermoclineWarning
 from thermocline.training.checkpoint_content import Cadence
 from thermocline.training.trainer import Trainer
-from tiny import TINY, make_table, make_texts, told, write_images
 
 OPTIONS = {**TINY, "optim.max_epochs": 3, "env.checkpoint_every": 1, "env.loggers": "csv"}
 

@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: The command line, without the program's name; the process's own by default.
 
     Returns:
-        The exit status: 0, 1 for an error of Thermocline's (told in one paragraph), 130 after Ctrl-C.
+        The exit status: 0, 1 for an error of Thermocline's (one paragraph on stderr), 130 after Ctrl-C.
     """
     given = _parser().parse_args(arguments)
     usual = warnings.formatwarning
@@ -49,12 +49,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="thermocline", description="Fine-tune backbones on data frames, layer by layer in plain sight."
+        prog="thermocline", description="Fine-tune backbones on data frames, and see and control every layer."
     )
     parser.add_argument("--version", action="version", version=_version())
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_demo(commands)
-    _add_fit(commands, "fit", _fit, "learn from a CSV or parquet file and save the predictor")
+    _add_fit(commands, "fit", _fit, "fit to a CSV or parquet file and save the predictor")
     _add_fit(commands, "explain", _explain, "show the plan of a fit without training")
     _add_use(commands, "predict", _predict, "predict the rows of a file")
     _add_use(commands, "evaluate", _evaluate, "score predictions against the labels in a file")
@@ -89,7 +89,7 @@ def _add_fit(commands: Any, name: str, run: Any, text: str) -> None:
         fit.add_argument("--out", required=True, help="the folder to save into")
         fit.add_argument("--time-limit", type=float, help="seconds for everything")
         fit.add_argument("--plan", help="a plan saved as JSON, or a YAML file of phases")
-        fit.add_argument("--resume", action="store_true", help="go on where the same command was stopped")
+        fit.add_argument("--resume", action="store_true", help="continue where the same command was stopped")
     else:
         fit.add_argument("--out", help="also write the plan as JSON")
         fit.add_argument("--write-phases", metavar="FILE", help="also write the phases as YAML, to edit them")
@@ -238,9 +238,9 @@ def _copy_preset(given: argparse.Namespace) -> None:
 
 
 def _version() -> str:
-    from thermocline import __version__
+    from importlib.metadata import version
 
-    return f"thermocline {__version__}"
+    return f"thermocline {version('thermocline')}"
 
 
 if __name__ == "__main__":

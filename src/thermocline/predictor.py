@@ -1,4 +1,4 @@
-"""The front door: a predictor that learns from a DataFrame. Wiring only; the work is done in the rooms."""
+"""The public API: a predictor that is fitted to a DataFrame. No algorithm is here."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from thermocline.config import ResolvedConfig
+    from thermocline.contracts.problem import Assembly, Problem
+    from thermocline.contracts.request import Request
     from thermocline.data.columns import Columns
-    from thermocline.pipeline.fit import Request
-    from thermocline.problems.object_detection.assemble import AnyAssembly
     from thermocline.training.history import History
     from thermocline.tuning.plan.layer_plan import LayerPlan
 
@@ -27,21 +27,23 @@ Label = str | Sequence[str]
 
 
 class Predictor:
-    """Fine-tunes backbones on frames that mix text, images, categories and numbers, and detectors on images.
+    """Fine-tunes pretrained backbones on frames of text, images, categories and numbers.
 
     Args:
         label: The label column; a list of columns for `multilabel`.
-        problem_type: `binary`, `multiclass`, `multilabel` or `regression`; inferred from the label by default.
-            `object_detection` is never inferred: the label is a column of boxes `[[x1, y1, x2, y2, class], …]`.
-        eval_metric: The metric that validation goes by; a default per problem type.
-        path: Where `fit` saves what it learnt; nothing is saved by default.
+        problem_type: `binary`, `multiclass`, `multilabel` or `regression`, inferred from the label by default; or
+            another of `thermocline.registry.problem_types()`, which are never inferred (README).
+        eval_metric: The metric that validation uses; a default per problem type.
+        path: Where `fit` saves the predictor; nothing is saved by default.
         sample_weight: A column of row weights, used in the loss and in validation; no feature.
-        verbosity: 0 says nothing, 1 shows choices, progress and scores.
+        problem: A kind of problem of your own in place of `problem_type`: an instance of a class that derives from
+            `thermocline.contracts.problem.Problem`.
+        verbosity: 0 prints nothing, 1 prints choices, progress and scores.
 
     Attributes:
         columns: The columns and their types, with reasons (after `fit`).
         config: Every option, with where its value came from.
-        plan: Which layer learns how fast, and when.
+        plan: Learning rate and frozen state of every layer, and when they change.
         history: A DataFrame of validations and events, with `.plot()`.
         problem_type: What was given or inferred.
 
@@ -49,7 +51,7 @@ class Predictor:
         ConfigError: An unknown problem type or metric, or a metric that does not fit.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - public API
         self,
         label: Label,
         problem_type: str | None = None,
@@ -57,12 +59,13 @@ class Predictor:
         path: str | os.PathLike[str] | None = None,
         *,
         sample_weight: str | None = None,
+        problem: Problem | None = None,
         verbosity: int = 1,
     ) -> None:
         from thermocline.data.label_columns import label_columns
-        from thermocline.metrics import check_options
+        from thermocline.registry import check_names, own_info
 
-        check_options(problem_type, eval_metric)
+        check_names(problem_type, eval_metric, own=None if problem is None else own_info(problem))
         names = label_columns(label)
         self.label = label if isinstance(label, str) else list(names)
         self.eval_metric = eval_metric
@@ -70,11 +73,12 @@ class Predictor:
         self.sample_weight = sample_weight
         self.verbosity = verbosity
         self._problem_type = problem_type
-        self._assembly: AnyAssembly | None = None
+        self._problem = problem
+        self._assembly: Assembly | None = None
         self._history: History | None = None
         self._identity = ""
 
-    def fit(
+    def fit(  # noqa: PLR0913 - public API
         self,
         train_data: Data,
         tuning_data: Data | None = None,
@@ -87,13 +91,13 @@ class Predictor:
         seed: int = 0,
         resume: bool = False,
     ) -> Predictor:
-        """Learn from a frame.
+        """Fit to a frame.
 
         Args:
-            train_data: A DataFrame, or a path to a CSV or parquet file. It is not changed. For object detection also
-                the path to a COCO file (.json), to a Pascal VOC folder, or to a list in its `ImageSets`.
+            train_data: A DataFrame, or a path to a CSV or parquet file. It is not changed. Some problem types read
+                annotation files too (README).
             tuning_data: Rows to validate on; by default some of `train_data` are split off.
-            presets: Preset names or files, composed left to right; `default` (`detection_medium`) by default.
+            presets: Preset names or files, composed left to right; by default the one of the problem type.
             hyperparameters: Overrides: a dict with dotted or nested keys, `"key=value"` strings, or a YAML file.
             column_types: Column → `numeric`, `categorical`, `text`, `image` or `null`, where inference is to be
                 overruled.
@@ -101,9 +105,9 @@ class Predictor:
             plan: A plan to follow, as `explain` returns it, perhaps edited; or the path to one saved as JSON, or to a
                 YAML file of phases.
             seed: Same seed, same result on the CPU.
-            resume: Go on from the newest checkpoint of the same run at `path`, to the same end as if it had never
+            resume: Continue from the newest checkpoint of the same run at `path`, to the same end as if it had never
                 stopped; start where there is none, and load what was saved where it has ended. More epochs, other
-                loggers or another device may be asked for. Checkpoints lie beside `path` until then
+                loggers or another device may be asked for. Checkpoints lie next to `path` until then
                 (`env.checkpoint_every`).
 
         Returns:
@@ -113,20 +117,21 @@ class Predictor:
             ResumeError: What `resume` finds is of another run; the message lists what differs.
             ThermoclineError: Data or options that cannot be used; always before anything is trained where they show it.
         """
-        from thermocline.pipeline import artifact
-        from thermocline.pipeline import fit as fitting
+        from thermocline.pipeline import artifact, places
+        from thermocline.pipeline.fit import fit
 
         given = train_data, tuning_data, presets, hyperparameters, column_types, seed
         request = self._request(*given, time_limit=time_limit, plan=plan, resume=resume)
         if not (resume and self._has_ended(request)):
             if self.path is not None:  # a folder that holds something else must show before training, not after it
                 artifact.check_free(self.path, self._identity or None)
-            self._assembly, self._history, identity = fitting.fit(request)
-            self._identity = self._identity or identity  # fitted again, it replaces its own folder
+            fitted = fit(request)
+            self._assembly, self._history = fitted.assembly, fitted.history
+            self._identity = self._identity or fitted.identity  # fitted again, it replaces its own folder
             if self.path is not None:
                 self.save(self.path)
         if self.path is not None:
-            fitting.remove_checkpoints(self.path)
+            places.remove_checkpoints(self.path)
         return self
 
     def explain(
@@ -146,10 +151,10 @@ class Predictor:
         Raises:
             ThermoclineError: As `fit`.
         """
-        from thermocline.pipeline import fit as fitting
+        from thermocline.pipeline.explain import explain
 
-        request = self._request(train_data, tuning_data, presets, hyperparameters, column_types, seed, dry=True)
-        return fitting.explain(request)
+        request = self._request(train_data, tuning_data, presets, hyperparameters, column_types, seed, training=False)
+        return explain(request)
 
     def predict(self, data: Data) -> pd.Series[Any] | pd.DataFrame:
         """Return predictions on the frame's index, in the label's dtype.
@@ -158,33 +163,38 @@ class Predictor:
             data: A DataFrame or a path, with the columns that training used; the label is not needed.
 
         Returns:
-            A Series; a DataFrame of 0 and 1 for a multilabel target given as columns. Of object detection each value
-            is a list of `{label, score, box}`, the surest first; a box is x1, y1, x2, y2 in the image's pixels.
+            A Series; a DataFrame of 0 and 1 for a multilabel target given as columns. Where boxes are predicted each
+            value is a list of `{label, score, box}`, highest score first; a box is x1, y1, x2, y2 in the image's
+            pixels.
 
         Raises:
-            NotFittedError: Nothing was learnt yet.
+            NotFittedError: `fit` has not been called.
             MissingColumnError: A column is missing.
             ColumnTypeError: A value that is no number in a numeric column.
             ImageReadError: An image that is named but not there.
         """
-        return self._use().predict(self._fitted(), data, verbosity=self.verbosity)  # type: ignore[no-any-return]
+        from thermocline.pipeline.predict import predict
+
+        return predict(self._fitted(), data, verbosity=self.verbosity)
 
     def predict_proba(self, data: Data) -> pd.DataFrame:
         """Return probabilities on the frame's index, a column per class or label.
 
         Raises:
-            ConfigError: The target is a number, or boxes.
+            ConfigError: The problem has none.
             NotFittedError: As `predict`, like the others.
         """
-        return self._use().proba(self._fitted(), data, verbosity=self.verbosity)  # type: ignore[no-any-return]
+        from thermocline.pipeline.predict import probabilities
+
+        return probabilities(self._fitted(), data, verbosity=self.verbosity)
 
     def evaluate(self, data: Data, metrics: str | Iterable[str] | None = None) -> dict[str, float]:
         """Score predictions against the labels in a frame.
 
         Args:
             data: A DataFrame or a path, labels included; the column of sample weights is used where it is there.
-            metrics: Names of metrics; by default `eval_metric` and the usual ones of the problem type. Of object
-                detection also `per_class`: `map/…` and `map_50/…` of each class.
+            metrics: Names of metrics; by default `eval_metric` and then the usual ones of the problem type. Where boxes
+                are predicted also `per_class`: `map/…` and `map_50/…` of each class.
 
         Returns:
             Name → score, in the label's own units.
@@ -193,25 +203,33 @@ class Predictor:
             ConfigError: A metric that does not exist or does not fit.
             LabelError: A label that training did not see.
         """
-        return self._use().evaluate(self._fitted(), data, metrics, verbosity=self.verbosity)  # type: ignore[no-any-return]
+        from thermocline.pipeline.predict import evaluate
+
+        return evaluate(self._fitted(), data, metrics, verbosity=self.verbosity)
 
     def embed(self, data: Data) -> np.ndarray:
-        """Return the features below the head, float32 `(rows, width)`, towers side by side."""
-        return self._use().embed(self._fitted(), data, verbosity=self.verbosity)  # type: ignore[no-any-return]
+        """Return the features below the head, float32 `(rows, width)`, towers side by side.
+
+        Raises:
+            ConfigError: The problem has no features of a whole row.
+        """
+        from thermocline.pipeline.predict import embed
+
+        return embed(self._fitted(), data, verbosity=self.verbosity)
 
     def show(self, data: Data, *, least_score: float = 0.3) -> Figure:
-        """Draw the boxes that a detector finds on their images.
+        """Draw predictions on their rows: boxes on images.
 
         Args:
             data: A few rows, such as `frame.head()`.
             least_score: Boxes of a lower score are not drawn.
 
         Raises:
-            ConfigError: It is no detector.
+            ConfigError: The predictions of this problem have no picture.
         """
-        from thermocline.problems.object_detection import predict as detection_prediction
+        from thermocline.pipeline.predict import show
 
-        return detection_prediction.show(self._fitted(), data, least_score=least_score, verbosity=self.verbosity)
+        return show(self._fitted(), data, verbosity=self.verbosity, least_score=least_score)
 
     def save(self, path: str | os.PathLike[str] | None = None) -> Path:
         """Save into a folder of safetensors, JSON and YAML.
@@ -232,43 +250,53 @@ class Predictor:
         return target
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], *, trust_remote_code: bool = False, verbosity: int = 1) -> Predictor:
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        problem: Problem | None = None,
+        trust_remote_code: bool = False,
+        verbosity: int = 1,
+    ) -> Predictor:
         """Load a saved predictor; needs no hub, and runs no code from the folder.
 
         Args:
             path: The folder.
-            trust_remote_code: Whether code that a text backbone brought from its checkpoint may run.
+            problem: The kind of problem of your own that it was fitted with; built-in kinds need none.
+            trust_remote_code: Whether code that a text backbone brought with its pretrained weights may run.
             verbosity: As in the constructor.
 
         Raises:
             ArtifactError: There is none, it is damaged, or a newer version wrote it.
+            ConfigError: It is of a kind of problem that is not installed and was not given.
         """
         from thermocline.pipeline import artifact
-        from thermocline.pipeline import predict as prediction
+        from thermocline.pipeline.predict import to_best_device
 
-        assembly, history, identity = artifact.load(Path(path), trust_remote_code=trust_remote_code)
-        prediction.to_best_device(assembly.model)
-        task = assembly.task
-        label = task.label if isinstance(task.label, str) else list(task.label)
+        loaded = artifact.load(Path(path), artifact.Trust(problem, trust_remote_code))
+        assembly = loaded.assembly
+        to_best_device(assembly.model)
+        target = assembly.target
         made = cls(
-            label,
-            task.problem_type,
-            task.eval_metric,
+            target.label if isinstance(target.label, str) else list(target.label),
+            target.problem_type,
+            target.eval_metric,
             path,
             sample_weight=assembly.weight,
+            problem=problem,
             verbosity=verbosity,
         )
-        made._assembly, made._history, made._identity = assembly, history, identity
+        made._assembly, made._history, made._identity = assembly, loaded.history, loaded.identity
         return made
 
     @property
     def problem_type(self) -> str | None:
         """What was given, or inferred by `fit`."""
-        return self._assembly.task.problem_type if self._assembly else self._problem_type
+        return self._assembly.target.problem_type if self._assembly else self._problem_type
 
     @property
     def plan(self) -> LayerPlan:
-        """Which layer learns how fast, and when."""
+        """Learning rate and frozen state of every layer, and when they change."""
         return self._fitted().plan
 
     @property
@@ -306,15 +334,16 @@ class Predictor:
         **more: Any,
     ) -> Request:
         """Put what `fit` or `explain` was given together with what the constructor was given."""
-        from thermocline.pipeline.fit import Request
+        from thermocline.contracts.request import Request
 
         return Request(
-            data=train_data,
+            train_data,
+            self.label,
             tuning_data=tuning_data,
-            label=self.label,
             problem_type=self._problem_type,
             eval_metric=self.eval_metric,
             weight=self.sample_weight,
+            problem=self._problem,
             presets=presets,
             hyperparameters=hyperparameters,
             column_types=column_types,
@@ -324,32 +353,26 @@ class Predictor:
             **more,
         )
 
-    def _use(self) -> Any:
-        from thermocline.pipeline import predict as prediction
-        from thermocline.problems.object_detection import predict as detection_prediction
-
-        return detection_prediction if self._fitted().task.problem_type == "object_detection" else prediction
-
-    def _fitted(self) -> AnyAssembly:
+    def _fitted(self) -> Assembly:
         if self._assembly is None:
             raise NotFittedError(
-                "This predictor has learnt nothing yet: call fit(train_data) first, or Predictor.load(path)."
+                "This predictor is not fitted yet: call fit(train_data) first, or Predictor.load(path)."
             )
         return self._assembly
 
     def _has_ended(self, request: Request) -> bool:
-        """Say whether the run to be resumed has ended already; what it saved is loaded then.
+        """Return whether the run to be resumed has ended already; what it saved is loaded then.
 
         Raises:
             ResumeError: What was saved is of another run.
         """
-        from thermocline.pipeline import artifact
-        from thermocline.pipeline import fit as fitting
+        from thermocline.pipeline import artifact, resume
 
         facts = None if self.path is None else artifact.facts(self.path)
         if self.path is None or facts is None:
             return False
-        trust = fitting.check_ended(request, facts)
-        ended = Predictor.load(self.path, trust_remote_code=trust, verbosity=self.verbosity)
+        trust = resume.trusts_remote_code(request)
+        ended = Predictor.load(self.path, problem=self._problem, trust_remote_code=trust, verbosity=self.verbosity)
+        resume.check_ended(request, ended._fitted(), facts)
         self._assembly, self._history, self._identity = ended._assembly, ended._history, ended._identity
         return True

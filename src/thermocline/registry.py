@@ -1,8 +1,9 @@
 """Which kinds of problem and of input there are: light records, found by name, implementations imported when used.
 
-Built-in kinds are listed here by name; other packages add theirs as entry points of the groups `thermocline.problems`
-and `thermocline.inputs`, each an info record. A kind is never looked up through anything that a saved folder holds but
-its name. The pattern is that of timm's `OptimInfo` (`timm/optim/_optim_factory.py`).
+A built-in kind is a folder under `problems/` or `inputs/` whose `info.py` has an info record; other packages add theirs
+as entry points of the groups `thermocline.problems` and `thermocline.inputs`, each such a record. A kind is never found
+through anything that a saved folder holds but its name. The pattern is that of timm's `OptimInfo`
+(`timm/optim/_optim_factory.py`).
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
+from pkgutil import iter_modules
 from typing import Any
 
 from thermocline.errors import ConfigError, did_you_mean, listing
 
-BUILT_IN_PROBLEMS = ("rowwise", "object_detection")
-BUILT_IN_INPUTS = ("text", "image", "table")
-"""In the order in which a model holds their towers."""
+FIRST = ("rowwise", "text", "image", "table")
+"""Kinds that come first, in this order; a model holds the towers of its inputs in the order of the registry."""
 
 DEFAULT_PROBLEM = "rowwise"
 """The kind of problem where no problem type is given: it infers the type from the label."""
@@ -56,8 +57,13 @@ class ProblemInfo:
         options: Section → frozen dataclass with the options of this kind, such as `{"model.table": TableOptions}`; a
             section that exists is extended.
         reads: Dotted names, or sections as `"model.detector.*"`, of options outside `options` that this kind reads.
-            What an input kind reads counts where the data have such columns.
+            What an input kind reads counts where the data have such columns. What every fit reads is not listed (see
+            `config.reads`).
         inputs: The input kinds that its columns may be of.
+        reads_by_type: Problem type → what is read with this problem type only, as in `reads`.
+        reads_joined: What is read only where the columns are of several input kinds, as in `reads`.
+        unread: Dotted name of an option that this kind does not read → why, and what to do instead.
+        file_types: Extension of files that this kind reads besides tables → what such a file is called.
     """
 
     name: str
@@ -70,6 +76,10 @@ class ProblemInfo:
     options: Mapping[str, type] = field(default_factory=dict)
     reads: frozenset[str] = frozenset()
     inputs: tuple[str, ...] = ()
+    reads_by_type: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    reads_joined: frozenset[str] = frozenset()
+    unread: Mapping[str, str] = field(default_factory=dict)
+    file_types: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -80,6 +90,7 @@ class InputInfo:
         name: The name of the kind, and of its tower.
         implementation: Where its `InputKind` class is: `"package.module:attribute"`.
         column_types: The column types that it takes.
+        has_backbone: Whether its tower has a backbone that pretrained weights and adapters are for.
         options: Section → frozen dataclass with its options, as in `ProblemInfo`.
         reads: As in `ProblemInfo`.
     """
@@ -87,6 +98,7 @@ class InputInfo:
     name: str
     implementation: str
     column_types: tuple[str, ...]
+    has_backbone: bool = False
     options: Mapping[str, type] = field(default_factory=dict)
     reads: frozenset[str] = frozenset()
 
@@ -97,13 +109,13 @@ class InputInfo:
 @cache
 def problem_infos() -> tuple[ProblemInfo, ...]:
     """Return all installed kinds of problem, the built-in ones first."""
-    return tuple(_installed("problems", BUILT_IN_PROBLEMS, ProblemInfo))
+    return tuple(_installed("problems", ProblemInfo))
 
 
 @cache
 def input_infos() -> tuple[InputInfo, ...]:
     """Return all installed kinds of input, the built-in ones first, in the order of their towers."""
-    return tuple(_installed("inputs", BUILT_IN_INPUTS, InputInfo))
+    return tuple(_installed("inputs", InputInfo))
 
 
 def problem_types() -> tuple[str, ...]:
@@ -126,15 +138,58 @@ def find_problem(problem_type: str | None) -> ProblemInfo:
     )
 
 
+def check_names(problem_type: str | None, eval_metric: str | None, *, own: ProblemInfo | None = None) -> None:
+    """Check a problem type and a metric before there is data.
+
+    Args:
+        problem_type: As given, or None.
+        eval_metric: As given, or None.
+        own: The caller's own kind of problem.
+
+    Raises:
+        ConfigError: One does not exist, or they do not go together.
+    """
+    if own is not None and problem_type is not None and problem_type not in own.problem_types:
+        raise ConfigError(
+            f"Unknown problem_type {problem_type!r} for this kind of problem: choose from {listing(own.problem_types)}."
+            f"{did_you_mean(problem_type, own.problem_types)}"
+        )
+    info = own or find_problem(problem_type)
+    if eval_metric is None:
+        return
+    every = {name for other in problem_infos() for one in other.metrics for name in (one.name, *one.aliases)}
+    if own is None and problem_type is None and eval_metric in every:
+        return  # the type is inferred from the label; whether the metric fits shows then
+    find_metric(info, eval_metric, problem_type)
+
+
+def own_info(problem: Any) -> ProblemInfo:
+    """Return the info record of a caller's own kind of problem.
+
+    Raises:
+        ConfigError: It is not an instance of a kind of problem.
+    """
+    info = getattr(problem, "info", None)
+    if isinstance(problem, type) or not isinstance(info, ProblemInfo):
+        shown = f"the class {problem.__name__}" if isinstance(problem, type) else repr(problem)
+        raise ConfigError(
+            f"problem is {shown}, and takes an instance of a class that derives from "
+            "thermocline.contracts.problem.Problem and has an info record: Predictor(label, problem=MyProblem()). For "
+            "a built-in kind use problem_type."
+        )
+    return info
+
+
 def load(info: ProblemInfo | InputInfo) -> Any:
     """Import and return the implementation of a kind, an instance of its class."""
     module, _, attribute = info.implementation.partition(":")
     return getattr(import_module(module), attribute)()
 
 
-def _installed(group: str, built_in: tuple[str, ...], record: type[ProblemInfo | InputInfo]) -> list[Any]:
+def _installed(group: str, record: type[ProblemInfo | InputInfo]) -> list[Any]:
     found: dict[str, Any] = {}
-    for name in built_in:
+    folders = [one.name for one in iter_modules(import_module(f"thermocline.{group}").__path__) if one.ispkg]
+    for name in sorted(folders, key=lambda name: (FIRST.index(name) if name in FIRST else len(FIRST), name)):
         info = import_module(f"thermocline.{group}.{name}.info").INFO
         found[info.name] = info
     for entry in entry_points(group=f"thermocline.{group}"):

@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
-from thermocline.config import KEYS, Config
+from thermocline.config import schema_of
 from thermocline.config.foreign import _ABSENT, _RENAMED, _VALUES
-from thermocline.config.keys import SECTIONS, nearest_keys
 from thermocline.config.values import convert, parse
 from thermocline.errors import ConfigError
+
+SCHEMA = schema_of()
+KEYS = SCHEMA.keys
 
 
 def sections(section: Any) -> Iterator[Any]:
@@ -23,7 +25,7 @@ def sections(section: Any) -> Iterator[Any]:
             yield from sections(value)
 
 
-@pytest.mark.parametrize("section", list(sections(Config())), ids=lambda section: type(section).__name__)
+@pytest.mark.parametrize("section", list(sections(SCHEMA.root())), ids=lambda section: type(section).__name__)
 def test_every_section_is_frozen_and_hashable(section: Any) -> None:
     name = dataclasses.fields(section)[0].name
     with pytest.raises(dataclasses.FrozenInstanceError):
@@ -44,7 +46,7 @@ def test_every_default_is_a_value_its_key_takes(path: str) -> None:
     assert convert(KEYS[path], KEYS[path].default) == KEYS[path].default
 
 
-def test_the_keys_are_those_that_the_other_rooms_read() -> None:
+def test_the_keys_are_those_that_are_read_elsewhere() -> None:
     for path in (
         "model.frozen_layers",
         "model.text.checkpoint",
@@ -54,7 +56,7 @@ def test_the_keys_are_those_that_the_other_rooms_read() -> None:
         assert path in KEYS
     assert {"model", "optim", "data", "env"} | {
         f"model.{tower}" for tower in ("text", "image", "detector", "table", "fusion")
-    } == SECTIONS
+    } == SCHEMA.sections
     assert KEYS["optim.lr_choice"].choices == ("single_lr", "two_stage", "layerwise_decay")
 
 
@@ -167,10 +169,10 @@ def test_the_right_side_of_an_assignment_is_read_by_its_key(path: str, text: str
 
 
 def test_the_nearest_keys_are_found_by_their_last_segment_too() -> None:
-    assert nearest_keys("lr_decy")[0] == "optim.lr_decay"
-    assert nearest_keys("training.optimizer.lr_decay")[0] == "optim.lr_decay"
-    assert nearest_keys("model.txt.frozen_layers")[0] == "model.text.frozen_layers"
-    assert nearest_keys("zzzzzz") == []
+    assert SCHEMA.nearest("lr_decy")[0] == "optim.lr_decay"
+    assert SCHEMA.nearest("training.optimizer.lr_decay")[0] == "optim.lr_decay"
+    assert SCHEMA.nearest("model.txt.frozen_layers")[0] == "model.text.frozen_layers"
+    assert SCHEMA.nearest("zzzzzz") == []
 
 
 def test_the_table_of_other_names_points_to_keys_that_exist() -> None:
@@ -183,8 +185,8 @@ def test_the_table_of_other_names_points_to_keys_that_exist() -> None:
             convert(KEYS[path], theirs)
 
 
-def test_importing_the_room_stays_light() -> None:
-    heavy = ("torch", "transformers", "timm", "pandas", "numpy", "sklearn")
-    code = f"import sys, thermocline.config; print([name for name in {heavy!r} if name in sys.modules])"
+def test_importing_config_and_reading_the_kinds_stays_light() -> None:
+    heavy = ("torch", "transformers", "timm", "pandas", "numpy", "sklearn", "omegaconf")
+    code = f"import sys, thermocline.config as c; c.schema_of(); print([m for m in {heavy!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from thermocline.data.column_rules import different_in
+from thermocline.data.column_values import numbers
 from thermocline.data.columns import Column, Columns, infer_columns
-from thermocline.data.frames import numbers
 from thermocline.errors import ColumnTypeError, ConfigError, MissingColumnError
 
 

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from thermocline.data.column_values import categories, numbers, texts
 from thermocline.data.columns import Column, infer_columns
-from thermocline.data.frames import categories, check_columns, check_frame, numbers, read_frame, texts
+from thermocline.data.frames import check_columns, check_frame, read_frame
 from thermocline.data.values import stable_text
 from thermocline.errors import ColumnTypeError, DataError, MissingColumnError, MissingDependencyError
 
@@ -217,11 +218,11 @@ def test_stable_text_tells_values_apart_and_types_not(value):
         assert float(text) == value
 
 
-def test_neither_room_imports_torch():
+def test_reading_frames_and_labels_needs_no_torch():
     import subprocess
 
-    rooms = "thermocline.data.samples, thermocline.data.columns, thermocline.problems.rowwise.task"
-    code = f"import sys, {rooms}; print({{'torch', 'sklearn', 'scipy'}} & set(sys.modules))"
+    modules = "thermocline.data.samples, thermocline.data.columns, thermocline.problems.rowwise.target"
+    code = f"import sys, {modules}; print({{'torch', 'sklearn', 'scipy'}} & set(sys.modules))"
     found = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,

@@ -12,7 +12,8 @@ from thermocline.data.batches import Rows
 from thermocline.data.columns import Column
 from thermocline.data.loading import Wanted, load, load_steps
 from thermocline.errors import ImageReadError
-from thermocline.inputs.image.rows import ImageProcessor, ImageSpec
+from thermocline.inputs.image.processor import ImageProcessor
+from thermocline.inputs.image.spec import ImageSpec
 from thermocline.inputs.table.rows import TableRows
 from thermocline.inputs.text.rows import TextRows
 

@@ -4,8 +4,8 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
-from toy import fit
 
+from support.toy import fit
 from thermocline.training.history import History
 from thermocline.training.rates import Rates
 

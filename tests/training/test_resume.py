@@ -1,8 +1,9 @@
 """Stopped anywhere and resumed is never stopped, bit for bit."""
 
 import pytest
-from plans import NAMES
-from stopping import Trap, check_same, fit
+
+from support.plans import NAMES
+from support.stopping import Trap, check_same, fit
 
 
 def stops_of(trainer, cursors):

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from stopping import Killed, Trap, check_same, fit, run_of, stop_after, trainer_of
 
+from support.stopping import Killed, Trap, check_same, fit, run_of, stop_after, trainer_of
 from thermocline.errors import NonFiniteError, ResumeError, ThermoclineWarning
 from thermocline.training.trainer import Trainer
 from thermocline.tuning.schedule.phases import Phase
@@ -75,7 +75,7 @@ def test_frozen_weights_that_changed_in_between_are_refused(tmp_path):
     run = run_of(tmp_path, plan="one phase, some pinned")
     with torch.no_grad():
         run.model.towers["text"].backbone.embed.weight[0, 0] += 1e-3
-    with pytest.raises(ResumeError, match=r"frozen layers are not those.*has changed.*resume=False"):
+    with pytest.raises(ResumeError, match=r"frozen layers are not those.*have changed.*resume=False"):
         Trainer(run).fit()
 
 

@@ -1,18 +1,19 @@
 """The loop carries out the plan to the letter, and ends well however it ends."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
-from toy import Recorder, fit, make_model, make_run, same, state
 
+from support.toy import Recorder, fit, make_model, make_run, same, state
 from thermocline.data.batches import Rows
 from thermocline.errors import NonFiniteError
 from thermocline.inputs.table.rows import TableRows
 from thermocline.training.device import make_accelerator
-from thermocline.training.time_limit import Deadline
+from thermocline.training.time_limit import TimeLimit
 from thermocline.training.trainer import Trainer
 
 
@@ -100,7 +101,7 @@ def test_a_row_of_weight_0_teaches_nothing(tmp_path):
         if flip:
             target = run.train.target.copy()
             target[:10] = 1 - target[:10]
-            run.train = Rows(run.train.parts, target, weight)
+            run = run.with_rows(Rows(run.train.parts, target, weight))
         trainer = Trainer(run)
         trainer.fit()
         runs.append(state(trainer.model))
@@ -180,10 +181,11 @@ def test_only_trainable_parameters_have_optimizer_state(tmp_path):
 
 
 def test_batch_norm_of_a_pretrained_tower_keeps_its_statistics_where_it_is_named(tmp_path):
-    for norm_eval, moves in ((["towers.text"], False), ([], True)):
+    for norm_eval, moves in ((True, False), (False, True)):
         model = make_model(norm=nn.BatchNorm1d)
+        model.towers["text"].norm_eval = norm_eval
         before = state(model)
-        run = make_run(tmp_path / str(moves), model=model, norm_eval=norm_eval)
+        run = make_run(tmp_path / str(moves), model=model)
         trainer = Trainer(run)
         trainer.fit()
         trainer.best.kept = [k for k in trainer.best.kept if k.step > 0] or trainer.best.kept
@@ -302,9 +304,9 @@ def test_problem_types(kind, tmp_path):
 
 def test_the_time_limit_ends_training_and_keeps_the_best(tmp_path, monkeypatch):
     clock = [0.0]
-    deadline = Deadline(10.0)
+    deadline = TimeLimit(10.0)
     monkeypatch.setattr(type(deadline), "elapsed", property(lambda self: clock[0]))
-    run = make_run(tmp_path, optim={"max_epochs": 50}, deadline=deadline)
+    run = make_run(tmp_path, optim={"max_epochs": 50}, time_limit=deadline)
     trainer = Trainer(run)
     step, score = trainer.step, trainer.scorer.score
 
@@ -324,7 +326,7 @@ def test_the_time_limit_ends_training_and_keeps_the_best(tmp_path, monkeypatch):
 
 
 def test_hardly_any_time_still_gives_a_model(tmp_path):
-    _, history = fit(tmp_path, deadline=Deadline(1e-9))
+    _, history = fit(tmp_path, time_limit=TimeLimit(1e-9))
     assert history["note"].iloc[-1].startswith("kept: ")
 
 
@@ -429,8 +431,9 @@ def test_where_the_loss_decides_it_is_not_written_as_the_metric(tmp_path):
     """Validation rows of one class have no ROC AUC."""
     run = make_run(tmp_path)
     part, one = run.valid.parts["text"], np.flatnonzero(run.valid.target == 0)
-    run.valid = Rows({"text": TableRows(part.numbers[one], part.missing[one], part.codes[one])}, run.valid.target[one])
-    assert run.task.eval_metric == "roc_auc"
+    rows = Rows({"text": TableRows(part.numbers[one], part.missing[one], part.codes[one])}, run.valid.target[one])
+    run = replace(run, valid=rows)
+    assert run.assembly.target.eval_metric == "roc_auc"
     history = Trainer(run).fit()
     assert history["val_roc_auc"].isna().all()
     assert history["val_loss"].iloc[:-1].notna().all()
@@ -531,7 +534,8 @@ def test_two_rows(tmp_path):
     run = make_run(tmp_path, rows=40)
     part = run.train.parts["text"]
     two = [int(np.flatnonzero(run.train.target == c)[0]) for c in (0, 1)]
-    run.train = Rows({"text": TableRows(part.numbers[two], part.missing[two], part.codes[two])}, run.train.target[two])
+    rows = Rows({"text": TableRows(part.numbers[two], part.missing[two], part.codes[two])}, run.train.target[two])
+    run = run.with_rows(rows)
     history = Trainer(run).fit()
     assert history["note"].iloc[-1].startswith("kept: ")
 

@@ -8,12 +8,8 @@ from thermocline.errors import ConfigError
 from thermocline.tuning.apply import (
     AppliedPlan,
     LRSetter,
-    fingerprint_frozen,
     freeze,
-    frozen,
     frozen_modules,
-    set_lrs,
-    train_mode,
 )
 from thermocline.tuning.layers.layer_map import LayerMap
 from thermocline.tuning.plan.layer_plan import LayerPlan
@@ -80,9 +76,6 @@ def test_frozen_stays_off_after_every_train(net):
         assert net.training
         assert net.blocks[2].drop.training
         assert net.drop.training
-    net.train()
-    train_mode(net, layer_map, plan)
-    assert {name for name, module in net.named_modules() if not module.training} == off
 
 
 def test_containers_that_are_frozen_throughout_are_in_eval(net):
@@ -97,7 +90,7 @@ def test_frozen_is_bit_identical_and_membership_never_changes(net):
     groups = plan.parameter_groups(net)
     optimizer = torch.optim.AdamW(groups)
     setter = LRSetter(optimizer, plan)
-    before, start = fingerprint_frozen(net, layer_map, plan), copy.deepcopy(net.state_dict())
+    watch, start = plan.verify(net), copy.deepcopy(net.state_dict())
     members = [[id(p) for p in group["params"]] for group in optimizer.param_groups]
     for step in range(5):
         applied.train()
@@ -106,18 +99,18 @@ def test_frozen_is_bit_identical_and_membership_never_changes(net):
         optimizer.step()
         optimizer.zero_grad()
         assert [[id(p) for p in group["params"]] for group in optimizer.param_groups] == members
-    assert fingerprint_frozen(net, layer_map, plan) == before
+    watch.check()
     changed = {name for name, value in net.state_dict().items() if not torch.equal(value, start[name])}
     assert not any(name.startswith(("embed", "blocks.0", "blocks.1")) for name in changed)
     assert "blocks.2.plain.running_mean" in changed
     assert "head.weight" in changed
 
 
-def test_the_fingerprint_sees_buffers(net):
-    layer_map, plan = planned(net, frozen_layers="blocks.0")
-    before = fingerprint_frozen(net, layer_map, plan)
+def test_the_watch_sees_buffers(net):
+    _, plan = planned(net, frozen_layers="blocks.0")
+    watch = plan.verify(net)
     net.blocks[0].plain.running_mean += 1e-6
-    assert fingerprint_frozen(net, layer_map, plan) != before
+    assert watch.changed() == ("model/blocks.0",)
 
 
 def test_gradients_of_the_frozen_are_cleared(net):
@@ -140,22 +133,13 @@ def test_batch_norm_eval(net):
     assert [net.blocks[3].norm.training, net.blocks[3].plain.training] == [False, True]
 
 
-def test_the_context_puts_everything_back(net):
-    layer_map, plan = planned(net, frozen_layers="backbone")
-    net.eval()
-    with frozen(net, layer_map, plan) as applied:
-        applied.train()
-        assert not net.embed.weight.requires_grad
-    assert net.embed.weight.requires_grad
-    assert not net.training
-
-
 def test_rates(net):
     _, plan = planned(net, schedule="cosine")
     optimizer = torch.optim.SGD(plan.parameter_groups(net))
+    set_rates = LRSetter(optimizer, plan)
     for step in (0, 3, 9):
         cursor = plan.cursor(step, 10)
-        set_lrs(optimizer, plan, cursor)
+        set_rates(cursor)
         for group in optimizer.param_groups:
             assert group["lr"] == pytest.approx(plan.lr_at(group["layer"], cursor))
     with pytest.raises(ConfigError, match="names no layer"):

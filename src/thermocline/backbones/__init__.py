@@ -1,1 +1,1 @@
-"""What all pretrained backbones share: where weights come from, adapters, and settings put right."""
+"""What backbones of all inputs share: where pretrained weights come from, adapters, corrected settings."""

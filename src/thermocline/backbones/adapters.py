@@ -1,4 +1,4 @@
-"""Adapters of the peft library, put into a backbone in place: LoRA and (IA)³."""
+"""Adapters of the peft library, injected into a backbone in place: LoRA and (IA)³."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from torch import nn
 from thermocline.errors import MissingDependencyError
 
 INJECTED = ("lora", "ia3")
-"""The methods that put something in; the others choose among what is there."""
+"""The methods that add parameters; the others choose among those of the backbone."""
 
 
 @dataclass(frozen=True)
 class Adapters:
-    """Which adapters stand in a backbone, and where: what it takes to put them in again.
+    """Which adapters a backbone has, and where: all that is needed to inject them again.
 
     Attributes:
         method: `lora` or `ia3`.
@@ -59,9 +59,9 @@ def require_peft(method: str) -> None:
 
 
 def inject(backbone: nn.Module, adapters: Adapters) -> None:
-    """Put fresh adapters into a backbone, in place; what it computes stays the same until they are trained.
+    """Inject new adapters into a backbone, in place; its outputs stay the same until they are trained.
 
-    LoRA (Hu et al., ICLR 2022) adds to a matrix a product of two thin ones, the second of them zero at the start.
+    LoRA (Hu et al., ICLR 2022) adds to a matrix a product of two of low rank, the second of them zero at the start.
     (IA)³ (Liu et al., NeurIPS 2022) multiplies activations by a vector, of ones at the start.
 
     Raises:
@@ -80,7 +80,7 @@ def inject(backbone: nn.Module, adapters: Adapters) -> None:
             target_modules=_exactly(adapters.targets), feedforward_modules=_exactly(adapters.feedforward)
         )
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="fan_in_fan_out")  # peft sees itself that GPT-2's is transposed
+        warnings.filterwarnings("ignore", message="fan_in_fan_out")  # peft corrects this for GPT-2 by itself
         peft.inject_adapter_in_model(config, backbone)
     for name in adapters.targets:
         _show_constants(backbone.get_submodule(name))
@@ -89,9 +89,9 @@ def inject(backbone: nn.Module, adapters: Adapters) -> None:
 def ia3_targets(backbone: nn.Module, candidates: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Choose what (IA)³ scales.
 
-    Where peft has a default for the model's type, it is that: keys, values, and the input of the second
-    feed-forward matrix (of BERT also that of the attention's output: both are called `output.dense`). Anything
-    else, ViTs and convolutional nets among it, has the output of every candidate scaled.
+    Where peft has a default for the model's type, that is used: keys, values, and the input of the second
+    feed-forward matrix (of BERT also that of the attention's output: both are called `output.dense`). In other
+    models, such as ViTs and convolutional nets, the output of every candidate is scaled.
 
     Args:
         backbone: The model.
@@ -110,10 +110,10 @@ def ia3_targets(backbone: nn.Module, candidates: Sequence[str]) -> tuple[tuple[s
 
 
 def reachable(tower: nn.Module, names: Sequence[str]) -> tuple[str, ...]:
-    """Return those modules of a tower's backbone in whose place an adapter would be asked.
+    """Return those modules of a tower's backbone that are called in a forward pass, so that an adapter has an effect.
 
-    Some blocks call a matrix by its weight alone (BEiT's `qkv`, torch's MultiheadAttention): an adapter there
-    would never learn. A module counts as such if a trial row runs its parent and not itself.
+    Some blocks use a matrix's weight without calling its module (BEiT's `qkv`, torch's MultiheadAttention): an adapter
+    there would get no gradient. Such a module's parent is called in a forward pass of one row, and the module is not.
 
     Args:
         tower: A tower with `backbone` and `trial()`.
@@ -135,14 +135,14 @@ def reachable(tower: nn.Module, names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _show_constants(layer: Any) -> None:
-    """Let code that looks at the replaced module (a convolution's stride) find the same on the adapter."""
+    """Copy the replaced module's attributes, such as a convolution's stride, for code that reads them."""
     for key, value in vars(layer.get_base_layer()).items():
         if not key.startswith("_") and not hasattr(layer, key):
             setattr(layer, key, value)
 
 
 def _exactly(names: Iterable[str]) -> str:
-    """A regular expression that matches these names and no other; given a list, peft compares endings."""
+    """Return a regular expression for exactly these names; given a list, peft compares endings."""
     return "|".join(re.escape(name) for name in names) or "(?!)"
 
 

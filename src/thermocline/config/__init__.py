@@ -1,24 +1,30 @@
 """Options: what there is, what presets say, what the user says, and where each value came from."""
 
-from .keys import KEYS, Key
+from .joined import Schema, schema_of
+from .keys import Key
+from .option import option
 from .presets import Preset, compose, copy_preset, list_presets, preset_names, preset_text, read_preset
+from .reads import Reads, check_read, reads_of
 from .resolve import resolve
 from .resolved import ResolvedConfig
-from .schema import Config
 from .structures import read_phase_file
 
 __all__ = [
-    "KEYS",
-    "Config",
     "Key",
     "Preset",
+    "Reads",
     "ResolvedConfig",
+    "Schema",
+    "check_read",
     "compose",
     "copy_preset",
     "list_presets",
+    "option",
     "preset_names",
     "preset_text",
     "read_phase_file",
     "read_preset",
+    "reads_of",
     "resolve",
+    "schema_of",
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +21,23 @@ def parse_yaml(text: str, where: str) -> dict[str, Any]:
         ConfigError: The text is no YAML, gives one key twice, or holds no mapping at its top.
     """
     import yaml
-    from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
     try:
-        content = OmegaConf.to_container(OmegaConf.create(text), resolve=False) if text.strip() else {}
+        content = copy.deepcopy(_content(text)) if text.strip() else {}
     except (yaml.YAMLError, OmegaConfBaseException, ValueError, TypeError) as error:
         raise ConfigError(f"{where} cannot be read as YAML: {_one_line(error)}") from error
     if not isinstance(content, dict) or (len(content) == 1 and _is_bare_text(content)):
         raise ConfigError(f"{where} has to be a mapping of options, such as 'optim: {{lr: 1.0e-4}}'.")
     return {str(name): value for name, value in content.items()}
+
+
+@lru_cache(maxsize=64)  # presets are read at each fit
+def _content(text: str) -> Any:
+    """Return what OmegaConf reads in a text, which callers copy."""
+    from omegaconf import OmegaConf
+
+    return OmegaConf.to_container(OmegaConf.create(text), resolve=False)
 
 
 def read_yaml(path: Path, where: str) -> dict[str, Any]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from .keys import KEYS
+from collections.abc import Mapping
+
+from .keys import Key
 
 _SECTIONS = {
     "optimization.": "optim.",
@@ -94,18 +96,20 @@ _VALUES: dict[tuple[str, object], str] = {
 }
 
 
-def foreign_key(name: str) -> str:
+def foreign_key(name: str, keys: Mapping[str, Key]) -> str:
     """Return a sentence that says what another trainer's option is called here, or an empty text.
 
     Args:
         name: A dotted name that the schema does not have.
+        keys: The options of the schema.
     """
     ours = name
     for theirs, prefix in _SECTIONS.items():
         if name.startswith(theirs):
             ours = prefix + name.removeprefix(theirs)
-    if target := _RENAMED.get(ours, ours if ours in KEYS else ""):
-        return f"it is called {target!r} here ({KEYS[target].doc.rstrip('.')})."
+    target = _RENAMED.get(ours, ours)
+    if target in keys:
+        return f"it is called {target!r} here ({keys[target].doc.rstrip('.')})."
     parts = ours.split(".")
     stems = [".".join(parts[:end]) for end in range(len(parts), 0, -1)]
     return next((f"there is no such option: {_ABSENT[stem]}" for stem in stems if stem in _ABSENT), "")

@@ -1,4 +1,4 @@
-"""The schema as a flat table: one `Key` per dotted name, and the nearest names to one that is not there."""
+"""A dataclass of options as a flat table: one `Key` per dotted name."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import types
 import typing
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, is_dataclass
-from difflib import SequenceMatcher
 from typing import Any, Literal
 
-from .schema import Config
+from .option import Conditions
 
 
 @dataclass(frozen=True)
@@ -28,6 +27,8 @@ class Key:
         at_least: Lower limit that is allowed.
         below: Upper limit that is not allowed itself.
         at_most: Upper limit that is allowed.
+        only_with: Other options, and the values of them with which this one is read.
+        not_with: Other options, and the values of them with which this one is not read.
     """
 
     path: str
@@ -41,10 +42,12 @@ class Key:
     at_least: float | None = None
     below: float | None = None
     at_most: float | None = None
+    only_with: Conditions = ()
+    not_with: Conditions = ()
 
     @property
     def structured(self) -> bool:
-        """Whether it takes lists and mappings of its own; another room reads them."""
+        """Whether it takes lists and mappings; `structures.py` brings them to plain Python."""
         return object in self.types
 
     @property
@@ -120,46 +123,19 @@ def _shape(hint: Any) -> tuple[set[type], tuple[str, ...], bool, bool]:
     return {hint}, (), False, False
 
 
-def _walk(section: Any, prefix: str) -> Iterator[Key]:
+def keys_of(section: Any, prefix: str = "") -> Iterator[Key]:
+    """Yield all options of an instance of a dataclass, those of nested dataclasses by their dotted names.
+
+    Args:
+        section: The instance; its values are the defaults.
+        prefix: What comes before the names, such as `model.`.
+    """
     hints = typing.get_type_hints(type(section))
     for item in fields(section):
         value = getattr(section, item.name)
         path = prefix + item.name
         if is_dataclass(value):
-            yield from _walk(value, f"{path}.")
+            yield from keys_of(value, f"{path}.")
         else:
-            kinds, choices, optional, many = _shape(hints[item.name])
-            yield Key(path, frozenset(kinds), choices, optional, many, value, **item.metadata)
-
-
-def _sections(paths: list[str]) -> frozenset[str]:
-    parts = [path.split(".") for path in paths]
-    return frozenset(".".join(part[:end]) for part in parts for end in range(1, len(part)))
-
-
-KEYS: dict[str, Key] = {key.path: key for key in _walk(Config(), "")}
-"""Every option by its dotted name, in the order of the schema."""
-
-SECTIONS: frozenset[str] = _sections(list(KEYS))
-"""The dotted names that hold options and are none themselves."""
-
-
-def nearest_keys(name: str, *, limit: int = 3) -> list[str]:
-    """Return the dotted names closest to one that does not exist, best first.
-
-    A name is compared as a whole and by its last segment, so `optim.learning_decay`, `lr_decy` and
-    `training.lr_decay` all find `optim.lr_decay`.
-
-    Args:
-        name: What was given.
-        limit: The most names to return.
-    """
-    lowered = name.lower()
-    last = lowered.rpartition(".")[2]
-    scored = []
-    for path, key in KEYS.items():
-        whole = SequenceMatcher(None, lowered, path).ratio()
-        tail = SequenceMatcher(None, last, key.name).ratio()
-        scored.append((max(whole, tail), whole, path))
-    best = sorted((score for score in scored if score[0] >= 0.6), reverse=True)
-    return [path for _, _, path in best[:limit]]
+            plain, choices, optional, many = _shape(hints[item.name])
+            yield Key(path, frozenset(plain), choices, optional, many, value, **item.metadata)

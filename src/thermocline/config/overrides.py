@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -13,64 +13,90 @@ from thermocline.errors import ConfigError
 
 from .documents import read_yaml
 from .foreign import foreign_key
-from .keys import KEYS, SECTIONS, nearest_keys
+from .joined import Schema
 from .values import convert, parse
 
 Hyperparameters: TypeAlias = Mapping[str, Any] | str | os.PathLike[str] | list[Any] | tuple[Any, ...] | None
 """A mapping (dotted, nested or both), `"key=value"`, a path to a YAML file, or a list of such."""
+
+BY_HAND, FILE = "user", "file:"
+"""The origin of a value that was written by hand, and what the origin of one from a file starts with."""
 
 _ASSIGNMENT = re.compile(r"\s*([A-Za-z_][\w.\-]*)\s*=(.*)", re.DOTALL)
 _ABOUT_A_FILE = ("purpose", "why", "presets", "provenance")
 
 
 @dataclass(frozen=True)
+class Overrides:
+    """Hyperparameters, read.
+
+    Attributes:
+        values: Checked values by dotted name.
+        origins: For each of them `user` (written by hand) or `file:NAME`.
+        faults: A line for everything that is wrong.
+    """
+
+    values: dict[str, Any] = field(default_factory=dict)
+    origins: dict[str, str] = field(default_factory=dict)
+    faults: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
 class _Entry:
-    """One option as it was given: by hand, or in a file (`where`), as text of `key=value` or as an object."""
+    """One option as it was given: by hand, or in a file, as text of `key=value` or as an object."""
 
     path: str
     value: Any
-    where: str = ""
+    file: Path | None = None
     is_text: bool = False
 
+    @property
+    def where(self) -> str:
+        """The beginning of a fault."""
+        return "" if self.file is None else f"{self.file}: "
 
-def read_overrides(given: Hyperparameters) -> tuple[dict[str, Any], list[str]]:
-    """Return checked values by dotted name, and a line for everything that is wrong.
+
+def read_overrides(given: Hyperparameters, schema: Schema) -> Overrides:
+    """Read hyperparameters in any of their forms; faults are collected, not raised.
 
     What is written by hand goes before what a file says, and a later file before an earlier one. Written
     twice by hand, or twice in one file, with two values, is a fault.
 
     Args:
-        given: The hyperparameters in any of their forms.
+        given: The hyperparameters.
+        schema: The options there are.
     """
-    faults: list[str] = []
-    settled: dict[str, tuple[_Entry, Any]] = {}
-    for entry in _entries(given, faults):
+    read = Overrides()
+    files: dict[str, Path | None] = {}
+    for entry in _entries(given, schema, read.faults):
+        path, file = entry.path, entry.file
         try:
-            value = _checked(entry)
+            value = _checked(entry, schema)
         except ConfigError as error:
-            faults.append(f"{entry.where}{error}")
+            read.faults.append(f"{entry.where}{error}")
             continue
-        before, held = settled.get(entry.path, (None, None))
-        if before and before.where == entry.where and held != value:
-            faults.append(f"{entry.where}{entry.path} is given twice: {held!r} and {value!r}.")
-        elif before is None or before.where or not entry.where:
-            settled[entry.path] = (entry, value)
-    return {path: value for path, (_, value) in settled.items()}, faults
+        if path in files and files[path] == file and read.values[path] != value:
+            read.faults.append(f"{entry.where}{path} is given twice: {read.values[path]!r} and {value!r}.")
+        elif files.get(path, file) is not None or file is None:
+            files[path], read.values[path] = file, value
+            read.origins[path] = BY_HAND if file is None else f"{FILE}{file.name}"
+    return read
 
 
-def check_values(content: Mapping[str, Any], where: str) -> dict[str, Any]:
+def check_values(content: Mapping[str, Any], where: str, schema: Schema) -> dict[str, Any]:
     """Return the options of a mapping by dotted name, checked.
 
     Args:
         content: Nested or dotted options.
         where: What holds them, for the error.
+        schema: The options there are.
 
     Raises:
         ConfigError: Unknown options, or values that do not fit; all of them in one error.
     """
-    values, faults = read_overrides(content)
-    raise_faults([f"{where}: {fault}" for fault in faults], where)
-    return values
+    read = read_overrides(content, schema)
+    raise_faults([f"{where}: {fault}" for fault in read.faults], where)
+    return read.values
 
 
 def raise_faults(faults: list[str], where: str) -> None:
@@ -90,38 +116,39 @@ def raise_faults(faults: list[str], where: str) -> None:
         raise ConfigError("\n  - ".join([f"{len(different)} faults in {where}:", *different]))
 
 
-def _checked(entry: _Entry) -> Any:
-    key = KEYS.get(entry.path)
+def _checked(entry: _Entry, schema: Schema) -> Any:
+    key = schema.keys.get(entry.path)
     if key is None:
-        raise ConfigError(_unknown(entry.path))
+        raise ConfigError(_unknown(entry.path, schema))
     return parse(key, entry.value) if entry.is_text else convert(key, entry.value)
 
 
-def _unknown(path: str) -> str:
+def _unknown(path: str, schema: Schema) -> str:
     """Return a line about a name that is no option: a section, another trainer's, or a misspelling."""
-    if path in SECTIONS:
-        inside = [name for name in KEYS if name.startswith(f"{path}.")]
+    if path in schema.sections:
+        inside = [name for name in schema.keys if name.startswith(f"{path}.")]
         return f"{path} is a section, not an option; it holds {', '.join(inside)}."
-    if renamed := foreign_key(path):
+    if renamed := foreign_key(path, schema.keys):
         return f"{path}: {renamed}"
-    if nearest := nearest_keys(path):
+    if nearest := schema.nearest(path):
         return f"{path} is not an option. Did you mean {' or '.join(map(repr, nearest))}?"
-    return f"{path} is not an option. The sections are model, optim, data and env."
+    *front, last = schema.top
+    return f"{path} is not an option. The sections are {', '.join(front)} and {last}."
 
 
-def _entries(given: object, faults: list[str]) -> Iterator[_Entry]:
+def _entries(given: object, schema: Schema, faults: list[str]) -> Iterator[_Entry]:
     """Yield the options of any form of hyperparameters; what has no readable form is added to the faults."""
     if given is None:
         return
     if isinstance(given, Mapping):
-        yield from _flat(given, "", "", faults)
+        yield from _flat(given, "", None, schema, faults)
     elif isinstance(given, (list, tuple)):
         for part in given:
-            yield from _entries(part, faults)
+            yield from _entries(part, schema, faults)
     elif isinstance(given, str) and (found := _ASSIGNMENT.fullmatch(given)):
         yield _Entry(found[1], found[2], is_text=True)
     elif isinstance(given, (str, os.PathLike)):
-        yield from _from_file(Path(given), faults)
+        yield from _from_file(Path(given), schema, faults)
     else:
         faults.append(
             f"hyperparameters cannot be a {type(given).__name__}: give a mapping, 'key=value' texts, "
@@ -129,7 +156,7 @@ def _entries(given: object, faults: list[str]) -> Iterator[_Entry]:
         )
 
 
-def _from_file(path: Path, faults: list[str]) -> Iterator[_Entry]:
+def _from_file(path: Path, schema: Schema, faults: list[str]) -> Iterator[_Entry]:
     if path.suffix not in (".yaml", ".yml"):
         faults.append(f"{str(path)!r} is neither 'key=value' nor a path that ends in .yaml or .yml.")
         return
@@ -142,17 +169,20 @@ def _from_file(path: Path, faults: list[str]) -> Iterator[_Entry]:
         faults.append(f"{path}: a file with 'extends' is a preset; pass it as presets={str(path)!r}.")
         return
     options = {name: value for name, value in content.items() if name not in _ABOUT_A_FILE}
-    yield from _flat(options, "", f"{path}: ", faults)
+    yield from _flat(options, "", path, schema, faults)
 
 
-def _flat(content: Mapping[Any, Any], prefix: str, where: str, faults: list[str]) -> Iterator[_Entry]:
+def _flat(
+    content: Mapping[Any, Any], prefix: str, file: Path | None, schema: Schema, faults: list[str]
+) -> Iterator[_Entry]:
     """Yield the leaves of a nested mapping whose keys may be dotted; empty sections yield nothing."""
     for name, value in content.items():
         if not isinstance(name, str):
+            where = "" if file is None else f"{file}: "
             faults.append(f"{where}{prefix}{name!r} is not a text, so it cannot name an option.")
             continue
         path = prefix + name.strip()
-        if isinstance(value, Mapping) and not (path in KEYS and KEYS[path].structured):
-            yield from _flat(value, f"{path}.", where, faults)
-        elif value is not None or path not in SECTIONS:
-            yield _Entry(path, value, where)
+        if isinstance(value, Mapping) and not (path in schema.keys and schema.keys[path].structured):
+            yield from _flat(value, f"{path}.", file, schema, faults)
+        elif value is not None or path not in schema.sections:
+            yield _Entry(path, value, file)

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 from thermocline.errors import ConfigError, OutputExistsError, did_you_mean
 
 from .documents import read_yaml
+from .joined import Schema, schema_of
 from .overrides import check_values, raise_faults
 
 if typing.TYPE_CHECKING:
@@ -21,7 +22,7 @@ Presets: TypeAlias = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] |
 """A name, a path to a YAML file, or several of these, composed left to right."""
 
 BASE = "default"
-"""The preset that lies under every other."""
+"""The preset that is composed before every other."""
 
 _TEXT, _IMAGE = "model.text.checkpoint", "model.image.checkpoint"
 
@@ -105,12 +106,13 @@ def preset_text(name: str | os.PathLike[str]) -> str:
     return find_preset(name).read_text(encoding="utf-8")
 
 
-def read_preset(name: str | os.PathLike[str], *, beside: Path | None = None) -> Preset:
+def read_preset(name: str | os.PathLike[str], *, beside: Path | None = None, schema: Schema | None = None) -> Preset:
     """Return a preset, its own values checked; its parents are not read.
 
     Args:
         name: A name, or a path that ends in `.yaml`.
         beside: The folder that a relative path starts from.
+        schema: The options there are; by default those of all installed kinds.
 
     Raises:
         ConfigError: It is not there, is no YAML, or holds what is no option or no value of one.
@@ -126,7 +128,8 @@ def read_preset(name: str | os.PathLike[str], *, beside: Path | None = None) -> 
     if why is not None and not isinstance(why, dict):
         raise ConfigError(f"{where}: 'why' takes a mapping from what was chosen to the reason, not {why!r}.")
     reasons = {str(subject): str(reason) for subject, reason in (why or {}).items()}
-    return Preset(label, path, str(purpose or ""), tuple(parents), reasons, check_values(content, where))
+    values = check_values(content, where, schema or schema_of())
+    return Preset(label, path, str(purpose or ""), tuple(parents), reasons, values)
 
 
 def asked_for(presets: Presets) -> list[str | os.PathLike[str]]:
@@ -147,13 +150,14 @@ def asked_for(presets: Presets) -> list[str | os.PathLike[str]]:
     raise ConfigError(f"presets takes a name, a path or a list of these, not {presets!r}.")
 
 
-def compose(presets: Presets) -> list[Preset]:
-    """Return the presets in the order in which they are laid over each other, parents before children.
+def compose(presets: Presets, schema: Schema | None = None) -> list[Preset]:
+    """Return the presets in the order in which they are composed, parents before children.
 
     `default` comes first whatever is asked for, so a preset has to say only what differs from it.
 
     Args:
         presets: A name, a path, or several of these; `None` and an empty list mean `default` alone.
+        schema: The options there are; by default those of all installed kinds.
 
     Raises:
         ConfigError: A preset is not there or not right, or extends itself in the end.
@@ -163,23 +167,25 @@ def compose(presets: Presets) -> list[Preset]:
     faults: list[str] = []
     for name in names if names[0] == BASE else [BASE, *names]:
         try:
-            layers += _lineage(name, None, ())
+            layers += _lineage(name, None, (), schema or schema_of())
         except ConfigError as error:
             faults.append(str(error))
     raise_faults(faults, "presets")
     return layers
 
 
-def _lineage(name: str | os.PathLike[str], beside: Path | None, below: tuple[Path, ...]) -> list[Preset]:
+def _lineage(
+    name: str | os.PathLike[str], beside: Path | None, below: tuple[Path, ...], schema: Schema
+) -> list[Preset]:
     """Return a preset after all that it extends; `below` are the files that led here."""
-    preset = read_preset(name, beside=beside)
+    preset = read_preset(name, beside=beside, schema=schema)
     path = preset.path.resolve()
     if path in below:
         circle = [*below[below.index(path) :], path]
         raise ConfigError(f"A preset extends itself: {' → '.join(file.name for file in circle)}.")
     parents: list[Preset] = []
     for parent in preset.extends:
-        parents += _lineage(parent, preset.path.parent, (*below, path))
+        parents += _lineage(parent, preset.path.parent, (*below, path), schema)
     return [*parents, preset]
 
 
@@ -192,7 +198,7 @@ def list_presets() -> pd.DataFrame:
 
     rows = []
     for name in preset_names():
-        lineage = _lineage(name, None, ())
+        lineage = _lineage(name, None, (), schema_of())
         values: dict[str, Any] = {}
         for preset in lineage:
             values |= preset.values
@@ -203,7 +209,7 @@ def list_presets() -> pd.DataFrame:
 
 
 def copy_preset(name: str | os.PathLike[str], destination: str | os.PathLike[str]) -> Path:
-    """Write a preset to a file of one's own, to be edited and passed as `presets="mine.yaml"`.
+    """Write a preset to a new file, to be edited and passed as `presets="mine.yaml"`.
 
     Args:
         name: A name, or a path that ends in `.yaml`.

@@ -6,19 +6,24 @@ from pathlib import Path
 from typing import Any
 
 from thermocline.errors import ConfigError
+from thermocline.registry import ProblemInfo
 
+from .joined import schema_of
 from .overrides import Hyperparameters, raise_faults, read_overrides
 from .presets import Preset, Presets, asked_for, compose
-from .resolved import ResolvedConfig
+from .resolved import PRESET, Origins, ResolvedConfig
 
 
-def resolve(presets: Presets = None, hyperparameters: Hyperparameters = None) -> ResolvedConfig:
+def resolve(
+    presets: Presets = None, hyperparameters: Hyperparameters = None, *, problem: ProblemInfo | None = None
+) -> ResolvedConfig:
     """Settle every option: the user's value before a preset's, a later preset's before an earlier one's.
 
     Args:
         presets: A name, a path to a YAML file, or several of these, composed left to right over `default`.
         hyperparameters: A mapping with dotted or nested names, `"key=value"` texts, a path to a YAML file,
             or a list of such.
+        problem: The kind of problem: its options are taken, installed or not, and its preset where none is named.
 
     Returns:
         The settled config. What is null there and said to be chosen is for the program to `choose`.
@@ -32,20 +37,23 @@ def resolve(presets: Presets = None, hyperparameters: Hyperparameters = None) ->
         >>> config.optim.lr, config.provenance["optim.lr"]
         (0.0003, 'user')
     """
-    overrides, faults = read_overrides(hyperparameters)
+    schema, named = schema_of(problem), bool(presets)
+    if presets is None and problem is not None:
+        presets = problem.preset
+    read = read_overrides(hyperparameters, schema)
     layers: list[Preset] = []
     try:
-        layers = compose(presets)
+        layers = compose(presets, schema)
     except ConfigError as error:
-        faults.insert(0, str(error))
-    raise_faults(faults, "presets and hyperparameters" if presets else "hyperparameters")
+        read.faults.insert(0, str(error))
+    raise_faults(read.faults, "presets and hyperparameters" if named else "hyperparameters")
 
     values: dict[str, Any] = {}
     provenance: dict[str, str] = {}
     for preset in layers:
         values |= preset.values
-        provenance |= dict.fromkeys(preset.values, f"preset:{preset.name}")
-    values |= overrides
-    provenance |= dict.fromkeys(overrides, "user")
+        provenance |= dict.fromkeys(preset.values, f"{PRESET}{preset.name}")
     names = tuple(Path(name).name for name in asked_for(presets))
-    return ResolvedConfig.build(values, provenance, names)
+    replaced = {path: value for path, value in values.items() if path in read.values}
+    origins = Origins(provenance | read.origins, names, replaced)
+    return ResolvedConfig.build(schema, values | read.values, origins)

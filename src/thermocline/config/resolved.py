@@ -7,21 +7,40 @@ import html
 import typing
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from thermocline.errors import ConfigError
+from thermocline.registry import ProblemInfo
 
 from .documents import parse_yaml
-from .keys import KEYS, Key, nearest_keys
-from .overrides import check_values
-from .schema import Config, DataConfig, EnvConfig, ModelConfig, OptimConfig
+from .joined import Schema, nested, schema_of
+from .overrides import BY_HAND, FILE, check_values
+from .saved import without_absent_kinds
+from .schema import EnvConfig, OptimConfig
 from .values import convert
 
 if typing.TYPE_CHECKING:
     import pandas as pd
 
-DEFAULT = "default"
-"""The origin of a value that nobody set: it is the schema's."""
+Section = TypeVar("Section")
+
+DEFAULT, PRESET = "default", "preset:"
+"""The origin of a value that nobody set, and what the origin of one from a preset starts with."""
+
+
+@dataclass(frozen=True)
+class Origins:
+    """Where values come from.
+
+    Attributes:
+        provenance: Dotted name → `preset:NAME`, `user`, `file:NAME` or `chosen: why`; `default` may be left out.
+        presets: The presets that were asked for, in that order.
+        replaced: Dotted name → the preset's value in place of which the user set another.
+    """
+
+    provenance: Mapping[str, str] = field(default_factory=dict)
+    presets: tuple[str, ...] = ()
+    replaced: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, repr=False)
@@ -29,61 +48,105 @@ class ResolvedConfig:
     """All options, settled: `config.optim.lr`, `config.model.text.checkpoint`, …
 
     Attributes:
-        model: What the model is made of.
-        optim: How it learns.
-        data: How rows are read.
-        env: Where and in what portions the work is done.
-        provenance: For each dotted name `default`, `preset:NAME`, `user`, or `chosen: why`.
+        schema: The options there are.
+        root: The values: an instance of `schema.root`.
+        provenance: For each dotted name `default`, `preset:NAME`, `user` (written by hand), `file:NAME` (from a file
+            of hyperparameters), or `chosen: why`.
         presets: The presets that were asked for, in that order.
+        replaced: Dotted name → the preset's value in place of which the user set another; not saved.
     """
 
-    model: ModelConfig = field(default_factory=ModelConfig)
-    optim: OptimConfig = field(default_factory=OptimConfig)
-    data: DataConfig = field(default_factory=DataConfig)
-    env: EnvConfig = field(default_factory=EnvConfig)
-    provenance: dict[str, str] = field(default_factory=dict)
+    schema: Schema
+    root: Any
+    provenance: Mapping[str, str]
     presets: tuple[str, ...] = ()
+    replaced: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     @classmethod
-    def build(
-        cls, values: Mapping[str, Any], provenance: Mapping[str, str], presets: tuple[str, ...] = ()
-    ) -> ResolvedConfig:
+    def build(cls, schema: Schema, values: Mapping[str, Any], origins: Origins = Origins()) -> ResolvedConfig:
         """Return a config from checked values by dotted name; the schema's defaults fill the rest.
 
         Args:
+            schema: The options there are.
             values: What `read_overrides` or a preset gave.
-            provenance: Where those values came from.
-            presets: The names of the presets.
+            origins: Where those values came from.
         """
-        config = _merged(values)
-        origins = {path: provenance.get(path, DEFAULT) for path in KEYS}
-        return cls(config.model, config.optim, config.data, config.env, origins, presets)
+        provenance = {path: origins.provenance.get(path, DEFAULT) for path in schema.keys}
+        return cls(schema, schema.filled(values), provenance, origins.presets, origins.replaced)
 
     @classmethod
-    def from_yaml(cls, text: str) -> ResolvedConfig:
+    def from_yaml(cls, text: str, *, problem: ProblemInfo | None = None) -> ResolvedConfig:
         """Return the config that `to_yaml` wrote, checked like any other.
+
+        Sections of a kind that is not installed are left out where all their options have the default.
 
         Args:
             text: The YAML.
+            problem: A kind of problem that is not installed, whose options are taken too.
 
         Raises:
             ConfigError: The text is damaged, or holds what is no option or no value of one.
         """
-        content = parse_yaml(text, "the saved configuration")
+        where = "the saved configuration"
+        schema, content = schema_of(problem), parse_yaml(text, where)
         presets, provenance = content.pop("presets", None) or [], content.pop("provenance", None) or {}
         if not isinstance(presets, list) or not isinstance(provenance, dict):
-            raise ConfigError("the saved configuration is damaged: 'presets' is a list, 'provenance' a mapping.")
-        values = check_values(content, "the saved configuration")
+            raise ConfigError(f"{where} is damaged: 'presets' is a list, 'provenance' a mapping.")
+        values = check_values(without_absent_kinds(content, provenance, schema), where, schema)
         origins = {str(path): str(origin) for path, origin in provenance.items()}
-        return cls.build(values, origins, tuple(map(str, presets)))
+        return cls.build(schema, values, Origins(origins, tuple(map(str, presets))))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        origins = Origins(self.provenance, self.presets, self.replaced)
+        return ResolvedConfig.build, (self.schema, dict(self.items()), origins)
+
+    @property
+    def model(self) -> Any:
+        """What the model is made of."""
+        return self.root.model
+
+    @property
+    def optim(self) -> OptimConfig:
+        """How the model is trained."""
+        optim: OptimConfig = self.root.optim
+        return optim
+
+    @property
+    def data(self) -> Any:
+        """How rows are read."""
+        return self.root.data
+
+    @property
+    def env(self) -> EnvConfig:
+        """Device, batch sizes, caches and files."""
+        env: EnvConfig = self.root.env
+        return env
+
+    def section(self, path: str, kind: type[Section]) -> Section:
+        """Return a section as the dataclass of options that a kind declares for it.
+
+        Args:
+            path: Its dotted name, such as `model.text`.
+            kind: The dataclass, such as `TextOptions`.
+
+        Raises:
+            ConfigError: There is no such section, or it does not have these options.
+        """
+        found = _follow(self.root, path.split(".")) if path in self.schema.sections else None
+        if not isinstance(found, kind):
+            raise ConfigError(
+                f"The configuration has no section {path!r} with the options of {kind.__name__}. It was made without "
+                "the kind of problem or input that has them: install it, or give it as problem=..."
+            )
+        return found
 
     def __getitem__(self, path: str) -> Any:
         """Return the value of a dotted name."""
-        return _follow(self, _known(path).path.split("."))
+        return _follow(self.root, self.schema.key(path).path.split("."))
 
     def items(self) -> Iterator[tuple[str, Any]]:
         """Yield each dotted name with its value, in the order of the schema."""
-        for path in KEYS:
+        for path in self.schema.keys:
             yield path, self[path]
 
     def choose(self, path: str, value: object, why: str) -> ResolvedConfig:
@@ -97,27 +160,19 @@ class ResolvedConfig:
         Raises:
             ConfigError: There is no such option, or it does not take the value.
         """
-        changed = convert(_known(path), value)
+        changed = convert(self.schema.key(path), value)
         parts = path.split(".")
-        for depth in range(len(parts) - 1, 0, -1):
-            changed = dataclasses.replace(_follow(self, parts[:depth]), **{parts[depth]: changed})
-        provenance = self.provenance | {path: f"chosen: {why}"}
-        return dataclasses.replace(self, **{parts[0]: changed}, provenance=provenance)
-
-    def diff(self, other: ResolvedConfig) -> dict[str, tuple[Any, Any]]:
-        """Return the options in which two configs differ: by dotted name, the value here and the one there.
-
-        Args:
-            other: The config to compare with.
-        """
-        return {path: (value, other[path]) for path, value in self.items() if value != other[path]}
+        for depth in range(len(parts) - 1, -1, -1):
+            changed = dataclasses.replace(_follow(self.root, parts[:depth]), **{parts[depth]: changed})
+        provenance = {**self.provenance, path: f"chosen: {why}"}
+        return dataclasses.replace(self, root=changed, provenance=provenance)
 
     def to_yaml(self) -> str:
         """Return all values as YAML, with the presets and the origin of what is not a default."""
         import yaml
 
         tree: dict[str, Any] = {"presets": list(self.presets)}
-        tree |= _nested({path: _as_list(value) for path, value in self.items()})
+        tree |= nested({path: _as_list(value) for path, value in self.items()})
         tree["provenance"] = {path: origin for path, origin in self.provenance.items() if origin != DEFAULT}
         return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=110)
 
@@ -125,12 +180,12 @@ class ResolvedConfig:
         """Return a row for each option: key, value, from, doc."""
         import pandas as pd
 
-        rows = [(path, value, self.provenance[path], KEYS[path].doc) for path, value in self.items()]
+        rows = [(path, value, self.provenance[path], self.schema.keys[path].doc) for path, value in self.items()]
         return pd.DataFrame(rows, columns=["key", "value", "from", "doc"])
 
     def _lines(self) -> list[tuple[str, str, str]]:
         """Return key, value and origin as texts, what is not a default first."""
-        lines = [(path, _shown(value), self.provenance[path]) for path, value in self.items()]
+        lines = [(path, shown(value), self.provenance[path]) for path, value in self.items()]
         return sorted(lines, key=lambda line: line[2] == DEFAULT)
 
     def __str__(self) -> str:
@@ -155,22 +210,17 @@ class ResolvedConfig:
         origins = list(self.provenance.values())
         chosen = sum(origin.startswith("chosen") for origin in origins)
         names = ", ".join(self.presets)
-        return f"<ResolvedConfig presets=[{names}], {origins.count('user')} by the user, {chosen} chosen>"
+        given = sum(origin == BY_HAND or origin.startswith(FILE) for origin in origins)
+        return f"<ResolvedConfig presets=[{names}], {given} by the user, {chosen} chosen>"
 
     def _repr_html_(self) -> str:
         head = "<tr><th>key</th><th>value</th><th>from</th><th></th></tr>"
         rows = []
         for path, value, origin in self._lines():
-            cells = (path, value, origin, KEYS[path].doc)
+            cells = (path, value, origin, self.schema.keys[path].doc)
             rows.append("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>")
         left = "<style>.tcc th,.tcc td{text-align:left!important;padding:2px 12px 2px 0}</style>"
         return f"{left}<table class=tcc><thead>{head}</thead><tbody>{''.join(rows)}</tbody></table>"
-
-
-def _known(path: str) -> Key:
-    if path in KEYS:
-        return KEYS[path]
-    raise ConfigError(f"{path} is not an option; the nearest are {', '.join(nearest_keys(path))}.")
 
 
 def _follow(value: Any, parts: list[str]) -> Any:
@@ -179,38 +229,17 @@ def _follow(value: Any, parts: list[str]) -> Any:
     return value
 
 
-def _merged(values: Mapping[str, Any]) -> Config:
-    """Lay values over the schema with OmegaConf, which checks every type once more."""
-    from omegaconf import OmegaConf
-
-    merged = OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.create(_nested(values)))
-    config = OmegaConf.to_object(merged)
-    assert isinstance(config, Config)
-    return config
-
-
-def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
-    tree: dict[str, Any] = {}
-    for path, value in values.items():
-        *sections, name = path.split(".")
-        branch = tree
-        for section in sections:
-            branch = branch.setdefault(section, {})
-        branch[name] = value
-    return tree
-
-
 def _as_list(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     """Return a value as it would be written in YAML or behind `key=`."""
     if isinstance(value, (tuple, list)):
-        text = f"[{', '.join(map(_shown, value))}]"
+        text = f"[{', '.join(map(shown, value))}]"
         return text if len(text) <= 60 else f"{text[:57]}..."
     if isinstance(value, dict):
-        return f"{{{', '.join(f'{key}: {_shown(one)}' for key, one in value.items())}}}"
+        return f"{{{', '.join(f'{key}: {shown(one)}' for key, one in value.items())}}}"
     if value is None or isinstance(value, bool):
         return "null" if value is None else str(value).lower()
     return str(value)

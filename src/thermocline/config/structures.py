@@ -1,4 +1,4 @@
-"""Options that are lists and mappings: brought to plain Python; another room reads what they say."""
+"""Options that are lists and mappings, brought to plain Python; what they mean is read where they are used."""
 
 from __future__ import annotations
 

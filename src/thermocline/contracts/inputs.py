@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import pandas as pd
 
 from thermocline.config import ResolvedConfig
@@ -75,6 +76,23 @@ class InputKind(Protocol):
             CheckpointError: They cannot.
             ConfigError: An option that does not fit.
         """
+
+    def usable_rows(
+        self, source: RowSource, columns: Columns, config: ResolvedConfig, *, what: str
+    ) -> tuple[np.ndarray | None, list[str]]:
+        """Return the rows whose cells can be read, as positions or None for all, and a note where some cannot.
+
+        Args:
+            source: The frame, of a fit.
+            columns: Its columns.
+            config: Says how many rows may be left out.
+            what: The name of the data, for messages.
+
+        Raises:
+            DataError: Cells that cannot be used, or too many of them.
+        """
+        del source, columns, config, what
+        return None, []
 
     def build(self, source: RowSource, columns: Columns, config: ResolvedConfig) -> BuiltInput:
         """Build processor and tower from training rows; random weights are drawn from torch's generator.

@@ -1,79 +1,35 @@
-"""What a kind of problem offers: how labels are read, what is learnt, and how outputs become predictions.
+"""What a kind of problem offers: how labels are read, what is trained, and how outputs become predictions.
 
 A kind is one folder under `problems/`, or a class of the caller's own. It derives from `Problem`, which has defaults
-for what most kinds share. A `Problem` is stateless: what is learnt from data is in the target, in what was built, and
+for what most kinds share. A `Problem` is stateless: what is fitted to data is in the target, in what was built, and
 in the model's weights.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from torch import nn
 
 from thermocline.config import ResolvedConfig
+from thermocline.contracts.labelled import Labelled, Reading
+from thermocline.contracts.learning import Collector, Learning
 from thermocline.contracts.request import Request
 from thermocline.data.batches import Rows
 from thermocline.data.columns import Columns
 from thermocline.errors import ConfigError
 from thermocline.registry import ProblemInfo
 from thermocline.tuning.layers.layer_map import LayerMap
+from thermocline.tuning.plan.layer_plan import LayerPlan
 
 if TYPE_CHECKING:
     import torch
     from matplotlib.figure import Figure
-
-
-@dataclass(frozen=True)
-class Labelled:
-    """A frame and its labels as one kind of problem reads them.
-
-    Attributes:
-        frame: The rows.
-        folder: Where relative paths start.
-        labels: Labels that were read apart from the frame's columns (boxes), or None.
-        notes: What a user should know of the reading.
-    """
-
-    frame: pd.DataFrame
-    folder: Path | None = None
-    labels: Any = None
-    notes: tuple[str, ...] = ()
-
-    def __len__(self) -> int:
-        return len(self.frame)
-
-
-class Target(Protocol):
-    """What the label asks for, learnt from the training rows. A frozen dataclass."""
-
-    @property
-    def problem_type(self) -> str:
-        """The problem type, such as `binary`."""
-
-    @property
-    def label(self) -> str | tuple[str, ...]:
-        """The label column, or several."""
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """All label columns: what is no feature."""
-
-    @property
-    def eval_metric(self) -> str:
-        """The canonical name of the metric that validation uses."""
-
-    @property
-    def reason(self) -> str:
-        """Why this problem type, and what is notable about the labels."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON values; `Problem.read_target` is the inverse."""
 
 
 @dataclass(frozen=True)
@@ -96,97 +52,26 @@ class Built:
 
 
 @dataclass(frozen=True)
-class Objective:
-    """What training minimises. The loss of a step is the sum over its micro-batches, divided by their total weight.
+class Assembly:
+    """A model ready to train or to predict, with all it takes to use it.
 
     Attributes:
-        total: (model outputs, batch) → sum of the losses in the batch, each times its weight.
-        weight: batch → the sum of these weights.
-        whole_batch: Whether rows of a batch are compared with each other, so that micro-batches would change the loss.
-    """
-
-    total: Callable[[Any, Mapping[str, Any]], torch.Tensor]
-    weight: Callable[[Mapping[str, Any]], float]
-    whole_batch: bool = False
-
-
-class Start(Protocol):
-    """A start of the head that is computed from features of the training rows, before the first step."""
-
-    name: str
-    """What the head starts at, such as `the probe`."""
-
-    features: Callable[[Any], torch.Tensor]
-    """batch → features float `(rows, width)`; what the pass over the training rows computes."""
-
-    def apply(self, features: np.ndarray, reached: np.ndarray) -> str:
-        """Fit it to the rows that were reached, write it into the model, and return a note, empty where none was done.
-
-        Args:
-            features: float32 `(rows, width)`.
-            reached: Which rows have features, bool `(rows,)`: a time limit may leave some out.
-        """
-
-
-class Collector(Protocol):
-    """Collects what passes over rows give, batch by batch, and scores it."""
-
-    def compute(self, batch: Mapping[str, Any]) -> Any:
-        """Return what to collect of a batch; runs the model."""
-
-    def add(self, positions: np.ndarray, values: Any) -> None:
-        """Keep what a batch gave.
-
-        Args:
-            positions: The batch's row positions, int64 `(batch,)`.
-            values: What `compute` returned.
-        """
-
-    def outputs(self) -> Any:
-        """Return all that was collected, in the order of the rows."""
-
-    def scores(self, metrics: Sequence[str]) -> dict[str, float]:
-        """Return each metric by the name asked for, over the rows that were reached; NaN where it is not defined.
-
-        Only where there are labels.
-        """
-
-    def fallback_loss(self) -> float | None:
-        """Return the loss over the rows reached, which decides where the metric is not defined, or None."""
-
-
-@dataclass(frozen=True)
-class Learning:
-    """How a model is trained.
-
-    Attributes:
-        objective: The loss.
-        start: Computes a start of the head from features, or None.
-        start_note: What step 0 of the history says where there is no start.
-        also_score: Metrics that the history shows beside the one that decides.
-    """
-
-    objective: Objective
-    start: Start | None = None
-    start_note: str = "the head starts at random"
-    also_score: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """What a kind needs of a model to train or use it; `pipeline.assembly.Assembly` adds the plan.
-
-    Attributes:
+        problem: The kind of problem.
         target: What the label asks for.
         columns: The columns.
         built: Model, inputs, layers, configuration.
+        plan: What the layers do.
         weight: The column of row weights, or None.
+        facts: What makes the run this run; see `training.run_identity`.
     """
 
+    problem: Problem
     target: Any
     columns: Columns
     built: Built
+    plan: LayerPlan
     weight: str | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def model(self) -> Any:
@@ -198,24 +83,20 @@ class Fitted:
         """The configuration."""
         return self.built.config
 
+    @property
+    def layer_map(self) -> LayerMap:
+        """The model's layers."""
+        return self.built.layer_map
 
-@dataclass(frozen=True)
-class Reading:
-    """Which data are read, and what they have to hold.
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        device: torch.device = next(self.built.model.parameters()).device
+        return device
 
-    Attributes:
-        what: The name of the data in messages: `train_data`, `tuning_data`, `data`.
-        request: Label, weight, column types as they were given.
-        config: The configuration.
-        columns: The columns that have to be there; None for training data, which decide them.
-        labelled: Whether labels have to be there.
-    """
-
-    what: str
-    request: Request
-    config: ResolvedConfig
-    columns: Columns | None = None
-    labelled: bool = True
+    def with_config(self, config: ResolvedConfig) -> Assembly:
+        """Return the same assembly under a configuration in which more was chosen."""
+        return replace(self, built=replace(self.built, config=config))
 
 
 class Problem:
@@ -248,7 +129,7 @@ class Problem:
         """Return the columns of the training frame, with types and reasons.
 
         Raises:
-            DataError: There is nothing to learn from.
+            DataError: There are no columns to train on.
         """
         raise NotImplementedError
 
@@ -319,18 +200,21 @@ class Problem:
         """
         raise NotImplementedError
 
-    def rows(self, found: Labelled, fitted: Fitted, *, training: bool = False, seed: int = 0) -> Rows:
-        """Turn a frame into rows, with encoded labels and weights where they are known.
+    def rows(
+        self, found: Labelled, assembly: Assembly, *, labelled: bool, training: bool = False, seed: int = 0
+    ) -> Rows:
+        """Turn a frame into rows.
 
         Args:
-            found: The frame; without labels at prediction.
-            fitted: The model.
+            found: The frame.
+            assembly: The model.
+            labelled: Whether the rows get encoded labels, and weights where there are some.
             training: Whether rows are augmented.
             seed: The run's seed.
         """
         raise NotImplementedError
 
-    def learning(self, fitted: Fitted, train: Rows, *, seed: int) -> Learning:
+    def learning(self, assembly: Assembly, train: Rows, *, seed: int) -> Learning:
         """Return loss and start of a run."""
         raise NotImplementedError
 
@@ -341,14 +225,15 @@ class Problem:
 
     # -- results
 
-    def collector(self, fitted: Fitted, rows: Rows, found: Labelled | None, *, scoring: bool) -> Collector:
+    def collector(self, assembly: Assembly, rows: Rows, found: Labelled, *, scoring: bool, **options: Any) -> Collector:
         """Return what collects outputs of a pass over rows.
 
         Args:
-            fitted: The model.
+            assembly: The model.
             rows: The rows that are passed over.
             found: Their frame and labels.
             scoring: Whether scores follow; else predictions.
+            options: What `Predictor.show` was given, where a picture follows.
         """
         raise NotImplementedError
 
@@ -362,22 +247,25 @@ class Problem:
         """
         raise NotImplementedError
 
-    def probabilities(self, outputs: Any, target: Any, index: pd.Index[Any]) -> pd.DataFrame:
-        """Return probabilities, a column per class.
+    def check_probabilities(self, target: Any) -> None:
+        """Check that this target has probabilities.
 
         Raises:
-            ConfigError: This kind has none.
+            ConfigError: It has none.
         """
-        del outputs, index
-        raise ConfigError(f"{target.problem_type} has no probabilities of a row. Use predict.")
+        raise ConfigError(f"{target.problem_type} gives no probabilities of a row. Use predict.")
 
-    def features(self, fitted: Fitted) -> Callable[[Any], torch.Tensor]:
+    def probabilities(self, outputs: Any, target: Any, index: pd.Index[Any]) -> pd.DataFrame:
+        """Return probabilities, a column per class, after `check_probabilities`."""
+        raise NotImplementedError
+
+    def features(self, assembly: Assembly) -> Callable[[Any], torch.Tensor]:
         """Return what computes features float `(rows, width)` of a batch, for `embed`.
 
         Raises:
             ConfigError: This kind has no features of a whole row.
         """
-        raise ConfigError(f"{fitted.target.problem_type} has no features of a row to embed.")
+        raise ConfigError(f"{assembly.target.problem_type} has no features of a row to embed.")
 
     def check_metric(self, name: str, target: Any) -> str:
         """Return the canonical name of a metric that `evaluate` was asked for.
@@ -389,18 +277,31 @@ class Problem:
 
         return find_metric(self.info, name, target.problem_type).name
 
-    def picture(self, predictions: Any, found: Labelled, fitted: Fitted, **options: Any) -> Figure:
-        """Draw predictions on their rows.
+    def check_drawable(self, target: Any) -> None:
+        """Check that predictions can be drawn.
 
         Raises:
             ConfigError: This kind draws nothing.
         """
-        del predictions, found, options
-        raise ConfigError(f"show is not for {fitted.target.problem_type} problems. Use predict.")
+        raise ConfigError(
+            f"show is not for {target.problem_type} problems: their predictions have no picture. Use predict."
+        )
+
+    def check_picture(self, found: Labelled, assembly: Assembly, **options: Any) -> None:
+        """Check that predictions for these rows can be drawn with these options, which `collector` gets too.
+
+        Raises:
+            ConfigError: An option does not fit.
+            DataError: No rows, or too many for a picture.
+        """
+
+    def picture(self, outputs: Any, found: Labelled, assembly: Assembly) -> Figure:
+        """Draw collected outputs on their rows, after `check_picture`."""
+        raise NotImplementedError
 
     # -- a saved predictor
 
-    def describe(self, fitted: Fitted, folder: Path) -> dict[str, Any]:
+    def describe(self, assembly: Assembly, folder: Path) -> dict[str, Any]:
         """Return what `rebuild` needs as plain data for JSON, and write files it needs below `folder`."""
         raise NotImplementedError
 

@@ -16,6 +16,7 @@ class Request:
     """What `fit` or `explain` was asked for; see `Predictor.fit` for each field.
 
     Attributes:
+        problem: The caller's own kind of problem (`contracts.problem.Problem`), or None.
         training: Whether a fit follows: what it would write is checked then.
     """
 
@@ -25,6 +26,7 @@ class Request:
     problem_type: str | None = None
     eval_metric: str | None = None
     weight: str | None = None
+    problem: Any = None
     presets: Any = None
     hyperparameters: Any = None
     column_types: Mapping[str, str] | None = None

@@ -8,8 +8,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from thermocline.errors import listing
+
 ROW, TOKEN, MAP = "row", "token", "map"
-"""Grains of features: one vector a row; one a token; one a place of a grid."""
+"""Grains of features: one vector a row; one a token of a text; one a place of an image's grid."""
 
 
 class Tower(nn.Module):
@@ -17,7 +19,6 @@ class Tower(nn.Module):
 
     Attributes:
         width: Features a row.
-        grains: Which grains of features it gives: `row`, `token`, `map`.
         pretrained: Whether any of its parameters come from pretrained weights.
         notes: What was changed on the way that a user should know.
         fixed: How many of the first features are fixed encodings of cells, which no parameter changes.
@@ -25,7 +26,6 @@ class Tower(nn.Module):
     """
 
     width: int = 0
-    grains: frozenset[str] = frozenset({ROW})
     pretrained: bool = False
     notes: tuple[str, ...] = ()
     fixed: int = 0
@@ -40,8 +40,25 @@ class Tower(nn.Module):
         raise NotImplementedError
 
     @property
-    def compiled_part(self) -> nn.Module | None:
-        """The module that `env.compile` compiles, or None."""
+    def grains(self) -> frozenset[str]:
+        """Which grains of features it gives: `row`, `token`, `map`."""
+        return frozenset({ROW})
+
+    def check_grain(self, grain: str) -> None:
+        """Check that the tower gives a grain.
+
+        Raises:
+            ValueError: It does not; the message names those it gives.
+        """
+        if grain != ROW and grain not in self.grains:
+            raise ValueError(
+                f"{type(self).__name__} gives no features of grain {grain!r} with this backbone. It gives "
+                f"{listing(sorted(self.grains))}."
+            )
+
+    @property
+    def backbone_module(self) -> nn.Module | None:
+        """The backbone: what `env.compile` compiles and `model.peft` adapts; None where there is none."""
         return None
 
     @property
@@ -50,5 +67,5 @@ class Tower(nn.Module):
         return False
 
     def conv_example(self) -> tuple[nn.Module, torch.Tensor] | None:
-        """Return the module whose convolutions may be joined with BatchNorm, and a meta input for it, or None."""
+        """Return the module whose convolutions may be folded with BatchNorm, and a meta input for it, or None."""
         return None

@@ -12,13 +12,9 @@ import numpy as np
 import torch
 
 from thermocline.data.pixel_cache import Keep
-from thermocline.inputs.image.rows import ImageRows
-from thermocline.inputs.table.rows import TableRows
-from thermocline.inputs.text.rows import TextRows
-from thermocline.problems.object_detection.rows import DetectionRows
+from thermocline.data.row_part import RowPart
 
 Batch = dict[str, Any]
-RowPart = TextRows | ImageRows | TableRows | DetectionRows
 
 
 @dataclass(frozen=True)
@@ -26,7 +22,7 @@ class Rows:
     """Processed rows of a frame.
 
     Attributes:
-        parts: For each tower (`text`, `image`, `table`, or `detector` alone) its rows.
+        parts: For each tower its rows.
         target: Encoded labels `(rows, …)`, or `None` at prediction, and where they are part of a tower's rows (boxes).
         weight: Row weights float32 `(rows,)`, or `None`.
     """
@@ -42,16 +38,19 @@ class Rows:
         """Return the tensors of these row positions.
 
         Args:
-            rows: Row positions.
-            epoch: The epoch of training that images are augmented for, or `None` for images as they are.
-            without: Towers that are left out.
+            rows: Row positions, int64 `(batch,)`.
+            epoch: The epoch of training, or `None` for rows without augmentation.
+            without: Towers whose inputs are not decoded: the batch holds only what needs no decoding (see
+                `RowPart.undecoded`), and nothing of a tower that has no such arrays.
+
+        Returns:
+            `rows` int64 `(batch,)`; tower → its arrays as tensors; `target` and `weight` where they are known.
         """
         batch: Batch = {"rows": torch.from_numpy(rows)}
         for name, part in self.parts.items():
-            if name in without:
-                continue
-            arrays = part.batch(rows, epoch) if isinstance(part, ImageRows | DetectionRows) else part.batch(rows)
-            batch[name] = {key: torch.from_numpy(np.ascontiguousarray(a)) for key, a in arrays.items()}
+            arrays = part.undecoded(rows) if name in without else part.batch(rows, epoch)
+            if arrays:
+                batch[name] = {key: torch.from_numpy(np.ascontiguousarray(a)) for key, a in arrays.items()}
         if self.target is not None:
             batch["target"] = torch.from_numpy(self.target[rows])
         if self.weight is not None:
@@ -60,24 +59,26 @@ class Rows:
 
     @property
     def lengths(self) -> np.ndarray | None:
-        """Tokens that each row takes up when it is the longest of a batch, int64 `(rows,)`, where there is text."""
-        text = self.parts.get("text")
-        return text.widths if isinstance(text, TextRows) else None
+        """Tokens that each row takes up when it is the longest of a batch, int64 `(rows,)`; `None` without sequences.
+
+        One part at most has sequences; of several the first counts.
+        """
+        return next((part.widths for part in self.parts.values() if part.widths is not None), None)
 
     def unlabelled(self) -> Rows:
         """Return the same rows as at prediction."""
-        bare = {
-            name: replace(part, boxes=None, labels=None) if isinstance(part, DetectionRows) else part
-            for name, part in self.parts.items()
-        }
-        return Rows(bare)
+        return Rows({name: part.unlabelled() for name, part in self.parts.items()})
+
+    def with_part(self, name: str, part: RowPart) -> Rows:
+        """Return the same rows with another part for one tower."""
+        return replace(self, parts={**self.parts, name: part})
 
     def fingerprint(self) -> str:
-        """Return 16 hex digits over all that a model is given of these rows; image files count by their paths."""
+        """Return 16 hex digits over all that a model is given of these rows; files count by their names as written."""
         digest = hashlib.sha256()
         for name in sorted(self.parts):
             digest.update(name.encode())
-            for piece in self.parts[name].pieces():
+            for piece in self.parts[name].identity(files=False):
                 digest.update(piece)
         for array in (self.target, self.weight):
             digest.update(b"none" if array is None else np.ascontiguousarray(array).tobytes())
@@ -85,19 +86,15 @@ class Rows:
 
 
 @contextmanager
-def images_kept(rows: Sequence[Rows], keep: Keep) -> Iterator[list[Rows]]:
-    """Give the same rows, whose images are decoded once and kept while this lasts.
+def decoded_kept(rows: Sequence[Rows], keep: Keep) -> Iterator[list[Rows]]:
+    """Yield the same rows, whose inputs are decoded once and kept until the context ends.
 
     Args:
         rows: Rows of one fit, those that matter most first: they share a budget.
-        keep: Where pixels are kept. What does not fit is decoded every time.
+        keep: Where decoded inputs are kept. What does not fit is decoded every time.
     """
     with ExitStack() as stack:
-        kept = []
-        for each in rows:
-            image = each.parts.get("image")
-            if isinstance(image, ImageRows):
-                image = stack.enter_context(image.kept(keep))
-                each = replace(each, parts={**each.parts, "image": image})
-            kept.append(each)
-        yield kept
+        yield [
+            replace(each, parts={name: stack.enter_context(part.kept(keep)) for name, part in each.parts.items()})
+            for each in rows
+        ]

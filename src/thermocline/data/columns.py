@@ -63,6 +63,11 @@ class Columns:
         _check_kind(kind, "of()")
         return [column.name for column in self.columns if column.kind == kind]
 
+    def have(self, kinds: Iterable[str]) -> bool:
+        """Return whether a column is of one of these types."""
+        kinds = frozenset(kinds)
+        return any(column.kind in kinds for column in self.columns)
+
     @property
     def used(self) -> list[str]:
         """The names of the columns that a model sees: all but `null`."""

@@ -1,32 +1,24 @@
-"""Frames: read them, check them, and turn a column into numbers, categories or texts.
-
-The same conversions serve inference, fitting and prediction, so that a column means the same thing each time.
-The caller's frame is never written to.
-"""
+"""Reads and checks frames. The caller's frame is never written to."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from thermocline.data.row_names import first_rows
-from thermocline.data.values import parse_numbers, stable_text
 from thermocline.errors import (
-    ColumnTypeError,
     DataError,
     MissingColumnError,
     MissingDependencyError,
     did_you_mean,
     listing,
 )
-
-if TYPE_CHECKING:
-    from thermocline.data.columns import Column
+from thermocline.registry import problem_infos
 
 COMPRESSED = (".gz", ".bz2", ".xz", ".zip")
 
@@ -56,10 +48,14 @@ def read_frame(data: object) -> tuple[pd.DataFrame, Path | None]:
     suffixes = [suffix.lower() for suffix in path.suffixes]
     kind = suffixes[-2] if len(suffixes) > 1 and suffixes[-1] in COMPRESSED else "".join(suffixes[-1:])
     if kind not in {".csv", ".tsv", ".parquet", ".pq"}:
-        hint = " If it is a COCO file, pass problem_type='object_detection'." if kind == ".json" else ""
+        hints = [
+            f" If it is {info.file_types[kind]}, pass problem_type={info.problem_types[0]!r}."
+            for info in problem_infos()
+            if kind in info.file_types
+        ]
         raise DataError(
             f"{str(path)!r}: the extension {kind!r} is none of .csv, .tsv, .parquet. Read it with pandas "
-            f"and pass the DataFrame.{hint}"
+            f"and pass the DataFrame.{''.join(hints)}"
         )
     if not path.is_file():
         what = "is a folder, not a file" if path.is_dir() else "does not exist"
@@ -80,7 +76,7 @@ def _read_text(path: Path, separator: str) -> pd.DataFrame:
             )
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
-            # low_memory reads in chunks and may give one column two types
+            # low_memory reads in chunks, and one column may get two types
             return pd.read_csv(path, sep=separator, index_col=False, low_memory=False)
     except pd.errors.EmptyDataError:
         raise DataError(f"The file {str(path)!r} is empty.") from None
@@ -169,74 +165,3 @@ def _check_finite(series: pd.Series[Any], where: str) -> None:
             f"{where} holds {int(bad.sum())} infinite values: {first_rows(series.index, bad, series)}. "
             "Correct them, drop these rows, or put NaN, which in a feature is taken as missing."
         )
-
-
-# -- one column ------------------------------------------------------------------------------------
-
-
-def numbers(series: pd.Series[Any], column: Column) -> np.ndarray:
-    """Return a numeric column as float64 `(n,)`, NaN where missing.
-
-    Dates become days since 1970 (UTC) and durations become days, both with their fraction.
-
-    Raises:
-        ColumnTypeError: Values that are not numbers (or dates), with the first rows.
-        DataError: Infinite values.
-    """
-    result, bad = parse_numbers(series, column.form)
-    where = f"Column {column.name!r}"
-    if bad.any():
-        kind = "dates" if column.form.startswith("date") else "numbers"
-        expected = f" of the form {column.form[5:]!r}" if column.form.startswith("date:") else ""
-        raise ColumnTypeError(
-            f"{where} is numeric, but {int(bad.sum())} values are not {kind}{expected}: "
-            f"{first_rows(series.index, bad, series)}. Correct them, leave them empty, or fit with "
-            f"column_types={{{column.name!r}: 'categorical'}} or 'text'."
-        )
-    infinite = np.isinf(result)
-    if infinite.any():
-        raise DataError(
-            f"{where} holds {int(infinite.sum())} infinite values: "
-            f"{first_rows(series.index, infinite, series)}. Replace them, for instance with NaN."
-        )
-    return result
-
-
-def categories(series: pd.Series[Any], column: Column) -> np.ndarray:
-    """Return a categorical column as an object array of text, None where missing.
-
-    Raises:
-        ColumnTypeError: Values that are no scalars, with the first rows.
-    """
-    return _as_texts(series, column.name, stable_text)
-
-
-def texts(series: pd.Series[Any], column: Column) -> list[str | None]:
-    """Return a text column as it is written, None where missing or blank.
-
-    Raises:
-        ColumnTypeError: Values that are no scalars, with the first rows.
-    """
-    return list(_as_texts(series, column.name, _written_text))
-
-
-def _written_text(value: object) -> str | None:
-    if isinstance(value, str):
-        return value if value and not value.isspace() else None
-    return stable_text(value)
-
-
-def _as_texts(series: pd.Series[Any], name: str, convert: Callable[[object], str | None]) -> np.ndarray:
-    result = np.full(len(series), None, dtype=object)
-    bad = np.zeros(len(series), dtype=bool)
-    for row, value in enumerate(series.astype(object).to_numpy()):
-        try:
-            result[row] = convert(value)
-        except TypeError:
-            bad[row] = True
-    if bad.any():
-        raise ColumnTypeError(
-            f"Column {name!r} must hold plain values, but {int(bad.sum())} rows hold something else: "
-            f"{first_rows(series.index, bad, series)}."
-        )
-    return result

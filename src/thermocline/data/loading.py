@@ -1,4 +1,4 @@
-"""Making batches ahead of their use, here or in worker processes: order and content are the same."""
+"""Makes batches ahead of their use, here or in worker processes, with the same order and content."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def load_steps(
         num_workers: As in `load`.
         pin_memory: As in `load`.
     """
-    ahead, behind = tee(steps)  # what workers are to make is wanted before it is taken
+    ahead, behind = tee(steps)  # workers read ahead of the batches that are taken
     stream = load(rows, (part for parts in ahead for part in parts), num_workers=num_workers, pin_memory=pin_memory)
     for parts in behind:
         yield [next(stream) for _ in parts]

@@ -30,7 +30,7 @@ class Budget:
         return cls(int(SHARE * free_memory() if gigabytes is None else gigabytes * GIGABYTE))
 
     def take(self, size: int) -> bool:
-        """Take `size` bytes, all or none, and say whether they were there."""
+        """Take `size` bytes, all or none, and return whether there were enough."""
         if size > self.left:
             return False
         self.left -= size

@@ -1,4 +1,4 @@
-"""Which rows meet in a batch, and in what order: pure functions of (seed, epoch) and the lengths of the rows."""
+"""Which rows make up a batch, and in what order: pure functions of (seed, epoch) and the lengths of the rows."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-PADDED = 1.04  # tokens with padding per token, as far as the order of the rows decides; the rest of it is shuffling
-BEYOND = 1.25  # where even sorted rows have more (small frames): how much more is allowed, per what these have more
+PADDED = 1.04  # tokens with padding per token that the order of the rows may cause, for the sake of shuffling
+BEYOND = 1.25  # where sorted rows have more than that (small frames): how much more is allowed, relative to theirs
 HALVINGS = 8  # in the search for how far rows may be shuffled
 
 
@@ -51,7 +51,7 @@ def epoch_order(n_rows: int, batch_size: int, *, seed: int, epoch: int, lengths:
 def _as_shuffled_as(
     sorted_by: Callable[[float], np.ndarray], padded: Callable[[np.ndarray], float], shuffled: np.ndarray
 ) -> np.ndarray:
-    """Search, by halving, for the order that is shuffled furthest and padded no more than allowed."""
+    """Search, by bisection, for the most shuffled order whose padding is allowed."""
     best = sorted_by(0.0)
     least = padded(best)
     allowed = PADDED + BEYOND * max(0.0, least - PADDED)
@@ -69,7 +69,7 @@ def _as_shuffled_as(
 
 
 def _sizes(n_rows: int, batch_size: int) -> np.ndarray:
-    """Return the rows of each batch: as many as asked for, then what is left."""
+    """Return the number of rows of each batch: `batch_size`, and the rest in the last."""
     whole, left = divmod(n_rows, batch_size)
     sizes = [batch_size] * whole + ([left] if left else [])
     if len(sizes) > 1 and sizes[-1] == 1:
@@ -80,7 +80,7 @@ def _sizes(n_rows: int, batch_size: int) -> np.ndarray:
 def micro_batches(
     rows: np.ndarray, *, most_rows: int, most_tokens: int | None = None, lengths: np.ndarray | None = None
 ) -> list[np.ndarray]:
-    """Cut the rows of an optimizer step into parts that go through the model at once.
+    """Split the rows of an optimizer step into parts that are passed through the model at once.
 
     Without `most_tokens` the parts are of nearly equal size and the rows stay in order. With it the rows are sorted
     from long to short, and a part takes as many as rows times the longest of them allow: no cut has fewer parts.

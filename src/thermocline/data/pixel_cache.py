@@ -1,4 +1,4 @@
-"""A cache of decoded images: uint8 pixels by place, in memory or in a file, that worker processes fill and read too."""
+"""A cache of decoded images, in memory or in a file, that worker processes fill and read too."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import numpy as np
 from thermocline.data.memory_budget import Budget
 from thermocline.errors import ThermoclineWarning
 
-HEAD = 12  # bytes a place for the shape of what lies there: three int32, zeros where nothing does
+HEAD = 12  # bytes a slot for the shape of its array: three int32, zeros where the slot is empty
 DISK_SHARE = 0.9  # of the free disk that a file may take
 
 
@@ -42,13 +42,13 @@ class Keep:
 
 
 class PixelCache:
-    """Arrays of pixels, each at its place in one stretch of memory.
+    """Arrays of pixels, each in a slot of one block of memory.
 
-    Nothing is locked: whoever decodes an image writes it, and two who do so at once write the same bits. The shape is
-    written last, and an array is there from then on.
+    There is no lock: each process writes the images that it decodes, and two that write one at once write the same
+    bits. The shape is written last; the slot counts as filled from then on.
 
     Args:
-        sizes: Bytes kept for each place, int64 `(places,)`; 0 for a place that is not kept.
+        sizes: Bytes of each slot, int64 `(slots,)`; 0 for an image that is not kept.
         memory: Zeros, `len(sizes) * HEAD + sizes.sum()` bytes.
         path: The file behind the memory, if another process has to open it by name.
     """
@@ -65,27 +65,27 @@ class PixelCache:
         self._pixels = whole[HEAD * kept :]
         self._starts = np.cumsum(self.sizes[:kept]) - self.sizes[:kept]
 
-    def get(self, place: int) -> np.ndarray | None:
-        """Return the array at a place, uint8, to be read and not kept; `None` where there is none yet."""
-        if not len(self._shapes) or not self._shapes[place, 0]:
+    def get(self, slot: int) -> np.ndarray | None:
+        """Return the array in a slot, uint8, valid until `close`; `None` where the slot is empty."""
+        if not len(self._shapes) or not self._shapes[slot, 0]:
             return None
-        start = self._starts[place]
-        return self._pixels[start : start + self.sizes[place]].reshape(self._shapes[place])
+        start = self._starts[slot]
+        return self._pixels[start : start + self.sizes[slot]].reshape(self._shapes[slot])
 
-    def put(self, place: int, array: np.ndarray) -> None:
-        """Keep an array of three dimensions, uint8, where its place has exactly that many bytes."""
-        if not len(self._shapes) or array.size != self.sizes[place]:
+    def put(self, slot: int, array: np.ndarray) -> None:
+        """Keep an array of three dimensions, uint8, where its slot has exactly that many bytes."""
+        if not len(self._shapes) or array.size != self.sizes[slot]:
             return
-        start = self._starts[place]
+        start = self._starts[slot]
         self._pixels[start : start + array.size].reshape(array.shape)[...] = array
-        self._shapes[place, 1:] = array.shape[1:]
-        self._shapes[place, 0] = array.shape[0]
+        self._shapes[slot, 1:] = array.shape[1:]
+        self._shapes[slot, 0] = array.shape[0]
 
     def __len__(self) -> int:
         return int((self._shapes[:, 0] > 0).sum())
 
     def close(self) -> None:
-        """Let the memory go and remove the file; nothing is found or kept from now on."""
+        """Release the memory and remove the file; afterwards the cache is empty and keeps nothing."""
         self._map(None)
         if self.path is not None:
             self.path.unlink(missing_ok=True)
@@ -94,7 +94,7 @@ class PixelCache:
         return {"sizes": self.sizes, "path": self.path}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Open the file in another process; memory without one cannot be seen there, so nothing is kept."""
+        """Open the file in another process; memory without a file is not shared with it, so nothing is kept."""
         self.sizes, self.path = state["sizes"], state["path"]
         memory = None
         if self.path is not None and self.path.exists():
@@ -105,10 +105,10 @@ class PixelCache:
 
 @contextmanager
 def pixels_kept(sizes: Iterable[int], keep: Keep) -> Iterator[PixelCache | None]:
-    """Give a cache while this lasts, or `None` where there is to be none or it does not fit.
+    """Yield a cache until the context ends, or `None` where there is to be none or it does not fit.
 
     Args:
-        sizes: Bytes of each place; 0 for what is not worth keeping. Read no further than needed.
+        sizes: Bytes of each image; 0 for one that is not to be kept. Read no further than needed.
         keep: Where pixels are kept.
     """
     on_disk = keep.where == "disk"
@@ -130,7 +130,7 @@ def pixels_kept(sizes: Iterable[int], keep: Keep) -> Iterator[PixelCache | None]
 
 
 def _that_fit(sizes: Iterable[int], most: int, *, all_of_them: bool) -> np.ndarray | None:
-    """Return the sizes that fit, 0 in place of the others, or `None` where all are wanted and do not."""
+    """Return the sizes that fit, 0 for the others; or `None` where all must fit and do not."""
     chosen: list[int] = []
     if all_of_them:
         for size in sizes:
@@ -148,7 +148,7 @@ def _that_fit(sizes: Iterable[int], most: int, *, all_of_them: bool) -> np.ndarr
 
 
 def _make(sizes: np.ndarray, total: int, keep: Keep, folder: Path) -> PixelCache | None:
-    # a process that is forked sees this one's memory; one that is started anew has to open a file
+    # a forked process shares this one's memory; one that is spawned has to open a file
     by_name = keep.shared and multiprocessing.get_start_method() != "fork"
     try:
         if keep.where != "disk" and not by_name:
@@ -166,20 +166,20 @@ def _make(sizes: np.ndarray, total: int, keep: Keep, folder: Path) -> PixelCache
             os.close(number)
     except OSError as error:
         warnings.warn(
-            f"No cache of images: {total / 10**9:.2f} GB cannot be had in {str(folder)!r} ({error}). Images are "
+            f"No cache of images: {total / 10**9:.2f} GB cannot be allocated in {str(folder)!r} ({error}). Images are "
             "decoded in every epoch. Set env.cache_folder, or env.cache_images=off.",
             ThermoclineWarning,
             stacklevel=5,
         )
         return None
     if not by_name and os.name == "posix":
-        path.unlink()  # the memory stays until it is let go; a program that is killed leaves no file behind
+        path.unlink()  # the memory stays valid; a process that is killed leaves no file
         cache.path = None
     return cache
 
 
 def _reserve(number: int, total: int) -> None:
-    """Give a file its size; on a full disk this fails, not the first write into its memory, which would be fatal."""
+    """Allocate a file's size, so that a full disk is an error here and not a crash at the first write into memory."""
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(number, 0, total)
     else:

@@ -36,7 +36,7 @@ def first_rows(index: pd.Index[Any], mask: np.ndarray, values: Sequence[Any] | p
 
 
 def plain(value: Any) -> Any:
-    """Return a numpy scalar as the Python value it stands for, anything else as it is."""
+    """Return a numpy scalar as a Python value, anything else as it is."""
     return value.item() if isinstance(value, np.generic) else value
 
 

@@ -39,15 +39,17 @@ class RowPart:
         raise NotImplementedError
 
     def undecoded(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        """Return the arrays of `batch(rows)` that need no decoding; what is missing is named by `decoded_shapes`."""
+        """Return the arrays of `batch(rows)` that need no decoding; `decoded_shapes` names the others.
+
+        Empty where nothing is decoded: then a batch is made whole or not at all.
+        """
         del rows
         return {}
 
     def decoded_shapes(self, rows: int) -> Mapping[str, tuple[tuple[int, ...], torch.dtype]]:
         """Return shape and dtype of the arrays of a batch that come from decoding (pixels), by name.
 
-        The prefix cache makes them only when something needs them. Empty where nothing is decoded: then a batch is
-        always made whole.
+        The prefix cache decodes only when something needs these arrays. Empty where nothing is decoded.
         """
         del rows
         return {}
@@ -57,11 +59,11 @@ class RowPart:
         return self
 
     def aligned(self) -> RowPart:
-        """Return the same rows, such that a row's values come out the same bits in every batch of one size."""
+        """Return the same rows, such that a row's values have the same bits in every batch of one size."""
         return self
 
     def kept(self, keep: Keep) -> AbstractContextManager[RowPart]:
-        """Return a context that gives the same rows, with decoded inputs kept while it lasts, as far as they fit."""
+        """Return a context that yields the same rows, with decoded inputs kept until it ends, as far as they fit."""
         del keep
         return nullcontext(self)
 

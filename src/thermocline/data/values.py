@@ -1,4 +1,4 @@
-"""Values: what a cell, or a column of them, says as a number, a date or a text.
+"""Parses a cell, or a column of them, as a number, a date or a text.
 
 Inference, fitting and prediction all read values here, so that a column means the same thing each time.
 """

@@ -1,1 +1,1 @@
-"""What makes frozen cheap, and says what a plan costs."""
+"""Saves time and memory where layers are frozen, and estimates what a plan costs."""

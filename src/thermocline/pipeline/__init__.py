@@ -1,1 +1,1 @@
-"""The road that every fit takes: prepare, assemble, fit, explain, resume, predict, save, load."""
+"""The steps of every fit and every use of a model: prepare, assemble, fit, explain, resume, predict, save, load."""

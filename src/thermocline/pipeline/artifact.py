@@ -8,33 +8,21 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
 from safetensors.torch import load_model, save_model
-from torch import nn
 
 import thermocline
-from thermocline.backbones.adapters import Adapters
+from thermocline import registry
 from thermocline.backbones.pretrained import file_sha256
 from thermocline.config import ResolvedConfig
+from thermocline.contracts.problem import Assembly, Built, Problem
 from thermocline.data.columns import Columns
 from thermocline.errors import ArtifactError, ConfigError, MissingDependencyError, OutputExistsError
-from thermocline.inputs.image.rows import ImageProcessor
-from thermocline.inputs.image.tower import ImageTower, describe_image, rebuild_image
-from thermocline.inputs.table.rows import TableProcessor
-from thermocline.inputs.table.tower import TableTower, describe_table
-from thermocline.inputs.text.rows import TextProcessor
-from thermocline.inputs.text.tokenizer import load_tokenizer
-from thermocline.inputs.text.tower import TextTower, quiet_transformers, rebuild_text
-from thermocline.pipeline.assemble import Assembly, Processors
-from thermocline.problems.object_detection.artifact import read_detector, towers_of
-from thermocline.problems.object_detection.assemble import AnyAssembly, DetectionAssembly
-from thermocline.problems.object_detection.model import TOWER
-from thermocline.problems.rowwise.fusion import FusionModel
-from thermocline.problems.rowwise.task import Task
 from thermocline.training.history import History
 from thermocline.tuning.layers.layer_map import LayerMap
 from thermocline.tuning.plan.layer_plan import LayerPlan
@@ -68,8 +56,8 @@ def check_free(path: Path, identity: str | None = None) -> None:
     )
 
 
-def save(assembly: AnyAssembly, history: History, path: Path, *, identity: str) -> None:
-    """Write a predictor into a folder, all or nothing: it is written beside its place and then moved there.
+def save(assembly: Assembly, history: History, path: Path, *, identity: str) -> None:
+    """Write a predictor into a folder, all or nothing: into a temporary folder in the same place, then renamed.
 
     Args:
         assembly: What to save.
@@ -105,31 +93,61 @@ def save(assembly: AnyAssembly, history: History, path: Path, *, identity: str) 
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def load(path: Path, *, trust_remote_code: bool = False) -> tuple[AnyAssembly, History, str]:
+@dataclass(frozen=True)
+class Loaded:
+    """A saved predictor that was loaded.
+
+    Attributes:
+        assembly: The fitted model, in eval mode on the CPU.
+        history: What happened.
+        identity: Names the run.
+    """
+
+    assembly: Assembly
+    history: History
+    identity: str
+
+
+@dataclass(frozen=True)
+class Trust:
+    """What of a caller's own a saved predictor may be loaded with.
+
+    Attributes:
+        problem: The kind of problem, where it is not an installed one.
+        remote_code: Whether code that a text backbone brought with its pretrained weights may run.
+    """
+
+    problem: Problem | None = None
+    remote_code: bool = False
+
+
+def load(path: Path, trust: Trust = Trust()) -> Loaded:
     """Read a saved predictor; no hub, and no code from the folder.
 
     Args:
         path: The folder.
-        trust_remote_code: Run code that a text backbone needs from its checkpoint. Only the caller decides this.
-
-    Returns:
-        The assembly, its history and its identity.
+        trust: The caller's own code.
 
     Raises:
-        ArtifactError: There is no predictor, a file is missing or altered, or a newer Thermocline wrote it.
+        ArtifactError: There is none, it is damaged, or a newer version wrote it.
+        ConfigError: It is of a kind of problem that is not installed.
         MissingDependencyError: Its backbone has adapters, and peft is not installed.
     """
     manifest = _check(path)
+    with _damaged(path):
+        saved = _parse(path / "task.json")
+        problem_type = str(saved["problem_type"])
+    problem = _problem_of(path, problem_type, trust.problem)
     with _damaged(path), torch.random.fork_rng(devices=[]):  # weights are drawn, then loaded over
-        assembly = _read(path, trust_remote_code=trust_remote_code)
+        assembly = _read(path, problem, saved, trust_remote_code=trust.remote_code)
         history = History(pd.DataFrame(_parse(path / "history.json")))
         if (path / "rates.json").is_file():
             history.lrs = pd.DataFrame(_parse(path / "rates.json")).set_index("step")
-    return assembly, history, str(manifest["identity"])
+    return Loaded(assembly, history, str(manifest["identity"]))
 
 
-def _write(assembly: AnyAssembly, history: History, folder: Path) -> None:
-    _dump(folder / "task.json", assembly.task.to_dict())
+def _write(assembly: Assembly, history: History, folder: Path) -> None:
+    _dump(folder / "task.json", assembly.target.to_dict())
     _dump(folder / "columns.json", assembly.columns.to_dict())
     _dump(folder / "layers.json", assembly.layer_map.to_dict())
     _dump(folder / "history.json", history.to_frame().to_dict(orient="list"))
@@ -139,105 +157,45 @@ def _write(assembly: AnyAssembly, history: History, folder: Path) -> None:
         _dump(folder / "facts.json", dict(assembly.facts))
     (folder / "plan.json").write_text(assembly.plan.to_json(), encoding="utf-8")
     (folder / "config.yaml").write_text(assembly.config.to_yaml(), encoding="utf-8")
-    towers: dict[str, Any] = {"weight": assembly.weight, "notes": list(assembly.notes)}
-    own = towers_of(assembly) if isinstance(assembly, DetectionAssembly) else _towers_of(assembly, folder)
-    _dump(folder / "towers.json", towers | own)
+    described = assembly.problem.describe(assembly, folder)
+    _dump(folder / "towers.json", {"weight": assembly.weight, "notes": list(assembly.built.notes)} | described)
     save_model(assembly.model, str(folder / "model.safetensors"))
 
 
-def _towers_of(assembly: Assembly, folder: Path) -> dict[str, Any]:
-    """Write the files of a text tower, and return what there is to say of all towers."""
-    towers: dict[str, Any] = {}
-    processors, parts = assembly.processors, assembly.model.towers
-    if processors.text is not None:
-        tower: Any = parts["text"]
-        with quiet_transformers():
-            tower.backbone.config.save_pretrained(str(folder / "text"))
-            processors.text.tokenizer.save_pretrained(str(folder / "text"))
-        for stray in (folder / "text").glob("*.py"):  # remote code is never carried along
-            stray.unlink()
-        towers["text"] = {
-            "processor": processors.text.to_dict(),
-            "pooling": tower.pooling,
-            "pretrained": tower.pretrained,
-            "adapters": None if tower.adapters is None else tower.adapters.to_dict(),
-        }
-    if processors.image is not None:
-        image: Any = parts["image"]
-        towers["image"] = {"processor": processors.image.to_dict(), "tower": describe_image(image)}
-    if processors.table is not None:
-        table: Any = parts["table"]
-        towers["table"] = {
-            "processor": processors.table.to_dict(),
-            "tower": describe_table(table, assembly.table_options),
-        }
-    return towers
-
-
-def _read(path: Path, *, trust_remote_code: bool) -> AnyAssembly:
-    task = Task.from_dict(_parse(path / "task.json"))
+def _read(path: Path, problem: Problem, saved: dict[str, Any], *, trust_remote_code: bool) -> Assembly:
+    target = problem.read_target(saved)
     columns = Columns.from_dict(_parse(path / "columns.json"))
-    config = ResolvedConfig.from_yaml((path / "config.yaml").read_text(encoding="utf-8"))
-    data = _parse(path / "towers.json")
+    config = ResolvedConfig.from_yaml((path / "config.yaml").read_text(encoding="utf-8"), problem=problem.info)
+    described = _parse(path / "towers.json")
     layer_map = LayerMap.from_dict(_parse(path / "layers.json"))
     plan = LayerPlan.from_json((path / "plan.json").read_text(encoding="utf-8"))
     facts = _parse(path / "facts.json") if (path / "facts.json").is_file() else {}
-    if TOWER in data:
-        found = read_detector(data, task, columns, config, layer_map, plan, facts)
-        load_model(found.model, str(path / "model.safetensors"))
-        found.model.eval()
-        return found
-    model, processors, options = _fused(path, data, task, config, trust_remote_code=trust_remote_code)
+    model, inputs = problem.rebuild(described, path, target, config, trust_remote_code=trust_remote_code)
     load_model(model, str(path / "model.safetensors"))
-    notes, weight = tuple(data["notes"]), data["weight"]
-    return Assembly(task, columns, config, processors, model.eval(), layer_map, plan, notes, weight, options, facts)
+    built = Built(model.eval(), inputs, layer_map, config, tuple(described["notes"]))
+    return Assembly(problem, target, columns, built, plan, described["weight"], facts)
 
 
-def _fused(
-    path: Path, data: dict[str, Any], task: Task, config: ResolvedConfig, *, trust_remote_code: bool
-) -> tuple[FusionModel, Processors, dict[str, Any]]:
-    """Build the towers and their processors."""
-    processors = Processors()
-    towers: dict[str, nn.Module] = {}
-    if "text" in data:
-        adapters = data["text"].get("adapters")
-        text: TextTower = rebuild_text(
-            path / "text",
-            pooling=data["text"]["pooling"],
-            pretrained=data["text"]["pretrained"],
-            trust_remote_code=trust_remote_code,
-            adapters=Adapters.from_dict(adapters) if adapters else None,
-        )
-        towers["text"] = text
-        tokenizer = load_tokenizer(path / "text", name=str(path), trust_remote_code=trust_remote_code)
-        processors.text = TextProcessor.from_dict(data["text"]["processor"], tokenizer)
-    if "image" in data:
-        image: ImageTower = rebuild_image(_closed(data["image"]["tower"]))
-        towers["image"] = image
-        processors.image = ImageProcessor.from_dict(data["image"]["processor"])
-    options: dict[str, Any] = {}
-    if "table" in data:
-        options = {k: v for k, v in data["table"]["tower"].items() if k not in ("bins", "cardinalities")}
-        towers["table"] = TableTower(**data["table"]["tower"])
-        processors.table = TableProcessor.from_dict(data["table"]["processor"])
-    fusion = config.model.fusion
-    return FusionModel(towers, task.width, width=fusion.width, dropout=fusion.dropout), processors, options
-
-
-def _closed(tower: dict[str, Any]) -> dict[str, Any]:
-    """Return an image tower's description, checked to name no other file, hub or code to load.
+def _problem_of(path: Path, problem_type: str, own: Problem | None) -> Problem:
+    """Return the kind of problem that a saved predictor is of: the caller's own, or an installed one.
 
     Raises:
-        ValueError: It does.
+        ConfigError: It is of another kind, or of one that is not installed.
     """
-    from timm import is_model
-
-    arguments = tower["timm"] or {}
-    odd = sorted({"checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir"} & set(arguments))
-    if odd or (arguments and not is_model(arguments["architecture"])):
-        raise ValueError(f"towers.json: {odd or arguments['architecture']} is nothing that this timm builds by itself")
-    config = {k: v for k, v in (tower["config"] or {}).items() if k != "auto_map"}
-    return tower | {"config": config or None}
+    if own is not None:
+        if problem_type not in registry.own_info(own).problem_types:
+            raise ConfigError(
+                f"{str(path)!r} was saved for a {problem_type!r} problem, and the problem that was given is for "
+                f"{' and '.join(own.info.problem_types)}. Give the one it was fitted with, or none for a built-in kind."
+            )
+        return own
+    if problem_type not in registry.problem_types():
+        raise ConfigError(
+            f"{str(path)!r} was saved for a {problem_type!r} problem, which is none of the installed kinds. If it is "
+            "your own: Predictor.load(path, problem=MyProblem())."
+        )
+    found: Problem = registry.load(registry.find_problem(problem_type))
+    return found
 
 
 def _check(path: Path) -> dict[str, Any]:

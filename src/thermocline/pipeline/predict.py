@@ -1,4 +1,4 @@
-"""Using a fitted model: outputs, scores, features. No trainer is built and no file is written."""
+"""Using a fitted model: predictions, scores, features, pictures. No trainer is built and no file is written."""
 
 from __future__ import annotations
 
@@ -9,20 +9,23 @@ import numpy as np
 import pandas as pd
 import torch
 
-from thermocline import metrics as scoring
-from thermocline.config import ResolvedConfig
+from thermocline.contracts.collecting import ArrayCollector
+from thermocline.contracts.labelled import Labelled, Purpose, Reading
+from thermocline.contracts.learning import Collector
+from thermocline.contracts.problem import Assembly
+from thermocline.contracts.request import Request
 from thermocline.data.batches import Rows
 from thermocline.data.column_rules import missing_mask
-from thermocline.data.frames import check_columns, check_frame, check_names, read_frame
-from thermocline.errors import ConfigError, DataError
-from thermocline.pipeline.assemble import Assembly
-from thermocline.pipeline.prepare import check_weight, image_root
+from thermocline.errors import ConfigError
 from thermocline.report.console import Console
-from thermocline.training import inference
 from thermocline.training.device import choose_device
+from thermocline.training.inference import Pass, collect
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from matplotlib.figure import Figure
+
+BATCHES_SHOWN = 50
+"""Batches from which a pass shows its progress."""
 
 
 def predict(assembly: Assembly, data: object, *, verbosity: int = 0) -> pd.Series[Any] | pd.DataFrame:
@@ -31,102 +34,79 @@ def predict(assembly: Assembly, data: object, *, verbosity: int = 0) -> pd.Serie
     Raises:
         DataError: A column is missing, or a cell cannot be read.
     """
-    return assembly.task.decode(*outputs(assembly, data, verbosity=verbosity))
+    found = _read(assembly, data, "predict")
+    outputs = _outputs(assembly, found, Console(verbosity))
+    return assembly.problem.predictions(outputs, assembly.target, found.frame.index)
 
 
-def proba(assembly: Assembly, data: object, *, verbosity: int = 0) -> pd.DataFrame:
+def probabilities(assembly: Assembly, data: object, *, verbosity: int = 0) -> pd.DataFrame:
     """Return probabilities on the frame's index, a column per class or label.
 
     Raises:
-        ConfigError: The target is a number.
+        ConfigError: The problem has none.
         DataError: As `predict`.
     """
-    task = assembly.task
-    if task.problem_type == "regression":
-        raise ConfigError(f"{task.labels[0]!r} is a regression target: there are no probabilities. Use predict.")
-    return task.proba(*outputs(assembly, data, verbosity=verbosity))
-
-
-def outputs(assembly: Assembly, data: object, *, verbosity: int = 0) -> tuple[np.ndarray, pd.Index[Any]]:
-    """Return raw outputs float32 `(rows, width)` and the frame's index.
-
-    Raises:
-        DataError: As `predict`.
-    """
-    frame, folder = _read(assembly, data, "data")
-    return _run(assembly, frame, folder, None, Console(verbosity)), frame.index
+    assembly.problem.check_probabilities(assembly.target)
+    found = _read(assembly, data, "predict")
+    outputs = _outputs(assembly, found, Console(verbosity))
+    return assembly.problem.probabilities(outputs, assembly.target, found.frame.index)
 
 
 def embed(assembly: Assembly, data: object, *, verbosity: int = 0) -> np.ndarray:
-    """Return features float32 `(rows, width)`."""
-    frame, folder = _read(assembly, data, "data")
-    return _run(assembly, frame, folder, assembly.model.features, Console(verbosity))
+    """Return features float32 `(rows, width)`.
+
+    Raises:
+        ConfigError: The problem has no features of a row.
+        DataError: As `predict`.
+    """
+    features = assembly.problem.features(assembly)
+    found = _read(assembly, data, "predict")
+    rows = assembly.problem.rows(found, assembly, labelled=False)
+    width = None if len(rows) else sum(getattr(assembly.model, "widths", {}).values())
+    collector = ArrayCollector(features, len(rows), width=width)
+    _run(assembly, rows, collector, found, Console(verbosity))
+    return collector.values
 
 
 def evaluate(
     assembly: Assembly, data: object, names: str | Iterable[str] | None, *, verbosity: int = 0
 ) -> dict[str, float]:
-    """Score a labelled frame.
+    """Score labelled data, `eval_metric` first where no metrics are named.
 
     Raises:
         ConfigError: A metric that does not exist or does not fit; before anything is computed.
-        DataError: As `outputs`; labels that are missing or unseen.
+        DataError: As `predict`; labels that are missing or unseen.
     """
-    task = assembly.task
+    problem, target = assembly.problem, assembly.target
     if names is not None and not isinstance(names, str | Iterable):
         raise ConfigError(f"metrics is a name or a list of names, not {names!r}.")
     asked = [names] if isinstance(names, str) else list(names) if names is not None else None
     if asked is None:
-        asked = list(dict.fromkeys([task.eval_metric, *scoring.USUAL_METRICS[task.problem_type]]))
-    for name in asked:
-        scoring.get_metric(name, task.problem_type)
-    frame, folder = _read(assembly, data, "data")
-    if not len(frame):
-        raise DataError("data is empty: there is nothing to score.")
-    check_columns(frame, task.labels, what="data (needed to score)")
-    target = task.encode(frame)
-    weights = None
-    if assembly.weight is not None and assembly.weight in frame.columns:
-        weights = check_weight(frame, assembly.weight, "data")
-    return scoring.score(task, asked, target, _run(assembly, frame, folder, None, Console(verbosity)), weights)
+        asked = list(dict.fromkeys([target.eval_metric, *problem.info.usual_metrics[target.problem_type]]))
+    canonical = {name: problem.check_metric(name, target) for name in asked}
+    found = _read(assembly, data, "score")
+    problem.check_labels(found, target, what="data")
+    rows = problem.rows(found, assembly, labelled=True)
+    collector = problem.collector(assembly, rows, found, scoring=True)
+    _run(assembly, rows, collector, found, Console(verbosity))
+    scores = collector.scores(list(dict.fromkeys(canonical.values())))
+    named = {name: scores[metric] for name, metric in canonical.items() if metric in scores}
+    return named | {name: score for name, score in scores.items() if name not in canonical.values()}
 
 
-def _read(assembly: Assembly, data: object, what: str) -> tuple[pd.DataFrame, Path | None]:
-    frame, folder = read_frame(data)
-    used = assembly.columns.used
-    check_names(frame, what=what)
-    check_columns(frame, used, what=what)
-    if len(frame):
-        check_frame(frame[used], what=what)  # what is in other columns does not matter here
-    return frame, image_root(assembly.config, folder)
+def show(assembly: Assembly, data: object, *, verbosity: int = 0, **options: Any) -> Figure:
+    """Draw predictions on their rows.
 
-
-def _run(
-    assembly: Assembly,
-    frame: pd.DataFrame,
-    folder: Path | None,
-    what: Callable[[Any], torch.Tensor] | None,
-    console: Console,
-) -> np.ndarray:
-    model = assembly.model
-    if not len(frame):
-        width = assembly.task.width if what is None else sum(model.widths.values())
-        return np.zeros((0, width), dtype=np.float32)
-    console.missing({name: int(missing_mask(frame[name]).sum()) for name in assembly.columns.used}, len(frame))
-    device = next(model.parameters()).device
-    size = assembly.config.env.eval_batch_size or 64
-    rows = Rows(assembly.processors.rows(frame, folder))
-    values, _ = inference.run(
-        model,
-        rows,
-        batch_size=size,
-        device=device,
-        what=what,
-        autocast=precision_of(assembly.config, device),
-        num_workers=assembly.config.env.num_workers if len(frame) > 8 * size else 0,
-        progress=lambda batches, total: console.progress(batches, total, "predicting") if total > 50 else batches,
-    )
-    return values
+    Raises:
+        ConfigError: The problem draws nothing, or an option does not fit.
+        DataError: As `predict`; no rows, or too many for a picture.
+    """
+    problem = assembly.problem
+    problem.check_drawable(assembly.target)
+    found = _read(assembly, data, "predict")
+    problem.check_picture(found, assembly, **options)
+    outputs = _outputs(assembly, found, Console(verbosity), **options)
+    return problem.picture(outputs, found, assembly)
 
 
 def to_best_device(model: torch.nn.Module) -> None:
@@ -134,9 +114,42 @@ def to_best_device(model: torch.nn.Module) -> None:
     model.to(choose_device("auto")[0])
 
 
-def precision_of(config: ResolvedConfig, device: torch.device) -> Callable[[], Any]:
+def _read(assembly: Assembly, data: object, purpose: Purpose) -> Labelled:
+    request = Request(data, assembly.target.label, weight=assembly.weight, training=False)
+    return assembly.problem.read(data, Reading("data", purpose, request, assembly.config, assembly.columns))
+
+
+def _outputs(assembly: Assembly, found: Labelled, console: Console, **options: Any) -> Any:
+    """Return what the model gives for a frame without labels."""
+    rows = assembly.problem.rows(found, assembly, labelled=False)
+    collector = assembly.problem.collector(assembly, rows, found, scoring=False, **options)
+    _run(assembly, rows, collector, found, console)
+    return collector.outputs()
+
+
+def _run(assembly: Assembly, rows: Rows, collector: Collector, found: Labelled, console: Console) -> None:
+    """Pass over rows, with progress on the console."""
+    if not len(rows):
+        return
+    frame, env = found.frame, assembly.config.env
+    console.missing({name: int(missing_mask(frame[name]).sum()) for name in assembly.columns.used}, len(frame))
+    size, device = env.eval_batch_size, assembly.device
+    assert size
+    how = Pass(
+        batch_size=size,
+        device=device,
+        autocast=_precision(assembly, device),
+        num_workers=env.num_workers,
+        progress=lambda batches, total: (
+            console.progress(batches, total, "predicting") if total > BATCHES_SHOWN else batches
+        ),
+    )
+    collect(assembly.model, rows, collector, how)
+
+
+def _precision(assembly: Assembly, device: torch.device) -> Callable[[], Any]:
     """Return the precision of training, where the device is still of the kind it was chosen for."""
-    kinds = {"bf16": torch.bfloat16, "fp16": torch.float16}
-    dtype = kinds.get(config.env.precision)
-    same = device.type == config.env.device
-    return lambda: torch.autocast(device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None and same)
+    env = assembly.config.env
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(env.precision)
+    enabled = dtype is not None and device.type == env.device
+    return lambda: torch.autocast(device.type, dtype=dtype or torch.bfloat16, enabled=enabled)

@@ -1,1 +1,1 @@
-"""What a user reads while and after work goes on."""
+"""What is printed and shown during and after a fit."""

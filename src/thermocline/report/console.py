@@ -1,4 +1,4 @@
-"""What is said while work goes on: choices, progress, scores. Quiet under verbosity 0."""
+"""Lines and progress bars during a fit and a prediction. Nothing is printed under verbosity 0."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The loop that carries a plan out, and what it needs."""
+"""The training loop: steps, validation, checkpoints, averages, loggers."""

@@ -16,8 +16,8 @@ from thermocline.tuning.layers.layer_map import LayerMap
 State = dict[str, torch.Tensor]
 
 
-def still_names(model: nn.Module, layer_map: LayerMap, labels: Iterable[str]) -> frozenset[str]:
-    """Return the names of the parameters and buffers of layers, which a plan that freezes them never touches."""
+def frozen_tensor_names(model: nn.Module, layer_map: LayerMap, labels: Iterable[str]) -> frozenset[str]:
+    """Return the names of the parameters and buffers of layers, which stay as they are while these are frozen."""
     labels = tuple(labels)
     names = {name for label in labels for name in layer_map[label].parameters}
     modules = dict(model.named_modules())
@@ -48,8 +48,8 @@ def restore(model: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
 
 
 @dataclass(frozen=True)
-class Kept:
-    """A checkpoint on disk: its step, its score (higher is better), its file."""
+class BestState:
+    """A state on disk: its step, its score (higher is better), its file."""
 
     step: int
     score: float
@@ -68,7 +68,7 @@ class BestStates:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.top_k = top_k
-        self.kept: list[Kept] = []
+        self.kept: list[BestState] = []
 
     def offer(self, step: int, score: float, take: Callable[[], State]) -> bool:
         """Keep a state if it is among the best; among equals the later one counts as better.
@@ -76,7 +76,7 @@ class BestStates:
         Returns:
             Whether it is now the best.
         """
-        ranked = sorted([*self.kept, Kept(step, score, self.folder / f"step-{step}.safetensors")], key=_rank)
+        ranked = sorted([*self.kept, BestState(step, score, self.folder / f"step-{step}.safetensors")], key=_rank)
         stays, goes = ranked[: self.top_k], ranked[self.top_k :]
         if any(k.step == step for k in stays):
             save_file(take(), str(self.folder / f"step-{step}.safetensors"))
@@ -88,22 +88,22 @@ class BestStates:
 
     def adopt(self, scores: Mapping[int, float]) -> None:
         """Take the files that lie in the folder for the best states so far: step → score, best first."""
-        self.kept = [Kept(step, score, self.folder / f"step-{step}.safetensors") for step, score in scores.items()]
+        self.kept = [BestState(step, score, self.folder / f"step-{step}.safetensors") for step, score in scores.items()]
 
     @property
-    def best(self) -> Kept | None:
+    def best(self) -> BestState | None:
         """The best so far."""
         return self.kept[0] if self.kept else None
 
-    def load(self, kept: Kept) -> State:
+    def load(self, kept: BestState) -> State:
         """Read a kept state."""
         state: State = load_file(str(kept.file))
         return state
 
     def choose(
-        self, how: str, evaluate: Callable[[State], float], may_go_on: Callable[[], bool]
+        self, how: str, evaluate: Callable[[State], float], in_time: Callable[[], bool]
     ) -> tuple[State, float, str]:
-        """Return the state to hand out, its score, and what it is.
+        """Return the state that the model gets in the end, its score, and which one it is.
 
         `uniform_soup` averages all kept states, `greedy_soup` adds them from the best down where the score does not
         drop (Wortsman et al., ICML 2022). Step 0, the probe, is never an ingredient. No soup is handed out that
@@ -112,12 +112,12 @@ class BestStates:
         Args:
             how: `best`, `uniform_soup` or `greedy_soup`.
             evaluate: Scores a state on the validation rows, higher is better.
-            may_go_on: False when time is up; the best state is then taken as it is.
+            in_time: False when time is up; the best state is then taken as it is.
         """
         best = self.kept[0]
         state, score, said = self.load(best), best.score, f"step {best.step}"
         others = [k for k in self.kept[1:] if k.step > 0]
-        if how == "best" or best.step == 0 or not others or not may_go_on():
+        if how == "best" or best.step == 0 or not others or not in_time():
             return state, score, said
         if how == "uniform_soup":
             soup = average([state, *(self.load(k) for k in others)])
@@ -126,7 +126,7 @@ class BestStates:
             return (soup, value, names) if value >= score else (state, score, said)
         ingredients, steps = [state], [best.step]
         for other in others:
-            if not may_go_on():
+            if not in_time():
                 break
             trial = average([*ingredients, self.load(other)])
             value = evaluate(trial)
@@ -148,5 +148,5 @@ def average(states: list[State]) -> State:
     }
 
 
-def _rank(kept: Kept) -> tuple[float, int]:
+def _rank(kept: BestState) -> tuple[float, int]:
     return (-kept.score if kept.score == kept.score else float("inf"), -kept.step)

@@ -1,23 +1,21 @@
-"""What a checkpoint holds: the state of a trainer between two steps, taken and put back."""
+"""What a checkpoint holds: the state of a trainer between two steps, written and restored."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch.optim import Optimizer
 
 from thermocline.errors import ResumeError
-from thermocline.training import best_states as checkpoints
+from thermocline.training import best_states
 from thermocline.training.checkpoint_store import Checkpoint
 from thermocline.training.optimizers import restore_by_name, state_by_name
 from thermocline.training.run_identity import weights_hash
-from thermocline.tuning.schedule.phases import Cursor
-
-if TYPE_CHECKING:
-    from thermocline.training.trainer import Trainer
+from thermocline.training.state import TrainingState
+from thermocline.tuning.schedule.cursor import Cursor
 
 LEAST_SECONDS = 15.0  # between checkpoints, where their number is not given: less is redone sooner than it is written
 SHARE = 0.03  # of the time that writing may take then
@@ -41,11 +39,11 @@ class Cadence:
         return time.monotonic() - self._last >= max(LEAST_SECONDS, self._cost / SHARE)
 
     def wrote(self, seconds: float) -> None:
-        """Learn what writing one costs."""
+        """Note the time at which one was written, and what that cost."""
         self._last, self._cost = time.monotonic(), seconds
 
 
-def write(trainer: Trainer, optimizer: Optimizer | None) -> Path:
+def write(trainer: TrainingState, optimizer: Optimizer | None) -> Path:
     """Write a checkpoint of a trainer.
 
     Random numbers need no place in it: those of a step are drawn from a seed of (run, step), row orders from one of
@@ -55,23 +53,23 @@ def write(trainer: Trainer, optimizer: Optimizer | None) -> Path:
         trainer: Between two steps.
         optimizer: `None` before the first step.
     """
-    store = trainer.run.store
+    store = trainer.run.storage.store
     assert store
-    for logger in trainer.run.loggers:
-        logger.flush()  # what they were told up to here is not told again
+    for logger in trainer.run.reporting.loggers:
+        logger.flush()  # lines up to here are not written again
     tensors = {
-        "model": checkpoints.tuned_state(trainer.model, trainer.frozen),
+        "model": best_states.tuned_state(trainer.model, trainer.frozen),
         "optimizer": state_by_name(optimizer, trainer.model) if optimizer is not None else {},
     }
     if trainer.ema is not None:
         with trainer.ema.swapped():
-            tensors["average"] = checkpoints.tuned_state(trainer.model, trainer.frozen)
+            tensors["average"] = best_states.tuned_state(trainer.model, trainer.frozen)
     shared = {kept.file.stem: kept.file for kept in trainer.best.kept}
     return store.write(trainer.cursor.step, _content(trainer) | {"shared": list(shared)}, tensors, shared)
 
 
-def _content(trainer: Trainer) -> dict[str, Any]:
-    scaler = trainer.accelerator.scaler  # of fp16's gradients
+def _content(trainer: TrainingState) -> dict[str, Any]:
+    scaler = trainer.precision.scaler
     return {
         "facts": dict(trainer.run.facts),
         "cursor": trainer.cursor.to_dict(),
@@ -84,15 +82,15 @@ def _content(trainer: Trainer) -> dict[str, Any]:
         "bad_steps": trainer.bad_steps,
         "start": trainer.start,
         "lr": trainer.lr,
-        "still": _still(trainer),
+        "still": _frozen_hash(trainer),
         "scoring": {"seconds": trainer.scorer.seconds, "by_loss": trainer.scorer.by_loss},
         "averaged": None if trainer.ema is None else trainer.ema.steps,
         "scaler": None if scaler is None else scaler.state_dict(),
     }
 
 
-def put_back(trainer: Trainer, checkpoint: Checkpoint) -> None:
-    """Put a trainer where a checkpoint was taken; its optimizer, which is not made yet, see `put_back_optimizer`.
+def restore(trainer: TrainingState, checkpoint: Checkpoint) -> None:
+    """Restore a trainer to a checkpoint; its optimizer, which is not made yet, see `restore_optimizer`.
 
     Raises:
         ResumeError: The run has already taken more steps than it now may.
@@ -105,14 +103,14 @@ def put_back(trainer: Trainer, checkpoint: Checkpoint) -> None:
             f"{trainer.run.optim.max_epochs} and optim.max_steps={trainer.run.optim.max_steps} now end the run after "
             f"{trainer.total_steps}. Let it take at least as many, or choose another path."
         )
-    _check_still(trainer, checkpoint)
+    _check_frozen(trainer, checkpoint)
     # the step before once more: where the run is now longer, an edge may lie where it used to end
     trainer.cursor = trainer.run.plan.next(replace(cursor, step=cursor.step - 1, total_steps=trainer.total_steps))
     if trainer.ema is not None:
-        checkpoints.restore(trainer.model, checkpoint.tensors("average"))
-        trainer.ema.follow()
+        best_states.restore(trainer.model, checkpoint.tensors("average"))
+        trainer.ema.reset_to_model()
         trainer.ema.steps = content["averaged"]
-    checkpoints.restore(trainer.model, checkpoint.tensors("model"))
+    best_states.restore(trainer.model, checkpoint.tensors("model"))
     trainer.best.adopt({int(kept["step"]): float(kept["score"]) for kept in content["best"]})
     rates = {int(step): values for step, *values in content["rates"]}
     trainer.record.resume(content["seconds"], content["rows"], rates)
@@ -120,30 +118,30 @@ def put_back(trainer: Trainer, checkpoint: Checkpoint) -> None:
     trainer.worse, trainer.bad_steps = content["worse"], content["bad_steps"]
     trainer.start, trainer.lr = content["start"], content["lr"]
     trainer.scorer.seconds, trainer.scorer.by_loss = content["scoring"]["seconds"], content["scoring"]["by_loss"]
-    if content["scaler"] is not None and trainer.accelerator.scaler is not None:
-        trainer.accelerator.scaler.load_state_dict(content["scaler"])
+    if content["scaler"] is not None and trainer.precision.scaler is not None:
+        trainer.precision.scaler.load_state_dict(content["scaler"])
 
 
-def put_back_optimizer(trainer: Trainer, optimizer: Optimizer, checkpoint: Checkpoint) -> None:
-    """Give a new optimizer what the one of a checkpoint remembered."""
+def restore_optimizer(trainer: TrainingState, optimizer: Optimizer, checkpoint: Checkpoint) -> None:
+    """Restore the state of a checkpoint's optimizer to a new one."""
     restore_by_name(optimizer, trainer.model, checkpoint.tensors("optimizer"))
 
 
-def _still(trainer: Trainer) -> str:
-    """Hash the weights that never train, once a run: no checkpoint holds them."""
-    if trainer.still is None:
-        trainer.still = weights_hash(trainer.model, trainer.frozen)
-    return trainer.still
+def _frozen_hash(trainer: TrainingState) -> str:
+    """Hash the weights that are always frozen, once a run: no checkpoint holds them."""
+    if trainer.frozen_hash is None:
+        trainer.frozen_hash = weights_hash(trainer.model, trainer.frozen)
+    return trainer.frozen_hash
 
 
-def _check_still(trainer: Trainer, checkpoint: Checkpoint) -> None:
-    """Raise unless the weights that never train are those that they were.
+def _check_frozen(trainer: TrainingState, checkpoint: Checkpoint) -> None:
+    """Raise unless the weights that are always frozen are those of the checkpoint's run.
 
     Raises:
         ResumeError: They are not.
     """
-    if checkpoint.content["still"] != _still(trainer):
+    if checkpoint.content["still"] != _frozen_hash(trainer):
         raise ResumeError(
             f"The weights of the frozen layers are not those that {str(checkpoint.folder)!r} was trained on: the "
-            "pretrained checkpoint behind them has changed. Bring the former back, or start anew with resume=False."
+            "pretrained weights behind them have changed. Bring the former back, or start anew with resume=False."
         )

@@ -48,7 +48,7 @@ class Checkpoint:
 class CheckpointStore:
     """The checkpoints of one run: safetensors and JSON below a folder of their own.
 
-    A checkpoint is written beside its place, flushed to the disk, and then renamed, which POSIX does at one stroke:
+    A checkpoint is written to a temporary folder, flushed to the disk, and then renamed, which POSIX does atomically:
     whatever stops the program, what has the name of a checkpoint is one.
 
     Args:
@@ -123,7 +123,7 @@ class CheckpointStore:
         return bool(self._folders())
 
     def remove(self) -> None:
-        """Remove all checkpoints: the run has ended, and what it learnt is safe. Other files in the folder stay."""
+        """Remove all checkpoints: the run has ended and its predictor is saved. Other files in the folder stay."""
         for folder in self._folders():
             self._discard(folder)
         self.tidy()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -67,6 +68,36 @@ def own_accelerator_state() -> Iterator[None]:
         for state, content in zip(shared, before, strict=True):
             state.clear()
             state.update(content)
+
+
+@dataclass(frozen=True)
+class Precision:
+    """Where and how exactly a run computes.
+
+    Attributes:
+        device: The device.
+        autocast: A context in which the forward pass has the run's precision.
+        scaler: Scales fp16's gradients; None otherwise.
+    """
+
+    device: torch.device
+    autocast: Callable[[], AbstractContextManager[Any]]
+    scaler: Any = None
+
+    @classmethod
+    def of(cls, device: str, precision: str) -> Precision:
+        """Return device and precision of a run, asked of accelerate once.
+
+        Args:
+            device: `cpu`, `cuda` or `mps`.
+            precision: `fp32`, `bf16` or `fp16`.
+
+        Raises:
+            ConfigError: The program was launched with several processes.
+        """
+        accelerator = make_accelerator(device, precision)
+        autocast = nullcontext if precision == "fp32" else accelerator.autocast
+        return cls(accelerator.device, autocast, accelerator.scaler)
 
 
 def make_accelerator(device: str, precision: str) -> Any:

@@ -1,4 +1,4 @@
-"""An exponential moving average of a model's weights and BatchNorm statistics, as detectors are evaluated with.
+"""An exponential moving average of a model's weights and BatchNorm statistics, as some models are evaluated with.
 
 After each optimizer step the average moves to the model by a share of `1 - d`, where `d` rises to `decay` as in
 RT-DETR's and D-FINE's own training: `d = decay × (1 - exp(-steps / warmup))`. What is frozen stays bit for bit: the
@@ -10,18 +10,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import nn
 
-from thermocline.errors import ConfigError, ResumeError, listing
+from thermocline.errors import ConfigError
 
 WARMUP = 2000
 
 
 class Ema:
-    """The average of a model, kept beside it.
+    """The moving average of a model's weights.
 
     Args:
         model: The model; parameters and persistent buffers are followed, tied ones once.
@@ -77,35 +76,11 @@ class Ema:
         finally:
             self._write(before)
 
-    def copy_to_model(self) -> None:
-        """Put the average into the model for good."""
-        self._write(self._average)
-
     @torch.no_grad()
-    def follow(self) -> None:
-        """Take the model as it is for the average: its weights were replaced."""
+    def reset_to_model(self) -> None:
+        """Set the average to the model as it is: its weights were replaced."""
         for name, value in self._followed().items():
             self._average[name].copy_(value)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return what a resumed run needs: tensors by name, and the number of steps."""
-        return {"steps": self.steps, "average": {name: value.clone() for name, value in self._average.items()}}
-
-    @torch.no_grad()
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state_dict` returned.
-
-        Raises:
-            ResumeError: It is of another model.
-        """
-        given: Mapping[str, torch.Tensor] = state["average"]
-        wrong = sorted(set(given) ^ set(self._average))
-        wrong = wrong or [name for name, value in self._average.items() if given[name].shape != value.shape]
-        if wrong:
-            raise ResumeError(f"The average that was saved is of another model: {listing(wrong, limit=4)}.")
-        for name, value in self._average.items():
-            value.copy_(given[name])
-        self.steps = int(state["steps"])
 
     def _followed(self) -> dict[str, torch.Tensor]:
         """The model's tensors now, each once."""

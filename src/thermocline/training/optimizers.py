@@ -34,8 +34,8 @@ def rates_of(optimizer: Optimizer) -> dict[str, float]:
     return {group["layer"]: float(group["lr"]) for group in optimizer.param_groups}
 
 
-def forget(optimizer: Optimizer, labels: Iterable[str]) -> None:
-    """Drop what an optimizer remembers of the parameters of these layers."""
+def reset_state(optimizer: Optimizer, labels: Iterable[str]) -> None:
+    """Drop the optimizer's state of the parameters of these layers."""
     chosen = set(labels)
     for group in optimizer.param_groups:
         if group["layer"] in chosen:
@@ -44,7 +44,7 @@ def forget(optimizer: Optimizer, labels: Iterable[str]) -> None:
 
 
 def state_by_name(optimizer: Optimizer, model: nn.Module) -> dict[str, torch.Tensor]:
-    """Return copies on the CPU of what an optimizer remembers, as `parameter/key`.
+    """Return copies on the CPU of an optimizer's state, as `parameter/key`.
 
     A parameter that never had a gradient has nothing. Names, not positions: a state can be read whatever is frozen
     when it is written or read.
@@ -68,10 +68,10 @@ def restore_by_name(optimizer: Optimizer, model: nn.Module, state: Mapping[str, 
     for label, value in state.items():
         name, _, key = label.rpartition("/")
         parameter = parameters[name]
-        if key == "step":  # a counter: beside the parameter only where the kernel counts itself
+        if key == "step":  # a counter: on the parameter's device only where the kernel counts itself
             group = group_of[id(parameter)]
-            beside = group.get("fused") or group.get("capturable")
-            placed = value.to(parameter.device) if beside else value
+            on_device = group.get("fused") or group.get("capturable")
+            placed = value.to(parameter.device) if on_device else value
         else:
             placed = torch.empty_like(parameter, requires_grad=False).copy_(value)
         optimizer.state[parameter][key] = placed

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-MOMENTS = 400  # of a run at which the rates are kept, besides those where what trains changes
+STEPS_KEPT = 400  # steps of a run whose rates are kept, besides those at which phases begin
 DARKEST = 1e-3  # of the highest rate: what is slower has the same colour
 MOST_NAMES = 40  # at the side of a picture
 
@@ -22,7 +22,7 @@ class Rates:
     """
 
     def __init__(self, labels: Sequence[str], total_steps: int) -> None:
-        self.labels, self.every = tuple(labels), max(1, total_steps // MOMENTS)
+        self.labels, self.every = tuple(labels), max(1, total_steps // STEPS_KEPT)
         self.taken: dict[int, list[float]] = {}
 
     def take(self, step: int, rates: Mapping[str, float]) -> None:

@@ -1,4 +1,4 @@
-"""Keeps a run's history, tells the user its lines, and passes numbers to the loggers."""
+"""Keeps a run's history, prints its lines, and passes numbers to the loggers."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from thermocline.training.history import History
-from thermocline.training.loggers import Logger
 from thermocline.training.rates import Rates
+from thermocline.training.run import Reporting
 
 NAN = float("nan")
 
@@ -19,8 +19,7 @@ class Recorder:
     Args:
         clock: Seconds since the run began.
         steps_per_epoch: To count epochs.
-        say: Tells the user a line.
-        loggers: Where numbers go.
+        reporting: Where lines and numbers go.
         rates: Where the rates of layers are kept.
     """
 
@@ -28,17 +27,16 @@ class Recorder:
         self,
         clock: Callable[[], float],
         steps_per_epoch: int,
-        say: Callable[[str], None],
-        loggers: Sequence[Logger],
+        reporting: Reporting,
         rates: Rates,
     ) -> None:
         self._clock, self._before = clock, 0.0
         self.steps_per_epoch, self.rates = steps_per_epoch, rates
-        self.say, self.loggers = say, loggers
+        self.say, self.loggers = reporting.say, reporting.loggers
         self.rows: list[dict[str, Any]] = []
 
     def resume(self, seconds: float, rows: Sequence[Mapping[str, Any]], rates: Mapping[int, list[float]]) -> None:
-        """Go on from what an earlier process recorded."""
+        """Continue what an earlier process recorded."""
         self._before = seconds - self._clock()
         self.rows = [dict(row) for row in rows]
         self.rates.taken = dict(rates)
@@ -53,7 +51,7 @@ class Recorder:
         return int(self.rows[-1]["step"]) if self.rows else 0
 
     def add(self, step: int, values: Mapping[str, Any], *, quiet: bool = False) -> None:
-        """Add a row; without `quiet` the user is told."""
+        """Add a row; without `quiet` it is printed."""
         epoch = step / self.steps_per_epoch
         row = {"epoch": epoch, "step": step, "train_loss": NAN, "lr": NAN, **values, "seconds": round(self.clock(), 3)}
         self.rows.append(row)

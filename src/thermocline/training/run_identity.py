@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
 
+from thermocline.contracts.problem import Assembly
+from thermocline.data.batches import Rows
 from thermocline.errors import ResumeError
 from thermocline.tuning.verify import tensors_hash
-
-if TYPE_CHECKING:
-    from thermocline.config import ResolvedConfig
-    from thermocline.data.batches import Rows
-    from thermocline.data.columns import Columns
-    from thermocline.problems.rowwise.task import Task
-    from thermocline.tuning.plan.layer_plan import LayerPlan
 
 Facts = dict[str, Any]
 
@@ -48,28 +43,29 @@ HARMLESS = (
 )
 """What may change besides: where the work is done, and what is decided at its end."""
 
+WORDING = ("task: reason",)
+"""Facts that are sentences for a person."""
+
+OPTIONS = ("model.", "optim.", "data.", "env.")
+"""Where names of options begin. One that only a newer version has stands at its default, and makes no other run."""
+
 PLAN = "plan: "
 SHOWN = 12  # differences in a message
 
 
-def facts_of(
-    config: ResolvedConfig, plan: LayerPlan, columns: Columns, task: Task, train: Rows, valid: Rows, *, seed: int
-) -> Facts:
+def facts_of(assembly: Assembly, train: Rows, valid: Rows, *, seed: int) -> Facts:
     """Return what makes a run this run, flat and as JSON has it: name → value.
 
     Args:
-        config: Every option, settled.
-        plan: What the layers do.
-        columns: The features.
-        task: The label, its encoding and the metric.
+        assembly: Options, plan, columns and target.
         train: Training rows, as the model gets them.
         valid: Validation rows.
         seed: The run's seed.
     """
-    facts: Facts = dict(config.items())
-    facts |= {f"{PLAN}{name}": value for name, value in _flat(_named(json.loads(plan.to_json())))}
-    facts |= {f"column {column.name!r}": column.kind for column in columns.columns}
-    facts |= {f"task: {name}": value for name, value in _flat(task.to_dict())}
+    facts: Facts = dict(assembly.config.items())
+    facts |= {f"{PLAN}{name}": value for name, value in _flat(_named(json.loads(assembly.plan.to_json())))}
+    facts |= {f"column {column.name!r}": column.kind for column in assembly.columns.columns}
+    facts |= {f"task: {name}": value for name, value in _flat(assembly.target.to_dict())}
     facts |= {"training rows": _rows(train), "validation rows": _rows(valid), "seed": int(seed)}
     facts["torch"] = torch.__version__
     flat: Facts = json.loads(json.dumps(facts, default=str))
@@ -83,8 +79,12 @@ def weights_hash(model: nn.Module, names: Iterable[str]) -> str:
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Return the facts that differ: name → the value before and the one now; `None` where there is none."""
-    names = [*before, *(name for name in now if name not in before)]
+    """Return the facts that differ: name → the value before and the one now; `None` where there is none.
+
+    Sentences and options that only one of the versions has do not count.
+    """
+    names = [name for name in [*before, *(name for name in now if name not in before)] if name not in WORDING]
+    names = [name for name in names if not (name.startswith(OPTIONS) and (name in before) != (name in now))]
     pairs = {name: (before.get(name), now.get(name)) for name in names}
     return {name: pair for name, pair in pairs.items() if json.dumps(pair[0]) != json.dumps(pair[1])}  # NaN is NaN
 

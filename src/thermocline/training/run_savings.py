@@ -1,4 +1,4 @@
-"""What a run gives to the rooms that make it cheaper."""
+"""Builds prefix cache, joined convolutions and checkpointed layers for a run."""
 
 from __future__ import annotations
 
@@ -7,31 +7,100 @@ import tempfile
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
-from dataclasses import replace
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from thermocline.contracts.problem import Assembly
 from thermocline.data.batches import Rows
 from thermocline.data.memory_budget import Budget
 from thermocline.data.order import epoch_order, micro_batches
-from thermocline.efficiency.costs.forecast import costs_of
-from thermocline.efficiency.costs.layer_costs import Costs
+from thermocline.efficiency.costs.forecast import Forecast, forecast
 from thermocline.efficiency.prefix_cache.options import CacheOptions
 from thermocline.efficiency.prefix_cache.prefix import prefix_of
-from thermocline.efficiency.savings import Savings
-from thermocline.inputs.text.rows import LANES, TextRows
-from thermocline.training.run import Run
+from thermocline.efficiency.savings import Savings, SavingsSetup
+from thermocline.training.run import Storage
 from thermocline.tuning.layers.layer_map import LayerMap
 from thermocline.tuning.plan.layer_plan import LayerPlan
 
 if TYPE_CHECKING:
-    from thermocline.config.schema import EnvConfig, OptimConfig
+    from thermocline.config.schema import EnvConfig
 
 NOTE = "saved, "
-GONE = "nothing any more"
+ENDED = "nothing any more"
+
+
+def savings_of(
+    assembly: Assembly,
+    rows: Mapping[str, Rows],
+    storage: Storage,
+    autocast: Callable[[], AbstractContextManager[Any]],
+) -> Savings:
+    """Return what makes a run cheaper, as its options ask.
+
+    Args:
+        assembly: Model, layers, plan, configuration.
+        rows: `train` and `valid`.
+        storage: Where files lie, and the memory of caches.
+        autocast: The precision of training.
+    """
+    options = cache_options(assembly, len(rows["train"]), storage)
+    return Savings(_setup(assembly, rows, options, autocast))
+
+
+def forecast_of(assembly: Assembly, rows: Mapping[str, Rows], *, started: bool) -> Forecast:
+    """Return what a run is expected to save and cost.
+
+    Args:
+        assembly: Model, layers, plan, configuration.
+        rows: `train` and `valid`.
+        started: Whether a start of the head is computed before the first step.
+    """
+    optim = assembly.config.optim
+    rows = {**rows, "train": aligned_rows(rows["train"], assembly.layer_map, assembly.plan)}
+    savings = Savings(_setup(assembly, rows, cache_options(assembly, len(rows["train"]), None), nullcontext))
+    return forecast(savings, optimizer=optim.optimizer, probed=started, averaged=optim.ema is not None)
+
+
+def _setup(
+    assembly: Assembly,
+    rows: Mapping[str, Rows],
+    options: CacheOptions,
+    autocast: Callable[[], AbstractContextManager[Any]],
+) -> SavingsSetup:
+    model_options = assembly.config.model
+    return SavingsSetup(assembly.model, assembly.layer_map, assembly.plan, rows, model_options, options, autocast)
+
+
+def cache_options(assembly: Assembly, rows: int, storage: Storage | None) -> CacheOptions:
+    """Return how prefixes are cached.
+
+    Args:
+        assembly: Its configuration is followed.
+        rows: Training rows.
+        storage: Where files lie; None before a run: then nothing is written.
+    """
+    env = assembly.config.env
+    budget = Budget.of(env.cache_memory) if storage is None else storage.budget
+    folder = None if storage is None else storage.prefixes
+    facts = {
+        "precision": env.precision,
+        "device": env.device,
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+    }
+    return CacheOptions(
+        mode=assembly.config.optim.cache_prefix,
+        usual=usual_batch(rows, env),
+        budget=budget,
+        folder=folder or Path(tempfile.gettempdir()) / f"thermocline-{os.getpid()}-{uuid.uuid4().hex[:8]}",
+        shared=storage is not None and storage.shared,
+        facts=facts,
+        compiled=env.compile,
+        sizes_vary=env.micro_batch_tokens is not None,
+    )
 
 
 def usual_batch(rows: int, env: EnvConfig) -> int:
@@ -44,75 +113,32 @@ def usual_batch(rows: int, env: EnvConfig) -> int:
     return sizes.most_common(1)[0][0]
 
 
-def cache_options(
-    rows: int, optim: OptimConfig, env: EnvConfig, budget: Budget, folder: Path | None, *, shared: bool
-) -> CacheOptions:
-    """Return how prefixes are cached.
+def aligned_rows(rows: Rows, layer_map: LayerMap, plan: LayerPlan) -> Rows:
+    """Return rows whose values come out the same in every batch, for towers whose first layers a plan keeps frozen.
 
-    Args:
-        rows: Training rows.
-        optim: The `optim` section of the configuration.
-        env: The `env` section.
-        budget: Memory that caches may take.
-        folder: Where files lie; `None` for a temporary folder.
-        shared: Whether they stay there.
+    They are so whether or not outputs of these layers are cached in the end, so that a run with the cache is the same
+    run (see `RowPart.aligned`).
     """
-    facts = {
-        "precision": env.precision,
-        "device": env.device,
-        "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
-    }
-    return CacheOptions(
-        mode=optim.cache_prefix,
-        usual=usual_batch(rows, env),
-        budget=budget,
-        folder=folder or Path(tempfile.gettempdir()) / f"thermocline-{os.getpid()}-{uuid.uuid4().hex[:8]}",
-        shared=shared,
-        facts=facts,
-        compiled=env.compile,
-        sizes_vary=env.micro_batch_tokens is not None,
-    )
-
-
-def in_step(rows: Rows, layer_map: LayerMap, plan: LayerPlan) -> Rows:
-    """Return rows whose values come out the same in every batch, where a plan keeps the first layers of a text tower.
-
-    They are padded to whole vectors (see `data.text.LANES`), whether or not what these layers give is cached in the
-    end, so that a run with the cache is the same run.
-    """
-    text = rows.parts.get("text")
     everything = frozenset(layer_map.labels)
     frozen = [everything - trains for trains in plan.timeline.always]
-    if not isinstance(text, TextRows) or not any(prefix_of(layer_map, "text", one).labels for one in frozen):
-        return rows
-    return replace(rows, parts={**rows.parts, "text": replace(text, multiple=LANES)})
+    for name, part in rows.parts.items():
+        if any(prefix_of(layer_map, name, one).labels for one in frozen):
+            rows = rows.with_part(name, part.aligned())
+    return rows
 
 
-def news(now: Mapping[str, str], rows: Iterable[Mapping[str, Any]]) -> list[str]:
+def changed_notes(now: Mapping[str, str], rows: Iterable[Mapping[str, Any]]) -> list[str]:
     """Return the notes that a history lacks: what is saved otherwise than its last notes say.
 
     Args:
         now: What is saved, by topic.
         rows: Of the history.
     """
-    told: dict[str, str] = {}
+    noted: dict[str, str] = {}
     for row in rows:
         note = str(row.get("note") or "")
         if note.startswith(NOTE):
             topic, _, line = note.removeprefix(NOTE).partition(": ")
-            told[topic] = line
-    wanted = dict.fromkeys(told, GONE) | dict(now)
-    return [f"{NOTE}{topic}: {line}" for topic, line in wanted.items() if told.get(topic) != line]
-
-
-def make_savings(run: Run, autocast: Callable[[], AbstractContextManager[Any]]) -> Savings:
-    """Return what makes a run cheaper, as its options have it."""
-    rows = {"train": run.train, "valid": run.valid}
-    options = cache_options(len(run.train), run.optim, run.env, run.budget, run.cache_folder, shared=run.cache_shared)
-
-    def costs() -> Costs | None:
-        return costs_of(run.model, run.layer_map, run.train, options.usual)
-
-    ever = run.plan.timeline.ever
-    return Savings(run.model, run.layer_map, rows, run.model_options, options, costs, ever, autocast)
+            noted[topic] = line
+    wanted = dict.fromkeys(noted, ENDED) | dict(now)
+    return [f"{NOTE}{topic}: {line}" for topic, line in wanted.items() if noted.get(topic) != line]

@@ -1,19 +1,19 @@
-"""Scoring a model on rows by the task's metric, as far as the time allows."""
+"""Scoring a model on the validation rows, as far as the time allows."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
-import torch
 
-from thermocline import metrics
+from thermocline.contracts.collecting import ArrayCollector
+from thermocline.contracts.learning import Collector, Learning, Start
 from thermocline.efficiency.prefix_cache.cache import PrefixCache
-from thermocline.problems.rowwise.fusion import FusionModel
-from thermocline.training import inference
-from thermocline.training.losses import row_losses
+from thermocline.registry import find_metric
+from thermocline.training.inference import Pass, collect
 from thermocline.training.run import Run
 
 
@@ -22,40 +22,49 @@ class Scorer:
 
     Args:
         run: The run.
-        device: Where the model is.
+        learning: Says which metrics are shown besides the one that decides.
         autocast: The precision of training.
         cache: Serves what frozen layers gave before.
+
+    Attributes:
+        seconds: What the last scoring took.
+        by_loss: Whether the loss decided, the metric being undefined on these rows.
     """
 
-    def __init__(self, run: Run, device: torch.device, autocast: Callable[[], Any], cache: PrefixCache) -> None:
-        self.run, self.device, self.autocast, self.cache = run, device, autocast, cache
-        self.metric = run.task.eval_metric
-        self.seconds = 0.0  # what the last scoring took
-        self.by_loss = False  # whether the loss decided, the metric being undefined on these rows
+    def __init__(
+        self, run: Run, learning: Learning, autocast: Callable[[], AbstractContextManager[Any]], cache: PrefixCache
+    ) -> None:
+        self.run, self.autocast, self.cache = run, autocast, cache
+        target, info = run.assembly.target, run.assembly.problem.info
+        self.metric: str = target.eval_metric
+        self._greater_is_better = find_metric(info, self.metric, target.problem_type).greater_is_better
+        self._shown = tuple(dict.fromkeys((self.metric, *learning.also_score)))
+        self.seconds = 0.0
+        self.by_loss = False
 
     def score(self) -> tuple[float, dict[str, float]]:
         """Score the validation rows.
 
         Returns:
-            A number of which more is better, and the metric by name. Where the metric is not defined on these rows
-            (a single class, say) the loss decides, and is told beside it. Rows that the time limit cut off are left
-            out.
+            A number of which more is better, and metrics by name. Where the metric is not defined on these rows (a
+            single class, say) the loss decides, and is shown too. Rows that the time limit cut off are left out.
         """
-        begin = self.run.deadline.elapsed
-        outputs, reached = self._outputs("valid", None, "validation", self.run.env.eval_batch_size or 64, share=1.0)
-        self.seconds = self.run.deadline.elapsed - begin
-        rows = np.flatnonzero(reached)
-        if not len(rows):
-            return -math.inf, {self.metric: math.nan}
-        assert self.run.valid.target is not None
-        target, outputs = self.run.valid.target[rows], outputs[rows]
-        weight = None if self.run.valid.weight is None else self.run.valid.weight[rows]
-        values = metrics.score(self.run.task, self.metric, target, outputs, weight)
-        self.by_loss = not math.isfinite(values[self.metric])
-        if not self.by_loss:
-            return metrics.signed(self.metric, values[self.metric]), values
-        losses = row_losses(self.run.task.loss_name, torch.from_numpy(outputs), torch.from_numpy(target))
-        loss = float(losses.mean())
+        run = self.run
+        begin = run.time_limit.elapsed
+        problem, size = run.assembly.problem, run.env.eval_batch_size
+        assert size
+        collector = problem.collector(run.assembly, run.valid, run.valid_found, scoring=True)
+        self._pass("valid", collector, "validation", size, share=1.0)
+        values = collector.scores(self._shown)
+        self.seconds = run.time_limit.elapsed - begin
+        value = values[self.metric]
+        self.by_loss = False
+        if math.isfinite(value):
+            return (value if self._greater_is_better else -value), values
+        loss = collector.fallback_loss()
+        if loss is None:
+            return -math.inf, values
+        self.by_loss = True
         return (-loss if math.isfinite(loss) else -math.inf), {**values, "loss": loss}
 
     def named(self, score: float) -> dict[str, float]:
@@ -64,34 +73,35 @@ class Scorer:
             return {}
         if self.by_loss:
             return {"val_loss": -score}
-        return {f"val_{self.metric}": score if metrics.get_metric(self.metric).greater_is_better else -score}
+        return {f"val_{self.metric}": score if self._greater_is_better else -score}
 
-    def features(self, *, share: float) -> tuple[np.ndarray, np.ndarray]:
+    def features(self, start: Start, *, share: float) -> tuple[np.ndarray, np.ndarray]:
         """Return the features of the training rows, for at most a share of the time that is left.
 
         In batches as training has them: what a frozen tower gives for them is kept, and is the same bits.
 
-        Returns:
-            Features, and which rows were reached.
-        """
-        model = self.run.model
-        assert isinstance(model, FusionModel)
-        return self._outputs("train", model.features, "probe", self.cache.options.usual, share=share)
+        Args:
+            start: What computes them.
+            share: Of the time left.
 
-    def _outputs(
-        self, split: str, what: Callable[[Any], torch.Tensor] | None, title: str, size: int, *, share: float
-    ) -> tuple[np.ndarray, np.ndarray]:
-        until = self.run.deadline.elapsed + share * self.run.deadline.left
-        return inference.run(
-            self.run.model,
-            self.run.train if split == "train" else self.run.valid,
+        Returns:
+            Features float32 `(rows, width)`, and which rows were reached, bool `(rows,)`.
+        """
+        collector = ArrayCollector(start.features, len(self.run.train))
+        self._pass("train", collector, "probe", self.cache.options.usual, share=share)
+        return collector.values, collector.reached
+
+    def _pass(self, split: str, collector: Collector, title: str, size: int, *, share: float) -> None:
+        run = self.run
+        until = run.time_limit.elapsed + share * run.time_limit.left
+        how = Pass(
             batch_size=size,
-            device=self.device,
-            what=what,
+            device=next(run.model.parameters()).device,
             autocast=self.autocast,
-            num_workers=self.run.env.num_workers,
-            go_on=lambda: self.run.deadline.elapsed < until,
-            progress=lambda batches, total: self.run.show(batches, total, title),
+            num_workers=run.env.num_workers,
+            in_time=lambda: run.time_limit.elapsed < until,
+            progress=lambda batches, total: run.reporting.show(batches, total, title),
             serving=lambda batch: self.cache.serving(split, batch),
             without=lambda rows: self.cache.ready(split, rows, None),
         )
+        collect(run.model, run.train if split == "train" else run.valid, collector, how)

@@ -6,16 +6,15 @@ a head on kept features needs. What they know (device, precision, the scaler of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from thermocline.contracts.learning import Objective
 from thermocline.data.batches import Batch
-from thermocline.training.device import to_device
-from thermocline.training.losses import by_row
+from thermocline.training.device import Precision, to_device
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -29,24 +28,18 @@ class Stepper:
 
     Args:
         run: The run.
-        device: Where the model is.
-        autocast: The precision.
-        scaler: Of fp16's gradients, or `None`.
+        objective: What is minimised.
+        precision: The precision, and the scaler of fp16's gradients.
         cache: Serves what frozen layers gave before.
         total_steps: Steps of the run.
     """
 
     def __init__(
-        self,
-        run: Run,
-        device: torch.device,
-        autocast: Callable[[], AbstractContextManager[Any]],
-        scaler: Any,
-        cache: PrefixCache,
-        total_steps: int,
+        self, run: Run, objective: Objective, precision: Precision, cache: PrefixCache, total_steps: int
     ) -> None:
-        self._model, self._device, self._autocast, self._scaler = run.model, device, autocast, scaler
-        self._objective = run.objective or by_row(run.task.loss_name, smoothing=run.optim.label_smoothing)
+        self._model, self._device = run.model, precision.device
+        self._autocast, self._scaler = precision.autocast, precision.scaler
+        self._objective = objective
         self._limit, self._cache = run.optim.gradient_clip, cache
         # a longer run draws the same seeds and more
         self._seeds = np.random.default_rng([run.seed, 0xD0]).integers(2**63, size=total_steps)

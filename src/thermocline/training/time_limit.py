@@ -1,12 +1,12 @@
-"""How much of a time limit is left."""
+"""A limit on the time of a fit, and how much of it is left."""
 
 from __future__ import annotations
 
 import time
 
 
-class Deadline:
-    """Counts down from the moment it is made.
+class TimeLimit:
+    """Counts the time since it was made.
 
     Args:
         seconds: The limit, or `None` for none.

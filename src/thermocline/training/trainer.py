@@ -1,11 +1,10 @@
-"""The training loop: carries out a plan, validates, keeps the best, and stops when told."""
+"""The training loop: carries out a plan, validates, keeps the best states, and stops early or in time."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,74 +14,72 @@ from thermocline.data.batches import Batch
 from thermocline.data.loading import Wanted, load_steps
 from thermocline.data.order import epoch_order, micro_batches
 from thermocline.efficiency.costs.forecast import passes
-from thermocline.errors import NonFiniteError
-from thermocline.problems.rowwise import probe
-from thermocline.problems.rowwise.fusion import FusionModel
-from thermocline.training import best_states as checkpoints
-from thermocline.training import checkpoint_content as snapshot
-from thermocline.training.device import make_accelerator
+from thermocline.errors import ConfigError, NonFiniteError
+from thermocline.training import best_states, checkpoint_content
+from thermocline.training.device import Precision
 from thermocline.training.ema import Ema
 from thermocline.training.history import History
-from thermocline.training.optimizers import forget, make_optimizer, rates_of
+from thermocline.training.optimizers import make_optimizer, rates_of, reset_state
 from thermocline.training.rates import Rates
 from thermocline.training.recorder import Recorder
 from thermocline.training.run import Run
-from thermocline.training.run_savings import in_step, make_savings, news
+from thermocline.training.run_length import RunLength
+from thermocline.training.run_savings import aligned_rows, changed_notes, savings_of
 from thermocline.training.scoring import Scorer
 from thermocline.training.stepping import Stepper
 from thermocline.tuning.apply import AppliedPlan, LRSetter
 
 PATIENCE_NON_FINITE = 10  # steps in a row
-PROBE_SHARE = 0.4  # of the time left that a probe's pass over the training rows may take
+START_SHARE = 0.4  # of the time left that the pass over the training rows for a start of the head may take
 SHOW_EVERY = 10  # steps
 
 
 class Trainer:
-    """Trains one run. The methods are named after the moments of training.
+    """Trains one run. The methods are in the order of training.
 
-    All that a step depends on is the model, the optimizer, the cursor, and what `snapshot` lists; so a run goes on
-    from a checkpoint as if it had never stopped.
+    All that a step depends on is the model, the optimizer, the cursor, and what `checkpoint_content` lists; so a run
+    resumes from a checkpoint as if it had never stopped.
 
     Args:
         run: What to train.
     """
 
     def __init__(self, run: Run) -> None:
-        run = replace(run, train=in_step(run.train, run.layer_map, run.plan))
-        assert run.env.batch_size
-        assert run.env.micro_batch_size
+        run = run.with_rows(aligned_rows(run.train, run.layer_map, run.plan))
+        env, optim = run.env, run.optim
+        assert env.batch_size
+        assert env.micro_batch_size
         self.run = run
-        self.batch_size, self.micro = run.env.batch_size, run.env.micro_batch_size
-        self.accelerator = make_accelerator(run.env.device, run.env.precision)
-        self.device: torch.device = self.accelerator.device
+        self.learning = run.assembly.problem.learning(run.assembly, run.train, seed=run.seed)
+        self.batch_size, self.micro = env.batch_size, env.micro_batch_size
+        _check_micro_batches(run, whole_batch=self.learning.objective.whole_batch)
+        self.precision = Precision.of(env.device, env.precision)
+        self.device = self.precision.device
         self.model = run.model.to(self.device)
         self.applied = AppliedPlan(self.model, run.layer_map, run.plan, batch_norm_eval=run.norm_eval)
-        self.frozen = checkpoints.still_names(self.model, run.layer_map, run.plan.frozen)
-        self.still: str | None = None  # a hash of what is frozen throughout, once a checkpoint needs it
-        self.steps_per_epoch = len(self._epoch(0))
-        self.total_steps = run.total_steps(self.steps_per_epoch)
+        self.frozen = best_states.frozen_tensor_names(self.model, run.layer_map, run.plan.frozen)
+        self.frozen_hash: str | None = None  # of what is frozen throughout, once a checkpoint needs it
+        self.length = RunLength.of(run.assembly.config, len(run.train))
+        self.steps_per_epoch, self.total_steps = self.length.steps_per_epoch, self.length.total_steps
         self.cursor = run.plan.start(self.total_steps, steps_per_epoch=self.steps_per_epoch)
-        self.best = checkpoints.BestStates(run.folder, run.optim.top_k)
-        self.autocast = nullcontext if run.env.precision == "fp32" else self.accelerator.autocast
-        self.savings = make_savings(run, self.autocast)
-        self.scorer = (run.scorer or Scorer)(run, self.device, self.autocast, self.savings.cache)
-        self.ema = None if run.optim.ema is None else Ema(self.model, run.optim.ema)
-        scaler = self.accelerator.scaler
-        self.stepper = Stepper(run, self.device, self.autocast, scaler, self.savings.cache, self.total_steps)
-        begin = run.deadline.elapsed
-        rates = Rates(run.plan.labels, self.total_steps)
-        self.record = Recorder(lambda: run.deadline.elapsed - begin, self.steps_per_epoch, run.say, run.loggers, rates)
-        self.cadence = snapshot.Cadence(run.env.checkpoint_every if run.store else 0)
-        self.start = "the untrained head"  # what step 0 is
+        self.best = best_states.BestStates(run.storage.best_states, optim.top_k)
+        rows = {"train": run.train, "valid": run.valid}
+        self.savings = savings_of(run.assembly, rows, run.storage, self.precision.autocast)
+        self.scorer = Scorer(run, self.learning, self.precision.autocast, self.savings.cache)
+        self.ema = None if optim.ema is None else Ema(self.model, optim.ema)
+        self.stepper = Stepper(run, self.learning.objective, self.precision, self.savings.cache, self.total_steps)
+        self.record = self._recorder()
+        self.cadence = checkpoint_content.Cadence(env.checkpoint_every if run.storage.store else 0)
+        self.start = self.learning.untrained  # what step 0 is
         self.lr = 0.0  # the base rate of the step before, whatever single layers have
         self.trainable: list[torch.nn.Parameter] = []
-        self.saves = False  # whether the savings were fitted to a moment yet
+        self.efficiency_set = False  # whether caches and checkpointed layers were set for a phase yet
         self.losses: list[float] = []
         self.worse = 0
         self.bad_steps = 0
 
     def fit(self) -> History:
-        """Probe, train, choose the best state, and leave the model in it, in eval mode.
+        """Compute the start of the head, train, choose the best state, and leave the model in it, in eval mode.
 
         Returns:
             The history.
@@ -102,65 +99,57 @@ class Trainer:
                 self.finish()
         return self.record.history()
 
-    # the moments
+    # in the order of training
 
     def begin(self) -> None:
-        """Go on where a checkpoint was taken, or start with the notes and the probe."""
+        """Resume where a checkpoint was taken, or start with the notes and the start of the head."""
         checkpoint = self.run.resume
         if checkpoint is not None:
-            snapshot.put_back(self, checkpoint)
+            checkpoint_content.restore(self, checkpoint)
         for note in self.run.notes if checkpoint is None else self.run.changes:
             self.record.note(note, quiet=True)
         if checkpoint is None:
-            self.save_work()
-            self.probe()
-            self.save(None)
+            self.update_efficiency()
+            self.start_head()
+            self.save_checkpoint(None)
 
-    def probe(self) -> None:
-        """Fit the probe, fold it into the head, and score step 0. A detector has none."""
-        if isinstance(self.model, FusionModel):
-            self.validate(0, self._probed(self.model) or "the head starts at random")
-        else:
-            self.validate(0, "as built, before any step")
-
-    def _probed(self, model: FusionModel) -> str:
-        """Fold a probe into the head, where one is wanted and can be, and say what it is."""
-        run, columns = self.run, model.probe_columns().numpy()
-        if run.optim.head_init != "probe" or not columns.any() or "head.weight" in self.frozen:
-            return ""
-        note = probe.fold_in(run, model, *self.scorer.features(share=PROBE_SHARE))
-        if note:
-            self.start = "the probe"
-            self.follow()
-        return note
+    def start_head(self) -> None:
+        """Compute the start of the head, where there is one, and score step 0."""
+        start, note = self.learning.start, ""
+        if start is not None:
+            note = start.apply(*self.scorer.features(start, share=START_SHARE))
+        if note and start is not None:
+            self.start = start.name
+            self.reset_average()
+        self.validate(0, note or self.learning.start_note)
 
     def train(self) -> None:
         """Take all steps, validating on the way, until the end, early stopping, or the time limit."""
         optimizer = self.make_optimizer()
         if self.run.resume is not None:
-            snapshot.put_back_optimizer(self, optimizer, self.run.resume)
+            checkpoint_content.restore_optimizer(self, optimizer, self.run.resume)
         set_rates = LRSetter(optimizer, self.run.plan)
-        marks = self.run.validation_steps(self.steps_per_epoch)
+        validations = self.length.validation_steps(self.run.optim.val_check_interval)
         first = self.cursor.step + 1
         batches = self._training_batches(first - 1)
-        bar = self.run.show(range(first, self.total_steps + 1), self.total_steps - first + 1, "training")
+        bar = self.run.reporting.show(range(first, self.total_steps + 1), self.total_steps - first + 1, "training")
         self.applied.train()
         for step in bar:
             if self._must_stop(step):
                 break
-            self.advance(step, batches, optimizer, set_rates)
+            self.take_step(step, batches, optimizer, set_rates)
             if step % SHOW_EVERY == 1 or step == self.total_steps:
                 self._show(bar, step, optimizer)
-            if step in marks:
+            if step in validations:
                 self._validate_if_due(step)
                 self.applied.train()
-            self.save(optimizer)
+            self.save_checkpoint(optimizer)
         if hasattr(bar, "close"):
             bar.close()
 
-    def advance(self, step: int, batches: Iterator[list[Batch]], optimizer: Any, set_rates: LRSetter) -> None:
-        """Take one step as the plan has it, and move the cursor on."""
-        self.enter(optimizer)
+    def take_step(self, step: int, batches: Iterator[list[Batch]], optimizer: Any, set_rates: LRSetter) -> None:
+        """Take one step as the plan has it, and advance the cursor."""
+        self.apply_phase(optimizer)
         set_rates(self.cursor)
         self.lr = self.run.plan.lr * set_rates.factor
         self.step(step, batches, optimizer)
@@ -169,36 +158,36 @@ class Trainer:
             self.record.rates.take(step, rates_of(optimizer))
         self.cursor = self.run.plan.next(self.cursor)
 
-    def enter(self, optimizer: Any) -> None:
-        """Freeze and thaw for the step to be taken, and do what the plan asks for where a phase begins."""
+    def apply_phase(self, optimizer: Any) -> None:
+        """Freeze and unfreeze for the step to be taken, and do what the plan asks for where a phase begins."""
         entry = self.run.plan.entry_actions(self.cursor)
         best = self.best.best if entry is not None and entry.restore_best else None
         if best is not None:
-            checkpoints.restore(self.model, self.best.load(best))
-            self.follow()
+            best_states.restore(self.model, self.best.load(best))
+            self.reset_average()
         if entry is not None:
-            forget(optimizer, entry.reset)
-        if self.applied.at(self.cursor) or best is not None or not self.saves:
-            self.save_work(fresh=best is not None)
+            reset_state(optimizer, entry.reset)
+        if self.applied.at(self.cursor) or best is not None or not self.efficiency_set:
+            self.update_efficiency(fresh=best is not None)
 
-    def save_work(self, *, fresh: bool = False) -> None:
-        """Fit caches and checkpointed layers to what trains now, and note what they are.
+    def update_efficiency(self, *, fresh: bool = False) -> None:
+        """Set caches and checkpointed layers for what is trainable now, and note what they are.
 
         Args:
             fresh: Whether weights were replaced since.
         """
-        self.saves = True
-        # the average of a layer that rests for a while is not the layer, so that only what always rests is kept
+        self.efficiency_set = True
+        # the average of a layer that is frozen for a while is not the layer: only what is always frozen is cached
         trains = self.run.plan.timeline.trains(self.cursor) if self.ema is None else self.run.plan.timeline.ever
-        uses = passes(self.run.plan, self.cursor, probed=self.run.optim.head_init == "probe")
-        for line in news(self.savings.at(trains, uses, fresh=fresh), self.record.rows):
+        uses = passes(self.run.plan, self.cursor, probed=self.learning.start is not None)
+        for line in changed_notes(self.savings.update(trains, uses, fresh=fresh), self.record.rows):
             self.record.note(line)
 
-    def save(self, optimizer: Any) -> None:
+    def save_checkpoint(self, optimizer: Any) -> None:
         """Write a checkpoint, where one is due."""
         if self.cadence.due(self.cursor.step):
             begin = self.record.clock()
-            snapshot.write(self, optimizer)
+            checkpoint_content.write(self, optimizer)
             self.cadence.wrote(self.record.clock() - begin)
 
     def step(self, step: int, batches: Iterator[list[Batch]], optimizer: Any) -> None:
@@ -223,7 +212,7 @@ class Trainer:
         Returns:
             The score; more is better.
         """
-        with self.averaged():
+        with self.average():
             return self._validated(step, note)
 
     def _validated(self, step: int, note: str) -> float:
@@ -231,41 +220,41 @@ class Trainer:
         train_loss = float(np.mean(self.losses)) if self.losses else math.nan
         self.losses = []
         first = self.best.best is None
-        is_best = self.best.offer(step, score, lambda: checkpoints.tuned_state(self.model, self.frozen))
+        is_best = self.best.offer(step, score, lambda: best_states.tuned_state(self.model, self.frozen))
         self.worse = 0 if is_best or first else self.worse + 1
         row = {"train_loss": train_loss, "lr": self.lr, **{f"val_{name}": value for name, value in values.items()}}
         self.record.add(step, {**row, "note": note})
         self.record.log(step, row)
         return score
 
-    def averaged(self) -> AbstractContextManager[Any]:
-        """Have the model be its moving average for a while, where there is one."""
+    def average(self) -> AbstractContextManager[Any]:
+        """Return a context in which the model has the weights of its moving average, where there is one."""
         return nullcontext() if self.ema is None else self.ema.swapped()
 
-    def follow(self) -> None:
-        """Tell the moving average that weights were replaced."""
+    def reset_average(self) -> None:
+        """Set the moving average to the model: its weights were replaced."""
         if self.ema is not None:
-            self.ema.follow()
+            self.ema.reset_to_model()
 
     def finish(self) -> None:
         """Choose among the best states, restore it, and say which."""
         self.model.eval()
-        self.savings.cache.keep_only(self.run.plan.frozen)  # other layers may now get other weights
+        self.savings.cache.keep_only(self.run.plan.frozen)  # other layers may now have other weights
         if self.best.best is None:  # interrupted before step 0 was scored
             return
 
-        def evaluate(state: checkpoints.State) -> float:
-            checkpoints.restore(self.model, state)
+        def evaluate(state: best_states.State) -> float:
+            best_states.restore(self.model, state)
             return self.scorer.score()[0]
 
         def in_time() -> bool:
-            return self.run.deadline.allows(2 * self.scorer.seconds)
+            return self.run.time_limit.allows(2 * self.scorer.seconds)
 
         try:
             state, score, said = self.best.choose(self.run.optim.top_k_average, evaluate, in_time)
         except KeyboardInterrupt:
             state, score, said = self.best.choose("best", evaluate, in_time)
-        checkpoints.restore(self.model, state)
+        best_states.restore(self.model, state)
         if self.best.best.step == 0:
             tuned = any(row["step"] > 0 and not math.isnan(row["train_loss"]) for row in self.record.rows)
             said = f"step 0, {self.start}" + (": tuning validated worse" if tuned else "")
@@ -277,7 +266,12 @@ class Trainer:
         self.trainable = [parameter for group in groups for parameter in group["params"]]
         return make_optimizer(self.run.optim.optimizer, groups, self.run.plan.lr, self.device)
 
-    # what the moments are made of
+    # parts of these
+
+    def _recorder(self) -> Recorder:
+        run, begin = self.run, self.run.time_limit.elapsed
+        rates, reporting = Rates(run.plan.labels, self.total_steps), run.reporting
+        return Recorder(lambda: run.time_limit.elapsed - begin, self.steps_per_epoch, reporting, rates)
 
     def _epoch(self, epoch: int) -> list[np.ndarray]:
         train = self.run.train
@@ -304,15 +298,15 @@ class Trainer:
         if self.worse >= self.run.optim.patience:
             self.record.note(f"stopped early: no better for {self.worse} validations")
             return True
-        if not self.run.deadline.allows(self._closing_seconds()):
+        if not self.run.time_limit.allows(self._closing_seconds()):
             self.record.note(f"stopped by the time limit at step {step - 1} of {self.total_steps}")
             self._validate_if_due(step - 1)
             return True
         return False
 
     def _validate_if_due(self, step: int) -> None:
-        """Validate, unless nothing was learnt since, or the time is up and there is a state to fall back on."""
-        if self.losses and (self.best.best is None or self.run.deadline.allows(self.scorer.seconds)):
+        """Validate, unless no step was taken since, or the time is up and there is an earlier state to keep."""
+        if self.losses and (self.best.best is None or self.run.time_limit.allows(self.scorer.seconds)):
             self.cursor = self.run.plan.observe(self.cursor, self.validate(step))
 
     def _closing_seconds(self) -> float:
@@ -338,6 +332,18 @@ class Trainer:
     def _show(self, bar: Any, step: int, optimizer: Any) -> None:
         if self.losses and hasattr(bar, "set_postfix"):
             bar.set_postfix(loss=f"{np.mean(self.losses[-20:]):.4f}", refresh=False)
-        if self.run.loggers and self.losses:
+        if self.run.reporting.loggers and self.losses:
             rates = dict.fromkeys(self.run.layer_map.labels, 0.0) | rates_of(optimizer)
             self.record.log(step, {"loss": self.losses[-1], **{f"lr/{label}": rate for label, rate in rates.items()}})
+
+
+def _check_micro_batches(run: Run, *, whole_batch: bool) -> None:
+    """Raise where rows of a batch are compared with each other and would go through the model in parts."""
+    env = run.env
+    parts = env.micro_batch_tokens is not None or (env.micro_batch_size or 0) < (env.batch_size or 0)
+    if whole_batch and parts:
+        raise ConfigError(
+            f"{run.assembly.target.problem_type} compares the rows of a batch with each other, so micro-batches would "
+            f"change its loss: env.micro_batch_size={env.micro_batch_size}, env.micro_batch_tokens="
+            f"{env.micro_batch_tokens}, env.batch_size={env.batch_size}. Leave both out, or lower env.batch_size."
+        )

@@ -1,1 +1,1 @@
-"""The centre of the house: what a model's layers are, and what every layer does."""
+"""Layers of a model, plans for them, and schedules; works on any `nn.Module`."""

@@ -1,19 +1,16 @@
-"""Watching that what is frozen stays as it is, bit for bit: the freeze contract as a check."""
+"""A check that frozen layers stay as they are, bit for bit."""
 
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
 from thermocline.errors import FrozenError, listing
+from thermocline.tuning.plan.decisions import Decisions
 from thermocline.tuning.plan.optimizer_groups import found_parameters
-
-if TYPE_CHECKING:
-    from thermocline.tuning.plan.layer_plan import LayerPlan
-    from thermocline.tuning.schedule.phases import Cursor
+from thermocline.tuning.schedule.cursor import Cursor
 
 
 class Watch:
@@ -27,15 +24,15 @@ class Watch:
         ConfigError: The plan is for another model.
     """
 
-    def __init__(self, plan: LayerPlan, model: nn.Module) -> None:
+    def __init__(self, plan: Decisions, model: nn.Module) -> None:
         self.plan = plan
         self._tensors = layer_tensors(plan, model)
-        self._hashes = self._taken()
+        self._hashes = self._hash_all()
         self._frozen: frozenset[str] | None = None
 
     def changed(self) -> tuple[str, ...]:
-        """Return the labels of the layers of which a bit of a parameter or buffer is not what it was."""
-        now = self._taken()
+        """Return the labels of the layers of which a bit of a parameter or buffer has changed."""
+        now = self._hash_all()
         return tuple(label for label in self.plan.labels if now[label] != self._hashes[label])
 
     def check(self) -> None:
@@ -44,7 +41,7 @@ class Watch:
         Raises:
             FrozenError: It names the layers.
         """
-        self._refuse(frozenset(self.plan.frozen), "frozen throughout")
+        self._raise_if_changed(frozenset(self.plan.frozen), "frozen throughout")
 
     def at(self, cursor: Cursor) -> None:
         """Raise if a layer that was frozen since the call before has changed; call it before every step.
@@ -56,10 +53,10 @@ class Watch:
         if frozen == self._frozen:
             return
         if self._frozen is not None:
-            self._refuse(self._frozen, f"frozen up to step {cursor.step}")
-        self._frozen, self._hashes = frozen, self._taken()
+            self._raise_if_changed(self._frozen, f"frozen up to step {cursor.step}")
+        self._frozen, self._hashes = frozen, self._hash_all()
 
-    def _refuse(self, labels: frozenset[str], when: str) -> None:
+    def _raise_if_changed(self, labels: frozenset[str], when: str) -> None:
         broken = [label for label in self.changed() if label in labels]
         if broken:
             raise FrozenError(
@@ -67,11 +64,11 @@ class Watch:
                 "buffers: an optimizer over all parameters, an average of weights, or a train() that is not the plan's."
             )
 
-    def _taken(self) -> dict[str, str]:
+    def _hash_all(self) -> dict[str, str]:
         return {label: tensors_hash(tensors) for label, tensors in self._tensors.items()}
 
 
-def layer_tensors(plan: LayerPlan, model: nn.Module) -> dict[str, list[tuple[str, torch.Tensor]]]:
+def layer_tensors(plan: Decisions, model: nn.Module) -> dict[str, list[tuple[str, torch.Tensor]]]:
     """Return per layer its parameters and buffers.
 
     A buffer belongs to the layer of the parameters in its module, or in the nearest module above that has any; where

@@ -1,1 +1,1 @@
-"""What layers and plans cost, forecast from shapes."""
+"""What layers and plans cost, estimated from shapes."""

@@ -1,32 +1,29 @@
-"""What a run is going to save, and what a step of it costs, before anything has run."""
+"""What a run saves, and what a step of it costs, before anything has run."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING
 
-from torch import nn
-
 from thermocline.data.batches import Rows
-from thermocline.data.order import epoch_order
-from thermocline.efficiency.costs.estimate import Estimate, estimate, phase_steps, trained_sets
-from thermocline.efficiency.costs.estimate_show import size
-from thermocline.efficiency.costs.layer_costs import Costs, layer_costs
-from thermocline.efficiency.costs.side_by_side import Beside, beside
-from thermocline.efficiency.prefix_cache.options import CacheOptions, refusal
+from thermocline.efficiency.costs.estimate import Estimate, size
+from thermocline.efficiency.costs.estimate_plan import StepSetup, estimate, phase_steps, trained_sets
+from thermocline.efficiency.costs.layer_costs import Costs
+from thermocline.efficiency.costs.side_by_side import SideBySide, side_by_side
+from thermocline.efficiency.prefix_cache.options import reason_not_cached
 from thermocline.efficiency.prefix_cache.prefix import Prefix, prefix_of
 from thermocline.efficiency.prefix_cache.tower_rows import TowerRows
-from thermocline.efficiency.savings import Savings
-from thermocline.inputs.text.rows import TextRows
+from thermocline.efficiency.savings import Savings, SavingsSetup
 from thermocline.tuning.layers.layer_map import LayerMap
 from thermocline.tuning.plan.layer_plan import LayerPlan
-from thermocline.tuning.schedule.phases import Cursor
-from thermocline.tuning.schedule.timeline import planned_end
+from thermocline.tuning.schedule.cursor import Cursor
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from thermocline.contracts.tower import Tower
 
 
 @dataclass(frozen=True)
@@ -35,13 +32,13 @@ class Forecast:
 
     Attributes:
         estimate: Memory and the relative cost of a step, by phase.
-        saved: Per phase: what is cached, joined and computed again, or why it is not; a line each.
-        beside: Of a detector: the plan with the backbone frozen and not.
+        saved: Per phase: what is cached, folded and computed again, or why it is not; a line each.
+        side_by_side: The plan with the backbone unfrozen and frozen, for a model whose layers have parts.
     """
 
     estimate: Estimate
     saved: tuple[tuple[str, ...], ...]
-    beside: Beside | None = None
+    side_by_side: SideBySide | None = None
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row per phase."""
@@ -59,64 +56,41 @@ class Forecast:
         ]
 
     def __str__(self) -> str:
-        sides = [] if self.beside is None else [str(self.beside)]
-        return "\n".join([str(self.estimate), *self._lines, *sides])
+        versions = [] if self.side_by_side is None else [str(self.side_by_side)]
+        return "\n".join([str(self.estimate), *self._lines, *versions])
 
     def _repr_html_(self) -> str:
         lines = "".join(f"<div>{escape(line)}</div>" for line in self._lines)
-        sides = "" if self.beside is None else self.beside._repr_html_()
-        return f"{self.estimate._repr_html_()}<div class=tcl>{lines}</div>{sides}"
-
-
-def costs_of(model: nn.Module, layer_map: LayerMap, rows: Rows, usual: int) -> Costs | None:
-    """Return what the layers cost on a batch of these rows, or `None` where that is not known."""
-    batch = rows.unlabelled().batch(epoch_order(len(rows), usual, seed=0, epoch=0, lengths=None)[0], None)
-    device = next(model.parameters()).device.type
-    return layer_costs(model, layer_map, lambda shadow: shadow(batch), len(batch["rows"]), device=device)
+        versions = "" if self.side_by_side is None else self.side_by_side._repr_html_()
+        return f"{self.estimate._repr_html_()}<div class=tcl>{lines}</div>{versions}"
 
 
 def passes(plan: LayerPlan, cursor: Cursor, *, probed: bool) -> float:
-    """Return how often the training rows go through the model while the layers that train now do, at most.
+    """Return how often the training rows run through the model while the layers that train now do, at most.
 
-    It is a function of the stretch and not of the moment: a run that goes on within it decides as it did before.
+    It depends on the phase (or its draw) and not on the step within it, so that a resumed run decides alike.
 
     Args:
         plan: The plan.
-        cursor: Of a moment of the stretch.
+        cursor: Of a step of the phase.
         probed: Whether a probe runs before the first step.
     """
-    phase = plan.phases[cursor.phase]
-    start = plan.timeline.stretch(cursor).start
-    end = planned_end(phase, cursor.phase_start, cursor.total_steps, cursor.steps_per_epoch)
-    if phase.draw is not None:
-        end = min(end, start + phase.draw.every)
+    start, end = plan.timeline.stretch_start(cursor), plan.timeline.stretch_end(cursor)
     return (end - start) / max(cursor.steps_per_epoch, 1) + (probed and start == 0)
 
 
-def forecast(
-    plan: LayerPlan,
-    savings: Savings,
-    costs: Costs | None,
-    rows: Mapping[str, Rows],
-    options: CacheOptions,
-    *,
-    optimizer: str,
-    probed: bool,
-    averaged: bool,
-) -> Forecast:
-    """Forecast a run.
+def forecast(savings: Savings, *, optimizer: str, probed: bool, averaged: bool) -> Forecast:
+    """Forecast what a run saves and costs.
 
     Args:
-        plan: What trains when.
-        savings: What is joined and computed again.
-        costs: Of the layers.
-        rows: `train` and `valid`.
-        options: How prefixes are cached.
+        savings: Of the run.
         optimizer: `adamw` or `sgd`.
         probed: Whether a probe runs before the first step.
-        averaged: Whether there is a moving average of the weights: then only what always rests is kept.
+        averaged: Whether there is a moving average of the weights: then only layers that are frozen in all phases are
+            cached.
     """
-    layer_map, steps = savings.layer_map, phase_steps(plan)
+    setup = savings.setup
+    plan, steps = setup.plan, phase_steps(setup.plan)
     cached: list[frozenset[str]] = []
     saved: list[tuple[str, ...]] = []
     start = 0
@@ -126,74 +100,60 @@ def forecast(
         start += steps[number] if steps else 0
         trains = plan.timeline.ever if averaged else trained_sets(plan, number)[0]
         frozen = frozenset(plan.labels) - trains
-        labels, lines = _kept(savings, frozen, rows, options, costs, uses)
+        labels, lines = _cached(setup, frozen, uses)
         cached.append(labels)
-        saved.append((*lines, *savings.standing(frozen)))
-    joined = [f"towers.image.backbone.{pair.norm}" for pair in savings.conv_bn.pairs] if savings.conv_bn else []
+        saved.append((*lines, *(f"{topic}: {line}" for topic, line in savings.lines(frozen).items())))
     again = savings.checkpoints.labels if savings.checkpoints else ()
-    expected = estimate(
-        plan,
-        layer_map,
-        costs,
-        rows=options.usual,
-        cached=cached,
-        checkpointed=again,
-        conv_bn=joined,
-        optimizer=optimizer,
-    )
-    sides = beside(plan, layer_map, costs, rows=options.usual, checkpointed=again, optimizer=optimizer)
-    return Forecast(expected, tuple(saved), sides)
+    step = StepSetup(setup.cache.usual, again, savings.folded_norms, optimizer)
+    expected = estimate(plan, setup.layer_map, setup.costs, step, cached=cached)
+    unfolded = StepSetup(setup.cache.usual, again, optimizer=optimizer)
+    return Forecast(expected, tuple(saved), side_by_side(plan, setup.layer_map, setup.costs, unfolded))
 
 
-def _kept(
-    savings: Savings,
-    frozen: frozenset[str],
-    rows: Mapping[str, Rows],
-    options: CacheOptions,
-    costs: Costs | None,
-    uses: float,
-) -> tuple[frozenset[str], list[str]]:
-    """Return the layers that a cache passes over, and a line on each tower with frozen first layers."""
-    kept: frozenset[str] = frozenset()
-    lines, layer_map = [], savings.layer_map
-    for name in rows["train"].parts:
-        prefix = prefix_of(layer_map, name, frozen)
+def _cached(setup: SavingsSetup, frozen: frozenset[str], uses: float) -> tuple[frozenset[str], list[str]]:
+    """Return the layers whose outputs are cached, and a line on each tower with frozen first layers."""
+    cached: frozenset[str] = frozenset()
+    lines = []
+    for name in setup.rows["train"].parts:
+        prefix = prefix_of(setup.layer_map, name, frozen)
         if not prefix.labels:
             continue
-        reason = refusal(layer_map, prefix, rows, options, uses)
-        told = f"{name}: {prefix.told} frozen, "
+        reason = reason_not_cached(setup.layer_map, prefix, setup.rows, setup.cache, uses)
+        start = f"{name}: {prefix.in_words} frozen, "
         if reason is not None:
-            lines.append(f"{told}not cached: {reason}")
+            lines.append(f"{start}not cached: {reason}")
             continue
-        needed = _bytes(savings, prefix, rows, costs)
-        where = "on disk" if options.mode == "disk" or (needed or 0) > options.budget.left else "in memory"
-        lines.append(f"{told}run once a row; about {size(needed)} {where}")
-        kept |= frozenset(prefix.labels)
-    return kept, lines
+        needed = _cache_bytes(setup.towers[name], prefix, setup.rows, setup.layer_map, setup.costs)
+        on_disk = setup.cache.mode == "disk" or (needed or 0) > setup.cache.budget.left
+        lines.append(f"{start}run once a row; about {size(needed)} {'on disk' if on_disk else 'in memory'}")
+        cached |= frozenset(prefix.labels)
+    return cached, lines
 
 
-def _bytes(savings: Savings, prefix: Prefix, rows: Mapping[str, Rows], costs: Costs | None) -> float | None:
-    """Return about what the outputs of a prefix take for all rows."""
-    varied = {split: each * TowerRows(rows[split], prefix.tower, whole=True).views for split, each in _counts(rows)}
+def _cache_bytes(
+    tower: Tower, prefix: Prefix, rows: Mapping[str, Rows], layer_map: LayerMap, costs: Costs | None
+) -> float | None:
+    """Return about how many bytes the outputs of a prefix take for all rows."""
+    counts = {split: len(each) * TowerRows(each, prefix.tower, whole=True).variants for split, each in rows.items()}
     if prefix.whole:
-        return 4.0 * savings.widths[prefix.tower] * sum(varied.values())
+        return 4.0 * tower.width * sum(counts.values())
     if costs is None:
         return None
-    layer_map = savings.layer_map
-    ends: Sequence[str] = [
-        max((one for one in prefix.labels if layer_map[one].tower == tower), key=lambda one: layer_map[one].depth)
-        for tower in dict.fromkeys(layer_map[one].tower for one in prefix.labels)
+    inner_towers = dict.fromkeys(layer_map[label].tower for label in prefix.labels)
+    last = [
+        max((label for label in prefix.labels if layer_map[label].tower == inner), key=lambda one: layer_map[one].depth)
+        for inner in inner_towers
     ]
-    each = sum(costs[label].output_bytes for label in ends)
-    total = 0.0
-    for split, count in varied.items():
-        part = rows[split].parts[prefix.tower]
-        shorter = 1.0
-        if isinstance(part, TextRows) and len(part):  # costs are of a batch padded to its longest row
-            shorter = float(part.lengths.sum()) / (len(part) * float(part.widths[: costs.rows].max()))
-        total += count * each * shorter
-    return total
+    row_bytes = sum(costs[label].output_bytes for label in last)
+    return sum(
+        count * row_bytes * _share_without_padding(rows[split], prefix.tower, costs.rows)
+        for split, count in counts.items()
+    )
 
 
-def _counts(rows: Mapping[str, Rows]) -> list[tuple[str, int]]:
-    return [(split, len(each)) for split, each in rows.items()]
+def _share_without_padding(rows: Rows, tower: str, batch_rows: int) -> float:
+    """Return the share of tokens that are no padding; costs are of a batch padded to its longest row."""
+    part = rows.parts[tower]
+    if part.lengths is None or part.widths is None or not len(part):
+        return 1.0
+    return float(part.lengths.sum()) / (len(part) * float(part.widths[:batch_rows].max()))

@@ -1,9 +1,9 @@
-"""What each layer of a model costs, from shapes alone: operations, bytes moved, bytes kept for the backward pass.
+"""What each layer of a model costs, from shapes alone: operations, bytes moved, bytes saved for the backward pass.
 
-A copy of the model on the meta device runs twice, once as it trains and once as it rests (frozen, in eval mode, with a
-gradient that passes through it). Each input of each operator carries the layers whose parameters had a part in it, so
-for any choice of trainable layers it is known which gradients autograd would compute, however towers join, and
-nothing has to be run again.
+A copy of the model on the meta device runs twice: once with all layers trainable in train mode, and once frozen in eval
+mode with a gradient that passes through. For each input of each operator it is known which layers' parameters it
+depends on, so for any choice of trainable layers it is known which gradients autograd would compute, however towers are
+joined, and nothing has to be run again.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from torch import nn
 
 from thermocline.efficiency.costs.tracing import Counts, Trace, Work
 from thermocline.errors import did_you_mean
-from thermocline.tuning.layers.dry_run import _without_data
+from thermocline.tuning.layers.layer import Layer
 from thermocline.tuning.layers.layer_map import LayerMap
+from thermocline.tuning.layers.meta_dispatch import copy_to_meta
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,10 +42,10 @@ class LayerCost:
         role: Its role.
         flops: Operations of its forward pass (two for a multiplication with an addition).
         moved_bytes: Read and written by all its operators in the forward pass.
-        saved_bytes: Kept for the backward pass, parameters and buffers apart; what several layers keep counts for the
-            first.
-        input_bytes: Of its inputs: what a checkpointed layer keeps.
-        output_bytes: Of its output: what a cache at its end would keep.
+        saved_bytes: Saved for the backward pass, without parameters and buffers; what several layers save counts for
+            the first.
+        input_bytes: Of its inputs: what a checkpointed layer saves.
+        output_bytes: Of its output: what a cache that ends there would store.
         parameter_bytes: Of its parameters.
         n_parameters: The number of its weights.
     """
@@ -68,14 +69,14 @@ class Costs:
     Attributes:
         layers: In the map's order.
         device: The kind of device that the kernels are of.
-        rows: Rows of the pass that they were taken from.
+        rows: Rows of the pass in which they were counted.
     """
 
     layers: tuple[LayerCost, ...]
     device: str
     rows: int
     _training: Counts = field(repr=False)
-    _resting: Counts = field(repr=False)
+    _frozen: Counts = field(repr=False)
 
     def __getitem__(self, label: str) -> LayerCost:
         for layer in self.layers:
@@ -89,23 +90,23 @@ class Costs:
         return tuple(layer.label for layer in self.layers)
 
     def reach(self, trainable: Iterable[str]) -> frozenset[str]:
-        """Return the labels of the layers that a backward pass comes through."""
+        """Return the labels of the layers that the backward pass reaches."""
         trains = self._bits(trainable)
         reached = {number for number, masks in self._training.masks.items() if any(mask & trains for mask in masks)}
         return frozenset(label for n, label in enumerate(self.labels) if n in reached or trains >> n & 1)
 
     def saved(self, trainable: Iterable[str]) -> dict[str, float]:
-        """Return the bytes per row that each layer keeps for the backward pass; what several keep is the first one's.
+        """Return the bytes per row that each layer saves for the backward pass; what several save is the first one's.
 
         Args:
-            trainable: The labels of the layers that train; those beyond the first hand the gradient through.
+            trainable: The labels of the layers that train. The gradient passes through frozen layers after the first.
         """
         trains = self._bits(trainable)
         through = self._bits(self.reach(trainable)) & ~trains
         out: dict[str, float] = {}
-        for counts, keep in ((self._training, trains), (self._resting, through)):
+        for counts, own in ((self._training, trains), (self._frozen, through)):
             for savers, size in counts.saved.items():
-                if first := savers & keep & -(savers & keep):  # the lowest bit
+                if first := savers & own & -(savers & own):  # the lowest bit
                     label = self.layers[first.bit_length() - 1].label
                     out[label] = out.get(label, 0.0) + size / self.rows
         return out
@@ -122,13 +123,13 @@ class Costs:
         Args:
             trainable: The labels of the layers that train.
             cached: Those whose forward pass is skipped.
-            checkpointed: Those that are computed again where a backward pass comes through them.
+            checkpointed: Those that are computed again where the backward pass reaches them.
         """
         trains = self._bits(trainable)
         again = self._bits(self.reach(trainable)) & self._bits(checkpointed)
         skipped = self._bits(cached)
         total = 0.0
-        for counts, own in ((self._training, trains), (self._resting, ~trains)):
+        for counts, own in ((self._training, trains), (self._frozen, ~trains)):
             for number, one in counts.forward.items():
                 if own >> number & 1:
                     times = (not skipped >> number & 1) + (again >> number & 1)
@@ -138,8 +139,8 @@ class Costs:
                     total += self._time(one)
         return total / self.rows
 
-    def joined(self, norms: Iterable[str]) -> dict[str, float]:
-        """Return the bytes per row that layers keep less where a convolution and the BatchNorm behind it are joined.
+    def spared_by_folding(self, norms: Iterable[str]) -> dict[str, float]:
+        """Return the bytes per row that layers save less where convolutions and the BatchNorms after them are folded.
 
         Args:
             norms: The names of these BatchNorms' modules; ones that do not run spare nothing.
@@ -188,50 +189,52 @@ def layer_costs(
         None where the model cannot be copied or does not run on shapes alone.
     """
     try:
-        shadow = _without_data(model)
-        training = _passed(shadow.train(), layer_map, call, device, frozenset(layer_map.labels))
+        shadow = copy_to_meta(model)
+        training = _counted(shadow.train(), layer_map, call, device, frozenset(layer_map.labels))
         first = frozenset(layer.label for n, layer in enumerate(layer_map) if not _has_input(training, n))
-        resting = _passed(shadow.eval(), layer_map, call, device, first)
+        frozen = _counted(shadow.eval(), layer_map, call, device, first)
     except Exception:  # a foreign forward pass may raise anything: then its costs are not known
         return None
     parameters = dict(model.named_parameters())
     layers = []
     for number, layer in enumerate(layer_map):
         own = [parameters[name] for name in layer.parameters]
-        saved = sum(size for savers, size in training.saved.items() if savers & -savers == 1 << number)
-        forward = training.forward[number]
-        layers.append(
-            LayerCost(
-                layer.label,
-                layer.tower,
-                layer.role,
-                forward.flops / rows,
-                forward.moved / rows,
-                saved / rows,
-                training.inputs[number] / rows,
-                training.outputs[number] / rows,
-                sum(p.numel() * p.element_size() for p in own),
-                sum(p.numel() for p in own),
-            )
-        )
-    return Costs(tuple(layers), device, rows, training, resting)
+        layers.append(_layer_cost(layer, number, own, training, rows))
+    return Costs(tuple(layers), device, rows, training, frozen)
 
 
-def _passed(
+def _layer_cost(layer: Layer, number: int, parameters: list[nn.Parameter], counts: Counts, rows: int) -> LayerCost:
+    """Return what a layer costs while it trains, from the counts of a pass of this many rows."""
+    forward = counts.forward[number]
+    return LayerCost(
+        label=layer.label,
+        tower=layer.tower,
+        role=layer.role,
+        flops=forward.flops / rows,
+        moved_bytes=forward.moved / rows,
+        saved_bytes=sum(size for savers, size in counts.saved.items() if savers & -savers == 1 << number) / rows,
+        input_bytes=counts.inputs[number] / rows,
+        output_bytes=counts.outputs[number] / rows,
+        parameter_bytes=sum(p.numel() * p.element_size() for p in parameters),
+        n_parameters=sum(p.numel() for p in parameters),
+    )
+
+
+def _counted(
     shadow: nn.Module, layer_map: LayerMap, call: Callable[[Any], Any], device: str, trains: frozenset[str]
 ) -> Counts:
-    """One pass in which these layers' parameters require grad."""
-    for parameter in shadow.parameters():
-        parameter.requires_grad_(False)
+    """Count a pass in which these layers' parameters require grad."""
     names = {name for layer in layer_map if layer.label in trains for name in layer.parameters}
+    for parameter in shadow.parameters():
+        parameter.requires_grad = False
     for name, parameter in shadow.named_parameters():
-        parameter.requires_grad_(name in names)
-    watch = Trace(shadow, layer_map, device)
-    with watch.watching():
+        parameter.requires_grad = name in names
+    trace = Trace(shadow, layer_map, device)
+    with trace.watching():
         call(shadow)
-    return watch.counts
+    return trace.counts
 
 
 def _has_input(counts: Counts, number: int) -> bool:
-    """Whether other layers had a part in what this one reads."""
+    """Whether the inputs of this layer depend on other layers."""
     return any(mask & ~(1 << number) for mask in counts.masks.get(number, ()))

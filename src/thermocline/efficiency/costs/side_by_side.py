@@ -1,4 +1,4 @@
-"""A plan of a detector beside itself: what it costs with the image backbone frozen, and with it training."""
+"""A plan in two versions, with the backbone unfrozen and frozen: what both cost, side by side."""
 
 from __future__ import annotations
 
@@ -7,48 +7,48 @@ from dataclasses import dataclass, replace
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from thermocline.efficiency.costs.estimate import Estimate, estimate
-from thermocline.efficiency.costs.estimate_show import cost, html_cells, size
+from thermocline.efficiency.costs.estimate import Estimate, cost, html_cells, size
+from thermocline.efficiency.costs.estimate_plan import StepSetup, estimate
 from thermocline.efficiency.costs.layer_costs import Costs
 from thermocline.errors import ThermoclineError
 from thermocline.tuning.layers.layer_map import LayerMap
-from thermocline.tuning.layers.show import STYLE, count, table
 from thermocline.tuning.plan.layer_plan import LayerPlan
+from thermocline.tuning.tables import STYLE, count, table
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _HEADER = ["backbone", "trains", "activations", "gradients", "optimizer", "together", "cost"]
-_RIGHT = (1, 2, 3, 4, 5, 6)
+_NUMBERS = (1, 2, 3, 4, 5, 6)  # columns of numbers
 
 
 @dataclass(frozen=True)
-class Beside:
+class SideBySide:
     """The costs of a plan in two versions.
 
     Attributes:
-        trained: With all of the backbone training that its model does not itself build frozen.
+        unfrozen: With all of the backbone trainable that the model does not itself build frozen.
         frozen: With all of it frozen.
     """
 
-    trained: Estimate
+    unfrozen: Estimate
     frozen: Estimate
 
     def to_frame(self) -> pd.DataFrame:
         """Return a row per version: weights that train, bytes, and the cost of a step; the most over the phases."""
         import pandas as pd
 
-        return pd.DataFrame([_most(self.trained), _most(self.frozen)], index=pd.Index(["trains", "frozen"]))
+        return pd.DataFrame([_most(self.unfrozen), _most(self.frozen)], index=pd.Index(["unfrozen", "frozen"]))
 
     @property
     def ratio(self) -> float | None:
-        """Memory with the backbone frozen, as a share of that with it training; None where it is not known."""
-        full, part = (_most(one)["memory_bytes"] for one in (self.trained, self.frozen))
+        """Memory with the backbone frozen relative to that with it unfrozen; None where it is not known."""
+        full, part = (_most(one)["memory_bytes"] for one in (self.unfrozen, self.frozen))
         return part / full if full and part is not None else None
 
     def _rows(self) -> list[list[str]]:
         rows = []
-        for name, one in (("trains", self.trained), ("frozen", self.frozen)):
+        for name, one in (("unfrozen", self.unfrozen), ("frozen", self.frozen)):
             most = _most(one)
             sizes = [size(most[f"{key}_bytes"]) for key in ("activation", "gradient", "optimizer", "memory")]
             rows.append([name, count(most["trainable"]), *sizes, cost(most["cost"])])
@@ -56,11 +56,11 @@ class Beside:
 
     @property
     def _title(self) -> str:
-        share = "" if self.ratio is None else f": {self.ratio:.0%} of the memory beside the weights"
-        return f"The image backbone training and frozen{share}"
+        share = "" if self.ratio is None else f": {self.ratio:.0%} of the memory on top of the weights"
+        return f"The backbone unfrozen and frozen{share}"
 
     def __str__(self) -> str:
-        return f"{self._title}\n" + table(self._rows(), _HEADER, right=_RIGHT)
+        return f"{self._title}\n" + table(self._rows(), _HEADER, right=_NUMBERS)
 
     def _repr_html_(self) -> str:
         body = "".join(f"<tr>{html_cells(row, 'td')}</tr>" for row in self._rows())
@@ -70,33 +70,21 @@ class Beside:
         )
 
 
-def beside(
-    plan: LayerPlan,
-    layer_map: LayerMap,
-    costs: Costs | None,
-    *,
-    rows: int,
-    checkpointed: Collection[str] = (),
-    optimizer: str = "adamw",
-) -> Beside | None:
-    """Estimate a plan with its backbone frozen and not; arguments as in `estimate`, without a cache in either.
+def side_by_side(plan: LayerPlan, layer_map: LayerMap, costs: Costs | None, setup: StepSetup) -> SideBySide | None:
+    """Estimate a plan with its backbone unfrozen and frozen; arguments as in `estimate`, without a cache in either.
 
     Returns:
-        None for models whose parts are not told apart, and for plans whose phases have no such version.
+        None for models whose layers have no parts, and for plans whose phases have no such version.
     """
     backbone = {layer.label for layer in layer_map if layer.part == "backbone"}
     if not backbone:
         return None
-    resting = {layer.label for layer in layer_map if layer.resting}
+    built_frozen = {layer.label for layer in layer_map if layer.built_frozen}
     try:
-        versions = [_version(plan, backbone - resting, frozen=frozen) for frozen in (False, True)]
-        found = [
-            estimate(one, layer_map, costs, rows=rows, checkpointed=checkpointed, optimizer=optimizer)
-            for one in versions
-        ]
-    except ThermoclineError:  # a phase in which the backbone alone trains, say
+        versions = [_version(plan, backbone - built_frozen, frozen=frozen) for frozen in (False, True)]
+        return SideBySide(*(estimate(one, layer_map, costs, setup) for one in versions))
+    except ThermoclineError:  # a phase in which only the backbone trains, for example
         return None
-    return Beside(*found)
 
 
 def _version(plan: LayerPlan, labels: Collection[str], *, frozen: bool) -> LayerPlan:

@@ -1,8 +1,8 @@
 """One pass on shapes alone, every operator counted for the layer that runs it.
 
 An operator belongs to the layer whose module runs. Between modules it belongs to the layer whose parameter it takes
-(a position embedding added by the model itself), else to the last layer that had a part in its inputs; where no layer
-had any (pixels are normalised), to the next one that runs.
+(a position embedding added by the model itself), else to the last layer that its inputs depend on; where they depend on
+none (pixels are normalised), to the next one that runs.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 from torch.utils.flop_counter import flop_registry
 
-from thermocline.tuning.layers.dry_run import _MOST_OPERATORS, _TooLong, _Watch
 from thermocline.tuning.layers.layer_map import LayerMap
+from thermocline.tuning.layers.meta_dispatch import MetaDispatch
 
 _aten = torch.ops.aten
-#: Operators that only make room.
+#: Operators that only allocate.
 _FREE = {_aten.empty, _aten.empty_like, _aten.new_empty, _aten.empty_strided, _aten.new_empty_strided, _aten.detach}
-#: Kernels that keep neither the scores of attention nor their softmax; flash attention computes 5 products backward.
+#: Operations of the backward pass of fused attention relative to the forward pass: such kernels save neither the scores
+#: of attention nor their softmax, so that they compute 5 products where the forward pass computes 2.
 _FUSED_BACKWARD = 2.5
 
 
@@ -46,17 +47,17 @@ class Work:
 
 @dataclass
 class Counts:
-    """What one pass says.
+    """What one pass counts.
 
     Attributes:
         order: The numbers of the layers, in the order in which they first ran.
         forward: By layer.
-        gradients: By the layer that runs the operator, and by the layers (a bit each) whose parameters had a part in
-            the input that the gradient is for: it is computed where one of them trains.
-        masks: By layer, those of all inputs of what runs inside it. (What joins towers is counted for one of them.)
-        saved: Bytes kept for the backward pass, by the layers (a bit each) that keep them.
-        inputs: Bytes of what a layer is called with.
-        outputs: Bytes of what it returns.
+        gradients: By the layer that runs the operator, and by the layers (a bit each) that the input which the gradient
+            is for depends on: it is computed where one of them trains.
+        masks: By layer, those of the inputs of all its operators. (An operator that joins towers counts for one.)
+        saved: Bytes saved for the backward pass, by the layers (a bit each) that save them.
+        inputs: Bytes of a layer's inputs.
+        outputs: Bytes of its outputs.
         norms: By the name of each BatchNorm, its layer and the bytes of its input.
     """
 
@@ -70,7 +71,7 @@ class Counts:
     norms: dict[str, tuple[int, float]] = field(default_factory=dict)
 
 
-class Trace(_Watch):  # type: ignore[no-untyped-call]
+class Trace(MetaDispatch):  # type: ignore[no-untyped-call]
     """Counts what a model without data runs.
 
     Args:
@@ -80,7 +81,7 @@ class Trace(_Watch):  # type: ignore[no-untyped-call]
     """
 
     def __init__(self, model: nn.Module, layer_map: LayerMap, device: str) -> None:
-        super().__init__({}, {})
+        super().__init__()
         self.counts = Counts()
         self.device = device
         self._model = model
@@ -92,14 +93,14 @@ class Trace(_Watch):  # type: ignore[no-untyped-call]
         self._held = {*self._owner, *map(_key, model.buffers())}
         self._reads = {key: 1 << number for key, number in self._owner.items()}
         self._maker: dict[int, int] = {}
-        self._alive: list[torch.Tensor] = []  # a storage's address is its name only as long as it lives
+        self._alive: list[torch.Tensor] = []  # the address of a storage identifies it only while it exists
         self._stack: list[int] = []
         self._early = Work()
         self._savers: dict[int, tuple[int, float]] = {}
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Count all that runs meanwhile."""
+        """Count all operators inside the context."""
         handles = []
         for name, number in self._modules.items():
             module = self._model.get_submodule(name)
@@ -109,7 +110,7 @@ class Trace(_Watch):  # type: ignore[no-untyped-call]
         for name, module in self._model.named_modules():
             if isinstance(module, norms):
                 handles.append(module.register_forward_pre_hook(self._norming(name)))
-        hooks = torch.autograd.graph.saved_tensors_hooks(self._saving, lambda kept: kept)
+        hooks = torch.autograd.graph.saved_tensors_hooks(self._saving, lambda saved: saved)
         try:
             with torch.random.fork_rng(devices=[]), torch.enable_grad(), hooks, self, _Attention(self):
                 yield
@@ -119,13 +120,10 @@ class Trace(_Watch):  # type: ignore[no-untyped-call]
         for savers, size in self._savers.values():
             self.counts.saved[savers] += size
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        self._count += 1
-        if self._count > _MOST_OPERATORS:
-            raise _TooLong
+    def watch(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        """Run one operator and count it."""
         flat = _tensors((args, kwargs))
-        out = self._answer(func, args, kwargs, flat)
+        out = self.answer(func, args, kwargs, flat)
         made = [leaf for leaf in (out,) if isinstance(leaf, torch.Tensor)] or _tensors(out)
         inside = {_key(leaf) for leaf in flat}
         fresh = func._schema.is_mutable or any(_key(leaf) not in inside for leaf in made)
@@ -173,7 +171,7 @@ class Trace(_Watch):  # type: ignore[no-untyped-call]
             for mask in [one for leaf, one in zip(takes, masks, strict=True) if leaf.dim() > 1][-2:]:  # no bias
                 self.counts.gradients[label, mask].add(backward * flops, moved)
         elif masks:
-            self.counts.gradients[label, _joined(masks)].add(backward * flops, moved)
+            self.counts.gradients[label, _union(masks)].add(backward * flops, moved)
 
     def _label(self, inputs: list[torch.Tensor]) -> int | None:
         if self._stack:
@@ -187,9 +185,9 @@ class Trace(_Watch):  # type: ignore[no-untyped-call]
         return max(makers, key=lambda number: order.index(number) if number in order else -1, default=None)
 
     def _pass_on(self, inputs: list[torch.Tensor], made: list[torch.Tensor], label: int | None = None) -> None:
-        """Let what is made carry on which layers had a part in it, and which one made it."""
+        """Note which layers the outputs depend on, and which one made them."""
         keys = [_key(leaf) for leaf in inputs]
-        mask = _joined([self._reads.get(key, 0) for key in keys])
+        mask = _union([self._reads.get(key, 0) for key in keys])
         makers = [self._maker[key] for key in keys if key in self._maker]
         for leaf in made:
             key = _key(leaf)
@@ -201,15 +199,15 @@ class Trace(_Watch):  # type: ignore[no-untyped-call]
             elif makers:
                 self._maker.setdefault(key, makers[-1])
 
-    def _saving(self, kept: torch.Tensor) -> torch.Tensor:
-        key = _key(kept)
-        if key not in self._held and kept.device.type == "meta":
+    def _saving(self, saved: torch.Tensor) -> torch.Tensor:
+        key = _key(saved)
+        if key not in self._held and saved.device.type == "meta":
             number = self._stack[-1] if self._stack else self._maker.get(key)
             before, size = self._savers.get(key, (0, 0.0))
             bit = 0 if number is None else 1 << number
-            self._savers[key] = (before | bit, max(size, float(kept.untyped_storage().nbytes())))
-            self._alive.append(kept)
-        return kept
+            self._savers[key] = (before | bit, max(size, float(saved.untyped_storage().nbytes())))
+            self._alive.append(saved)
+        return saved
 
     def _entering(self, number: int) -> Callable[..., None]:
         def enter(_: nn.Module, args: Any, kwargs: Any) -> None:
@@ -218,7 +216,9 @@ class Trace(_Watch):  # type: ignore[no-untyped-call]
             self.counts.forward[number].add(self._early.flops, self._early.moved, self._early.drawn)
             self._early = Work()
             if number not in self._stack:
-                self.counts.inputs[number] += sum(_size(leaf) for leaf in _tensors((args, kwargs)) if _kept(leaf))
+                self.counts.inputs[number] += sum(
+                    _size(leaf) for leaf in _tensors((args, kwargs)) if _is_float_on_meta(leaf)
+                )
             self._stack.append(number)
 
         return enter
@@ -226,7 +226,7 @@ class Trace(_Watch):  # type: ignore[no-untyped-call]
     def _leaving(self, number: int) -> Callable[..., None]:
         def leave(_: nn.Module, __: Any, out: Any) -> None:
             self._stack.pop()
-            self.counts.outputs[number] = float(sum(_size(leaf) for leaf in _tensors(out) if _kept(leaf)))
+            self.counts.outputs[number] = float(sum(_size(leaf) for leaf in _tensors(out) if _is_float_on_meta(leaf)))
 
         return leave
 
@@ -268,14 +268,14 @@ class _Attention(TorchFunctionMode):
     ) -> bool:
         if query.dim() != 4 or any(one.device.type != "meta" for one in (query, key, value)):
             return False
-        learned = attn_mask is not None and attn_mask.requires_grad
+        has_gradient = attn_mask is not None and attn_mask.requires_grad
         if self._counter.device == "cpu":  # its fused kernel knows no dropout
-            return not dropout_p and not learned
+            return not dropout_p and not has_gradient
         return self._counter.device == "cuda"
 
 
 class _Fused(torch.autograd.Function):
-    """Keeps what a fused kernel keeps: its inputs, its output, and a number per row of scores."""
+    """Saves what a fused kernel saves: its inputs, its output, and a number per row of scores."""
 
     @staticmethod
     def forward(ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
@@ -313,15 +313,15 @@ def _key(tensor: torch.Tensor) -> int:
 
 
 def _size(tensor: torch.Tensor) -> int:
-    """Bytes of a tensor, what is only repeated counted once."""
+    """Bytes of a tensor; values that an expanded dimension repeats count once."""
     return min(tensor.numel() * tensor.element_size(), tensor.untyped_storage().nbytes())
 
 
-def _kept(tensor: torch.Tensor) -> bool:
+def _is_float_on_meta(tensor: torch.Tensor) -> bool:
     return tensor.is_floating_point() and tensor.device.type == "meta"
 
 
-def _joined(masks: list[int]) -> int:
+def _union(masks: list[int]) -> int:
     out = 0
     for mask in masks:
         out |= mask

@@ -1,1 +1,1 @@
-"""Fewer bytes for the backward pass: joined convolutions and checkpointed layers."""
+"""Fewer bytes for the backward pass: folded convolutions and checkpointed layers."""

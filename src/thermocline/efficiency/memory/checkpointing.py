@@ -1,8 +1,8 @@
-"""Layers that keep nothing for the backward pass but their inputs, and are computed again in it.
+"""Layers that save only their inputs for the backward pass, and are computed again in it.
 
 A library's own switch checkpoints every block and makes the embeddings' output require grad, so that frozen blocks
-are computed three times over (forward, again, and a gradient that nobody reads). Here a layer is checkpointed at the
-moment of its call, and only where a backward pass will come through it (Chen et al. 2016 for the idea).
+take three times the work (forward, again, and a gradient that nothing uses). Here it is decided at each call of a layer
+whether the backward pass will reach it, and only then is it checkpointed (Chen et al. 2016 for the idea).
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from thermocline.tuning.apply import module_owners
 from thermocline.tuning.layers.layer_map import LayerMap
 from thermocline.tuning.layers.selectors import select
 
-#: What `all` and `auto` are about. A head or neck is computed again just when memory stands at its peak, which
-#: saves nothing; embeddings keep next to nothing but indices; a fusion MLP is small.
-WORTH_IT = ("block",)
+#: The roles of the layers that `all` and `auto` choose from. A head or neck is computed again just when memory is at
+#: its peak, which saves nothing; embeddings save little but indices; a fusion MLP is small.
+ROLES = ("block",)
 _CONTAINERS = (nn.ModuleList, nn.ModuleDict, nn.ParameterList, nn.ParameterDict)
 _NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._NormBase)
 _OPERATORS = (nn.Linear, nn.modules.conv._ConvNd, nn.Embedding, *_NORMS)
-#: What of the free memory activations may fill: the rest is for gradients of a layer, workspaces, fragments.
+#: Share of the free memory that activations may take: the rest is for gradients of a layer, workspaces, fragments.
 _SHARE = 0.8
 
 
@@ -39,9 +39,8 @@ def chosen_layers(layer_map: LayerMap, wanted: Any) -> tuple[str, ...]:
 
     Args:
         layer_map: The layers.
-        wanted: None, `all` (every block), or selectors (see `tuning.layers.selectors.select`), which are taken
-            at their word: what they name is checkpointed, be it a stem or a neck. `auto` is none: it needs costs,
-            see `auto_layers`.
+        wanted: None, `all` (every block), or selectors (see `tuning.layers.selectors.select`), which may name layers of
+            every role, also a stem or a neck. `auto` is not allowed: it needs costs, see `auto_layers`.
 
     Raises:
         SelectorError: A selector matches nothing, or there is no block.
@@ -54,7 +53,7 @@ def chosen_layers(layer_map: LayerMap, wanted: Any) -> tuple[str, ...]:
         raise ConfigError("checkpointing='auto' is decided from costs: auto_layers(costs, trainable, rows, free).")
     if wanted != "all":
         return select(layer_map, wanted)
-    chosen = tuple(layer.label for layer in layer_map if layer.role in WORTH_IT)
+    chosen = tuple(layer.label for layer in layer_map if layer.role in ROLES)
     if not chosen:
         raise SelectorError(
             "checkpointing='all' means every block, and this model has none. Its layers are "
@@ -64,10 +63,10 @@ def chosen_layers(layer_map: LayerMap, wanted: Any) -> tuple[str, ...]:
 
 
 def auto_layers(costs: Costs, trainable: Iterable[str], rows: int, free_bytes: float) -> tuple[str, ...]:
-    """Return as few layers as bring the expected activations below the memory that is free.
+    """Return as few layers as bring the expected activations below the free memory.
 
-    Those that spare most bytes for each operation done again come first. Where all of them together are not enough
-    they are all returned.
+    Layers that save most bytes for each operation that is repeated are chosen first. Where all blocks together are not
+    enough, all are returned.
 
     Args:
         costs: Of the layers.
@@ -77,24 +76,24 @@ def auto_layers(costs: Costs, trainable: Iterable[str], rows: int, free_bytes: f
     """
     trains = frozenset(trainable)
     saved = costs.saved(trains)
-    left = sum(saved.values()) * rows - _SHARE * free_bytes
+    excess = sum(saved.values()) * rows - _SHARE * free_bytes
     spared: dict[str, float] = {}
     for label in costs.labels:
         own = saved.get(label, 0.0) - costs[label].input_bytes
-        if costs[label].role in WORTH_IT and own > 0:
+        if costs[label].role in ROLES and own > 0:
             spared[label] = own * rows
     again = {label: costs[label].flops + costs.balance * costs[label].moved_bytes for label in spared}
     chosen: set[str] = set()
     for label in sorted(spared, key=lambda one: spared[one] / max(again[one], 1.0), reverse=True):
-        if left <= 0:
+        if excess <= 0:
             break
         chosen.add(label)
-        left -= spared[label]
+        excess -= spared[label]
     return tuple(label for label in costs.labels if label in chosen)
 
 
 def free_on(device: torch.device) -> int:
-    """Return the bytes that a process may still take on a device."""
+    """Return the bytes that a process may still allocate on a device."""
     if device.type == "cuda":
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return int(torch.cuda.mem_get_info(device)[0]) + unused
@@ -102,10 +101,10 @@ def free_on(device: torch.device) -> int:
 
 
 class LayerCheckpoints:
-    """Checkpoints chosen layers of a model, each only while a backward pass comes through it.
+    """Checkpoints chosen layers of a model, each only while the backward pass reaches it.
 
-    Outputs and gradients are the same bits as without. What a caller must not do is change an input of a layer in
-    place after the layer has read it; torch raises then.
+    Outputs and gradients are the same bits as without. A caller must not change an input of a layer in place after
+    the layer has read it; torch raises an error then.
 
     Args:
         model: The model.
@@ -113,7 +112,7 @@ class LayerCheckpoints:
         labels: The layers, such as `chosen_layers` returns.
 
     Attributes:
-        labels: Those of them for which there is something to do: a layer that is one operator keeps its input anyway.
+        labels: Those of them that can save memory: a layer of one operator saves only its input anyway.
     """
 
     def __init__(self, model: nn.Module, layer_map: LayerMap, labels: Iterable[str]) -> None:
@@ -128,15 +127,16 @@ class LayerCheckpoints:
             layer.label for layer in layer_map if any(parameters[name].requires_grad for name in layer.parameters)
         )
 
-    def at(self, trainable: Iterable[str]) -> None:
-        """Say which layers train now; until then it is those whose parameters required grad at the beginning."""
+    def update(self, trainable: Iterable[str]) -> None:
+        """Set which layers train now; at first it is those whose parameters require grad."""
         self._trainable = frozenset(trainable)
 
     @contextmanager
     def installed(self) -> Iterator[LayerCheckpoints]:
-        """Checkpoint for a while: the model is left exactly as it was found.
+        """Checkpoint inside the context; afterwards the model is exactly as it was.
 
-        A library's own checkpointing of the same model rests meanwhile; both would compute a layer three times.
+        A library's own checkpointing of the same model is off meanwhile; with both, a layer would be computed three
+        times.
         """
         with _own_switches_off(self._model if self._roots else None):
             before = [(module, module.__dict__.get("forward")) for module, _ in self._roots]
@@ -171,15 +171,15 @@ class LayerCheckpoints:
                 positional, named = pytree.tree_unflatten(list(inputs), form)
                 return forward(*positional, **_without_cache(named))
 
-            # as positional arguments, tensors are held as autograd holds them, and show on which devices to keep
-            # the state of random numbers
+            # as positional arguments, tensors are saved by autograd, and tell on which devices to save the state of
+            # random numbers
             return checkpoint(run, *leaves, use_reentrant=False, preserve_rng_state=True, context_fn=_contexts(norms))
 
         return call
 
 
 def root_names(modules: dict[str, nn.Module], layer_map: LayerMap, labels: Iterable[str]) -> list[str]:
-    """Return the largest modules with parameters that layers consist of: one a layer, or several side by side.
+    """Return the largest modules with parameters that layers consist of: one or more of each layer.
 
     Args:
         modules: The model's modules by name.
@@ -192,14 +192,14 @@ def root_names(modules: dict[str, nn.Module], layer_map: LayerMap, labels: Itera
 
 
 def _is_called(module: nn.Module) -> bool:
-    """Whether it has a forward pass that keeps more than its input; of a single operator that is all there is."""
+    """Whether it has a forward pass that saves more than its input, as a single operator does not."""
     if isinstance(module, _CONTAINERS) or next(module.parameters(), None) is None:
         return False
     return not isinstance(module, _OPERATORS) or next(module.children(), None) is not None
 
 
 def _above(name: str) -> Iterator[str]:
-    """The modules that a module lies in, the whole (`""`) included."""
+    """The modules that contain a module, the whole model (`""`) included."""
     parts = name.split(".")
     return (".".join(parts[:end]) for end in range(len(parts) if name else 0))
 
@@ -209,7 +209,7 @@ def _wants_grad(value: Any) -> bool:
 
 
 def _own_number(module: nn.Module) -> int:
-    """The number under which a layer finds its own keys and values in a cache."""
+    """The number of a layer's own keys and values in a cache."""
     numbers = (getattr(one, "layer_idx", None) for one in module.modules())
     return next((number for number in numbers if isinstance(number, int)), 0)
 
@@ -242,15 +242,15 @@ Contexts = Callable[[], tuple[AbstractContextManager[Any], AbstractContextManage
 
 
 def _contexts(norms: Sequence[nn.Module]) -> Contexts:
-    return lambda: (nullcontext(), _statistics_kept(norms))
+    return lambda: (nullcontext(), _statistics_restored(norms))
 
 
 @contextmanager
-def _statistics_kept(norms: Sequence[nn.Module]) -> Iterator[None]:
-    """Let the recomputation update copies of running statistics: the forward pass has updated them already.
+def _statistics_restored(norms: Sequence[nn.Module]) -> Iterator[None]:
+    """Update copies of running statistics in the recomputation: the forward pass has updated them already.
 
     (fairscale turns `track_running_stats` off instead; then the recomputation saves two tensors less than the forward
-    pass, which torch takes for an error.)
+    pass, and torch raises an error.)
     """
     found = [(one, dict(one._buffers)) for one in norms if one.training]
     try:

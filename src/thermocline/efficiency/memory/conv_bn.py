@@ -1,9 +1,9 @@
-"""A convolution and the BatchNorm behind it as one convolution, while the norm is in eval mode.
+"""A convolution and the BatchNorm after it folded into one convolution, while the norm is in eval mode.
 
 You, Qu, Yang et al., "Efficient ConvBN Blocks for Transfer Learning and Beyond", ICLR 2024 (mode "tune"): with fixed
 statistics the norm is a scale per channel, which can be multiplied into the weights while both still train. A plain
-pair keeps two activations for the backward pass, the input of each module; a folded one keeps the convolution's input
-alone, and here no folded weight either (`conv_bn_fold`). Which pairs a model has, says `conv_bn_pairs`.
+pair saves two activations for the backward pass, the input of each module; a folded one saves the convolution's input
+alone, and here no folded weight either (`conv_bn_fold`). `conv_bn_pairs` finds the pairs of a model.
 """
 
 from __future__ import annotations
@@ -79,12 +79,17 @@ class ConvBN:
     def __repr__(self) -> str:
         return f"ConvBN({len(self.pairs)} pairs, {len(self.notes)} left out)"
 
+    @property
+    def norms(self) -> list[nn.Module]:
+        """The BatchNorms of the pairs."""
+        return [self._model.get_submodule(pair.norm) for pair in self.pairs]
+
     @contextmanager
     def installed(self) -> Iterator[ConvBN]:
         """Fold the pairs inside the context; afterwards the modules are as they were, whatever was raised.
 
-        A model that is copied or pickled inside comes out plain. Inside another such context of the same modules
-        this one does nothing.
+        A copy or a pickle that is made inside is not folded. Inside another such context of the same modules this
+        one does nothing.
         """
         with ExitStack() as stack:
             for fold in self._folds():
@@ -107,22 +112,22 @@ class ConvBN:
 
 
 def own_forward(module: nn.Module) -> bool:
-    """Whether a module's forward is that of its class, or ours in its place, and nobody else's."""
+    """Whether a module's forward is that of its class, or the folding one of this module."""
     forward = vars(module).get("forward")
     return forward is None or isinstance(forward, _Forward) or getattr(forward, "__self__", None) is module
 
 
 def has_hooks(module: nn.Module) -> bool:
-    """Whether somebody looks at what goes into or out of a module: then it must be what it says.
+    """Whether hooks read the inputs or outputs of a module: then these must be the unfolded ones.
 
-    A hook that says of itself that it is `harmless` only hands inputs on.
+    A hook with the attribute `harmless` changes and reads nothing.
     """
     hooks = (hook for name in _HOOKS for hook in getattr(module, name).values())
     return any(not getattr(hook, "harmless", False) for hook in hooks)
 
 
 class Fold:
-    """A pair at work: what its two modules must know of each other.
+    """Runs one pair: the state that its two modules share.
 
     Args:
         conv: Of `CONVOLUTIONS`.
@@ -190,7 +195,7 @@ class Fold:
 
 
 class _Forward:
-    """Stands in for a module's forward; a copy or a pickle of the module gets the plain one back."""
+    """Replaces a module's forward; a copy or a pickle of the module has the original one."""
 
     def __init__(self, module: nn.Module, fold: Fold) -> None:
         self._module, self._fold, self._plain = module, fold, module.forward

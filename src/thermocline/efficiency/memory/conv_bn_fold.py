@@ -26,8 +26,8 @@ def folded(norm: _BatchNorm, args: Any, kwargs: Any) -> Tensor | None:
         kwargs: Likewise.
 
     Returns:
-        None for a call that is better left as it is: nothing before the norm learns (a norm that alone trains keeps
-        less so, as the convolution then keeps nothing), or the shapes or types do not fit each other.
+        None for a call that is better not folded: nothing before the norm trains (a pair of which only the norm trains
+        saves less unfolded, since the convolution then saves nothing), or the shapes or types do not fit each other.
     """
     call = _read(*args, **kwargs)
     x, weight = call.x, call.weight
@@ -56,7 +56,7 @@ class _Call(NamedTuple):
     geometry: _Geometry
 
 
-def _read(
+def _read(  # noqa: PLR0913 - the arguments of torch's convolutions
     input: Tensor,
     weight: Tensor,
     bias: Tensor | None = None,
@@ -86,7 +86,7 @@ def _each(value: Any, sides: int) -> tuple[int, ...]:
 
 
 def _padded(x: Tensor, weight: Tensor, padding: str, dilation: tuple[int, ...]) -> tuple[Tensor, tuple[int, ...]]:
-    """Return the input and what is still to be padded on both sides; an odd rest goes behind, as torch has it."""
+    """Return the input and what is still to be padded on both sides; torch pads an odd rest at the end."""
     if padding == "valid":
         return x, (0,) * len(dilation)
     totals = [d * (k - 1) for d, k in zip(dilation, weight.shape[2:], strict=True)]
@@ -111,14 +111,14 @@ def _layout(x: Tensor) -> torch.memory_format:
 
 
 class _Folded(torch.autograd.Function):
-    """`batch_norm(conv(x, weight, bias))` with given statistics; keeps `x` and what the modules own.
+    """`batch_norm(conv(x, weight, bias))` with given statistics; saves `x` and the tensors of the modules.
 
     With s = γ/σ: W' = s W and b' = s (b − μ) + β. With G' the gradient of W' and g' that of b', the gradients are
     s G' of W, s g' of b, g' of β, and (⟨G', W⟩ + g' (b − μ)) / σ of γ, the product taken per output channel.
     """
 
     @staticmethod
-    def forward(
+    def forward(  # noqa: PLR0913 - each tensor with a gradient is an argument of its own
         x: Tensor,
         weight: Tensor,
         bias: Tensor | None,
@@ -134,15 +134,25 @@ class _Folded(torch.autograd.Function):
         shift = shift * scale.flatten() if beta is None else torch.addcmul(beta, shift, scale.flatten().to(beta.dtype))
         folded, shift = (weight * scale).to(x.dtype), shift.to(x.dtype)
         stride, padding, dilation, groups = geometry
-        return torch.convolution(x, folded, shift, stride, padding, dilation, False, (0,) * len(stride), groups)
+        return torch.convolution(
+            x,
+            folded,
+            shift,
+            stride,
+            padding,
+            dilation,
+            transposed=False,
+            output_padding=(0,) * len(stride),
+            groups=groups,
+        )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, _: Any) -> None:
-        """Keep the input only where a weight or a scale is to learn from it."""
+        """Save the input only where a weight or a scale has a gradient."""
         x, weight, bias, gamma, _beta, mean, var, ctx.eps, ctx.geometry = inputs
         ctx.shape, ctx.layout = x.shape, _layout(x)
-        keep = ctx.needs_input_grad[1] or ctx.needs_input_grad[3]
-        ctx.save_for_backward(x if keep else None, weight, bias, gamma, mean, var)
+        save = ctx.needs_input_grad[1] or ctx.needs_input_grad[3]
+        ctx.save_for_backward(x if save else None, weight, bias, gamma, mean, var)
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
@@ -162,7 +172,7 @@ class _Folded(torch.autograd.Function):
             through_weight = torch.linalg.vecdot(d_folded.flatten(1), weight.flatten(1).to(d_folded.dtype))
             through_shift = d_shift * (-mean if bias is None else bias - mean)
             d_gamma = ((through_weight + through_shift) * inverse.flatten()).to(gamma.dtype)
-        if for_weight:  # in place unless somebody differentiates this: a new large tensor costs more than the product
+        if for_weight:  # in place unless this is differentiated: a new large tensor costs more than the product
             d_weight = (d_folded * scale if torch.is_grad_enabled() else d_folded.mul_(scale)).to(weight.dtype)
         d_bias = (d_shift * scale.flatten()).to(bias.dtype) if for_bias else None
         d_beta = d_shift if for_beta else None
@@ -173,7 +183,17 @@ def _convolution_backward(grad: Tensor, x: Tensor, weight: Tensor, geometry: _Ge
     """Gradients of a convolution with a bias, each only where the mask has it; those per weight at least float32."""
     stride, padding, dilation, groups = geometry
     d_x, d_weight, d_bias = torch.ops.aten.convolution_backward(
-        grad, x, weight, [len(weight)], stride, padding, dilation, False, [0] * len(stride), groups, mask
+        grad,
+        x,
+        weight,
+        [len(weight)],
+        stride,
+        padding,
+        dilation,
+        transposed=False,
+        output_padding=[0] * len(stride),
+        groups=groups,
+        output_mask=mask,
     )
     wide = torch.promote_types(grad.dtype, torch.float32)
     return d_x, d_weight.to(wide) if mask[1] else None, d_bias.to(wide) if mask[2] else None

@@ -1,9 +1,9 @@
 """Which convolutions of a model feed one BatchNorm and nothing else.
 
-One image goes through a copy of the model that shares its weights. Every operator passes through a dispatch mode,
-which knows the outputs of convolutions by identity and notes who takes them: also what leaves no trace in an autograd
-graph (a detached copy, a comparison) is a second reader. Modules are known by the forward that is running, so that a
-weight may be made in it (weight standardisation, a parametrisation) and need not be a parameter.
+One image runs through a copy of the model that shares its weights. A dispatch mode sees every operator, knows the
+outputs of convolutions by identity and notes what reads them: also an operator that is in no autograd graph (a detached
+copy, a comparison) is a second reader. A module is known by the forward that is running, so that a weight may be made
+in it (weight standardisation, a parametrisation) and need not be a parameter.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from thermocline.efficiency.memory.conv_bn import CONVOLUTIONS, NORM, Fold, Pair
 from thermocline.errors import LayerMapError, first_line
 from thermocline.tuning.layers.example_inputs import examples_of
 
-#: How far a folded pair may be from the plain one, as a share of the largest output.
+#: The largest difference of a folded pair from the plain one, as a share of the largest output.
 _TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 1e-1}
 _OWN_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
@@ -39,8 +39,8 @@ def pairs_of(model: nn.Module, example: Any = None) -> tuple[Pair, ...]:
     Args:
         model: On any device, whatever of it trains.
         example: Inputs of one forward pass: a tensor, a tuple of positional or a mapping of keyword arguments; a
-            tensor on the meta device stands for random values of its shape. None makes them from what a timm or
-            transformers model says of itself.
+            tensor on the meta device is replaced by random values of its shape. None makes them from the
+            configuration of a timm or transformers model.
 
     Returns:
         The pairs in the order of the model's modules. One that computes something else when it is folded, or whose
@@ -81,7 +81,7 @@ def _note(conv: nn.Module, norm: nn.Module, errors: Iterable[float]) -> str:
     return ""
 
 
-# -- a copy to try things on ------------------------------------------------------------------------
+# -- a copy of the model ------------------------------------------------------------------------
 
 
 def _passes(model: nn.Module, examples: Iterable[Any]) -> list[_Watch]:
@@ -122,7 +122,7 @@ def _watched(model: nn.Module, example: Any, *, training: bool) -> _Watch:
 
 
 def _shadow(model: nn.Module) -> nn.Module:
-    """A copy with the same weights in memory, all of which train, and without what a caller hung on the model."""
+    """A copy with the same weights in memory, all of which train, and without hooks of the caller."""
     memo: dict[int, Any] = {
         id(p): nn.Parameter(p.detach(), requires_grad=p.is_floating_point()) for p in model.parameters()
     }
@@ -154,7 +154,7 @@ def _call(model: nn.Module, inputs: Any) -> Any:
     return model(inputs)
 
 
-# -- what happens in it -----------------------------------------------------------------------------
+# -- its forward pass -----------------------------------------------------------------------------
 
 
 @dataclass
@@ -183,11 +183,11 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._outputs: dict[int, _Output] = {}
         self._running = [""]
         self._modules: dict[str, nn.Module] = {}
-        self._quiet = False
+        self._paused = False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
-        if self._quiet:
+        if self._paused:
             return out
         for leaf in pytree.tree_leaves((args, kwargs)):
             if isinstance(leaf, Tensor) and id(leaf) in self._outputs:
@@ -209,16 +209,16 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Stand in for a norm's forward; what comes straight from a convolution is computed both ways."""
         x = args[0] if args else next(iter(kwargs.values()), None)
         made = self._outputs.get(id(x))
-        if made and made.returned and not made.readers and not self._quiet:
-            self._quiet = True
+        if made and made.returned and not made.readers and not self._paused:
+            self._paused = True
             try:
                 self.errors[made.conv] = _difference(self._modules[made.conv], module, forward, made)
             finally:
-                self._quiet = False
+                self._paused = False
         return self._run(name, forward, args, kwargs)
 
     def _run(self, name: str, forward: Any, args: Any, kwargs: Any) -> Any:
-        if self._quiet:
+        if self._paused:
             return forward(*args, **kwargs)
         self.calls[name] += 1
         self._running.append(name)
@@ -228,7 +228,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._running.pop()
 
     def finish(self, result: Any) -> None:
-        """Note what the model itself gives away, and let go of the activations."""
+        """Note which outputs the model itself returns, and release the activations."""
         for leaf in pytree.tree_leaves(result):
             if id(leaf) in self._outputs:
                 self._outputs[id(leaf)].returned = False
@@ -255,7 +255,7 @@ def _difference(conv: nn.Module, norm: nn.Module, plain: Any, made: _Output) -> 
         return 0.0
     fold = Fold(conv, norm, made.conv)  # type: ignore[arg-type]
     args, kwargs = made.inputs
-    with _telling(norm):
+    with _random_scale(norm):
         first = plain(made.tensor.clone())  # an activation in the norm's forward may write into its input
         with torch.enable_grad():
             second = fold.run_norm(plain, (fold.run_conv(type(conv).forward.__get__(conv), args, kwargs),), {})
@@ -270,8 +270,8 @@ def _difference(conv: nn.Module, norm: nn.Module, plain: Any, made: _Output) -> 
 
 
 @contextmanager
-def _telling(norm: nn.Module) -> Iterator[None]:
-    """Give the copy of a norm a scale and a shift that show: a fresh one has neither, or multiplies by nought."""
+def _random_scale(norm: nn.Module) -> Iterator[None]:
+    """Give the copy of a norm a random scale and shift: with those of a new norm, an error might not show."""
     held = dict(norm._parameters)
     for name, lowest in (("weight", 0.5), ("bias", 0.0)):
         value = held.get(name)

@@ -1,1 +1,1 @@
-"""The outputs of frozen first layers, kept by row."""
+"""Outputs of frozen first layers, stored by row."""

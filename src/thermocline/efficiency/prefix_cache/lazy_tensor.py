@@ -1,165 +1,207 @@
-"""Tensors that are computed only when somebody needs them.
+"""Tensors that are computed only when their values are needed.
 
-While a `session.Session` is on, a call of a frozen module gives a `Pending`: it has a shape, a dtype and a name for
-how it was made, and no values. What is done with it, outside of frozen modules too, gives another `Pending`. The
-moment one meets a weight that trains, its values are wanted: they are taken from a store where the store has them,
-and computed the ordinary way where not. So the model's own code says what its trainable part needs of the frozen one
-(hidden states; feature maps of several levels), masks and positions are computed as ever, and nothing depends on how
-a model is written except how much is saved.
+While `deferred_calls.DeferredCalls` is active, a call of a frozen module returns a `LazyTensor`: it has a shape, a
+dtype and a name for how it was made, but no values. Operators on it, also outside of frozen modules, return further
+lazy tensors. When one meets a weight that trains, its values are needed: they are read from a store where it has them,
+and computed as usual where not. So the model's own code decides what its trainable part needs of the frozen one
+(hidden states; feature maps of several levels), masks and positions are computed as usual, and how a model is written
+changes only how much is saved.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch.utils import _pytree as pytree
 
-if TYPE_CHECKING:
-    from thermocline.efficiency.prefix_cache.deferred_calls import Session
 
+class Deferral(Protocol):
+    """What lazy tensors ask of the object that made them; see `deferred_calls.DeferredCalls`.
 
-class Shelf(Protocol):
-    """Where values are kept, by name, for the rows of the batch that is being run."""
+    Attributes:
+        device_type: Of the model: `cpu`, `cuda`, …
+        call_counts: How many calls of the current pass have each name.
+    """
 
-    def take(self, name: str) -> torch.Tensor | None:
-        """Return the values, or `None` where some of the rows have none."""
+    device_type: str
+    call_counts: Counter[str]
 
-    def keep(self, name: str, value: torch.Tensor) -> None:
-        """Keep values that were computed."""
+    def autocast_state(self) -> tuple[bool, torch.dtype]:
+        """Return whether autocast is on at this moment, and its dtype."""
+
+    def operator(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Return what an operator on lazy tensors gives: lazy where possible."""
+
+    def values_of(self, tensor: LazyTensor) -> torch.Tensor:
+        """Return the values of a lazy tensor."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Output:
-    """An output of a call, where it is the input of another."""
+    """An output of a deferred call, as the input of another."""
 
-    node: Node
-    place: int
+    call: DeferredCall
+    index: int
 
 
-class Node:
-    """One call that has not been made: of a module or of an operator."""
+class DeferredCall:
+    """A call of a module or of an operator that has not been made.
 
-    __slots__ = ("_amp", "_before", "_call", "_inputs", "_name", "deep", "known", "session", "values")
+    Args:
+        deferral: Made it.
+        label: The name of the module or operator.
+        function: What is to be called.
+        inputs: Its arguments `(args, kwargs)`.
+        is_frozen_module: Whether it is a call of a frozen module.
 
-    def __init__(self, session: Session, label: str, call: Callable[..., Any], inputs: Any, *, deep: bool) -> None:
-        self._inputs = pytree.tree_map_only(Pending, lambda one: _Output(one.node, one.place), inputs)
-        self._before = [leaf for leaf in pytree.tree_leaves(self._inputs) if isinstance(leaf, _Output)]
-        self.session, self._call, self._amp = session, call, session.amp()
-        self.deep: bool = deep or any(one.node.deep for one in self._before)
-        told = bool | str | int if label == "__getitem__" else bool | str
-        flags = (str(leaf) for leaf in pytree.tree_leaves(self._inputs) if isinstance(leaf, told))
-        parts = [label, *flags, *(one.node.name(one.place) for one in self._before)]
+    Attributes:
+        uses_frozen: Whether a frozen module has part in its outputs; only such outputs are stored.
+        outputs: All its outputs, once it was made.
+        values: Outputs that are known, by index: made, or read from a store.
+    """
+
+    __slots__ = (
+        "_autocast",
+        "_function",
+        "_inputs",
+        "_name",
+        "_sources",
+        "deferral",
+        "outputs",
+        "uses_frozen",
+        "values",
+    )
+
+    def __init__(
+        self, deferral: Deferral, label: str, function: Callable[..., Any], inputs: Any, *, is_frozen_module: bool
+    ) -> None:
+        self._inputs = pytree.tree_map_only(LazyTensor, lambda one: _Output(one.call, one.output_index), inputs)
+        self._sources = [leaf for leaf in pytree.tree_leaves(self._inputs) if isinstance(leaf, _Output)]
+        self.deferral, self._function, self._autocast = deferral, function, deferral.autocast_state()
+        self.uses_frozen: bool = is_frozen_module or any(one.call.uses_frozen for one in self._sources)
+        named = bool | str | int if label == "__getitem__" else bool | str
+        flags = (str(leaf) for leaf in pytree.tree_leaves(self._inputs) if isinstance(leaf, named))
+        parts = [label, *flags, *(one.call.name(one.index) for one in self._sources)]
         self._name = hashlib.blake2b("\n".join(parts).encode(), digest_size=8).hexdigest()
-        session.called[self._name] += 1
-        self.values: list[Any] | None = None
-        self.known: dict[int, torch.Tensor] = {}
+        deferral.call_counts[self._name] += 1
+        self.outputs: list[Any] | None = None
+        self.values: dict[int, torch.Tensor] = {}
 
-    def name(self, place: int) -> str:
-        """Return a name that tells by which calls an output comes about; shapes and numbers do not enter."""
-        return f"{self._name}.{place}"
+    def name(self, index: int) -> str:
+        """Return a name that tells by which calls an output is made; shapes and numbers have no part in it."""
+        return f"{self._name}.{index}"
 
     @property
-    def alone(self) -> bool:
+    def name_is_unique(self) -> bool:
         """Whether no other call of this pass has the same name, as two slices may."""
-        return self.session.called[self._name] == 1
+        return self.deferral.call_counts[self._name] == 1
 
-    def output(self, place: int) -> Any:
-        """Return an output, making the call and those before it that are still to be made."""
-        stack = [_Output(self, place)]
+    def output(self, index: int) -> Any:
+        """Return an output; this call is made, and those before it, where they were not."""
+        stack = [_Output(self, index)]
         while stack:
-            node = stack[-1].node
-            waiting = (
-                [] if node._has(stack[-1].place) else [one for one in node._before if not one.node._has(one.place)]
-            )
-            if not node._has(stack[-1].place) and not waiting:
-                node._make()
-            stack = [*stack, *waiting] if waiting else stack[:-1]
-        return self._get(place)
+            call, wanted = stack[-1].call, stack[-1].index
+            missing = [] if call._has(wanted) else [one for one in call._sources if not one.call._has(one.index)]
+            if not call._has(wanted) and not missing:
+                call._make()
+            stack = [*stack, *missing] if missing else stack[:-1]
+        return self._get(index)
 
-    def _has(self, place: int) -> bool:
-        return self.values is not None or place in self.known
+    def _has(self, index: int) -> bool:
+        return self.outputs is not None or index in self.values
 
-    def _get(self, place: int) -> Any:
-        return self.known[place] if place in self.known else self.values[place]  # type: ignore[index]
+    def _get(self, index: int) -> Any:
+        return self.values[index] if index in self.values else self.outputs[index]  # type: ignore[index]
 
     def _make(self) -> None:
-        args, kwargs = pytree.tree_map_only(_Output, lambda one: one.node._get(one.place), self._inputs)
-        with _precision(self.session.kind, self._amp):
-            self.values = pytree.tree_leaves(self._call(*args, **kwargs))
-        self._inputs, self._before = None, []  # what led here is not needed any more, and may be large
+        args, kwargs = pytree.tree_map_only(_Output, lambda one: one.call._get(one.index), self._inputs)
+        with _autocast(self.deferral.device_type, self._autocast):
+            self.outputs = pytree.tree_leaves(self._function(*args, **kwargs))
+        self._inputs, self._sources = None, []  # not needed any more, and may be large
 
 
 @contextmanager
-def _precision(kind: str, wanted: tuple[bool, torch.dtype]) -> Iterator[None]:
-    """Compute in the precision of another moment."""
-    if wanted[0] == torch.is_autocast_enabled(kind):
+def _autocast(device_type: str, wanted: tuple[bool, torch.dtype]) -> Iterator[None]:
+    """Compute in the precision of the moment when a call was deferred."""
+    if wanted[0] == torch.is_autocast_enabled(device_type):
         yield
         return
-    with torch.autocast(kind, dtype=wanted[1], enabled=wanted[0]):
+    with torch.autocast(device_type, dtype=wanted[1], enabled=wanted[0]):
         yield
 
 
-class Pending(torch.Tensor):
-    """An output of a call that has not been made."""
+class LazyTensor(torch.Tensor):
+    """An output of a call that has not been made.
 
-    node: Node
-    place: int
+    Attributes:
+        call: The call.
+        output_index: Which of its outputs this is.
+    """
+
+    call: DeferredCall
+    output_index: int
 
     @staticmethod
-    def of(like: torch.Tensor, node: Node, place: int) -> Pending:
-        """Return the output at a place of a call, of the shape and dtype of `like`."""
+    def of(like: torch.Tensor, call: DeferredCall, index: int) -> LazyTensor:
+        """Return an output of a call, of the shape and dtype of `like`."""
         with torch._C.DisableTorchFunctionSubclass():
-            out: Pending = torch.Tensor._make_wrapper_subclass(
-                Pending, like.shape, strides=like.stride(), dtype=like.dtype, device=like.device
+            out: LazyTensor = torch.Tensor._make_wrapper_subclass(
+                LazyTensor, like.shape, strides=like.stride(), dtype=like.dtype, device=like.device
             )
-        out.node, out.place = node, place
+        out.call, out.output_index = call, index
         return out
 
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func in _LOOKS:
+        if func in _NEEDS_NO_VALUES:
             with torch._C.DisableTorchFunctionSubclass():
                 return func(*args, **(kwargs or {}))
-        first = next(leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Pending))
-        return first.node.session.operator(func, args, kwargs or {})
+        first = next(leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, LazyTensor))
+        return first.call.deferral.operator(func, args, kwargs or {})
 
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
-        # code that goes round `__torch_function__`: it gets values
-        return func(*settle(args), **settle(kwargs or {}))
+        # code that does not go through `__torch_function__` gets values
+        return func(*computed(args), **computed(kwargs or {}))
 
     def __repr__(self) -> str:  # type: ignore[override]
         with torch._C.DisableTorchFunctionSubclass():
-            return f"Pending({tuple(self.shape)}, {self.dtype})"
+            return f"LazyTensor({tuple(self.shape)}, {self.dtype})"
 
-    def value(self) -> torch.Tensor:
-        """Return the values, from the shelf or computed."""
-        return self.node.session.value(self)
+    def replaced_by(self, call: DeferredCall) -> LazyTensor:
+        """Make this the first output of another call, after an operator wrote into it."""
+        self.call, self.output_index = call, 0
+        return self
+
+    def compute(self) -> torch.Tensor:
+        """Return the values, read from a store or computed."""
+        return self.call.deferral.values_of(self)
 
 
-def settle(values: Any) -> Any:
-    """Return nested values with everything pending in them computed or taken from the shelf."""
-    return pytree.tree_map_only(Pending, Pending.value, values)
+def computed(values: Any) -> Any:
+    """Return nested values with every lazy tensor in them computed or read from a store."""
+    return pytree.tree_map_only(LazyTensor, LazyTensor.compute, values)
 
 
-def outputs(node: Node, like: Any) -> Any:
-    """Return what a call would give, tensors as pending ones; `like` says of what shapes."""
+def lazy_outputs(call: DeferredCall, like: Any) -> Any:
+    """Return what a call would give, with lazy tensors of the shapes of those in `like`."""
     leaves, spec = pytree.tree_flatten(like)
-    made = [Pending.of(leaf, node, i) if isinstance(leaf, torch.Tensor) else leaf for i, leaf in enumerate(leaves)]
-    return pytree.tree_unflatten(made, spec)
+    lazy = [LazyTensor.of(leaf, call, i) if isinstance(leaf, torch.Tensor) else leaf for i, leaf in enumerate(leaves)]
+    return pytree.tree_unflatten(lazy, spec)
 
 
-_LOOKS = {
-    *(
-        getattr(torch.Tensor, name).__get__
-        for name in ("shape", "dtype", "device", "ndim", "layout", "requires_grad", "is_cuda", "is_cpu", "is_mps")
-    ),
-    *(getattr(torch.Tensor, name).__get__ for name in ("is_leaf", "grad_fn", "is_sparse", "is_quantized", "is_meta")),
+_PROPERTIES = (
+    *("shape", "dtype", "device", "ndim", "layout", "requires_grad", "is_cuda", "is_cpu", "is_mps"),
+    *("is_leaf", "grad_fn", "is_sparse", "is_quantized", "is_meta"),
+)
+_NEEDS_NO_VALUES = {
+    *(getattr(torch.Tensor, name).__get__ for name in _PROPERTIES),
     torch.Tensor.size,
     torch.Tensor.dim,
     torch.Tensor.stride,

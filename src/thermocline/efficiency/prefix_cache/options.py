@@ -1,4 +1,4 @@
-"""How prefixes are cached, and why one is not, as far as that shows without running anything."""
+"""How prefixes are cached, and why one is not, as far as that shows without a forward pass."""
 
 from __future__ import annotations
 
@@ -10,12 +10,9 @@ from typing import Any
 from thermocline.data.batches import Rows
 from thermocline.data.memory_budget import Budget
 from thermocline.efficiency.prefix_cache.prefix import Prefix
-from thermocline.efficiency.prefix_cache.tower_rows import TowerRows
-from thermocline.inputs.image.rows import ImageRows
-from thermocline.problems.object_detection.rows import DetectionRows
 from thermocline.tuning.layers.layer_map import LayerMap
 
-LEAST_USES = 2.0  # passes over the rows from which keeping pays
+LEAST_USES = 2.0  # passes over the rows from which caching saves time
 
 
 @dataclass(frozen=True)
@@ -24,12 +21,12 @@ class CacheOptions:
 
     Attributes:
         mode: `auto`, `off`, `memory` or `disk`.
-        usual: Rows of nearly every training batch; others run the ordinary way.
+        usual: Rows of nearly every training batch; the values of other batches are not stored.
         budget: Memory that may be taken.
-        folder: Where files lie.
-        shared: Whether files stay for other fits.
+        folder: Where files are written.
+        shared: Whether files are kept for other fits.
         facts: What else the values depend on (precision, versions), for files.
-        compiled: Whether backbones are compiled, which then run as a whole or not at all.
+        compiled: Whether backbones are compiled, so that they run as a whole or not at all.
         sizes_vary: Whether training batches are cut by tokens.
     """
 
@@ -43,7 +40,7 @@ class CacheOptions:
     sizes_vary: bool = False
 
 
-def refusal(
+def reason_not_cached(
     layer_map: LayerMap, prefix: Prefix, rows: Mapping[str, Rows], options: CacheOptions, uses: float
 ) -> str | None:
     """Return why a prefix is not to be cached, or `None`.
@@ -60,20 +57,11 @@ def refusal(
     if not layer_map.confident and not prefix.whole:
         return "the order of the layers is not known"
     if uses < LEAST_USES:
-        return f"it holds for {uses:.1f} passes over the rows; from {LEAST_USES:.0f} on it pays"
-    part = rows["train"].parts[prefix.tower]
-    if isinstance(part, ImageRows) and part.augment is not None and part.views is None:
-        return (
-            "images are augmented anew every epoch; model.image.augment=none, or a number of "
-            "model.image.augment_views, lets them return"
-        )
-    if isinstance(part, DetectionRows):
-        if part.augment is not None:
-            return "images and boxes are varied anew every epoch; model.detector.augment=none lets them return"
-        if not part.spec.one_size:
-            return "images keep their shapes, so that batches differ in size, and with it the rounding"
-    if any(TowerRows(each, prefix.tower, whole=True).lacking() for each in rows.values()):
-        return "images are missing, so that batches of images differ in size, and with it the rounding"
+        return f"it holds for {uses:.1f} passes over the rows; caching saves time from {LEAST_USES:.0f} on"
+    for split in rows.values():
+        reason = split.parts[prefix.tower].not_cacheable()
+        if reason is not None:
+            return reason
     if options.sizes_vary:
         return "env.micro_batch_tokens makes batches of different size, and with it the rounding"
     if options.compiled and not prefix.whole:

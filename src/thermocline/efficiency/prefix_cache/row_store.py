@@ -1,4 +1,4 @@
-"""Tensors kept by row, in memory or in mapped files: what a frozen prefix gave for every row."""
+"""Tensors stored by row, in memory or in mapped files: the outputs of a frozen prefix for every row."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _VERSION = 1
 
 @dataclass(frozen=True)
 class Form:
-    """How the values of one name lie in a store.
+    """How the values of one name are laid out in a store.
 
     Attributes:
         dtype: Of the values, such as `float32`.
         row: The shape of a row's values; of one token's where rows are as long as their tokens.
-        order: The dimensions of a batch in the order in which they lie in memory; the rows come first.
-        by_token: Whether dimension 1 of a batch counts tokens, of which a row keeps its own.
+        order: The dimensions of a batch in the order of their strides in memory; the rows come first.
+        by_token: Whether dimension 1 of a batch counts tokens, of which a row's own are stored.
     """
 
     dtype: str
@@ -39,21 +39,21 @@ class Form:
 
     @property
     def in_order(self) -> bool:
-        """Whether dimensions lie in memory as they are numbered."""
+        """Whether the strides of the dimensions decrease."""
         return self.order == tuple(range(len(self.order)))
 
     @property
     def back(self) -> tuple[int, ...]:
-        """The permutation that numbers the dimensions again."""
+        """The permutation that restores the order of the dimensions."""
         return tuple(sorted(range(len(self.order)), key=self.order.__getitem__))
 
 
-class Misfit(ValueError):
+class FormMismatch(ValueError):
     """Values that do not come row by row."""
 
 
 def form_of(value: torch.Tensor, rows: int, width: int | None) -> Form:
-    """Return how a batch's values are to be kept.
+    """Return how a batch's values are to be stored.
 
     Args:
         value: `(rows, …)`.
@@ -61,27 +61,27 @@ def form_of(value: torch.Tensor, rows: int, width: int | None) -> Form:
         width: Tokens of its longest row, where rows differ in length.
 
     Raises:
-        Misfit: The first dimension does not count rows.
+        FormMismatch: The first dimension does not count rows.
     """
     if value.dim() < 1 or value.shape[0] != rows:
-        raise Misfit(f"values of shape {tuple(value.shape)} for {rows} rows do not come row by row")
+        raise FormMismatch(f"values of shape {tuple(value.shape)} for {rows} rows do not come row by row")
     order = tuple(sorted(range(value.dim()), key=lambda d: (-value.stride()[d], d)))
     by_token = width is not None and value.dim() > 1 and value.shape[1] == width
     if order[0] != 0 or (by_token and order[1] != 1):
         order = tuple(range(value.dim()))
-    kept = [d for d in order if d != 0 and not (by_token and d == 1)]
-    return Form(str(value.dtype).removeprefix("torch."), tuple(value.shape[d] for d in kept), order, by_token)
+    stored = [d for d in order if d != 0 and not (by_token and d == 1)]
+    return Form(str(value.dtype).removeprefix("torch."), tuple(value.shape[d] for d in stored), order, by_token)
 
 
 @dataclass
-class _Kept:
+class _Stored:
     form: Form
     values: torch.Tensor  # (rows or tokens, *form.row)
     filled: np.ndarray
-    sums: np.ndarray | None  # of the rows' bytes, on disk
-    trusted: np.ndarray  # rows written or checked by this process
+    checksums: np.ndarray | None  # of the rows' bytes, on disk
+    verified: np.ndarray  # rows written or checked by this process
     files: list[Path] = field(default_factory=list)
-    full: bool = False  # whether every item has values that need no check
+    complete: bool = False  # whether every item has values that need no check
 
 
 class RowStore:
@@ -90,11 +90,11 @@ class RowStore:
     Args:
         items: Number of items.
         lengths: Tokens of every item, or `None` where all are alike.
-        folder: Where files lie; `None` keeps values in memory.
+        folder: Where files are; `None` keeps values in memory.
         facts: What the values depend on; files of other facts are not used.
 
     Attributes:
-        damaged: Items whose bytes on disk were not what was written; they count as absent.
+        damaged: Items whose bytes on disk are not those that were written; they count as missing.
     """
 
     def __init__(
@@ -108,78 +108,82 @@ class RowStore:
         self.items, self.lengths, self.folder = items, lengths, folder
         self._facts = {"version": _VERSION, "items": items, **(facts or {})}
         self._starts = None if lengths is None else np.concatenate([[0], np.cumsum(lengths)])
-        self._kept: dict[str, _Kept] = {}
+        self._stored: dict[str, _Stored] = {}
         self.damaged = 0
 
-    def needs(self, form: Form) -> int:
+    def bytes_needed(self, form: Form) -> int:
         """Return the bytes that values of a form take for all items."""
         return form.row_bytes * self._places(form)
 
-    def holds(self, name: str, items: np.ndarray) -> bool:
-        """Whether the values of all these items are there."""
-        kept = self._kept.get(name)
-        return kept is not None and self._all_good(kept, items)
+    def has(self, name: str, items: np.ndarray) -> bool:
+        """Whether all these items have values."""
+        stored = self._stored.get(name)
+        return stored is not None and self._has_all(stored, items)
 
-    def full(self, name: str) -> bool:
-        """Whether the values of every item are there."""
-        kept = self._kept.get(name)
-        return kept is not None and kept.full
+    def complete(self, name: str) -> bool:
+        """Whether every item has values."""
+        stored = self._stored.get(name)
+        return stored is not None and stored.complete
 
-    def absent(self, name: str) -> np.ndarray:
+    def missing(self, name: str) -> np.ndarray:
         """Return the items that have no values."""
-        kept = self._kept.get(name)
-        return np.arange(self.items) if kept is None else np.flatnonzero(~kept.filled.astype(bool))
+        stored = self._stored.get(name)
+        return np.arange(self.items) if stored is None else np.flatnonzero(~stored.filled.astype(bool))
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names that there are values of."""
-        return tuple(self._kept)
+        """The names that were opened."""
+        return tuple(self._stored)
 
     @property
     def bytes(self) -> int:
-        """What the values take, in memory or on disk."""
-        return sum(self.needs(kept.form) for kept in self._kept.values())
+        """Bytes of the values, in memory or on disk."""
+        return sum(self.bytes_needed(stored.form) for stored in self._stored.values())
 
     def open(self, name: str, form: Form) -> None:
-        """Make room for the values of a name, or take up the files that an earlier process left."""
-        if name in self._kept:
-            if self._kept[name].form != form:
-                raise Misfit(f"values of {form} where they were of {self._kept[name].form}")
+        """Allocate the values of a name, or map the files that an earlier process left.
+
+        Raises:
+            FormMismatch: The name is open with another form.
+        """
+        if name in self._stored:
+            if self._stored[name].form != form:
+                raise FormMismatch(f"values of {form} where they were of {self._stored[name].form}")
             return
         places, dtype = self._places(form), getattr(torch, form.dtype)
         count = places * math.prod(form.row)
         if self.folder is None:
             values, filled = torch.empty(count, dtype=dtype), np.zeros(self.items, np.uint8)
-            sums: np.ndarray | None = None
+            checksums: np.ndarray | None = None
             files: list[Path] = []
         else:
-            values, filled, sums, files = self._mapped(name, form, count, dtype)
-        trusted = np.zeros(self.items, bool)
-        self._kept[name] = _Kept(form, values.view(places, *form.row), filled, sums, trusted, files)
+            values, filled, checksums, files = self._mapped(name, form, count, dtype)
+        verified = np.zeros(self.items, bool)
+        self._stored[name] = _Stored(form, values.view(places, *form.row), filled, checksums, verified, files)
 
-    def keep(self, name: str, items: np.ndarray, value: torch.Tensor) -> None:
-        """Keep the values of a batch.
+    def write(self, name: str, items: np.ndarray, value: torch.Tensor) -> None:
+        """Store the values of a batch.
 
         Args:
             name: Opened before.
             items: Which items, `(batch,)`.
             value: `(batch, …)`, of the form that the name was opened with.
         """
-        kept = self._kept[name]
-        rows = value.detach().permute(kept.form.order)
-        if kept.form.by_token:
+        stored = self._stored[name]
+        rows = value.detach().permute(stored.form.order)
+        if stored.form.by_token:
             source, target = self._tokens(items, value.shape[1])
-            kept.values[target] = rows.flatten(0, 1)[source].to(kept.values.device)
+            stored.values[target] = rows.flatten(0, 1)[source].to(stored.values.device)
         else:
-            kept.values[torch.from_numpy(items)] = rows.to(kept.values.device)
-        if kept.sums is not None:
-            kept.sums[items] = [self._sum(kept, item) for item in items]
-        kept.filled[items] = 1
-        kept.trusted[items] = True
-        kept.full = bool(kept.trusted.all())
+            stored.values[torch.from_numpy(items)] = rows.to(stored.values.device)
+        if stored.checksums is not None:
+            stored.checksums[items] = [self._checksum(stored, item) for item in items]
+        stored.filled[items] = 1
+        stored.verified[items] = True
+        stored.complete = bool(stored.verified.all())
 
-    def take(self, name: str, items: np.ndarray, width: int | None, device: torch.device) -> torch.Tensor | None:
-        """Return the values of a batch as they were, zeros behind a shorter row; `None` where some are absent.
+    def read(self, name: str, items: np.ndarray, width: int | None, device: torch.device) -> torch.Tensor | None:
+        """Return the values of a batch as they were written, with zeros as padding; `None` where some are missing.
 
         Args:
             name: Of the values.
@@ -187,27 +191,27 @@ class RowStore:
             width: Tokens of the longest row of the batch.
             device: Where the values are wanted.
         """
-        kept = self._kept.get(name)
-        if kept is None or not self._all_good(kept, items):
+        stored = self._stored.get(name)
+        if stored is None or not self._has_all(stored, items):
             return None
-        form = kept.form
+        form = stored.form
         if form.by_token:
             assert width is not None
             source, target = self._tokens(items, width)
-            out = torch.zeros(len(items) * width, *form.row, dtype=kept.values.dtype)
-            out[source] = kept.values[target]
+            out = torch.zeros(len(items) * width, *form.row, dtype=stored.values.dtype)
+            out[source] = stored.values[target]
             out = out.view(len(items), width, *form.row)
         else:
-            out = kept.values[torch.from_numpy(items)]
+            out = stored.values[torch.from_numpy(items)]
         out = out if out.device == device else out.to(device, non_blocking=True)
         return out if form.in_order else out.permute(form.back)
 
     def close(self, *, remove: bool = False) -> None:
-        """Let go of all values; `remove` deletes their files."""
-        for kept in self._kept.values():
-            for file in kept.files if remove else ():
+        """Release all values; `remove` deletes their files."""
+        for stored in self._stored.values():
+            for file in stored.files if remove else ():
                 file.unlink(missing_ok=True)
-        self._kept = {}
+        self._stored = {}
         if remove and self.folder is not None and self.folder.is_dir() and not any(self.folder.iterdir()):
             self.folder.rmdir()
 
@@ -215,7 +219,7 @@ class RowStore:
         return int(self._starts[-1]) if form.by_token and self._starts is not None else self.items
 
     def _tokens(self, items: np.ndarray, width: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return where the tokens of items lie in a batch `(items * width)`, and where in the store."""
+        """Return the places of the tokens of items in a batch `(items * width)`, and in the store."""
         assert self.lengths is not None
         assert self._starts is not None
         lengths = self.lengths[items]
@@ -223,26 +227,26 @@ class RowStore:
         source = np.repeat(np.arange(len(items)) * width, lengths) + within
         return torch.from_numpy(source), torch.from_numpy(np.repeat(self._starts[items], lengths) + within)
 
-    def _all_good(self, kept: _Kept, items: np.ndarray) -> bool:
-        """Whether all items have values; those of an earlier process are checked when they are first used."""
-        if kept.full:
+    def _has_all(self, stored: _Stored, items: np.ndarray) -> bool:
+        """Whether all items have values; those of an earlier process are verified when they are first used."""
+        if stored.complete:
             return True
-        if kept.sums is None:
-            return bool(kept.filled[items].all())
-        for item in items[kept.filled[items].astype(bool) & ~kept.trusted[items]]:
-            if self._sum(kept, item) == kept.sums[item]:
-                kept.trusted[item] = True
+        if stored.checksums is None:
+            return bool(stored.filled[items].all())
+        for item in items[stored.filled[items].astype(bool) & ~stored.verified[items]]:
+            if self._checksum(stored, item) == stored.checksums[item]:
+                stored.verified[item] = True
             else:
-                kept.filled[item] = 0
+                stored.filled[item] = 0
                 self.damaged += 1
-        return bool(kept.filled[items].all())
+        return bool(stored.filled[items].all())
 
-    def _sum(self, kept: _Kept, item: int) -> int:
-        if kept.form.by_token:
+    def _checksum(self, stored: _Stored, item: int) -> int:
+        if stored.form.by_token:
             assert self._starts is not None
-            values = kept.values[int(self._starts[item]) : int(self._starts[item + 1])]
+            values = stored.values[int(self._starts[item]) : int(self._starts[item + 1])]
         else:
-            values = kept.values[item]
+            values = stored.values[item]
         return zlib.crc32(values.contiguous().view(torch.uint8).numpy().tobytes())
 
     def _mapped(

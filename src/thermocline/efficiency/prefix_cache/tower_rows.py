@@ -1,87 +1,104 @@
-"""Rows as one tower sees them: what is kept of each, and how its inputs are made."""
+"""Rows as one tower sees them: what is stored of each, and how its inputs are made."""
 
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
 
 from thermocline.data.batches import Rows
+from thermocline.data.row_part import identity_of
 from thermocline.efficiency.prefix_cache.row_store import Form, form_of
-from thermocline.inputs.image.files import find_image, is_missing
-from thermocline.inputs.image.rows import ImageRows
-from thermocline.inputs.text.rows import TextRows
 
 
 class TowerRows:
     """The rows of a split and one tower of them.
 
-    What is kept is kept by item: a row, or one of its images, in one of its variants.
+    Values are stored by item: a row, or one of its images, in one of its variants.
 
     Args:
         rows: The rows.
-        tower: The tower.
-        whole: Whether the whole tower's output is kept, which has one value a row however many images there are.
+        tower: The name of the tower.
+        whole: Whether the whole tower's output is stored, which has one value a row however many items that has.
+
+    Attributes:
+        part: The tower's rows.
+        augmented: Whether a row in training differs from the row at prediction.
+        variants: Variants of a row that are stored.
+        per_row: Items a row.
+        lengths: Tokens of each row, int64 `(rows,)`, where values are stored by token; else None.
+        decoded: The names of the inputs that come from decoding; they can be left out until something reads them.
     """
 
     def __init__(self, rows: Rows, tower: str, *, whole: bool) -> None:
         self.rows, self.tower = rows, tower
         self.part = rows.parts[tower]
-        images = isinstance(self.part, ImageRows)
-        self.varied = isinstance(self.part, ImageRows) and self.part.augment is not None
-        self.views = (self.part.views or 1) if isinstance(self.part, ImageRows) and self.varied else 1
-        self.per_row = len(self.part.cells[0]) if isinstance(self.part, ImageRows) and images and not whole else 1
-        ragged = isinstance(self.part, TextRows) and self.part.pad_to is None and not whole
-        self.lengths: np.ndarray | None = self.part.lengths if isinstance(self.part, TextRows) and ragged else None
+        self.augmented = self.part.augmented
+        self.variants = (self.part.variants or 1) if self.augmented else 1
+        self.per_row = 1 if whole else self.part.per_row
+        self.lengths = None if whole else self.part.lengths
+        self.decoded = frozenset(self.part.decoded_shapes(1))
 
     def __len__(self) -> int:
         return len(self.rows)
 
     @property
-    def count(self) -> int:
+    def item_count(self) -> int:
         """Number of items."""
-        return len(self.rows) * self.per_row * self.views
+        return len(self.rows) * self.per_row * self.variants
 
     @property
     def first_epoch(self) -> int | None:
-        """An epoch whose rows are among what is kept."""
-        return 0 if self.varied else None
+        """An epoch whose rows are among those that are stored."""
+        return 0 if self.augmented else None
 
-    def keeps(self, epoch: int | None) -> bool:
-        """Whether the rows of this epoch are among what is kept: not as they are, where variants of them are."""
-        return not (self.varied and epoch is None)
+    def stores(self, epoch: int | None) -> bool:
+        """Whether the rows of this epoch are stored: not those without augmentation, where variants are stored."""
+        return not (self.augmented and epoch is None)
 
     def items(self, positions: np.ndarray, epoch: int | None) -> np.ndarray:
         """Return the items of rows, int64 `(rows * per_row,)`."""
-        if self.per_row == self.views == 1:
+        if self.per_row == self.variants == 1:
             return positions
         items: np.ndarray = positions[:, None] * self.per_row + np.arange(self.per_row)
-        if self.views > 1 and isinstance(self.part, ImageRows):
-            items = items * self.views + self.part.view(positions, epoch)[:, None]
+        if self.variants > 1:
+            items = items * self.variants + self.part.variant(positions, epoch)[:, None]
         return items.reshape(-1)
 
     def inputs(self, positions: np.ndarray, epoch: int | None, device: torch.device) -> dict[str, torch.Tensor]:
         """Return the tower's part of a batch."""
-        batch = self.rows.batch(positions, epoch, without=frozenset(self.rows.parts) - {self.tower})
-        return {key: value.to(device) for key, value in batch[self.tower].items()}
+        return _on(self.part.batch(positions, epoch), device)
+
+    def undecoded(self, positions: np.ndarray, device: torch.device) -> dict[str, torch.Tensor]:
+        """Return the inputs that need no decoding."""
+        return _on(self.part.undecoded(positions), device)
+
+    def is_whole(self, inputs: Mapping[str, Any] | None) -> bool:
+        """Whether the tower's part of a batch has all inputs, the decoded ones too."""
+        return inputs is not None and self.decoded <= inputs.keys()
+
+    def width(self, positions: np.ndarray) -> int | None:
+        """Return the tokens that a batch of these rows is padded to, where values are stored by token."""
+        if self.lengths is None or self.part.widths is None:
+            return None
+        return int(self.part.widths[positions].max())
 
     def form(self, value: torch.Tensor, positions: np.ndarray) -> Form:
-        """Return how values of these rows are kept.
+        """Return how values of these rows are stored.
 
         Raises:
-            Misfit: They do not come item by item.
+            FormMismatch: They do not come item by item.
         """
-        ragged = isinstance(self.part, TextRows) and self.lengths is not None
-        width = int(self.part.widths[positions].max()) if isinstance(self.part, TextRows) and ragged else None
-        return form_of(value, len(positions) * self.per_row, width)
+        return form_of(value, len(positions) * self.per_row, self.width(positions))
 
     def by_row(self, value: torch.Tensor, positions: np.ndarray) -> dict[int, torch.Tensor]:
-        """Return the values of each row, without what stands behind its last token.
+        """Return the values of each row, without the padding after its last token.
 
         Raises:
-            Misfit: They do not come item by item.
+            FormMismatch: They do not come item by item.
         """
         by_token = self.form(value, positions).by_token
         each = value.reshape(len(positions), self.per_row, *value.shape[1:])
@@ -90,29 +107,25 @@ class TowerRows:
         return {int(row): each[i, :, : self.lengths[row]] for i, row in enumerate(positions)}
 
     def compositions(self, size: int) -> tuple[np.ndarray, ...]:
-        """Return batches to compare: the shortest rows, one of them beside the longest, and the others beside one."""
-        short = isinstance(self.part, TextRows)
-        order = np.argsort(self.part.lengths, kind="stable") if short else np.arange(len(self))  # type: ignore[union-attr]
+        """Return batches to compare, int64 `(size,)` each.
+
+        The shortest rows; one of them together with the longest; and the others together with one of the longest. A
+        row in batches of entirely different rows shows a maximum over a batch, or a routing of its rows.
+        """
+        lengths = self.part.lengths
+        order = np.arange(len(self)) if lengths is None else np.argsort(lengths, kind="stable")
         first = order[:size]
         if len(order) <= size:
             return first, first[::-1].copy()
-        # one row that comes to lie beside others altogether tells of a maximum over a batch, or of its sharing out
         return first, np.concatenate([order[:0:-1][: size - 1], first[:1]]), np.concatenate([order[-1:], first[:0:-1]])
 
-    def lacking(self) -> bool:
-        """Whether images are missing, so that batches of images differ in size."""
-        return isinstance(self.part, ImageRows) and any(is_missing(cell) for row in self.part.cells for cell in row)
-
-    def fingerprint(self) -> str:
-        """Return a hash over all that a tower is given of these rows; of image files their names, sizes and times."""
+    def identity(self) -> str:
+        """Return a hash over all inputs of the tower for these rows, including what files hold and preprocessing."""
         digest = hashlib.sha256()
-        for piece in self.part.pieces():
+        for piece in identity_of(self.part, files=True):
             digest.update(piece)
-        if isinstance(self.part, ImageRows):
-            part = self.part
-            digest.update(f"{part.spec} {part.augment} {part.seed} {part.views}".encode())
-            for cell in (cell for row in part.cells for cell in row):
-                if isinstance(cell, (str, Path)) and not is_missing(cell):
-                    stat = find_image(str(cell), part.folder).stat()
-                    digest.update(f"{stat.st_size} {stat.st_mtime_ns}\n".encode())
         return digest.hexdigest()
+
+
+def _on(arrays: Mapping[str, np.ndarray], device: torch.device) -> dict[str, torch.Tensor]:
+    return {key: torch.from_numpy(np.ascontiguousarray(array)).to(device) for key, array in arrays.items()}

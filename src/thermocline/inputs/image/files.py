@@ -1,4 +1,4 @@
-"""Cells of image columns: reading them, whatever file they are, and finding those that cannot be read."""
+"""Reads the cells of image columns, and finds those that cannot be read."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NO_IMAGE = "neither a path nor bytes nor a PIL image"
 
 
 def open_image(value: object, folder: Path | None = None) -> Image:
-    """Read a path, bytes or a PIL image as RGB; transparency is laid over white, EXIF rotation is undone.
+    """Read a path, bytes or a PIL image as RGB; transparency becomes white, EXIF rotation is undone.
 
     Args:
         value: A path (relative ones are tried below `folder` first), encoded bytes, or a PIL image.
@@ -49,8 +49,8 @@ def open_image(value: object, folder: Path | None = None) -> Image:
             return _deep_grey(image)
         if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
             image = image.convert("RGBA")
-            paper = pil.new("RGBA", image.size, (255, 255, 255, 255))
-            return pil.alpha_composite(paper, image).convert("RGB")
+            white = pil.new("RGBA", image.size, (255, 255, 255, 255))
+            return pil.alpha_composite(white, image).convert("RGB")
         return image.convert("RGB")
     except (OSError, MemoryError):
         raise
@@ -59,18 +59,18 @@ def open_image(value: object, folder: Path | None = None) -> Image:
 
 
 def find_image(path: str, folder: Path | None) -> Path:
-    """Return where a path lies: below `folder` where it does, else as given."""
+    """Return a path below `folder` where there is such a file, else as given."""
     if folder is not None and not Path(path).is_absolute() and (folder / path).is_file():
         return folder / path
     return Path(path)
 
 
 def _deep_grey(image: Image) -> Image:
-    """16- and 32-bit greys: scaled by their own range of 8, 16 bits or to their extremes."""
+    """Return a 16- or 32-bit grey image as RGB, scaled by a range of 8 or 16 bits or by its own extremes."""
     from PIL import Image as pil
 
     values = np.asarray(image, dtype=np.float64)
-    values = np.where(np.isfinite(values), values, 0.0)  # float TIFFs mark holes so
+    values = np.where(np.isfinite(values), values, 0.0)  # float TIFFs mark missing values so
     top = 255.0 if values.max() <= 255 and values.min() >= 0 else 65535.0
     if values.max() > top or values.min() < 0:
         values, top = values - values.min(), float(np.ptp(values)) or 1.0
@@ -78,7 +78,7 @@ def _deep_grey(image: Image) -> Image:
 
 
 def is_missing(value: object) -> bool:
-    """Say whether a cell of an image column holds no image (None, NaN, an empty path)."""
+    """Return whether a cell of an image column holds no image (None, NaN, an empty path)."""
     if value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value)):
         return True
     return isinstance(value, str) and not value.strip()
@@ -121,7 +121,7 @@ def unreadable_rows(
 
 
 def decoded_size(value: object, folder: Path | None) -> int:
-    """Return the bytes that a cell's image has as RGB, by the head of its file; 0 where that does not tell.
+    """Return the bytes that a cell's image has as RGB, by the header of its file; 0 where that cannot be read.
 
     An image that is open already (Pillow's) is not decoded again, so it counts 0 as well.
     """
@@ -136,5 +136,5 @@ def decoded_size(value: object, folder: Path | None) -> int:
             return 0
         with warnings.catch_warnings(action="ignore"), pil.open(source) as image:
             return 3 * image.width * image.height
-    except Exception:  # a damaged file can raise nearly anything in Pillow's readers; it is told when it is decoded
+    except Exception:  # a damaged file can raise nearly anything in Pillow's readers; decoding raises the error
         return 0

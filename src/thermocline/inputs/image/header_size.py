@@ -1,4 +1,4 @@
-"""The size of an image, read from its header: nothing is decoded where it can be helped."""
+"""Reads the size of an image from its header; pixels are decoded only where the header does not have it."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from thermocline.errors import ImageReadError
 from thermocline.inputs.image.files import NO_IMAGE, find_image, is_missing
 
 _ORIENTATION = 0x0112  # the EXIF tag
-_TURNED = frozenset({5, 6, 7, 8})  # its values that exchange height and width
-_LATE = (b"eXIf", b"iTXt", b"zTXt", b"tEXt")  # chunks that may stand behind the pixels of a PNG and say it
-_SAID = frozenset({"exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp"})  # what of them was read before
-_TAIL = 65_536  # bytes at the end of a PNG that are searched for them
+_SWAPPED = frozenset({5, 6, 7, 8})  # its values that swap height and width
+_METADATA = (b"eXIf", b"iTXt", b"zTXt", b"tEXt")  # chunks of a PNG with orientation; may follow its pixels
+_READ = frozenset({"exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp"})  # those that Pillow read
+_TAIL = 65_536  # bytes at the end of a PNG that are searched for such chunks
 
 
 def image_size(value: object, folder: Path | None = None) -> tuple[int, int]:
@@ -36,7 +36,7 @@ def image_size(value: object, folder: Path | None = None) -> tuple[int, int]:
     from PIL import Image as pil
 
     if isinstance(value, pil.Image):
-        return _upright(value)
+        return _upright_size(value)
     source: Any
     if isinstance(value, str | os.PathLike):
         source = find_image(str(value), folder)
@@ -46,28 +46,28 @@ def image_size(value: object, folder: Path | None = None) -> tuple[int, int]:
         raise OSError(NO_IMAGE)
     try:
         with pil.open(source) as image:
-            # asked for the EXIF data of a PNG without any, Pillow would decode it to look behind the pixels
-            silent = image.format == "PNG" and not image.info.keys() & _SAID and not _says_more(source)
-            return (image.height, image.width) if silent else _upright(image)
+            # for the EXIF data of a PNG without any, Pillow would decode all pixels
+            plain = image.format == "PNG" and not image.info.keys() & _READ and not _has_metadata_at_end(source)
+            return (image.height, image.width) if plain else _upright_size(image)
     except (OSError, MemoryError):
         raise
     except Exception as error:  # a damaged header can raise nearly anything in Pillow's readers
         raise OSError(str(error) or type(error).__name__) from error
 
 
-def _upright(image: Any) -> tuple[int, int]:
+def _upright_size(image: Any) -> tuple[int, int]:
     width, height = image.size
-    # Pillow turns the size of a TIFF itself when it opens it
-    turned = image.format != "TIFF" and image.getexif().get(_ORIENTATION) in _TURNED
-    return (width, height) if turned else (height, width)
+    # Pillow swaps the size of a TIFF itself when it opens it
+    swapped = image.format != "TIFF" and image.getexif().get(_ORIENTATION) in _SWAPPED
+    return (width, height) if swapped else (height, width)
 
 
-def _says_more(source: Any) -> bool:
-    """Whether a PNG has texts or EXIF data behind its pixels."""
+def _has_metadata_at_end(source: Any) -> bool:
+    """Whether a PNG has texts or EXIF data after its pixels."""
     with source.open("rb") if isinstance(source, Path) else nullcontext(source) as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))
         tail = file.read()
-    return any(chunk in tail for chunk in _LATE)
+    return any(chunk in tail for chunk in _METADATA)
 
 
 def image_sizes(cells: Sequence[object], index: pd.Index[Any], folder: Path | None, *, where: str) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""From an image to the uint8 pixels that a backbone takes: as it was evaluated, or varied for training."""
+"""Transforms from an image to the uint8 pixels that a backbone takes, with and without augmentation."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from thermocline.inputs.image.spec import ImageSpec
+
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-    from thermocline.inputs.image.rows import ImageSpec
 
 
 @lru_cache(maxsize=8)
 def plain_transform(spec: ImageSpec) -> Callable[[Image], np.ndarray]:
-    """Return resize and centre crop as the backbone was evaluated with, to uint8 `(3, height, width)`."""
+    """Return resize and centre crop as in the backbone's own evaluation, to uint8 `(3, height, width)`."""
     from torchvision.transforms import v2
 
     mode = v2.InterpolationMode(spec.interpolation)
@@ -33,8 +33,8 @@ def plain_transform(spec: ImageSpec) -> Callable[[Image], np.ndarray]:
 def train_transform(spec: ImageSpec, strength: str) -> Callable[[Image], np.ndarray]:
     """Return the augmentation of a strength, by torchvision v2.
 
-    `light` crops (at least 60 % of the area) and shifts colours a little; `standard` also mirrors and applies
-    TrivialAugment (Müller and Hutter, ICCV 2021).
+    `light` crops (at least 60 % of the area) and changes brightness, contrast and saturation; `standard` crops,
+    mirrors and applies TrivialAugment (Müller and Hutter, ICCV 2021).
     """
     from torchvision.transforms import v2
 

@@ -1,23 +1,17 @@
-"""Numbers and categories as arrays: what is learnt from the training rows, and rows made with it."""
+"""Rows of a table as arrays."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from thermocline.data.columns import Column, Columns
-from thermocline.data.frames import categories, numbers
-
-CLIP = 3.0  # standardised numbers are bent smoothly towards this bound
+from thermocline.data.row_part import RowPart
 
 
 @dataclass(frozen=True)
-class TableRows:
+class TableRows(RowPart):
     """Rows of a table, ready to be cut into batches.
 
     Attributes:
@@ -33,112 +27,12 @@ class TableRows:
     def __len__(self) -> int:
         return len(self.codes)
 
-    def pieces(self) -> Iterator[bytes]:
-        """Yield the bits of all rows, for a fingerprint."""
-        yield from (np.ascontiguousarray(array).tobytes() for array in (self.numbers, self.missing, self.codes))
-
-    def batch(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+    def batch(self, rows: np.ndarray, epoch: int | None = None) -> dict[str, np.ndarray]:
         """Return the arrays of these row positions."""
+        del epoch
         return {"numbers": self.numbers[rows], "missing": self.missing[rows], "codes": self.codes[rows]}
 
-
-@dataclass(frozen=True)
-class TableProcessor:
-    """What the training rows say about numeric and categorical columns.
-
-    Attributes:
-        numeric: The numeric columns, in order.
-        categorical: The categorical columns, in order.
-        centre: Median of each numeric column.
-        scale: Spread of each numeric column (half the distance between the 16th and 84th percentile, or the
-            standard deviation where that is 0, or 1).
-        vocabularies: For each categorical column the kept categories; the code of `vocabularies[j][i]` is `i + 1`.
-    """
-
-    numeric: tuple[Column, ...]
-    categorical: tuple[Column, ...]
-    centre: tuple[float, ...]
-    scale: tuple[float, ...]
-    vocabularies: tuple[tuple[str, ...], ...]
-
-    @classmethod
-    def fit(cls, frame: pd.DataFrame, columns: Columns, *, max_categories: int) -> TableProcessor:
-        """Learn medians, spreads and vocabularies.
-
-        Args:
-            frame: The training rows.
-            columns: The frame's columns; those that are numeric or categorical are taken.
-            max_categories: The most categories kept per column; the rarer ones share code 0 with missing values.
-        """
-        numeric = tuple(c for c in columns.columns if c.kind == "numeric")
-        categorical = tuple(c for c in columns.columns if c.kind == "categorical")
-        spreads = [_spread(numbers(frame[c.name], c)) for c in numeric]
-        vocabularies = tuple(_vocabulary(categories(frame[c.name], c), max_categories) for c in categorical)
-        return cls(numeric, categorical, tuple(s[0] for s in spreads), tuple(s[1] for s in spreads), vocabularies)
-
-    @property
-    def cardinalities(self) -> list[int]:
-        """Number of codes per categorical column, the 0 for missing or unknown included."""
-        return [len(vocabulary) + 1 for vocabulary in self.vocabularies]
-
-    def rows(self, frame: pd.DataFrame) -> TableRows:
-        """Turn a frame into arrays.
-
-        Raises:
-            ColumnTypeError: A value of a numeric column is not a number.
-        """
-        n = len(frame)
-        values = np.zeros((n, len(self.numeric)), dtype=np.float32)
-        missing = np.zeros((n, len(self.numeric)), dtype=np.float32)
-        for j, column in enumerate(self.numeric):
-            raw = numbers(frame[column.name], column)
-            gone = np.isnan(raw)
-            scaled = (raw - self.centre[j]) / self.scale[j]
-            values[:, j] = np.where(gone, 0.0, smooth_clip(scaled))
-            missing[:, j] = gone
-        codes = np.zeros((n, len(self.categorical)), dtype=np.int64)
-        for j, column in enumerate(self.categorical):
-            index = {value: i + 1 for i, value in enumerate(self.vocabularies[j])}
-            codes[:, j] = [index.get(value, 0) for value in categories(frame[column.name], column)]
-        return TableRows(values, missing, codes)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain data for JSON."""
-        return {
-            "columns": Columns(self.numeric + self.categorical).to_dict(),
-            "centre": list(self.centre),
-            "scale": list(self.scale),
-            "vocabularies": [list(v) for v in self.vocabularies],
-        }
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> TableProcessor:
-        """Inverse of `to_dict`."""
-        columns = Columns.from_dict(data["columns"]).columns
-        return cls(
-            tuple(c for c in columns if c.kind == "numeric"),
-            tuple(c for c in columns if c.kind == "categorical"),
-            tuple(data["centre"]),
-            tuple(data["scale"]),
-            tuple(tuple(v) for v in data["vocabularies"]),
-        )
-
-
-def smooth_clip(x: np.ndarray) -> np.ndarray:
-    """Bend numbers into (-3, 3) and keep their order (Holzmüller, Grinsztajn and Steinwart, NeurIPS 2024)."""
-    return np.asarray(x / np.hypot(1.0, x / CLIP))
-
-
-def _spread(values: np.ndarray) -> tuple[float, float]:
-    present = values[~np.isnan(values)]
-    if not len(present):
-        return 0.0, 1.0
-    low, centre, high = np.percentile(present, [15.87, 50.0, 84.13])
-    scale = (high - low) / 2 or float(present.std()) or 1.0
-    return float(centre), float(scale)
-
-
-def _vocabulary(values: np.ndarray, most: int) -> tuple[str, ...]:
-    counts = Counter(value for value in values if value is not None)
-    kept = sorted(counts, key=lambda value: (-counts[value], value))[:most]
-    return tuple(sorted(kept))
+    def identity(self, *, files: bool) -> Iterator[bytes]:
+        """Yield the bytes of the arrays; there are no files."""
+        del files
+        yield from (np.ascontiguousarray(array).tobytes() for array in (self.numbers, self.missing, self.codes))

@@ -1,19 +1,19 @@
-"""The table tower: a wide part that a linear model could use, and a small net that learns the rest."""
+"""The table tower: fixed encodings for a linear model, and a small network."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
+from thermocline.contracts.tower import ROW, Tower
 from thermocline.inputs.table.rows import TableRows
 
 
-class TableTower(nn.Module):
+class TableTower(Tower):
     """Numbers and categories to features: wide and deep (Cheng et al. 2016).
 
     The wide part is fixed: piecewise-linear encodings of the numbers (Gorishniy, Rubachev and Babenko, NeurIPS
@@ -50,8 +50,7 @@ class TableTower(nn.Module):
 
         self.bins = [list(edges) for edges in bins]
         self.cardinalities = list(cardinalities)
-        self.pretrained = False
-        self.notes: tuple[str, ...] = ()
+        self.options = {"width": width, "blocks": blocks, "dropout": dropout, "embedding": embedding}
         self.binned = [j for j, edges in enumerate(bins) if len(edges) > 1]
         edges = [torch.tensor(bins[j], dtype=torch.float32) for j in self.binned]
         self.encoding = embeddings.PiecewiseLinearEncoding(edges) if edges else None
@@ -64,9 +63,21 @@ class TableTower(nn.Module):
         nn.init.zeros_(last.bias)
         self.width = self.fixed + width
 
-    def forward(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """Map `numbers` and `missing` `(rows, numeric)` and `codes` `(rows, categorical)` to `(rows, width)`."""
-        numbers, missing, codes = batch["numbers"], batch["missing"], batch["codes"]
+    def forward(self, inputs: Mapping[str, torch.Tensor], *, grain: str = ROW) -> torch.Tensor:
+        """Map the cells of rows to features.
+
+        Args:
+            inputs: `numbers` and `missing` float32 `(rows, numeric)`, `codes` int64 `(rows, categorical)`.
+            grain: `row`.
+
+        Returns:
+            Float32 `(rows, width)`.
+
+        Raises:
+            ValueError: Another grain.
+        """
+        self.check_grain(grain)
+        numbers, missing, codes = inputs["numbers"], inputs["missing"], inputs["codes"]
         binned = numbers[:, self.binned]
         wide = [] if self.encoding is None else [self.encoding(binned).flatten(1)]
         wide.append(missing)
@@ -78,7 +89,7 @@ class TableTower(nn.Module):
 
 
 class TableStem(nn.Module):
-    """Learned embeddings of numbers and categories, side by side with the plain numbers, through one linear layer."""
+    """Concatenates embeddings of numbers and categories with the plain numbers, through one linear layer."""
 
     def __init__(
         self,
@@ -96,7 +107,7 @@ class TableStem(nn.Module):
         self.linear = nn.Linear(inputs, width)
 
     def forward(self, binned: torch.Tensor, plain: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
-        """Map numbers with bins, all numbers beside their missing flags, and codes to `(rows, width)`."""
+        """Map embedded numbers, all numbers with their missing flags, and codes to `(rows, width)`."""
         parts = [] if self.numbers is None else [self.numbers(binned).flatten(1)]
         parts += [plain, *(table(codes[:, j]) for j, table in enumerate(self.categories))]
         out: torch.Tensor = self.linear(torch.cat(parts, dim=1))
@@ -132,11 +143,6 @@ def number_bins(rows: TableRows, most: int) -> list[list[float]]:
     return edges
 
 
-def describe_table(tower: TableTower, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments that build this tower again, as plain data for JSON."""
-    return {"bins": tower.bins, "cardinalities": tower.cardinalities, **options}
-
-
 def _category_width(cardinality: int) -> int:
     return int(min(64, 2 + round(1.6 * cardinality**0.56)))  # fastai's rule of thumb, capped
 
@@ -149,6 +155,6 @@ def _number_embedding(kind: str, edges: list[torch.Tensor]) -> tuple[nn.Module |
     if kind == "periodic":
         return embeddings.PeriodicEmbeddings(len(edges), 16, lite=False), 16 * len(edges)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that a column has two bins is no news: a 0/1 column has
+        warnings.simplefilter("ignore")  # of columns with two bins, such as 0/1 columns
         module = embeddings.PiecewiseLinearEmbeddings(edges, 12, activation=False, version="B")
     return module, 12 * len(edges)

@@ -1,4 +1,4 @@
-"""A tokenizer for a text backbone: the checkpoint's own, or one trained on the texts at hand."""
+"""Tokenizers for text backbones: that of the pretrained model, or one trained on the training texts."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ VOCABULARY = 8_000  # pieces of a tokenizer trained here; small, since its embed
 
 
 def load_tokenizer(folder: Path, *, name: str, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
-    """Load the tokenizer of a checkpoint folder, padding on the right.
+    """Load the tokenizer of a pretrained model's folder, padding on the right.
 
     Raises:
-        CheckpointError: The folder holds none that can be read.
+        CheckpointError: There is none, or it cannot be read.
     """
     from transformers import AutoTokenizer
 

@@ -1,36 +1,30 @@
-"""The text tower: any encoder or decoder that transformers' AutoModel builds, pooled to one vector a row."""
+"""The text tower: any encoder or decoder that transformers' AutoModel builds, with a pooling."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
-from thermocline.backbones.adapters import Adapters, inject
-from thermocline.backbones.pretrained import ARCHITECTURES, Source
-from thermocline.backbones.traps import mend_traps
-from thermocline.errors import ArtifactError, CheckpointError, first_line
+from thermocline.backbones.adapters import Adapters
+from thermocline.contracts.tower import ROW, TOKEN, Tower
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig, PreTrainedTokenizerBase
+    from transformers import PreTrainedTokenizerBase
 
 
-class TextTower(nn.Module):
-    """A transformers backbone and a pooling.
+class TextTower(Tower):
+    """A transformers backbone and a pooling. Grains: `row`, `token`.
 
     Args:
         backbone: A model whose first output is `(rows, tokens, width)`.
         pooling: `cls` (first token), `mean` (over real tokens) or `last` (last real token).
+        pretrained: Whether the backbone has pretrained weights.
 
     Attributes:
-        width: Features a row.
-        pretrained: Whether the weights were loaded from a checkpoint.
-        adapters: What was put into the backbone since, if anything.
+        adapters: The adapters in the backbone, or None.
     """
 
     def __init__(self, backbone: nn.Module, *, pooling: str, pretrained: bool) -> None:
@@ -40,15 +34,29 @@ class TextTower(nn.Module):
         self.pretrained = pretrained
         config: Any = backbone.config
         if getattr(config, "use_cache", False):
-            config.use_cache = False  # keys and values for a next token that never comes
+            config.use_cache = False  # keys and values are for generation, which is not done
         self.width = int(getattr(config, "hidden_size", None) or config.d_model)
-        self.notes: tuple[str, ...] = ()
         self.adapters: Adapters | None = None
 
-    def forward(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """Map `input_ids` and `attention_mask` `(rows, tokens)` to features `(rows, width)`, float."""
-        mask = batch["attention_mask"]
-        states: torch.Tensor = self.backbone(input_ids=batch["input_ids"], attention_mask=mask)[0]
+    def forward(self, inputs: Mapping[str, torch.Tensor], *, grain: str = ROW) -> torch.Tensor:
+        """Map token ids to features.
+
+        Args:
+            inputs: `input_ids` and `attention_mask`, int64 `(rows, tokens)`.
+            grain: `row` or `token`.
+
+        Returns:
+            Float `(rows, width)`; for `token` the hidden states `(rows, tokens, width)`, those of padding included.
+
+        Raises:
+            ValueError: Another grain.
+        """
+        self.check_grain(grain)
+        mask = inputs["attention_mask"]
+        states: torch.Tensor = self.backbone(input_ids=inputs["input_ids"], attention_mask=mask)[0]
+        return states if grain == TOKEN else self._pooled(states, mask)
+
+    def _pooled(self, states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         if self.pooling == "cls":
             return states[:, 0]
         if self.pooling == "last":
@@ -58,7 +66,7 @@ class TextTower(nn.Module):
         return (states * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1)
 
     def trial(self) -> torch.Tensor:
-        """Return the features of a made-up row, `(1, width)`, in eval mode and without gradients."""
+        """Return the features of a row of four tokens, `(1, width)`, in eval mode and without gradients."""
         was_training = self.training
         self.eval()
         ids = torch.ones(1, 4, dtype=torch.long)
@@ -67,95 +75,28 @@ class TextTower(nn.Module):
         self.train(was_training)
         return torch.as_tensor(features)
 
+    @property
+    def grains(self) -> frozenset[str]:
+        """`row` and `token`."""
+        return frozenset({ROW, TOKEN})
 
-def build_text(
-    source: Source,
-    folder: Path | None,
-    tokenizer: PreTrainedTokenizerBase | None,
-    *,
-    pooling: str,
-    trust_remote_code: bool = False,
-) -> TextTower:
-    """Build a text tower with the weights of its checkpoint, or random ones where that was asked for.
+    @property
+    def backbone_module(self) -> nn.Module:
+        """The backbone."""
+        return self.backbone
 
-    Args:
-        source: What the checkpoint's name stands for.
-        folder: Where it lies; `None` for an architecture.
-        tokenizer: A tokenizer trained here, to whose vocabulary a random model is made; else `None`.
-        pooling: `auto`, `cls`, `mean` or `last`.
-        trust_remote_code: Run code that the checkpoint brings.
-
-    Raises:
-        CheckpointError: The weights do not fit the configuration, or it is not a text model.
-    """
-    config = load_config(source, folder, trust_remote_code=trust_remote_code)
-    if tokenizer is not None:
-        from thermocline.inputs.text.tokenizer import fit_vocabulary
-
-        fit_vocabulary(config, tokenizer)
-    with quiet_transformers(), _plain_error(source):
-        backbone = (
-            _load_weights(source, folder, config, trust_remote_code)
-            if source.pretrained
-            else _random_model(config, trust_remote_code)
-        )
-    backbone = _encoder_of(backbone)
-    tower = TextTower(backbone, pooling=_choose_pooling(pooling, backbone.config, folder), pretrained=source.pretrained)
-    tower.notes = mend_traps(backbone)
-    _try_out(tower, source.name)
-    return tower
-
-
-def rebuild_text(
-    config_folder: Path, *, pooling: str, pretrained: bool, trust_remote_code: bool, adapters: Adapters | None = None
-) -> TextTower:
-    """Build a saved text tower's modules from its configuration; the weights are loaded by the caller.
-
-    Raises:
-        ArtifactError: The configuration needs code that only `trust_remote_code=True` may run.
-        MissingDependencyError: It has adapters, and peft is not installed.
-    """
-    from transformers import CONFIG_MAPPING, AutoConfig
-
-    data = json.loads((config_folder / "config.json").read_text(encoding="utf-8"))
-    if data.get("model_type") not in CONFIG_MAPPING and not trust_remote_code:
-        raise ArtifactError(
-            f"The saved text backbone is of type {data.get('model_type')!r}, which this transformers does not "
-            f"know: it needs code from "
-            "its checkpoint. If you trust that code: Predictor.load(path, trust_remote_code=True)."
-        )
-    with quiet_transformers():
-        config = AutoConfig.from_pretrained(str(config_folder), trust_remote_code=trust_remote_code)
-        backbone = _encoder_of(_random_model(config, trust_remote_code))
-    mend_traps(backbone)
-    tower = TextTower(backbone, pooling=pooling, pretrained=pretrained)
-    if adapters is not None:
-        inject(tower.backbone, adapters)
-        tower.adapters = adapters
-    return tower
-
-
-def load_config(source: Source, folder: Path | None, *, trust_remote_code: bool = False) -> PretrainedConfig:
-    """Load or make a text backbone's configuration.
-
-    Raises:
-        CheckpointError: transformers cannot read it.
-    """
-    from transformers import CONFIG_MAPPING, AutoConfig
-
-    if source.kind == "architecture":
-        kind, changes = ARCHITECTURES.get(source.location, (source.location, {}))
-        return CONFIG_MAPPING[kind](**changes)
-    with _plain_error(source), quiet_transformers():
-        return AutoConfig.from_pretrained(str(folder), trust_remote_code=trust_remote_code)
+    @property
+    def varying_shapes(self) -> bool:
+        """Texts come in many widths."""
+        return True
 
 
 def token_limit(tower: TextTower, tokenizer: PreTrainedTokenizerBase) -> int:
-    """Return the most tokens a row may have: what both the tokenizer and the position embeddings allow."""
+    """Return the most tokens a row may have: the tokenizer's limit or that of the position embeddings."""
     limit = int(tokenizer.model_max_length)
     config: Any = tower.backbone.config
     for module in tower.backbone.modules():
-        # learned positions that start behind the padding index (the RoBERTa family) lose those places
+        # learned positions that start after the padding index (the RoBERTa family) are fewer
         if isinstance(module, nn.Embedding) and module.num_embeddings == getattr(
             config, "max_position_embeddings", None
         ):
@@ -165,8 +106,8 @@ def token_limit(tower: TextTower, tokenizer: PreTrainedTokenizerBase) -> int:
     return min(limit, int(places)) if places and int(places) > 0 else limit
 
 
-def looks_at_padding(tower: TextTower, vocabulary: int) -> bool:
-    """Say whether a row's features change with the padding beside it (FNet mixes over it, for one)."""
+def depends_on_padding(tower: TextTower, vocabulary: int) -> bool:
+    """Return whether a row's features change with its padding, as FNet's do."""
     was_training = tower.training
     tower.eval()
     ids = torch.arange(5, 11).remainder(vocabulary).unsqueeze(0)
@@ -174,114 +115,6 @@ def looks_at_padding(tower: TextTower, vocabulary: int) -> bool:
     mask = torch.cat([torch.ones_like(ids), torch.zeros(1, 26, dtype=torch.long)], dim=1)
     with torch.no_grad():
         alone = tower({"input_ids": ids, "attention_mask": torch.ones_like(ids)})
-        beside = tower({"input_ids": padded, "attention_mask": mask})
+        with_padding = tower({"input_ids": padded, "attention_mask": mask})
     tower.train(was_training)
-    return not torch.allclose(alone, beside, atol=1e-4, rtol=1e-4)
-
-
-def _load_weights(source: Source, folder: Path | None, config: Any, trust: bool) -> nn.Module:
-    from transformers import AutoModel
-
-    arguments: dict[str, Any] = {
-        "config": config,
-        "output_loading_info": True,
-        "dtype": torch.float32,
-        "trust_remote_code": trust,
-    }
-    try:  # a pooler that is not used would be parameters that never learn
-        model, info = AutoModel.from_pretrained(str(folder), add_pooling_layer=False, **arguments)
-    except TypeError:
-        model, info = AutoModel.from_pretrained(str(folder), **arguments)
-    names = {name for name, _ in model.named_parameters()}
-    missing = {key for key in info["missing_keys"] if key in names and "pooler" not in key.split(".")}
-    mismatched = list(info.get("mismatched_keys", ()))
-    if missing or mismatched:
-        raise CheckpointError(
-            f"The weights of {source.name!r} do not fit its configuration: {len(missing)} of {len(names)} "
-            f"parameters are missing "
-            f"(first: {sorted(missing)[:3]}), {len(mismatched)} have another shape. They would have been random."
-        )
-    loaded: nn.Module = model
-    return loaded
-
-
-def _random_model(config: Any, trust: bool) -> nn.Module:
-    from transformers import AutoModel
-
-    try:
-        model: nn.Module = AutoModel.from_config(config, add_pooling_layer=False, trust_remote_code=trust)
-    except TypeError:
-        model = AutoModel.from_config(config, trust_remote_code=trust)
-    return model.float()
-
-
-def _encoder_of(model: Any) -> nn.Module:
-    """Take the encoder of an encoder-decoder; its sequence is what describes a text."""
-    if getattr(model.config, "is_encoder_decoder", False):
-        encoder: nn.Module = model.get_encoder()
-        return encoder
-    return model  # type: ignore[no-any-return]
-
-
-def _choose_pooling(pooling: str, config: Any, folder: Path | None) -> str:
-    """`auto`: what the checkpoint was trained with; else the last token of a decoder, the mean of an encoder."""
-    if pooling != "auto":
-        return pooling
-    recipe = folder / "1_Pooling" / "config.json" if folder else None
-    if recipe is not None and recipe.is_file():
-        said = json.loads(recipe.read_text(encoding="utf-8"))
-        if said.get("pooling_mode_cls_token"):
-            return "cls"
-        return "last" if said.get("pooling_mode_lasttoken") else "mean"
-    from transformers.models.auto.modeling_auto import (
-        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
-        MODEL_FOR_MASKED_LM_MAPPING_NAMES,
-    )
-
-    kind = config.model_type
-    causal = kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and kind not in MODEL_FOR_MASKED_LM_MAPPING_NAMES
-    encoder_part = getattr(config, "is_encoder_decoder", False)
-    return "last" if causal and not encoder_part else "mean"
-
-
-def _try_out(tower: TextTower, name: str) -> None:
-    try:
-        tower.width = int(tower.trial().shape[-1])
-    except Exception as error:
-        raise CheckpointError(
-            f"{name!r} does not work as a text backbone ({type(error).__name__}: "
-            f"{first_line(error)}). Choose an "
-            "encoder or decoder that takes token ids."
-        ) from error
-
-
-@contextmanager
-def quiet_transformers() -> Iterator[None]:
-    """Silence transformers' progress bars and load reports, and put its settings back afterwards."""
-    from transformers.utils import logging
-
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
-
-
-@contextmanager
-def _plain_error(source: Source) -> Iterator[None]:
-    try:
-        yield
-    except (CheckpointError, KeyboardInterrupt, MemoryError):
-        raise
-    except Exception as error:
-        raise CheckpointError(
-            f"The checkpoint {source.name!r} cannot be loaded by transformers ({type(error).__name__}: "
-            f"{first_line(error)}). Check that the "
-            "folder is whole and that the installed transformers knows its model_type; code that a checkpoint "
-            "brings runs only "
-            "with `trust_remote_code=true`."
-        ) from error
+    return not torch.allclose(alone, with_padding, atol=1e-4, rtol=1e-4)

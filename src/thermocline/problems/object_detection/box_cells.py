@@ -15,7 +15,7 @@ from thermocline.data.row_names import first_rows, plain
 from thermocline.data.values import number_or_none
 from thermocline.errors import LabelError
 
-# What can be wrong with the writing of a box; `boxes.py` looks at what the numbers say.
+# Faults in how a box is written; `boxes.py` finds those of its numbers.
 NOT_FIVE = "not 5 entries"
 NOT_NUMERIC = "coordinates that are not numbers"
 NO_LABEL = "no label"
@@ -44,7 +44,7 @@ class RawBoxes:
 
 
 def read_cells(series: pd.Series[Any], *, what: str, missing_ok: bool = False) -> RawBoxes:
-    """Return the boxes of a column, and what is wrong with the writing of each.
+    """Return the boxes of a column, and what is wrong with how each is written.
 
     An empty list is an image without boxes. Text is read as JSON, or as the list that Python prints.
 
@@ -100,12 +100,12 @@ def _entries(cell: object) -> list[Any] | None:
         cell = _parsed(cell)
     if isinstance(cell, np.ndarray):
         if cell.ndim == 1 and cell.dtype != object and cell.size:
-            return None  # one box, or a row of numbers: which one cannot be said
+            return None  # one box, or a row of numbers: which of them is not known
         cell = list(cell)
     if not isinstance(cell, list | tuple):
         return None
     found = list(cell)
-    # one box without the outer list is a slip of its own, and not five boxes of one entry each
+    # one box without the outer list is a fault by itself, and not five boxes of one entry each
     return found if not found or any(_is_sequence(entry) for entry in found) else None
 
 
@@ -129,7 +129,7 @@ def _read_box(entry: Any) -> tuple[tuple[float, ...], Any, str]:
     nothing = (math.nan,) * 4
     if not _is_sequence(entry) or len(entry) != 5:
         return nothing, None, NOT_FIVE
-    # numpy writes numbers beside a text label as text, and whole labels beside fractions as fractions
+    # numpy turns numbers next to a text label into text, and whole labels next to fractions into fractions
     as_text = isinstance(entry, np.ndarray) and entry.dtype.kind in "US"
     numbers = [_number(value, as_text=as_text) for value in entry[:4]]
     if any(number is None for number in numbers):

@@ -1,4 +1,4 @@
-"""How a detector wants its images, and the way of a box from an image's own pixels to the detector and back."""
+"""The images that a detector takes, and boxes as shares of them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _RESAMPLING = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box"
 
 @dataclass(frozen=True)
 class DetectionSpec:
-    """How a detector wants its pixels and boxes.
+    """The pixels and boxes that a detector takes.
 
     Attributes:
         resize: `squash` to a height and width whatever the aspect (RT-DETR, D-FINE); `edges` until the short edge has
@@ -52,8 +52,8 @@ class DetectionSpec:
         return self.resize == "squash" or self.canvas is not None
 
     def __post_init__(self) -> None:
-        strange = min(*self.size, self.step, self.divisor) < 1 or self.step > min(self.size)
-        if strange or (self.resize == "edges" and self.size[0] > self.size[1]):
+        impossible = min(*self.size, self.step, self.divisor) < 1 or self.step > min(self.size)
+        if impossible or (self.resize == "edges" and self.size[0] > self.size[1]):
             raise ConfigError(
                 f"A detector's images of size {self.size} ({self.resize}, in steps of {self.step}, padded to multiples "
                 f"of {self.divisor}) cannot be made: sides are at least 1 and a step, and the short edge is at most "
@@ -147,10 +147,10 @@ class DetectionSpec:
 
 
 def box_scale(spec: DetectionSpec, sizes: np.ndarray, inner: np.ndarray, outer: tuple[int, int]) -> np.ndarray:
-    """Return width and height in own pixels that the share 1 of a box stands for, float32 `(rows, 2)`.
+    """Return width and height in own pixels that the share 1 of a box means, float32 `(rows, 2)`.
 
     Args:
-        spec: Tells what boxes are shares of.
+        spec: Says what boxes are shares of.
         sizes: Height and width of the images as they are, `(rows, 2)`.
         inner: Height and width that they were resized to, `(rows, 2)`.
         outer: Height and width of the batch.
@@ -166,28 +166,11 @@ def to_shares(boxes: np.ndarray, scale: np.ndarray) -> np.ndarray:
 
     Args:
         boxes: Of one image.
-        scale: Width and height that the share 1 stands for, `(2,)`.
+        scale: Width and height that the share 1 means, `(2,)`.
     """
     shares = boxes.astype(np.float64) / np.tile(scale.astype(np.float64), 2)
     low, high = shares[:, :2], shares[:, 2:]
     return np.concatenate([(low + high) / 2, high - low], axis=1).astype(np.float32)
-
-
-def to_pixels(boxes: np.ndarray, scale: np.ndarray, size: np.ndarray | None = None) -> np.ndarray:
-    """Map boxes as shares back to own pixels: the inverse of `to_shares`, float32 xyxy `(boxes, 4)`.
-
-    Args:
-        boxes: Of one image: centre, width and height, `(boxes, 4)`.
-        scale: Width and height that the share 1 stands for, `(2,)`.
-        size: Height and width of the image, `(2,)`, to cut boxes that reach over its edge.
-    """
-    shares = np.asarray(boxes, dtype=np.float64)
-    half = shares[:, 2:] / 2
-    edges = np.concatenate([shares[:, :2] - half, shares[:, :2] + half], axis=1)
-    edges = edges * np.tile(np.asarray(scale, dtype=np.float64), 2)
-    if size is not None:
-        edges = np.clip(edges, 0.0, np.tile(np.asarray(size, dtype=np.float64)[::-1], 2))
-    return edges.astype(np.float32)
 
 
 def _processor_size(data: Mapping[str, Any]) -> tuple[Resize, tuple[int, int]]:
@@ -209,7 +192,7 @@ def _processor_size(data: Mapping[str, Any]) -> tuple[Resize, tuple[int, int]]:
 
 def _interpolation(code: Any) -> str:
     name = _RESAMPLING.get(int(code), "bilinear")
-    return name if name in ("nearest", "bilinear", "bicubic") else "bicubic"  # tensors know these three only
+    return name if name in ("nearest", "bilinear", "bicubic") else "bicubic"  # torch resizes by these three only
 
 
 def _three(values: Any) -> tuple[float, float, float]:

@@ -1,4 +1,4 @@
-"""Varying an image and its boxes together while training, by torchvision's tv_tensors."""
+"""Augmentation of an image together with its boxes, by torchvision's tv_tensors."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from thermocline.problems.object_detection.box_spec import DetectionSpec
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-_LEAST_SIDE = 16  # pixels: what is smaller is not cropped
-_MOST_TIMES = 2.0  # an image more than so many times the input's size is made smaller before it is varied
+_LEAST_SIDE = 16  # pixels: smaller images are not cropped
+_MOST_TIMES = 2.0  # images larger than so many times the input's size are made smaller before augmentation
 _JITTER = {"light": 0.8, "standard": 0.6}  # smallest factor on the size of `edges`; DETR: 480 of 800
 
 
@@ -55,19 +55,19 @@ def resized(pixels: torch.Tensor, size: tuple[int, int], interpolation: str) -> 
     return out
 
 
-def varied(scene: Scene, spec: DetectionSpec, strength: str) -> tuple[Scene, float]:
-    """Return a varied scene and a factor on the size that it is to be resized to.
+def augmented(scene: Scene, spec: DetectionSpec, strength: str) -> tuple[Scene, float]:
+    """Return an augmented scene and a factor on the size that it is resized to.
 
     `light` mirrors, shifts colours a little, and crops or surrounds with padding a little. `standard` is the recipe of
     SSD (Liu et al., ECCV 2016) that RT-DETR and D-FINE are trained with: strong shifts of colour, the image on a
-    canvas of up to twice its sides, a crop that keeps a box, mirroring. A box whose centre a crop leaves out is gone,
-    and so is one of less than a pixel; the others are cut to the crop.
+    canvas of up to twice its sides, a crop that keeps a box, mirroring. A box whose centre is outside of the crop is
+    left out, and so is one of less than a pixel; the others are cut to the crop.
 
-    Drawn from torch's global generator, which the caller seeds.
+    Random numbers come from torch's global generator, which the caller seeds.
 
     Args:
         scene: The image and its boxes.
-        spec: What the detector wants: the size beside which an image is large, and the colour of padding.
+        spec: The size of the detector's images, and the colour of padding.
         strength: `light` or `standard`.
     """
     from torchvision import tv_tensors
@@ -114,7 +114,7 @@ def _places(strength: str, spec: DetectionSpec, side: int) -> list[Any]:
 
 
 def _shrunk(scene: Scene, spec: DetectionSpec) -> Scene:
-    """Make a large image smaller first, so that colours and canvases cost as for one of the input's size."""
+    """Make a large image smaller first, so that augmenting it takes no longer than one of the input's size."""
     height, width = scene.size
     inner = spec.inner(height, width)
     factor = _MOST_TIMES * max(inner[0] / height, inner[1] / width)

@@ -1,4 +1,4 @@
-"""Boxes of images: read from a column, checked against the images' own sizes, none lost without a word.
+"""Boxes of images: read from a column and checked against the images' own sizes.
 
 A box is float32 `[x1, y1, x2, y2]` in the image's own pixels: the left, upper, right and lower edge, so that a box
 over a whole image is `[0, 0, width, height]`. A box that reaches over the edge is cut to the image and counted. One
@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,16 +23,15 @@ from thermocline.data.row_names import first_rows
 from thermocline.errors import LabelError, ThermoclineWarning, listing
 from thermocline.inputs.image.header_size import image_sizes
 from thermocline.problems.object_detection.box_cells import RawBoxes, read_cells
-
-BoxFormat: TypeAlias = Literal["xyxy", "xywh"]
-BadBoxes: TypeAlias = Literal["error", "drop"]
+from thermocline.problems.object_detection.options import BoxFormat, BoxOptions
 
 CROWD = "_crowd"  # after the label's name: the column of boxes around crowds, which COCO marks
 NOT_FINITE = "not finite"
 INVERTED = "inverted"
 NO_AREA = "zero area"
 OUTSIDE = "outside the image"
-_NOISE = 0.01  # pixels over the edge that rounding explains: COCO writes two decimals
+_DEFAULTS = BoxOptions()
+_ROUNDING = 0.01  # pixels over the edge that come from rounding: COCO writes two decimals
 
 
 @dataclass(frozen=True)
@@ -44,9 +43,9 @@ class Boxes:
         index: The frame's index.
         boxes: For each row its boxes, float32 `(boxes, 4)`, xyxy in the image's own pixels.
         labels: For each row the label of each box.
-        crowd: For each row which boxes are around a crowd: never trained on, and no miss in evaluation.
+        crowd: For each row which boxes are around a crowd: never trained on, and not counted as missed in evaluation.
         sizes: Height and width of each image, int64 `(rows, 2)`.
-        notes: What a user should know: boxes cut, boxes left out.
+        notes: Which boxes were cut or left out.
     """
 
     label: str
@@ -120,14 +119,30 @@ class Boxes:
         )
 
 
+@dataclass(frozen=True)
+class _UsableBoxes:
+    """The usable boxes of one column.
+
+    Attributes:
+        row: The row of each, int64 `(boxes,)`.
+        edges: float32 `(boxes, 4)`, xyxy.
+        labels: The label of each.
+        notes: What was cut or left out.
+    """
+
+    row: np.ndarray
+    edges: np.ndarray
+    labels: list[Any]
+    notes: tuple[str, ...]
+
+
 def read_boxes(
     frame: pd.DataFrame,
     label: str,
     image: str,
     folder: Path | None,
+    options: BoxOptions = _DEFAULTS,
     *,
-    box_format: BoxFormat = "xyxy",
-    bad_boxes: BadBoxes = "error",
     what: str = "train_data",
 ) -> Boxes:
     """Return the boxes of a frame, checked against the sizes that the image files say.
@@ -139,8 +154,7 @@ def read_boxes(
         label: The column of boxes.
         image: The column of images.
         folder: Where relative image paths start.
-        box_format: What the four numbers are: `xyxy`, or `xywh` (left, upper, width, height).
-        bad_boxes: `error`, or `drop` to leave out what cannot be a box, with a warning.
+        options: How boxes are written, and whether those that are none are an error or left out with a warning.
         what: The name of the frame, for messages.
 
     Raises:
@@ -152,65 +166,62 @@ def read_boxes(
     check_columns(frame, [image], what=what)
     where = f"{what}: column {image!r}"
     sizes = image_sizes(frame[image].astype(object).tolist(), frame.index, folder, where=where)
-    notes: list[str] = []
-    found = [_checked(frame[label], sizes, box_format, bad_boxes, what, notes)]
+    found = [_usable_boxes(frame[label], sizes, options, what=what)]
     if f"{label}{CROWD}" in frame.columns:
-        crowd = frame[f"{label}{CROWD}"]
-        found.append(_checked(crowd, sizes, box_format, bad_boxes, what, notes, missing_ok=True))
-    for note in notes:
+        found.append(_usable_boxes(frame[f"{label}{CROWD}"], sizes, options, what=what, missing_ok=True))
+    for note in (note for one in found for note in one.notes):
         warnings.warn(note, ThermoclineWarning, stacklevel=2)
-    edges = np.concatenate([boxes for _, boxes, _ in found])
-    labels = [text for _, _, texts in found for text in texts]
-    flags = np.repeat([False, True][: len(found)], [len(boxes) for _, boxes, _ in found])
-    row = np.concatenate([rows for rows, _, _ in found])
+    return _by_row(label, frame.index, sizes, found)
+
+
+def _by_row(label: str, index: pd.Index[Any], sizes: np.ndarray, found: Sequence[_UsableBoxes]) -> Boxes:
+    """Return the boxes of the label's column, and of that of crowds if there is one, row by row."""
+    edges = np.concatenate([one.edges for one in found])
+    labels = [text for one in found for text in one.labels]
+    flags = np.repeat([False, True][: len(found)], [len(one.edges) for one in found])
+    row = np.concatenate([one.row for one in found])
     order = np.argsort(row, kind="stable")
-    cuts = np.cumsum(np.bincount(row, minlength=len(frame)))[:-1]
-    places = np.split(order, cuts)
+    places = np.split(order, np.cumsum(np.bincount(row, minlength=len(index)))[:-1])
     return Boxes(
         label=label,
-        index=frame.index,
+        index=index,
         boxes=tuple(edges[place] for place in places),
         labels=tuple(tuple(labels[i] for i in place) for place in places),
         crowd=tuple(flags[place] for place in places),
         sizes=sizes,
-        notes=tuple(notes),
+        notes=tuple(note for one in found for note in one.notes),
     )
 
 
-def _checked(
-    series: pd.Series[Any],
-    sizes: np.ndarray,
-    box_format: BoxFormat,
-    bad_boxes: BadBoxes,
-    what: str,
-    notes: list[str],
-    *,
-    missing_ok: bool = False,
-) -> tuple[np.ndarray, np.ndarray, list[Any]]:
-    """Return row int64 `(boxes,)`, edges float32 `(boxes, 4)` and label of each usable box of a column."""
-    raw = read_cells(series, what=what, missing_ok=missing_ok)
+def _usable_boxes(
+    series: pd.Series[Any], sizes: np.ndarray, options: BoxOptions, *, what: str, missing_ok: bool = False
+) -> _UsableBoxes:
+    """Return the usable boxes of a column, cut to their images."""
+    raw, notes = read_cells(series, what=what, missing_ok=missing_ok), []
     edges = raw.coordinates.copy()
-    with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is told below
-        if box_format == "xywh":
+    with np.errstate(invalid="ignore", over="ignore"):  # boxes that are not finite are faults below
+        if options.box_format == "xywh":
             edges[:, 2:] += edges[:, :2]
         inside = np.clip(edges, 0.0, np.tile(sizes[raw.row][:, ::-1], 2)).astype(np.float32)
         fault = _faults(raw, edges, inside)
     bad = fault != ""
     where = f"Label {series.name!r} of {what} holds"
     if bad.any():
-        message = f"{where} {int(bad.sum()):,} boxes that cannot be used, of {len(bad):,}: {_told(series, raw, fault)}."
-        if bad_boxes == "error":
-            raise LabelError(f"{message} {_way_out(fault, box_format)}")
+        shown = _shown_faults(series, raw, fault)
+        message = f"{where} {int(bad.sum()):,} boxes that cannot be used, of {len(bad):,}: {shown}."
+        if options.bad_boxes == "error":
+            raise LabelError(f"{message} {_advice(fault, options.box_format)}")
         notes.append(f"{message} They are left out (data.bad_boxes: drop).")
     over = ~bad
-    over[over] = (np.abs(edges[over] - inside[over]) > _NOISE).any(axis=1)
+    over[over] = (np.abs(edges[over] - inside[over]) > _ROUNDING).any(axis=1)
     if over.any():
         first = _first(series.index, raw, over)
         notes.append(
             f"{where} {int(over.sum()):,} boxes, of {len(bad):,}, that reach over the edge of their image: {first}. "
             "They are cut to it."
         )
-    return raw.row[~bad], inside[~bad], [label for label, wrong in zip(raw.labels, bad, strict=True) if not wrong]
+    labels = [label for label, wrong in zip(raw.labels, bad, strict=True) if not wrong]
+    return _UsableBoxes(raw.row[~bad], inside[~bad], labels, tuple(notes))
 
 
 def _faults(raw: RawBoxes, edges: np.ndarray, inside: np.ndarray) -> np.ndarray:
@@ -229,7 +240,7 @@ def _faults(raw: RawBoxes, edges: np.ndarray, inside: np.ndarray) -> np.ndarray:
     return fault
 
 
-def _told(series: pd.Series[Any], raw: RawBoxes, fault: np.ndarray) -> str:
+def _shown_faults(series: pd.Series[Any], raw: RawBoxes, fault: np.ndarray) -> str:
     kinds = Counter(kind for kind in fault if kind)
     return "; ".join(f"{count:,} {kind} ({_first(series.index, raw, fault == kind)})" for kind, count in kinds.items())
 
@@ -242,7 +253,7 @@ def _first(index: pd.Index[Any], raw: RawBoxes, mask: np.ndarray) -> str:
     return ", ".join(parts) + (f" and {len(found) - 3:,} more" if len(found) > 3 else "")
 
 
-def _way_out(fault: np.ndarray, box_format: BoxFormat) -> str:
+def _advice(fault: np.ndarray, box_format: BoxFormat) -> str:
     other = "xywh" if box_format == "xyxy" else "xyxy"
     kinds = set(fault) & {INVERTED, OUTSIDE}
     hint = f" If they are {other}, set data.box_format: {other}." if kinds else ""

@@ -33,33 +33,42 @@ def read_coco(path: Path, *, image: str, label: str) -> pd.DataFrame:
             first of each.
     """
     images, annotations, categories = _parts(path)
-    faults = [
+    _raise(path, _malformed(images, annotations, categories))
+    _raise(path, _inconsistent(images, annotations, categories))
+    names = {category["id"]: category["name"] for category in categories}
+    keys = [entry["id"] for entry in images]
+    boxes: dict[Any, list[list[Any]]] = {key: [] for key in keys}
+    crowds: dict[Any, list[list[Any]]] = {key: [] for key in keys}
+    for entry in annotations:
+        place = crowds if entry.get("iscrowd") else boxes
+        place[entry["image_id"]].append([*entry["bbox"], names[entry["category_id"]]])
+    columns: dict[str, Any] = {image: [entry["file_name"] for entry in images], label: [boxes[key] for key in keys]}
+    if any(crowds.values()):
+        columns[f"{label}{CROWD}"] = [crowds[key] for key in keys]
+    return pd.DataFrame(columns, index=pd.Index(keys, name="image_id"))
+
+
+def _malformed(images: list[Record], annotations: list[Record], categories: list[Record]) -> list[str]:
+    """Return faults of entries by themselves."""
+    return [
         *_bad_entries("images", images, _is_image, "no id or file_name"),
         *_bad_entries("categories", categories, _is_category, "no id or name"),
         *_bad_entries("annotations", annotations, _is_annotation, "no image_id, category_id or bbox of a list"),
     ]
-    _raise(path, faults)
-    names = {category["id"]: category["name"] for category in categories}
+
+
+def _inconsistent(images: list[Record], annotations: list[Record], categories: list[Record]) -> list[str]:
+    """Return ids and names that occur twice, and ids of nothing."""
     known = {entry["id"] for entry in images}
-    faults = [
+    named = {category["id"] for category in categories}
+    return [
         *_twice("images", "id", images),
         *_twice("categories", "id", categories),
         *_twice("categories", "name", categories),
         *_twice("annotations", "id", [entry for entry in annotations if entry.get("id") is not None]),
         *_bad_entries("annotations", annotations, lambda a: a["image_id"] in known, "an image_id of no image"),
-        *_bad_entries("annotations", annotations, lambda a: a["category_id"] in names, "a category_id of no category"),
+        *_bad_entries("annotations", annotations, lambda a: a["category_id"] in named, "a category_id of no category"),
     ]
-    _raise(path, faults)
-    boxes: dict[Any, list[list[Any]]] = {key: [] for key in known}
-    crowds: dict[Any, list[list[Any]]] = {key: [] for key in known}
-    for entry in annotations:
-        place = crowds if entry.get("iscrowd") else boxes
-        place[entry["image_id"]].append([*entry["bbox"], names[entry["category_id"]]])
-    keys = [entry["id"] for entry in images]
-    columns: dict[str, Any] = {image: [entry["file_name"] for entry in images], label: [boxes[key] for key in keys]}
-    if any(crowds.values()):
-        columns[f"{label}{CROWD}"] = [crowds[key] for key in keys]
-    return pd.DataFrame(columns, index=pd.Index(keys, name="image_id"))
 
 
 def _parts(path: Path) -> tuple[list[Record], list[Record], list[Record]]:

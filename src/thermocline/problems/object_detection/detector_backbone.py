@@ -1,8 +1,8 @@
-"""An image backbone put under a detector, and BatchNorms that a detector makes constants of, made BatchNorms again.
+"""An image backbone in place of a detector's own, and what a detector builds frozen, unfrozen.
 
 transformers' detectors replace every BatchNorm of their backbone by one that never changes. Where the BatchNorm of
-a timm network holds its activation too (MobileNet, EfficientNet), that activation is lost; so the network is built
-here, by timm itself, and takes the place of the damaged one.
+a timm network has an activation inside (MobileNet, EfficientNet), that activation is lost. So timm builds the network
+here, and it replaces the one that the detector built.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from torch import nn
 
 from thermocline.backbones.pretrained import Source
 from thermocline.errors import CheckpointError, first_line, listing
+from thermocline.tuning.layers.detector_parts import frozen_norms
 
 #: Types whose configuration takes any image backbone.
 OPEN_TYPES = (
@@ -32,22 +33,24 @@ OPEN_TYPES = (
     "rt_detr_v2",
     "table-transformer",
 )
+#: Those of them that take one feature map, the coarsest up to stride 32.
+_OF_ONE_MAP = ("conditional_detr", "dab-detr", "detr", "table-transformer")
 _STRIDES = (8, 16, 32)
-_DROPPED = ("num_classes", "checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir")
+_LEFT_OUT = ("num_classes", "checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir")
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """An image backbone, built, with what a detector's configuration must know of it.
+    """An image backbone, built, with what a detector's configuration says of it.
 
     Attributes:
-        network: It, with its weights.
-        config: The `backbone_config` that stands for it.
-        channels: Of its feature maps.
-        mean: Of the colours that it was trained on, or empty.
-        std: Likewise.
+        network: The backbone with its weights.
+        config: The `backbone_config` of a detector that has it.
+        channels: Channels of each of its feature maps.
+        mean: Mean of each colour in its pretraining, pixels in 0..1, or empty.
+        std: Their standard deviation, or empty.
         pretrained: Whether its weights come from a checkpoint.
-        timm: What timm built it from, or None for one of transformers'.
+        timm: What timm built it from (for `timm_network`), or None for one of transformers'.
     """
 
     network: nn.Module
@@ -63,12 +66,12 @@ def load_backbone(source: Source, folder: Path | None, detector_type: str) -> Ba
     """Build an image backbone for a detector.
 
     Args:
-        source: What the backbone's name stands for.
-        folder: Where it lies, for a folder or a fetched checkpoint.
-        detector_type: The type of detector that is to stand on it.
+        source: Which backbone.
+        folder: Its folder, where it is a folder or was downloaded.
+        detector_type: The type of detector that gets it.
 
     Raises:
-        CheckpointError: The detector has its own backbone, or this one gives no maps at the strides it needs.
+        CheckpointError: The detector takes no other backbone, or this one gives no maps at the strides it needs.
     """
     if detector_type not in OPEN_TYPES:
         raise CheckpointError(
@@ -83,14 +86,14 @@ def load_backbone(source: Source, folder: Path | None, detector_type: str) -> Ba
         raise
     except Exception as error:
         raise CheckpointError(
-            f"{source.name!r} cannot be put under a {detector_type!r} detector ({type(error).__name__}: "
+            f"{source.name!r} cannot be the backbone of a {detector_type!r} detector ({type(error).__name__}: "
             f"{first_line(error)}). Name a timm model with feature maps, or a folder with one."
         ) from error
 
 
 def _wanted(reductions: list[int], name: str, detector_type: str) -> list[int]:
-    """The indices of the maps that a detector takes: strides 8, 16 and 32, or the coarsest up to 32."""
-    if detector_type in ("conditional_detr", "dab-detr", "detr", "table-transformer"):
+    """Return the indices of the maps that a detector takes: strides 8, 16 and 32, or the coarsest up to 32."""
+    if detector_type in _OF_ONE_MAP:
         fits = [index for index, stride in enumerate(reductions) if stride <= _STRIDES[-1]]
         return fits[-1:]
     chosen = [max((i for i, stride in enumerate(reductions) if stride == one), default=-1) for one in _STRIDES]
@@ -110,12 +113,12 @@ def _timm(source: Source, folder: Path | None, detector_type: str) -> Backbone:
         saved = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         architecture = saved["architecture"]
         given = dict(saved.get("model_args") or {})
-        arguments = {key: value for key, value in given.items() if key not in _DROPPED}
+        arguments = {key: value for key, value in given.items() if key not in _LEFT_OUT}
     with torch.device("meta"):
-        shadow = timm.create_model(architecture, features_only=True, pretrained=False, **arguments)
-    indices = _wanted(list(shadow.feature_info.reduction()), source.name, detector_type)
-    recipe = {"architecture": architecture, "out_indices": indices, "arguments": arguments}
-    network: Any = timm_network(recipe, name=f"local-dir:{folder}" if folder else None, pretrained=source.pretrained)
+        without_weights = timm.create_model(architecture, features_only=True, pretrained=False, **arguments)
+    indices = _wanted(list(without_weights.feature_info.reduction()), source.name, detector_type)
+    described = {"architecture": architecture, "out_indices": indices, "arguments": arguments}
+    network: Any = timm_network(described, name=f"local-dir:{folder}" if folder else None, pretrained=source.pretrained)
     data = timm.data.resolve_model_data_config(network)
     config = {
         "model_type": "timm_backbone",
@@ -132,24 +135,30 @@ def _timm(source: Source, folder: Path | None, detector_type: str) -> Backbone:
         tuple(data["mean"]),
         tuple(data["std"]),
         source.pretrained,
-        {**recipe, "still": False},
+        {**described, "still": False},
     )
 
 
-def timm_network(recipe: Mapping[str, Any], *, name: str | None = None, pretrained: bool = False) -> nn.Module:
-    """Build the feature network that a recipe describes, at random unless asked otherwise."""
+def timm_network(described: Mapping[str, Any], *, name: str | None = None, pretrained: bool = False) -> nn.Module:
+    """Build a feature network of timm.
+
+    Args:
+        described: Its `architecture`, `out_indices` and `arguments`.
+        name: Where its weights are, such as `local-dir:…`.
+        pretrained: Whether they are loaded; else they are random.
+    """
     import timm
 
     log = logging.getLogger("timm.models._builder")
     level = log.level
-    log.setLevel(logging.ERROR)  # it would warn of the classifier, which is left out on purpose
+    log.setLevel(logging.ERROR)  # no warning of the classifier, which is left out on purpose
     try:
         network: nn.Module = timm.create_model(
-            name or recipe["architecture"],
+            name or described["architecture"],
             features_only=True,
             pretrained=pretrained,
-            out_indices=recipe["out_indices"],
-            **recipe["arguments"],
+            out_indices=described["out_indices"],
+            **described["arguments"],
         )
     finally:
         log.setLevel(level)
@@ -160,24 +169,25 @@ def _transformers(source: Source, folder: Path | None, detector_type: str) -> Ba
     from transformers import CONFIG_MAPPING, AutoBackbone, AutoConfig
     from transformers.models.auto.modeling_auto import MODEL_FOR_BACKBONE_MAPPING
 
-    from thermocline.inputs.image.tower import _check_loaded, _processor
-    from thermocline.inputs.text.tower import quiet_transformers
+    from thermocline.backbones.library_settings import quiet_transformers
+    from thermocline.inputs.image.build import check_loaded
+    from thermocline.inputs.image.preprocessor import read_preprocessor
 
     network: Any
     with quiet_transformers():
         config: Any = CONFIG_MAPPING[source.location]() if folder is None else AutoConfig.from_pretrained(str(folder))
         stages = len(config.stage_names)
-        single = detector_type in ("conditional_detr", "dab-detr", "detr", "table-transformer")
+        single = detector_type in _OF_ONE_MAP
         config.out_indices = [stages - 1] if single else list(range(stages - 3, stages))
         if source.pretrained:
             kind = MODEL_FOR_BACKBONE_MAPPING[type(config)]
             network, info = kind.from_pretrained(
                 str(folder), config=config, dtype=torch.float32, output_loading_info=True
             )
-            _check_loaded(network, info, source.name)
+            check_loaded(network, info, source.name)
         else:
             network = AutoBackbone.from_config(config)
-    own = _processor(folder)
+    own = read_preprocessor(folder)
     mean, std = tuple(own.get("image_mean") or ()), tuple(own.get("image_std") or ())
     return Backbone(network, config.to_dict(), tuple(network.channels), mean, std, source.pretrained, None)
 
@@ -186,67 +196,65 @@ def put_backbone(detector: nn.Module, backbone: Backbone) -> dict[str, Any] | No
     """Put a backbone into a detector that was built with its configuration.
 
     Returns:
-        What `timm_network` needs to build the place of it again, or None where the weights were copied.
+        What `timm_network` and `place_network` need to build it again, or None where the weights were copied. Its key
+        `still` says whether its BatchNorms are constants.
     """
     if backbone.timm is not None:
-        still = bool(frozen_norms(detector))
-        place_network(detector, backbone.network, still=still)
-        return {**backbone.timm, "still": still}
-    place = _place(detector, type(backbone.network).__name__)
-    target = detector.get_submodule(place)
+        constant_norms = bool(frozen_norms(detector))
+        place_network(detector, backbone.network, constant_norms=constant_norms)
+        return {**backbone.timm, "still": constant_norms}
+    target = detector.get_submodule(_name_of_class(detector, type(backbone.network).__name__))
     weights = backbone.network.state_dict()
-    state = {name: weights[name] for name in target.state_dict()}
-    target.load_state_dict(state)
+    target.load_state_dict({name: weights[name] for name in target.state_dict()})
     return None
 
 
-def place_network(detector: nn.Module, network: nn.Module, *, still: bool) -> None:
-    """Put a timm network where a detector has one; `still` makes constants of its BatchNorms, as detectors do."""
+def place_network(detector: nn.Module, network: nn.Module, *, constant_norms: bool) -> None:
+    """Replace a detector's feature network by another of timm.
+
+    Args:
+        detector: The detector, changed in place.
+        network: The feature network.
+        constant_norms: Whether its BatchNorms become constants, as detectors have them.
+    """
     from timm.utils.model import freeze_batch_norm_2d
 
-    place = next(
+    name = next(
         name
         for name, module in detector.named_modules()
         if hasattr(module, "feature_info") and not hasattr(module, "_backbone")
     )
-    if still:
-        network = freeze_batch_norm_2d(network)
-    detector.set_submodule(place, network)
+    detector.set_submodule(name, freeze_batch_norm_2d(network) if constant_norms else network)
 
 
-def _place(detector: nn.Module, kind: str) -> str:
+def _name_of_class(detector: nn.Module, kind: str) -> str:
+    """Return the name of the first module whose class has this name."""
     return str(next(name for name, module in detector.named_modules() if type(module).__name__ == kind))
 
 
-def frozen_norms(detector: nn.Module) -> list[str]:
-    """Return the names of BatchNorms that the detector builds as constants."""
-    return [name for name, module in detector.named_modules() if "FrozenBatchNorm" in type(module).__name__]
-
-
-def thaw(detector: nn.Module) -> tuple[str, ...]:
-    """Undo what a detector freezes as it is built, in place, and say what.
+def unfreeze_built_frozen(detector: nn.Module) -> tuple[str, ...]:
+    """Unfreeze in place what a detector freezes as it is built, and return a note on each kind of it.
 
     Constants in place of BatchNorms become BatchNorms of the same values; weights of the backbone that do not
-    require gradients do so. Numbers that D-FINE keeps among its parameters stay the constants that they are.
+    require gradients do so. Numbers that D-FINE keeps among its parameters stay constants.
     """
     from timm.utils.model import unfreeze_batch_norm_2d
 
     names = frozen_norms(detector)
     for name in names:
         module = detector.get_submodule(name)
-        if "Act" in type(module).__name__ or type(module).__module__.startswith("timm."):
-            detector.set_submodule(name, unfreeze_batch_norm_2d(module))
-        else:
-            detector.set_submodule(name, _batch_norm(module))
-    stopped = [p for p in detector.parameters() if not p.requires_grad and p.numel() > 1]
-    for parameter in stopped:
-        parameter.requires_grad_(True)
+        of_timm = "Act" in type(module).__name__ or type(module).__module__.startswith("timm.")
+        detector.set_submodule(name, unfreeze_batch_norm_2d(module) if of_timm else _batch_norm(module))
+    frozen = [p for p in detector.parameters() if not p.requires_grad and p.numel() > 1]
+    for parameter in frozen:
+        parameter.requires_grad = True
     notes = [f"{len(names)} BatchNorms that the detector builds as constants train"] if names else []
-    count = sum(p.numel() for p in stopped)
+    count = sum(p.numel() for p in frozen)
     return (*notes, f"{count} weights that the detector builds frozen train") if count else tuple(notes)
 
 
 def _batch_norm(module: Any) -> nn.BatchNorm2d:
+    """Return a BatchNorm with the values of a constant one."""
     norm = nn.BatchNorm2d(len(module.weight), eps=float(getattr(module, "eps", 1e-5)))
     with torch.no_grad():
         for key in ("weight", "bias", "running_mean", "running_var"):

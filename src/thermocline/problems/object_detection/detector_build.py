@@ -1,10 +1,8 @@
-"""How a detector is built: from a checkpoint, from its configuration alone, or again for saved weights."""
+"""How a detector is built: from a checkpoint or its configuration alone, with its own image backbone or another."""
 
 from __future__ import annotations
 
-import copy
-import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,60 +11,60 @@ import numpy as np
 import torch
 from torch import nn
 
+from thermocline.backbones.library_settings import quiet_transformers
 from thermocline.backbones.pretrained import Source
-from thermocline.errors import CheckpointError, ConfigError, first_line, listing
-from thermocline.inputs.text.tower import quiet_transformers
+from thermocline.errors import ConfigError, first_line
 from thermocline.problems.object_detection.box_spec import DetectionSpec
-from thermocline.problems.object_detection.detector import Building, Detector
+from thermocline.problems.object_detection.detector import Detector, DetectorOrigin, takes_mask
 from thermocline.problems.object_detection.detector_backbone import (
     Backbone,
-    frozen_norms,
     load_backbone,
-    place_network,
     put_backbone,
-    thaw,
-    timm_network,
+    unfreeze_built_frozen,
 )
-from thermocline.problems.object_detection.detector_source import architecture
+from thermocline.problems.object_detection.detector_config import DetectorSettings, config_of
 from thermocline.problems.object_detection.detector_spec import spec_of
+from thermocline.problems.object_detection.detector_weights import load_model, random_model
+from thermocline.tuning.layers.detector_parts import frozen_norms
+
+_DEFAULTS = DetectorSettings()
 
 
 @dataclass(frozen=True)
-class DetectorOptions:
-    """What is asked of a detector beside its checkpoint and classes.
+class _Parts:
+    """A detector as it is being built.
 
     Attributes:
-        size: Pixels a side, or None for the checkpoint's own.
-        queries: Boxes that it can predict an image, or None for the checkpoint's own.
-        thaw: Let train what the detector freezes as it is built.
+        model: The model.
+        spec: Its preprocessing.
+        origin: Where it comes from.
     """
 
-    size: int | None = None
-    queries: int | None = None
-    thaw: bool = False
+    model: nn.Module
+    spec: DetectionSpec
+    origin: DetectorOrigin
 
 
 def build_detector(
     source: Source,
     folder: Path | None,
-    classes: Sequence[str],
-    options: DetectorOptions = DetectorOptions(),
+    classes: Sequence[Any],
+    settings: DetectorSettings = _DEFAULTS,
     *,
     backbone: Source | None = None,
     backbone_folder: Path | None = None,
 ) -> Detector:
-    """Build a detector with the weights of its checkpoint, or random ones where that was asked for.
+    """Build a detector with the weights of its checkpoint, or random ones.
 
-    Its class heads are those of the checkpoint only where the classes are the same, in the same order; else they
-    (and nothing else) start at random.
+    Class heads are the checkpoint's only where the classes are the same, in the same order; else they start at random.
 
     Args:
-        source: What the detector's name stands for (`find_detector`).
-        folder: Where it lies, for a folder or a fetched checkpoint.
-        classes: The names of the classes.
-        options: What else is asked of it.
-        backbone: An image backbone to be put under a random detector (`find_image`).
-        backbone_folder: Where that lies.
+        source: Which detector (`find_detector`).
+        folder: Its folder, where it is a folder or was downloaded.
+        classes: The classes.
+        settings: What else is asked of it.
+        backbone: The image backbone of a random detector, in place of its own (`find_image`).
+        backbone_folder: The folder of that.
 
     Raises:
         CheckpointError: The weights do not fit the configuration, or it is no detector.
@@ -74,170 +72,43 @@ def build_detector(
     """
     if not classes:
         raise ConfigError("A detector needs at least one class; the training frame has no boxes.")
-    config, saved = _config(source, folder, classes, options)
-    spec, processor = spec_of(config.model_type, folder, size=options.size, masked=_takes_mask(config))
-    under = None if backbone is None else _under(backbone, backbone_folder, source, config)
+    config, saved = config_of(source, folder, classes, settings)
+    spec, processor = spec_of(config.model_type, folder, size=settings.size, masked=takes_mask(_class_of(config)))
+    other = None if backbone is None else _other_backbone(backbone, backbone_folder, source, config)
+    model, fresh = _model(source, folder, config, same_classes=saved == tuple(classes))
+    notes = ("losses after every decoder layer are on",) if getattr(config, "auxiliary_loss", False) else ()
+    parts = _Parts(model, spec, DetectorOrigin(processor, pretrained=source.pretrained, fresh=fresh, notes=notes))
+    if other is not None:
+        parts = _with_backbone(parts, other)
+    parts = _unfrozen(parts, asked=settings.unfreeze)
+    detector = Detector(parts.model.float(), parts.spec, classes, parts.origin)
+    _check_runs(detector, source.name)
+    return detector
+
+
+def _model(source: Source, folder: Path | None, config: Any, *, same_classes: bool) -> tuple[nn.Module, frozenset[str]]:
+    """Build the model, and return with it the names of parameters that start at random although it is pretrained."""
     with quiet_transformers():
         if source.pretrained:
-            model, fresh = _load(source, folder, config, same=saved == tuple(classes))
-        else:
-            model, fresh = _random(source, config), frozenset()
-    building, notes = Building(), ["losses after every decoder layer are on"] if _aux(config) else []
-    if under is not None:
-        building = replace(building, timm=put_backbone(model, under))
-        if under.mean:
-            spec = replace(spec, mean=_three(under.mean), std=_three(under.std))
-        fresh = frozenset(name for name, _ in model.named_parameters()) - _inside_backbone(model)
-    learned = source.pretrained or (under is not None and under.pretrained)
-    if options.thaw or (not learned and (frozen_norms(model) or not all(p.requires_grad for p in model.parameters()))):
-        notes += list(thaw(model))
-        building = replace(building, thawed=True)
-    if not learned:
-        fresh = frozenset()
-    detector = Detector(
-        model.float(),
-        spec,
-        classes,
-        processor=processor,
-        pretrained=learned,
-        fresh=fresh,
-        building=building,
-    )
-    detector.notes = tuple(notes)
-    _try_out(detector, source.name)
-    return detector
+            return load_model(source, folder, config, same_classes=same_classes)
+        return random_model(source, config), frozenset()
 
 
-def describe_detector(detector: Detector) -> dict[str, Any]:
-    """Return what `rebuild_detector` needs, as plain data for JSON."""
-    config: Any = detector.model.config
-    return {
-        "config": config.to_dict(),
-        "spec": detector.spec.to_dict(),
-        "processor": detector.processor,
-        "classes": list(detector.classes),
-        "pretrained": detector.pretrained,
-        "fresh": sorted(detector.fresh),
-        "timm": detector.building.timm,
-        "thawed": detector.building.thawed,
-        "notes": list(detector.notes),
-    }
-
-
-def rebuild_detector(data: Mapping[str, Any]) -> Detector:
-    """Build a saved detector's modules; the weights are loaded by the caller."""
-    from transformers import CONFIG_MAPPING, AutoModelForObjectDetection
-
-    config = CONFIG_MAPPING[data["config"]["model_type"]].from_dict(copy.deepcopy(dict(data["config"])))
-    building = Building(data["timm"], data["thawed"])
-    with quiet_transformers():
-        model = AutoModelForObjectDetection.from_config(_offline(config))
-    if building.timm is not None:
-        place_network(model, timm_network(building.timm), still=building.timm["still"])
-    if building.thawed:
-        thaw(model)
-    detector = Detector(
-        model.float(),
-        DetectionSpec.from_dict(data["spec"]),
-        data["classes"],
-        processor=data["processor"],
-        pretrained=data["pretrained"],
-        fresh=frozenset(data["fresh"]),
-        building=building,
-    )
-    detector.notes = tuple(data["notes"])
-    return detector
-
-
-def class_dependent(model: nn.Module) -> frozenset[str]:
-    """Return the names of parameters (tied ones under each of their names) whose shape goes by the classes."""
-    config: Any = copy.deepcopy(model.config)
-    config.num_labels = int(config.num_labels) + 1
-    with torch.device("meta"):
-        wider = type(model)(_offline(config))
-    shapes = {name: p.shape for name, p in wider.named_parameters(remove_duplicate=False)}
-    own = model.named_parameters(remove_duplicate=False)
-    return frozenset(name for name, p in own if shapes.get(name, p.shape) != p.shape)
-
-
-def _config(
-    source: Source, folder: Path | None, classes: Sequence[str], options: DetectorOptions
-) -> tuple[Any, tuple[str, ...]]:
-    """The configuration for these classes, and the classes that the checkpoint has."""
-    from transformers import CONFIG_MAPPING, AutoConfig
-    from transformers.models.auto.modeling_auto import MODEL_FOR_OBJECT_DETECTION_MAPPING_NAMES as KNOWN
-
-    if source.kind == "architecture":
-        kind, settings = architecture(source)
-        config = CONFIG_MAPPING[kind](**settings)
-    else:
-        with quiet_transformers():
-            try:
-                config = AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
-            except Exception as error:
-                raise _unreadable(source, error) from error
-    if config.model_type not in KNOWN:
-        raise CheckpointError(
-            f"{source.name!r} is of type {config.model_type!r}, which is no object detector. Types are "
-            f"{listing(KNOWN, limit=30)}."
-        )
-    saved = tuple((config.id2label or {}).values())
-    config.id2label = dict(enumerate(map(str, classes)))
-    config.label2id = {name: number for number, name in config.id2label.items()}
-    if hasattr(config, "auxiliary_loss") and hasattr(
-        config, "decoder_layers"
-    ):  # every paper of the family trains so; some checkpoints say otherwise
-        config.auxiliary_loss = True
-    if options.queries is not None:
-        _ask_for_queries(config, source, options.queries)
-    return _offline(config), saved
-
-
-def _ask_for_queries(config: Any, source: Source, queries: int) -> None:
-    key = next((key for key in ("num_queries", "num_detection_tokens") if hasattr(config, key)), None)
-    if key is None:
-        raise ConfigError(f"A {config.model_type!r} detector has no queries; leave model.detector.queries at null.")
-    own = getattr(config, key)
-    learned = config.model_type not in ("rt_detr", "rt_detr_v2", "d_fine", "deimv2")  # those pick theirs by score
-    if source.pretrained and learned and queries != own:
-        raise ConfigError(
-            f"{source.name!r} has learned {own} queries, so model.detector.queries cannot be {queries}. Leave it at "
-            "null, or train from random weights."
-        )
-    setattr(config, key, queries)
-
-
-def _offline(config: Any) -> Any:
-    """The config, whose backbone is not to be fetched: its weights are in the checkpoint, or put in later."""
-    for one in (config, getattr(config, "backbone_config", None)):
-        if one is not None and getattr(one, "use_pretrained_backbone", False):
-            one.use_pretrained_backbone = False
-    return config
-
-
-def _takes_mask(config: Any) -> bool:
+def _class_of(config: Any) -> type[nn.Module]:
     from transformers.models.auto.modeling_auto import MODEL_FOR_OBJECT_DETECTION_MAPPING
 
-    return "pixel_mask" in inspect.signature(MODEL_FOR_OBJECT_DETECTION_MAPPING[type(config)].forward).parameters
+    kind: type[nn.Module] = MODEL_FOR_OBJECT_DETECTION_MAPPING[type(config)]
+    return kind
 
 
-def _three(values: Sequence[float]) -> tuple[float, float, float]:
-    first, second, third = values
-    return first, second, third
-
-
-def _aux(config: Any) -> bool:
-    return bool(getattr(config, "auxiliary_loss", False))
-
-
-def _under(backbone: Source, folder: Path | None, source: Source, config: Any) -> Backbone:
+def _other_backbone(backbone: Source, folder: Path | None, source: Source, config: Any) -> Backbone:
     """Build the backbone and write it into the detector's configuration."""
     from transformers import CONFIG_MAPPING
 
     if source.pretrained:
         raise ConfigError(
             "A pretrained detector comes with its own backbone. Leave model.detector.backbone at null, or set "
-            "model.detector.pretrained=false to put it under a fresh detector."
+            "model.detector.pretrained=false to build a detector of random weights on it."
         )
     built = load_backbone(backbone, folder, config.model_type)
     settings = dict(built.config)
@@ -247,60 +118,36 @@ def _under(backbone: Source, folder: Path | None, source: Source, config: Any) -
     return built
 
 
-def _random(source: Source, config: Any) -> nn.Module:
-    from transformers import AutoModelForObjectDetection
-
-    try:
-        model: nn.Module = AutoModelForObjectDetection.from_config(config)
-    except Exception as error:
-        raise _unreadable(source, error) from error
-    return model
-
-
-def _load(source: Source, folder: Path | None, config: Any, *, same: bool) -> tuple[nn.Module, frozenset[str]]:
-    """Load weights; all but the class heads must be there. These are kept where the classes are the `same`."""
-    from transformers import AutoModelForObjectDetection
-
-    try:
-        model, info = AutoModelForObjectDetection.from_pretrained(
-            str(folder),
-            config=config,
-            ignore_mismatched_sizes=True,
-            output_loading_info=True,
-            dtype=torch.float32,
-            trust_remote_code=False,
-        )
-    except Exception as error:
-        raise _unreadable(source, error) from error
-    heads = class_dependent(model)
-    names = {name for name, _ in model.named_parameters(remove_duplicate=False)}
-    lost = {key for key in info["missing_keys"] if key in names}
-    lost |= {key if isinstance(key, str) else key[0] for key in info.get("mismatched_keys", ())}
-    wrong = sorted(lost - heads)
-    if wrong:
-        raise CheckpointError(
-            f"The weights of {source.name!r} do not fit its configuration: {len(wrong)} of {len(names)} parameters "
-            f"are missing or have another shape (first: {wrong[:3]}). They would have been random."
-        )
-    if same and not lost:
-        return model, frozenset()
-    _start_afresh(model, heads, config)
-    first = {id(p): name for name, p in reversed(list(model.named_parameters()))}
-    return model, frozenset(first[id(p)] for name, p in model.named_parameters() if name in heads)
+def _with_backbone(parts: _Parts, backbone: Backbone) -> _Parts:
+    """Put another backbone into a random detector."""
+    model, spec = parts.model, parts.spec
+    timm = put_backbone(model, backbone)
+    if backbone.mean:
+        spec = replace(spec, mean=_three(backbone.mean), std=_three(backbone.std))
+    fresh = frozenset(name for name, _ in model.named_parameters()) - _inside_backbone(model)
+    origin = replace(
+        parts.origin, pretrained=backbone.pretrained, fresh=fresh if backbone.pretrained else frozenset(), timm=timm
+    )
+    return _Parts(model, spec, origin)
 
 
-@torch.no_grad()
-def _start_afresh(model: nn.Module, names: frozenset[str], config: Any) -> None:
-    """Give parameters the values that the model's own class starts from (class biases have a prior)."""
-    twin = type(model)(config)
-    start = dict(twin.named_parameters(remove_duplicate=False))
-    for name, parameter in model.named_parameters(remove_duplicate=False):
-        if name in names:
-            parameter.copy_(start[name])
+def _unfrozen(parts: _Parts, *, asked: bool) -> _Parts:
+    """Unfreeze what the detector builds frozen, where that was asked for or none of its weights are pretrained."""
+    model, origin = parts.model, parts.origin
+    built_frozen = frozen_norms(model) or not all(p.requires_grad for p in model.parameters())
+    if not asked and (origin.pretrained or not built_frozen):
+        return parts
+    notes = (*origin.notes, *unfreeze_built_frozen(model))
+    return replace(parts, origin=replace(origin, notes=notes, unfrozen=True))
+
+
+def _three(values: Sequence[float]) -> tuple[float, float, float]:
+    first, second, third = values
+    return first, second, third
 
 
 def _inside_backbone(model: nn.Module) -> frozenset[str]:
-    """The names of the parameters of the image backbone that was put in."""
+    """Return the names of the parameters of the image backbone that was put in."""
     for name, module in model.named_modules():
         kinds = {kind.__name__ for kind in type(module).__mro__}
         if name and ("BackboneMixin" in kinds or hasattr(module, "feature_info")):
@@ -308,16 +155,12 @@ def _inside_backbone(model: nn.Module) -> frozenset[str]:
     return frozenset()
 
 
-def _unreadable(source: Source, error: BaseException) -> CheckpointError:
-    return CheckpointError(
-        f"The detector {source.name!r} cannot be built by transformers ({type(error).__name__}: "
-        f"{first_line(error)}). Check that the folder is whole and that its model_type is one that "
-        "AutoModelForObjectDetection knows."
-    )
+def _check_runs(detector: Detector, name: str) -> None:
+    """Run a grey image through, so that a size that does not fit is an error now.
 
-
-def _try_out(detector: Detector, name: str) -> None:
-    """Run a grey image through, so that a size that does not fit is known now."""
+    Raises:
+        ConfigError: The detector does not run on images of its size.
+    """
     was_training = detector.training
     detector.eval()
     side = detector.spec.outer(np.array([detector.spec.inner(96, 96)]))

@@ -1,4 +1,4 @@
-"""From a detector's name to a folder, a hub id or an architecture; nothing is built here."""
+"""Where a detector comes from: its name resolved to a folder, a hub id or an architecture; nothing is built."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _RESNET_18: dict[str, Any] = {
     "layer_type": "basic",
     "out_indices": [2, 3, 4],
 }
-# What the presets' hub checkpoints look like, so that `pretrained=false` needs no hub (sizes from the papers).
+# The architectures of the presets' hub checkpoints, so that `pretrained=false` needs no hub (sizes from the papers).
 DETECTORS: dict[str, tuple[str, dict[str, Any]]] = {
     "ustc-community/dfine-small-coco": (
         "d_fine",
@@ -69,7 +69,7 @@ def find_detector(name: str, *, pretrained: bool) -> Source:
 
     Args:
         name: A folder, a model type of transformers (`rt_detr`, only with `pretrained=False`), or a hub id.
-        pretrained: Whether its weights are wanted.
+        pretrained: Whether its weights are loaded.
 
     Raises:
         CheckpointError: There is no such folder or type, or it holds no weights.
@@ -89,7 +89,7 @@ def find_detector(name: str, *, pretrained: bool) -> Source:
                 f"{name!r} is an architecture of transformers, not a checkpoint. Name a folder or a hub id, or set "
                 "`model.detector.pretrained=false` to train it from random weights."
             )
-        return Source("transformers", "architecture", name, name, False)
+        return Source("transformers", "architecture", name, name, pretrained=False)
     if "/" not in name:
         raise CheckpointError(
             f"There is no detector {name!r}: not a folder, not a type that transformers builds, and a hub id reads "

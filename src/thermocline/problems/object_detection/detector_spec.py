@@ -1,4 +1,4 @@
-"""What a detector's own image processor says: how images are prepared, and which class turns outputs into boxes."""
+"""A detector's image processor: how images are prepared, and which class of transformers turns outputs into boxes."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from thermocline.errors import CheckpointError
-from thermocline.inputs.image.tower import _processor
+from thermocline.inputs.image.preprocessor import read_preprocessor
 from thermocline.problems.object_detection.box_spec import DetectionSpec
 
-#: Processors of types that transformers' own table leaves out: those that their published checkpoints name.
+#: Processors of types that are not in transformers' own table, as their published checkpoints name them.
 _PROCESSORS = {
     "d_fine": "RTDetrImageProcessor",
     "dab-detr": "ConditionalDetrImageProcessor",
     "rt_detr_v2": "RTDetrImageProcessor",
 }
-#: Types whose windows tile squares alone, with the side of their published checkpoints.
+#: Types that take square images only, with the side of their published checkpoints.
 _SQUARES = {"lw_detr": 640, "rf_detr": 560}
 _KEYS = ("size", "image_mean", "image_std", "do_normalize", "do_pad", "resample", "pad_size", "size_divisor")
 
@@ -26,15 +26,15 @@ def spec_of(model_type: str, folder: Path | None, *, size: int | None, masked: b
 
     Args:
         model_type: The detector's type, such as `rt_detr`.
-        folder: Where the checkpoint lies, if there is one.
+        folder: The checkpoint's folder, if there is one.
         size: Pixels a side in place of the processor's own, or of the shorter side where shapes are kept.
-        masked: Whether the detector is told what is padding; its boxes are then shares of the image without it.
+        masked: Whether the detector takes a mask of the padding; its boxes are then shares of the image without it.
 
     Raises:
         CheckpointError: transformers has no image processor for it.
         ConfigError: Its size is none of those that detectors have.
     """
-    own = _processor(folder)
+    own = read_preprocessor(folder)
     name, settings = _settings(model_type, own)
     if model_type in _SQUARES and own.get("size") is None:
         settings["size"] = dict.fromkeys(("height", "width"), _SQUARES[model_type])
@@ -43,7 +43,7 @@ def spec_of(model_type: str, folder: Path | None, *, size: int | None, masked: b
 
 
 def _settings(model_type: str, own: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The processor's class and its settings: the checkpoint's own laid over the class's defaults."""
+    """Return the processor's class and its settings: the class's defaults, replaced by the checkpoint's own."""
     import transformers
     from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING_NAMES
 

@@ -1,4 +1,4 @@
-"""Boxes drawn on their images, and several such pictures side by side."""
+"""Boxes drawn on their images, and a figure of several such images."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw
 
 Colour = tuple[int, int, int]
-# Okabe and Ito's colours, told apart by colour-blind eyes as well; the yellow and the black show badly on photographs
+# Okabe and Ito's colours, which colour-blind people can tell apart; the last, yellow, shows badly on photographs
 _COLOURS: tuple[Colour, ...] = (
     (230, 159, 0),
     (0, 158, 255),
@@ -30,14 +30,14 @@ _LEAST = 480  # pixels: a picture whose long side is shorter is enlarged, or no 
 def draw(image: Image, boxes: Sequence[Mapping[str, Any]], classes: Sequence[Any] = ()) -> Image:
     """Return a copy of an image with boxes on it, each with its label, and its score where it has one.
 
-    Lines and text grow with the image, and a small image is enlarged by a whole number, so that what is written can
-    be read. Boxes around crowds have no label.
+    Lines and text grow with the image, and a small image is enlarged by a whole number, so that text can be read.
+    Boxes around crowds have no label.
 
     Args:
         image: The picture.
         boxes: Predictions or truths: mappings of `label`, `box` (xyxy in pixels) and perhaps `score` and `crowd`. The
-            first lies on top.
-        classes: All classes in order, so that a class has one colour in every picture; without them its name tells.
+            first is drawn on top.
+        classes: All classes in order, so that a class has one colour in every picture; without them its name decides.
     """
     from PIL import Image as pil
     from PIL import ImageDraw, ImageFont
@@ -94,7 +94,7 @@ def show_grid(images: Sequence[Image], titles: Sequence[str] = (), *, columns: i
 
 
 def _colour(label: object) -> Colour:
-    """Return the colour of a class that stands in no list: a hue that its name tells, in this process and the next."""
+    """Return the colour of a class that is in no list: a function of its name, in every process the same."""
     hue = (zlib.crc32(str(label).encode()) * 0.618034) % 1.0
     red, green, blue = (round(255 * part) for part in colorsys.hsv_to_rgb(hue, 0.85, 0.95))
     return red, green, blue
@@ -105,7 +105,7 @@ def _outline(canvas: ImageDraw, edges: tuple[float, ...], colour: Colour, line: 
     # a box that is turned over would make Pillow raise
     left, right, upper, lower = min(left, right), max(left, right), min(upper, lower), max(upper, lower)
     outer = (left - 1, upper - 1, right + 1, lower + 1)
-    canvas.rectangle(outer, outline=(0, 0, 0), width=line + 2)  # seen on a ground of the line's own colour too
+    canvas.rectangle(outer, outline=(0, 0, 0), width=line + 2)  # shows on a background of the line's colour
     canvas.rectangle((left, upper, right, lower), outline=colour, width=line)
 
 

@@ -1,4 +1,4 @@
-"""What detectors are trained on, read into one shape: a frame of images and boxes, whatever it came as."""
+"""A frame of images and boxes, read from a DataFrame, a table file, a COCO file or a Pascal VOC folder."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from thermocline.data.columns import infer_columns
 from thermocline.data.frames import check_frame, read_frame
 from thermocline.data.label_columns import check_there
 from thermocline.errors import DataError, did_you_mean, listing
-from thermocline.problems.object_detection.boxes import CROWD, BoxFormat
+from thermocline.problems.object_detection.boxes import CROWD
 from thermocline.problems.object_detection.coco import read_coco
+from thermocline.problems.object_detection.options import BoxFormat
 from thermocline.problems.object_detection.voc import ANNOTATIONS, is_voc, read_voc
 
 
@@ -86,4 +87,4 @@ def image_column(frame: pd.DataFrame, label: str, *, what: str = "train_data") -
     if images:
         raise DataError(f"{what} has {len(images)} columns of images: {listing(images)}. Drop all but one.")
     held = listing([f"{column.name}: {column.reason}" for column in columns])
-    raise DataError(f"{what} has no column of images (paths, bytes or PIL images) beside {label!r}: {held}.")
+    raise DataError(f"{what} has no column of images (paths, bytes or PIL images) apart from {label!r}: {held}.")

@@ -1,4 +1,4 @@
-"""How good boxes are: COCO's average precision, computed in memory by faster-coco-eval.
+"""COCO's average precision of boxes, computed in memory by faster-coco-eval.
 
 Average precision is the mean over ten overlaps (IoU .50, .55, … .95) of the precision averaged over 101 recalls, over
 the 100 best boxes of an image (Lin et al., ECCV 2014; cocodataset.org/#detection-eval).
@@ -15,7 +15,6 @@ import numpy as np
 from thermocline.errors import DataError, LabelError, MissingDependencyError, listing
 
 Found = Mapping[str, Any]
-DETECTION_METRICS = ("map", "map_50", "map_75", "map_small", "map_medium", "map_large", "mar_100")
 _AREAS = {"map_small": 1, "map_medium": 2, "map_large": 3}  # up to 32², up to 96², above, in pixels
 
 
@@ -29,7 +28,7 @@ def coco_scores(
 
     Args:
         truths: For each image its boxes, each a mapping of `label`, `box` (xyxy in the image's pixels) and perhaps
-            `crowd`: a box around a crowd is no miss, and what lies in it is no false alarm.
+            `crowd`: a box around a crowd is never counted as missed, nor predictions inside it as false.
         predictions: For each image the boxes found, each a mapping of `label`, `score` and `box`.
         classes: All classes.
 
@@ -52,15 +51,27 @@ def coco_scores(
     for entry in true:
         counts[entry["category_id"] - 1] += not entry["iscrowd"]
     precision, recall = _evaluate(len(truths), true, found, codes)
-    # precision (overlaps, recalls, classes, areas), recall (overlaps, classes, areas); -1 where there is no true box
-    scores = {
+    return {**_overall(precision, recall), "per_class": _per_class(precision, counts, classes)}
+
+
+def _overall(precision: np.ndarray, recall: np.ndarray) -> dict[str, float]:
+    """Return the scores over all classes.
+
+    Args:
+        precision: `(overlaps, recalls, classes, areas)`; -1 where there is no true box.
+        recall: `(overlaps, classes, areas)`; likewise.
+    """
+    return {
         "map": _mean(precision[..., 0]),
         "map_50": _mean(precision[0, ..., 0]),
         "map_75": _mean(precision[5, ..., 0]),
         **{name: _mean(precision[..., place]) for name, place in _AREAS.items()},
         "mar_100": _mean(recall[..., 0]),
     }
-    each = {
+
+
+def _per_class(precision: np.ndarray, counts: np.ndarray, classes: Sequence[Any]) -> dict[Any, dict[str, Any]]:
+    return {
         label: {
             "ap": _mean(precision[:, :, place, 0]),
             "ap_50": _mean(precision[0, :, place, 0]),
@@ -68,7 +79,6 @@ def coco_scores(
         }
         for place, label in enumerate(classes)
     }
-    return {**scores, "per_class": each}
 
 
 def _mean(values: np.ndarray) -> float:
@@ -139,4 +149,4 @@ def _evaluate(
 
 
 def _silent(*_: object) -> None:
-    """Say nothing; faster-coco-eval asks for someone to say it to."""
+    """Print nothing: the function that faster-coco-eval prints with."""

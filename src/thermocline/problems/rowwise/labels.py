@@ -20,7 +20,7 @@ ROWS_PER_CLASS = 2  # on average: fewer are a quantity
 
 @dataclass(frozen=True)
 class Found:
-    """What the labels of a training frame turned out to be; the fields are those of `Task`."""
+    """What the labels of a training frame turned out to be; the fields are those of `RowTarget`."""
 
     problem_type: str
     classes: tuple[Any, ...] = ()
@@ -35,7 +35,7 @@ class Found:
 
 
 def read_label(series: pd.Series[Any], problem_type: str | None) -> Found:
-    """Return what a single label column is; see `Task.of` for the rules and errors."""
+    """Return what a single label column is; see `RowTarget.of` for the rules and errors."""
     values = series.dropna()
     if values.empty:
         raise LabelError(f"Label {series.name!r} is missing in every row.")

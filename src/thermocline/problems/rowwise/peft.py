@@ -8,37 +8,40 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from thermocline.backbones.adapters import INJECTED, Adapters, ia3_targets, inject, reachable, require_peft
+from thermocline.config import ResolvedConfig
+from thermocline.data.columns import Columns
 from thermocline.errors import ConfigError, LayerMapError, first_line, listing
+from thermocline.problems.rowwise.model import FusionModel
+from thermocline.registry import input_infos
 from thermocline.tuning.layers.adapters import biases, matrices, norms, with_injected
 from thermocline.tuning.layers.layer_map import LayerMap
 
 if TYPE_CHECKING:
     from thermocline.config.schema import ModelConfig
-    from thermocline.problems.rowwise.fusion import FusionModel
-
-TOWERS = ("text", "image")
-"""The towers with a backbone; a table tower always trains as a whole."""
 
 RATES = {"lora": 1e-3, "ia3": 1e-2, "bitfit": 3e-3, "norm": 3e-3}
-"""Base rates where none is given. On 800 sentences of SST-2 MiniLM learnt less at a tenth of these (lora, ia3) or a
+"""Base rates where none is given. On 800 sentences of SST-2 MiniLM scored lower at a tenth of these (lora, ia3) or a
 third (bitfit); at three times these bitfit and norm validated far worse for an epoch before they came up."""
 
 _CHOSEN = {"bitfit": biases, "norm": norms}
 _OTHERS = "'lora', 'ia3', 'bitfit' or 'norm'"
 
 
-def check(method: str, towers: Sequence[str]) -> None:
+def check(columns: Columns, config: ResolvedConfig) -> None:
     """Check, before anything is loaded, that there is something to adapt and a library to do it.
 
     Args:
-        method: `model.peft`.
-        towers: The towers with a backbone that the columns make.
+        columns: The columns; they decide which towers there are.
+        config: The configuration.
 
     Raises:
-        ConfigError: There is none.
+        ConfigError: There is no backbone.
         MissingDependencyError: peft is needed and not installed.
     """
-    if not towers:
+    method = config.model.peft
+    if method is None:
+        return
+    if not any(info.has_backbone and columns.have(info.column_types) for info in input_infos()):
         raise ConfigError(
             f"model.peft={method!r} adapts the backbone of a text or image tower, and these columns make none: a table "
             f"tower has nothing to adapt. Set model.peft to null, or see the columns' types (column_types)."
@@ -47,12 +50,12 @@ def check(method: str, towers: Sequence[str]) -> None:
         require_peft(method)
 
 
-def adapt(model: FusionModel, options: ModelConfig) -> dict[str, LayerMap]:
+def adapt(model: FusionModel, config: ResolvedConfig) -> dict[str, LayerMap]:
     """Adapt the backbones of a model, in place.
 
     Args:
         model: The model.
-        options: The `model` section of the configuration.
+        config: The configuration.
 
     Returns:
         The layers of each backbone, by tower; what trains in it has the role `adapter`. Empty without `model.peft`.
@@ -61,12 +64,13 @@ def adapt(model: FusionModel, options: ModelConfig) -> dict[str, LayerMap]:
         ConfigError: A backbone has nothing that the method could train.
         LayerMapError: The layers of a backbone are not known.
     """
-    if options.peft is None:
+    if config.model.peft is None:
         return {}
-    return {name: _adapted(model.towers[name], name, options) for name in TOWERS if name in model.towers}
+    towers = {name: tower for name, tower in model.towers.items() if tower.backbone_module is not None}
+    return {name: _adapted(tower, name, config.model) for name, tower in towers.items()}
 
 
-def hosts_frozen(layer_map: LayerMap, selectors: Mapping[str, Any]) -> dict[str, Any]:
+def with_frozen_hosts(layer_map: LayerMap, selectors: Mapping[str, Any]) -> dict[str, Any]:
     """Return selectors of frozen layers by tower, the hosts of adapters added: only adapters train in a backbone.
 
     Args:
@@ -74,15 +78,16 @@ def hosts_frozen(layer_map: LayerMap, selectors: Mapping[str, Any]) -> dict[str,
         selectors: The user's, by tower.
     """
     joined = dict(selectors)
+    adapted = {layer.tower.partition(".")[0] for layer in layer_map if layer.role == "adapter"}
     for tower in layer_map.towers:
-        if tower.partition(".")[0] in TOWERS:
+        if tower.partition(".")[0] in adapted:
             given = joined.get(tower, ())
             joined[tower] = [*([given] if isinstance(given, int | str) else given), "backbone"]
     return joined
 
 
 def _adapted(tower: Any, name: str, options: ModelConfig) -> LayerMap:
-    backbone: nn.Module = tower.backbone
+    backbone: nn.Module = tower.backbone_module
     method = options.peft
     assert method is not None
     chosen = _CHOSEN[method](backbone) if method in _CHOSEN else ()

@@ -1,24 +1,24 @@
 """Probe first: a linear model of the frozen features, folded into the head.
 
-A fresh head on a pretrained tower starts from it (LP-FT: Kumar et al., ICLR 2022), and it is the floor below which
+A fresh head on a pretrained tower starts from it (LP-FT: Kumar et al., ICLR 2022), and it is the score below which
 no tuned model is handed out.
 """
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 
+from thermocline.contracts.problem import Assembly
+from thermocline.data.batches import Rows
 from thermocline.errors import NonFiniteError
-
-if TYPE_CHECKING:
-    from thermocline.problems.rowwise.fusion import FusionModel
-    from thermocline.problems.rowwise.task import Task
-    from thermocline.training.run import Run
+from thermocline.problems.rowwise.model import FusionModel
+from thermocline.problems.rowwise.target import RowTarget
 
 STRENGTHS = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 0.3, 1.0)  # inverse penalties tried for classes, on standardised features
 PENALTIES = tuple(10.0**k for k in range(-1, 6))  # tried for regression, by leave-one-out
@@ -43,8 +43,8 @@ class Probe:
 
 def fit_probe(
     features: np.ndarray,
-    target: np.ndarray,
-    task: Task,
+    encoded: np.ndarray,
+    target: RowTarget,
     *,
     weight: np.ndarray | None = None,
     fixed: np.ndarray | None = None,
@@ -54,8 +54,8 @@ def fit_probe(
 
     Args:
         features: `(rows, width)`.
-        target: Labels as the task encodes them.
-        task: Tells which regression.
+        encoded: Encoded labels.
+        target: Tells which regression.
         weight: Row weights, or `None`.
         fixed: bool `(width,)`: features that are encodings between 0 and 1; they share one spread, or rare
             categories would weigh most.
@@ -85,12 +85,12 @@ def fit_probe(
         warnings.simplefilter(
             "ignore"
         )  # sklearn's notes on convergence: a floor need not be converged to the last digit
-        if task.problem_type == "regression":
-            coef, intercept, note = _ridge(scaled, target[:, 0], weight)
-        elif task.problem_type == "multilabel":
-            coef, intercept, note = _many_logistic(scaled, target, weight, seed)
+        if target.problem_type == "regression":
+            coef, intercept, note = _ridge(scaled, encoded[:, 0], weight)
+        elif target.problem_type == "multilabel":
+            coef, intercept, note = _many_logistic(scaled, encoded, weight, seed)
         else:
-            coef, intercept, note = _logistic(scaled, target, task.width, weight, seed)
+            coef, intercept, note = _logistic(scaled, encoded, target.width, weight, seed)
     folded = coef / spread
     return Probe(folded, intercept - folded @ mean, note)
 
@@ -100,35 +100,70 @@ def fold(probe: Probe, model: FusionModel) -> None:
     model.set_head(torch.as_tensor(probe.weight), torch.as_tensor(probe.bias), model.probe_columns())
 
 
-def fold_in(run: Run, model: FusionModel, features: np.ndarray, reached: np.ndarray) -> str:
-    """Fit a probe on the training rows that were reached, and write it into the head.
+@dataclass(frozen=True)
+class ProbeStart:
+    """The start of a head at a probe of the features below it.
+
+    Attributes:
+        model: The model.
+        target: What the label asks for.
+        train: The training rows.
+        seed: For the folds.
+    """
+
+    model: FusionModel
+    target: RowTarget
+    train: Rows
+    seed: int
+    name: str = "the probe"
+
+    @property
+    def features(self) -> Callable[[Any], torch.Tensor]:
+        """What computes features of a batch."""
+        return self.model.features
+
+    def apply(self, features: np.ndarray, reached: np.ndarray) -> str:
+        """Fit a probe on the training rows that were reached, and write it into the head.
+
+        Args:
+            features: `(rows, width)`.
+            reached: Which rows have them, bool `(rows,)`.
+
+        Returns:
+            What was done, or nothing where the rows show no two targets.
+        """
+        train, columns = self.train, self.model.probe_columns().numpy()
+        assert train.target is not None
+        rows = np.flatnonzero(reached if train.weight is None else reached & (train.weight > 0))
+        encoded = train.target[rows]
+        if len(rows) < 2 or not (encoded != encoded[0]).any():
+            return ""
+        found = fit_probe(
+            features[np.ix_(rows, columns)],
+            encoded,
+            self.target,
+            weight=None if train.weight is None else train.weight[rows],
+            fixed=self.model.fixed_columns().numpy()[columns],
+            seed=self.seed,
+        )
+        fold(found, self.model)
+        cut = "" if len(rows) == len(train) else f", on {len(rows)} of {len(train)} rows (time limit)"
+        return f"probe: {found.note}{cut}"
+
+
+def start_of(assembly: Assembly, train: Rows, *, seed: int) -> ProbeStart | None:
+    """Return the probe that a run starts from, or None: not asked for, no features for it, or a frozen head.
 
     Args:
-        run: The run.
-        model: Its model.
-        features: `(rows, width)`.
-        reached: Which rows have them, bool `(rows,)`.
-
-    Returns:
-        What was done, or nothing where the rows show no two targets.
+        assembly: The model and its plan.
+        train: The training rows.
+        seed: The run's seed.
     """
-    train, columns = run.train, model.probe_columns().numpy()
-    assert train.target is not None
-    rows = np.flatnonzero(reached if train.weight is None else reached & (train.weight > 0))
-    target = train.target[rows]
-    if len(rows) < 2 or not (target != target[0]).any():
-        return ""
-    found = fit_probe(
-        features[np.ix_(rows, columns)],
-        target,
-        run.task,
-        weight=None if train.weight is None else train.weight[rows],
-        fixed=model.fixed_columns().numpy()[columns],
-        seed=run.seed,
-    )
-    fold(found, model)
-    cut = "" if len(rows) == len(train) else f", on {len(rows)} of {len(train)} rows (time limit)"
-    return f"probe: {found.note}{cut}"
+    model: FusionModel = assembly.model
+    frozen = {name for label in assembly.plan.frozen for name in assembly.layer_map[label].parameters}
+    if assembly.config.optim.head_init != "probe" or "head.weight" in frozen or not bool(model.probe_columns().any()):
+        return None
+    return ProbeStart(model, assembly.target, train, seed)
 
 
 def _subset(target: np.ndarray, seed: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What trains in place of the layers that host it: biases, norms, or what an adapter library put in."""
+"""Adapters: which parameters they train or wrap, and the map of a model into which a library has added some."""
 
 from __future__ import annotations
 
@@ -7,26 +7,27 @@ from dataclasses import replace
 
 from torch import nn
 
-from thermocline.tuning.layers.layer_map import Layer, LayerMap
-from thermocline.tuning.layers.mapping import named
-from thermocline.tuning.layers.modules import assign_modules
-from thermocline.tuning.layers.repeated_blocks import is_norm
+from thermocline.tuning.layers.layer import Layer
+from thermocline.tuning.layers.layer_map import LayerMap
+from thermocline.tuning.layers.layer_modules import assign_modules
+from thermocline.tuning.layers.named_model import named_parameters
+from thermocline.tuning.layers.norms import is_norm
 
-#: Where an adapter library keeps the module that it replaced.
+#: The attribute under which an adapter library keeps the module that it replaced.
 _REPLACED = ".base_layer."
 
 
 def biases(model: nn.Module) -> tuple[str, ...]:
     """Return the names of all biases, those of norms included: what BitFit trains (Ben Zaken et al., ACL 2022).
 
-    Position biases are no biases in this sense: they are tables, not vectors that a layer adds.
+    Position biases are not among them: they are tables, not vectors that a layer adds.
     """
     return tuple(name for name, p in model.named_parameters() if _is_bias(name.rpartition(".")[2], p.ndim))
 
 
 def norms(model: nn.Module) -> tuple[str, ...]:
     """Return the names of the weights and biases of normalisation layers, found by the type of the module."""
-    canonical, _ = named(model)
+    parameters, _ = named_parameters(model)
     found = {
         id(p)
         for module in model.modules()
@@ -34,7 +35,7 @@ def norms(model: nn.Module) -> tuple[str, ...]:
         for p in module.parameters(recurse=False)
         if isinstance(module, nn.LayerNorm | nn.RMSNorm) or sum(size > 1 for size in p.shape) <= 1
     }
-    return tuple(name for name, p in canonical.items() if id(p) in found)
+    return tuple(name for name, p in parameters.items() if id(p) in found)
 
 
 def matrices(model: nn.Module, layer_map: LayerMap) -> tuple[str, ...]:
@@ -44,7 +45,7 @@ def matrices(model: nn.Module, layer_map: LayerMap) -> tuple[str, ...]:
 
     Args:
         model: The model, without adapters.
-        layer_map: Its layers; stem, necks and head are passed over.
+        layer_map: Its layers; stem, necks and head are left out.
     """
     modules = dict(model.named_modules())
     found: list[str] = []
@@ -57,23 +58,23 @@ def matrices(model: nn.Module, layer_map: LayerMap) -> tuple[str, ...]:
 
 
 def with_injected(layer_map: LayerMap, before: Mapping[str, nn.Parameter], model: nn.Module) -> LayerMap:
-    """Return the map of a model into which an adapter library has since put its layers, in place.
+    """Return the map of a model into which an adapter library has since added its layers, in place.
 
-    Layers stay what they were, under the names that their parameters have now. What was put in becomes a layer
-    `<host>.adapter` beside the layer that hosts it, of the same depth.
+    Layers stay what they were, under the names that their parameters have now. What was added becomes a layer
+    `<host>.adapter` after the layer that hosts it, of the same depth.
 
     Args:
         layer_map: The map as it was.
         before: The parameters as they were, by name.
         model: The model as it is now.
     """
-    canonical, aliases = named(model)
-    now = {id(p): name for name, p in canonical.items()}
+    parameters, aliases = named_parameters(model)
+    now = {id(p): name for name, p in parameters.items()}
     old = [replace(layer, parameters=tuple(now[id(before[n])] for n in layer.parameters)) for layer in layer_map]
     hosts = {name.split(_REPLACED)[0]: layer.label for layer in old for name in layer.parameters if _REPLACED in name}
     known = {id(p) for p in before.values()}
     added: dict[str, list[str]] = {}
-    for name, parameter in canonical.items():
+    for name, parameter in parameters.items():
         if id(parameter) not in known:
             above = next(path for path in _parents(name) if path in hosts)
             added.setdefault(hosts[above], []).append(name)
@@ -82,7 +83,7 @@ def with_injected(layer_map: LayerMap, before: Mapping[str, nn.Parameter], model
         layers.append(layer)
         if names := tuple(added.get(layer.label, ())):
             own = replace(layer, name=f"{layer.name}.adapter", role="adapter", pretrained=False, source="adapter")
-            size = sum(canonical[name].numel() for name in names)
+            size = sum(parameters[name].numel() for name in names)
             layers.append(replace(own, parameters=names, n_parameters=size))
     modules = assign_modules(model, [layer.parameters for layer in layers], [layer.role for layer in layers])
     placed = tuple(replace(layer, modules=held) for layer, held in zip(layers, modules, strict=True))
@@ -94,7 +95,7 @@ def _is_bias(leaf: str, dimensions: int) -> bool:
 
 
 def _is_linear(module: nn.Module) -> bool:
-    """Whether a module is a linear layer; GPT-2's, the transposed one of transformers, goes by its class name."""
+    """Whether a module is a linear layer; the transposed one of transformers (GPT-2) is known by its class name."""
     return isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D"
 
 

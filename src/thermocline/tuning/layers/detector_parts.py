@@ -1,8 +1,9 @@
 """The parts of an object detector: backbone, neck, encoder, decoder, head; which parameter is of which.
 
-A detector is known by its class (transformers' `…ForObjectDetection`, without a text tower) or, elsewhere, by a
-`backbone` beside what only detectors have. The image backbone is known by what it is (a backbone class of
-transformers, a feature network of timm); neck, encoder, decoder and heads by the names that detectors give them.
+A detector is recognised by its class (transformers' `…ForObjectDetection`, without a text tower) or, in other
+libraries, by a child `backbone` next to children that only detectors have. The image backbone is recognised by its
+class (a backbone of transformers, a feature network of timm); neck, encoder, decoder and heads by the names that
+detectors give them.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from thermocline.tuning.layers.families import clean_name
 from thermocline.tuning.layers.heads import base_prefix, is_task_model
-from thermocline.tuning.layers.patterns import prefixes
+from thermocline.tuning.layers.module_names import prefixes
+from thermocline.tuning.layers.wrappers import clean_name
 
 #: In the order in which they run.
 PARTS = ("backbone", "neck", "encoder", "decoder", "head")
@@ -30,13 +31,13 @@ _HEAD_NAME = re.compile(
     r"(^|_)(class|classes|cls|score|b?box|mask|order)(_\w+)?_(embed|embeds|head|heads|classifier|predictor)$"
     r"|^(class|b?box)_(embed|head|predictor)$|^(lqe_layers|reg_scale|up)$"
 )
-#: What only detectors outside transformers have beside a `backbone`.
-_OTHERS_HEADS = ("rpn", "roi_heads", "bbox_head")
+#: Children that detectors outside transformers have next to a `backbone`, and other models do not.
+_FOREIGN_HEADS = ("rpn", "roi_heads", "bbox_head")
 _INNER = ("backbone", "body")
 
 
 def parts_of(model: nn.Module) -> dict[str, str] | None:
-    """Return the part of each parameter, by all of its names, or None for a model that is no detector.
+    """Return the part of each parameter, by all of its names, or None for a model that is no object detector.
 
     Args:
         model: The model, out of its wrappers.
@@ -50,17 +51,17 @@ def parts_of(model: nn.Module) -> dict[str, str] | None:
     if "backbone" not in children:
         return None
     inner = next((key for key in _INNER if key in dict(children["backbone"].named_children())), None)
-    heads = [key for key in _OTHERS_HEADS if key in children]
+    heads = [key for key in _FOREIGN_HEADS if key in children]
     if "head" in children and (inner or "neck" in children):
         heads.append("head")
     if not heads:
         return None
     backbone = f"backbone.{inner}" if inner else "backbone"
-    return {name: _others_part(name, backbone, heads) for name in names}
+    return {name: _foreign_part(name, backbone, heads) for name in names}
 
 
 def head_root(name: str, prefix: str) -> str:
-    """Return the module (or parameter) that a head's parameter belongs to, by its place in the model.
+    """Return the name of the head that a parameter belongs to: a module, or the parameter itself.
 
     Args:
         name: Name of a parameter of the part `head`.
@@ -72,10 +73,10 @@ def head_root(name: str, prefix: str) -> str:
     return found or above[min(1 if inside else 0, len(above) - 1)]
 
 
-def resting(model: nn.Module) -> frozenset[str]:
-    """Return the names of parameters that the model's own class builds frozen, and that are so now.
+def built_frozen(model: nn.Module) -> frozenset[str]:
+    """Return the names of parameters that the model's own class builds frozen, and that are frozen now.
 
-    Whoever sets `requires_grad` thaws them; what a plan froze since is not among them.
+    A parameter whose `requires_grad` was set since is not among them, nor is one that a plan has frozen since.
     """
     now = {name for name, p in model.named_parameters() if not p.requires_grad}
     config = getattr(model, "config", None)
@@ -84,14 +85,14 @@ def resting(model: nn.Module) -> frozenset[str]:
     try:
         with torch.device("meta"):
             twin = type(model)(offline(copy.deepcopy(config)))
-    except Exception:  # a foreign constructor may raise anything; then the model has not told us
+    except Exception:  # a foreign constructor may raise anything; then nothing is known
         return frozenset()
     built = {name for name, p in twin.named_parameters() if not p.requires_grad}
     return frozenset(now & built)
 
 
 def offline(config: Any) -> Any:
-    """Return the config with its backbone's own download of weights switched off, in place."""
+    """Return the config, changed in place so that its backbone does not download weights itself."""
     for one in (config, getattr(config, "backbone_config", None)):
         if one is not None and getattr(one, "use_pretrained_backbone", False):
             one.use_pretrained_backbone = False
@@ -99,17 +100,22 @@ def offline(config: Any) -> Any:
 
 
 def frozen_norms(model: nn.Module) -> list[str]:
-    """Return the names of BatchNorms that the model builds as constants: neither statistics nor scale ever change."""
+    """Return the names of BatchNorms that the model builds as constants: statistics and scale never change."""
     return [name for name, module in model.named_modules() if "FrozenBatchNorm" in type(module).__name__]
 
 
-def notes_of(model: nn.Module, still: Iterable[str]) -> tuple[str, ...]:
-    """Return what a user should know of a detector that freezes parts of itself as it is built."""
+def notes_of(model: nn.Module, frozen: Iterable[str]) -> tuple[str, ...]:
+    """Return what a user should know of a detector that freezes parts of itself as it is built.
+
+    Args:
+        model: The detector.
+        frozen: The names of the parameters that it builds frozen.
+    """
     notes = []
     sizes = dict(model.named_parameters())
-    count = sum(sizes[name].numel() for name in still)
+    count = sum(sizes[name].numel() for name in frozen)
     if count:
-        notes.append(f"frozen as the model builds itself: {count} weights; set their requires_grad to thaw them")
+        notes.append(f"frozen as the model builds itself: {count} weights; set their requires_grad to unfreeze them")
     norms = frozen_norms(model)
     if norms:
         notes.append(f"{len(norms)} BatchNorms of the backbone are constants as the model builds itself")
@@ -157,7 +163,7 @@ def _part(model: nn.Module, name: str, prefix: str, backbones: list[str]) -> str
     return "decoder" if "decoder" in kinds_of_parts else "neck"
 
 
-def _others_part(name: str, backbone: str, heads: list[str]) -> str:
+def _foreign_part(name: str, backbone: str, heads: list[str]) -> str:
     first = name.split(".")[0]
     if first in heads:
         return "head"

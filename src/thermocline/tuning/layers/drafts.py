@@ -1,4 +1,4 @@
-"""Layers in the making, as the detectors hand them on."""
+"""Layers in the making, as finders propose them."""
 
 from __future__ import annotations
 
@@ -7,27 +7,35 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Draft:
-    """A layer in the making; parameter names are those of the unwrapped model."""
+    """A layer in the making; parameter names are those of the unwrapped model.
+
+    Attributes:
+        name: Its name within the model; the tower's name in front is removed where there are towers.
+        role: One of `thermocline.tuning.layers.layer.ROLES`.
+        parameters: The names of its parameters.
+        source: As `Layer.source`.
+        tower: The submodule that is its tower; empty where the model is one tower.
+        added: Whether an adapter library added it: its weights are not pretrained.
+        part: The part of an object detector; empty elsewhere.
+    """
 
     name: str
     role: str
     parameters: list[str]
     source: str
     tower: str = ""
-    #: An adapter that was put in: its weights come from no checkpoint.
     added: bool = False
-    #: The part of a detector; empty elsewhere.
     part: str = ""
 
 
 @dataclass
-class Detection:
-    """What was found.
+class Proposal:
+    """The layers that a finder proposes.
 
     Attributes:
-        drafts: In order, the head left out.
+        drafts: In order, without the head.
         doubts: Why the order is not to be trusted; empty where it is.
-        merged: How many blocks were joined to others because they run side by side.
+        merged: How many blocks were merged into others because they run side by side.
         ordered: Whether a forward pass has confirmed the order.
     """
 
@@ -37,25 +45,7 @@ class Detection:
     ordered: bool = False
 
 
-def common_name(names: list[str]) -> str:
-    """The longest module path that all names share, or `""`."""
-    shared = names[0].split(".")[:-1]
-    for name in names[1:]:
-        parts = name.split(".")[:-1]
-        shared = [a for a, b in zip(shared, parts, strict=False) if a == b][: _common(shared, parts)]
-    return ".".join(shared)
-
-
-def _common(a: list[str], b: list[str]) -> int:
-    count = 0
-    for left, right in zip(a, b, strict=False):
-        if left != right:
-            break
-        count += 1
-    return count
-
-
-def unique_names(drafts: list[Draft]) -> None:
+def make_names_unique(drafts: list[Draft]) -> None:
     """Number drafts of one tower that would have one name."""
     seen: dict[tuple[str, str], int] = {}
     for draft in drafts:

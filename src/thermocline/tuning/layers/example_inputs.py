@@ -1,4 +1,4 @@
-"""Inputs of one forward pass, made from what a timm or transformers model says of itself: shapes, no meaning."""
+"""Inputs of one forward pass, made from the configuration of a timm or transformers model: shapes, no meaning."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 _TOKENS = 12
-#: Inputs that wake as much of a model as they can.
-_OFTEN = (
+#: Inputs that make as much of a model run as they can.
+_COMMON_INPUTS = (
     "input_ids",
     "attention_mask",
     "bbox",
@@ -25,14 +25,14 @@ _OFTEN = (
 )
 _REGIONS = 5
 _GRID = 4
-_MANY_SAMPLES = 16_000  # a second of sound
-_MOST_FRAMES = 3_000  # what Whisper asks for
+_SAMPLES = 16_000  # a second of sound
+_MOST_FRAMES = 3_000  # what Whisper needs
 
 Example = Mapping[str, Any] | tuple[Any, ...]
 
 
 def examples_of(model: nn.Module) -> Iterator[Example]:
-    """Yield inputs that a forward pass may take, likeliest first; none for a model that says nothing of itself."""
+    """Yield inputs that a forward pass may take, likeliest first; none for a model without a known configuration."""
     timm_config = getattr(model, "pretrained_cfg", None) or getattr(model, "default_cfg", None)
     if isinstance(timm_config, Mapping):
         yield from _images(model, timm_config)
@@ -61,7 +61,7 @@ def _of_config(model: Any, config: Any) -> Iterator[Example]:
     if "decoder_input_ids" in parameters and getattr(config, "is_encoder_decoder", False):
         names["decoder_input_ids"] = None
     plain = [name for name in names if name in parameters]
-    several = [name for name in _OFTEN if name in parameters]
+    several = [name for name in _COMMON_INPUTS if name in parameters]
     common = {"use_cache": False} if "use_cache" in parameters else {}
     tried: list[dict[str, Any]] = []
     for chosen in ([*plain, *several], [*plain, "attention_mask"], plain):
@@ -74,7 +74,7 @@ def _of_config(model: Any, config: Any) -> Iterator[Example]:
 
 
 def _value(name: str, config: Any, variant: int) -> Any:
-    """One input by its name; variants differ in what a name alone does not say (frames, layout)."""
+    """One input by its name; variants differ in what a name alone does not tell (frames, layout)."""
     if name in ("input_ids", "decoder_input_ids"):
         return _token_ids(config)
     if name in ("attention_mask", "decoder_attention_mask"):
@@ -88,7 +88,9 @@ def _value(name: str, config: Any, variant: int) -> Any:
     if name == "grid_thw":
         return torch.tensor([[1, _GRID, _GRID]])
     if name == "bbox":
-        wide = getattr(config, "dim_bbox", None)  # BROS takes corners as numbers, LayoutLM's kin boxes as indices
+        wide = getattr(
+            config, "dim_bbox", None
+        )  # BROS takes corners as numbers, LayoutLM and its relatives boxes as indices
         return torch.zeros(1, _TOKENS, wide) if wide else torch.zeros(1, _TOKENS, 4, dtype=torch.int64)
     if name in ("pixel_values", "pixel_values_videos"):
         return _pixels(config, video=name.endswith("videos") or variant > 0, channels_first=variant == 2)
@@ -131,7 +133,7 @@ def _pixels(config: Any, *, video: bool, channels_first: bool) -> torch.Tensor:
 
 
 def _patches(config: Any) -> torch.Tensor:
-    """Patches as the vision towers of Qwen's kin take them: one row each, frames, channels and pixels flattened."""
+    """Patches as the vision towers of Qwen models take them: one row each, frames, channels and pixels flattened."""
     side, frames = _first(config, "patch_size", default=14), _first(config, "temporal_patch_size", default=2)
     channels = _first(config, "in_channels", "in_chans", "num_channels", default=3)
     return torch.empty(_GRID * _GRID, int(channels) * int(frames) * int(side) ** 2, device="meta")
@@ -139,9 +141,9 @@ def _patches(config: Any) -> torch.Tensor:
 
 def _sound(config: Any, variant: int) -> torch.Tensor:
     if variant == 0 and not hasattr(config, "num_mel_bins"):
-        return torch.empty(1, _MANY_SAMPLES, device="meta")
+        return torch.empty(1, _SAMPLES, device="meta")
     mel, length = _first(config, "num_mel_bins", default=80), _first(config, "max_length", default=200)
-    return torch.empty((1, length, mel) if variant < 2 else (1, 1, _MANY_SAMPLES), device="meta")
+    return torch.empty((1, length, mel) if variant < 2 else (1, 1, _SAMPLES), device="meta")
 
 
 def _spectrum(config: Any, variant: int) -> torch.Tensor:

@@ -1,6 +1,6 @@
-"""What is known about families of models and cannot be read off their structure: a table, as data.
+"""What cannot be read from a model's structure: patterns of names, and a table of exceptions by family.
 
-Every row has a reason. A row is looked up by `config.model_type` (transformers) or by the class name
+Every row of the table has a reason. A row is looked up by `config.model_type` (transformers) or by the class name
 (anything else); patterns are the segment globs of `thermocline.tuning.layers.patterns`.
 """
 
@@ -11,11 +11,6 @@ from dataclasses import dataclass
 
 from torch import nn
 
-#: Attribute names under which wrappers keep the real module; they are no part of a layer's name.
-WRAPPER_SEGMENTS = frozenset({"base_layer", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
-#: Paths to the model inside a wrapper around the whole: torch.compile, DDP and DataParallel, PEFT.
-WRAPPER_PATHS = ("_orig_mod", "module", "base_model.model", "_fsdp_wrapped_module")
-
 #: Leaf names of parameters that feed the blocks from outside, wherever in the module they were defined.
 EMBEDDING_LIKE = re.compile(
     r"(^|[._])(\w*embed\w*|wte|wpe|rel_pos\w*|pos_bias\w*|position\w*|relative_attention_bias|cls_token"
@@ -23,7 +18,7 @@ EMBEDDING_LIKE = re.compile(
 )
 #: Norms that run after the last block although some models define them before the stack (OPT, PvT).
 FINAL_NORM = re.compile(r"(^|\.)(final_layer_?norm|final_norm|ln_f|norm_f|post_layernorm|last_layer_norm)(\.|$)")
-#: Siblings with numbers that run side by side, not one after another.
+#: Numbered siblings that run in parallel, not one after another.
 PARALLEL = re.compile(r"(^|_)(branch|branches|path|expert)\d*$")
 #: Children that are towers of their own when a model has two or more of them.
 TOWER_SEGMENT = re.compile(
@@ -34,20 +29,22 @@ TOWER_SEGMENT = re.compile(
 
 @dataclass(frozen=True)
 class Family:
-    """One exception: how a family's layers differ from what structure says."""
+    """One exception: how a family's layers differ from what structure says.
+
+    Attributes:
+        reason: Why; shown as a doubt where the family is doubtful.
+        blocks: Patterns of the blocks, in order, in place of the search by structure.
+        stem: Patterns of modules whose parameters belong to the stem although they are defined elsewhere.
+        last: Patterns of modules that run after the last block although they are defined elsewhere.
+        whole_stages: Whether stages of timm's matcher stay whole, because what is inside runs in parallel.
+        doubtful: Whether the map is known to be wrong somewhere, so that it is not confident.
+    """
 
     reason: str
-    #: Patterns of the blocks, in order, in place of the structural search.
     blocks: tuple[str, ...] = ()
-    #: Parameters (by module pattern) that belong to the stem although they stand elsewhere.
     stem: tuple[str, ...] = ()
-    #: Parameters that run after the last block although they stand elsewhere.
     last: tuple[str, ...] = ()
-    #: Stages of timm's matcher that must stay whole, because what is inside runs in parallel.
     whole_stages: bool = False
-    #: Submodules that are towers of their own.
-    towers: tuple[str, ...] = ()
-    #: What is found is known to be wrong somewhere: the map is not to be trusted.
     doubtful: bool = False
 
 
@@ -66,8 +63,8 @@ FAMILIES: dict[str, Family] = {
         "blocks of the encoder are ModuleLists of layers in a ModuleList",
         blocks=("**.encoder.blocks.*.*", "**.decoder.layers.*"),
     ),
-    "HighResolutionNet": Family("branches of a stage run side by side", whole_stages=True),
-    "HighResolutionNetFeatures": Family("branches of a stage run side by side", whole_stages=True),
+    "HighResolutionNet": Family("branches of a stage run in parallel", whole_stages=True),
+    "HighResolutionNetFeatures": Family("branches of a stage run in parallel", whole_stages=True),
 }
 
 
@@ -75,9 +72,10 @@ FAMILIES |= dict.fromkeys(
     ("glm4v", "glm46v", "glmga"),
     Family("the vision tower's post_conv_layernorm is defined after its blocks", stem=("**.post_conv_layernorm",)),
 )
-_PARTS_INSIDE_PARTS = Family("models inside models, of which no forward pass was seen to run all", doubtful=True)
+_NESTED_MODELS = Family("models inside models, of which no forward pass was seen to run all", doubtful=True)
 FAMILIES |= dict.fromkeys(
     (
+        "apertus1p5",
         "lightglue",
         "pe_audio",
         "pe_audio_encoder",
@@ -87,7 +85,7 @@ FAMILIES |= dict.fromkeys(
         "vibevoice_acoustic_tokenizer",
         "xcodec",
     ),
-    _PARTS_INSIDE_PARTS,
+    _NESTED_MODELS,
 )
 
 
@@ -98,41 +96,3 @@ def family_of(model: nn.Module) -> Family | None:
         if isinstance(key, str) and key in FAMILIES:
             return FAMILIES[key]
     return None
-
-
-def clean_name(name: str) -> str:
-    """Return a module or parameter name without the segments that wrappers put in."""
-    return ".".join(part for part in name.split(".") if part not in WRAPPER_SEGMENTS)
-
-
-def unwrap(model: nn.Module) -> tuple[nn.Module, str]:
-    """Return the model inside its wrappers and the path to it (`""` where there is none)."""
-    prefix = ""
-    while True:
-        for path in WRAPPER_PATHS:
-            inner = _descend(model, path)
-            if inner is not None:
-                model, prefix = inner, f"{prefix}{path}."
-                break
-        else:
-            return model, prefix.removesuffix(".")
-
-
-def _descend(model: nn.Module, path: str) -> nn.Module | None:
-    """Follow `path` through registered children (a property such as base_model does not count)."""
-    first, *rest = path.split(".")
-    children = dict(model.named_children())
-    # A user's own model may call a child "module"; a wrapper has nothing beside it.
-    if first not in children or any(
-        sum(1 for _ in child.parameters()) for key, child in children.items() if key != first
-    ):
-        return None
-    if next(model.parameters(recurse=False), None) is not None:
-        return None
-    current = children[first]
-    for part in rest:
-        found = dict(current.named_children()).get(part)
-        if found is None:
-            return None
-        current = found
-    return current

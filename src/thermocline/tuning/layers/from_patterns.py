@@ -1,79 +1,91 @@
-"""A LayerMap from the caller's own patterns."""
+"""A partition from the caller's own patterns."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
 
 from torch import nn
 
 from thermocline.errors import LayerMapError, did_you_mean, listing
-from thermocline.tuning.layers.drafts import Detection, Draft
-from thermocline.tuning.layers.families import clean_name, unwrap
+from thermocline.tuning.layers.drafts import Draft
+from thermocline.tuning.layers.finished_layers import WeightState, finished_layers, finished_partition
 from thermocline.tuning.layers.heads import Head, head_parameters
-from thermocline.tuning.layers.mapping import finished, made_layers, named, shared_path
-from thermocline.tuning.layers.patterns import compile_glob, prefixes
+from thermocline.tuning.layers.module_names import exclusive_module, prefixes
+from thermocline.tuning.layers.named_model import NamedModel
+from thermocline.tuning.layers.partition import Partition
+from thermocline.tuning.layers.patterns import compile_glob
+from thermocline.tuning.layers.wrappers import clean_name
 
-if TYPE_CHECKING:
-    from thermocline.tuning.layers.layer_map import LayerMap
+#: A pattern, or a pattern with the number of the layer that all its matches make up.
+Pattern = str | tuple[str, int]
 
 
-def map_from_patterns(
-    model: nn.Module,
-    patterns: Sequence[str | tuple[str, int]],
-    *,
-    head: Head,
-    tower: str,
-    pretrained: bool,
-) -> LayerMap:
-    """`LayerMap.from_patterns`."""
+def partition_from_patterns(
+    model: nn.Module, patterns: Sequence[Pattern], *, head: Head, tower: str, pretrained: bool
+) -> Partition:
+    """Return the layers that patterns name, as `LayerMap.from_patterns` describes."""
     if isinstance(patterns, str):
         raise LayerMapError(f"patterns must be a list, nearest the input first; got the text {patterns!r}.")
-    core, path = unwrap(model)
-    canonical, aliases = named(core)
-    head_ids, source = head_parameters(core, head)
-    groups: dict[str, list[str]] = {}
-    taken: dict[str, str] = {}
-    for entry in patterns:
-        pattern, number = entry if isinstance(entry, tuple) else (entry, None)
-        matched = _match_pattern(pattern, [n for n, p in canonical.items() if id(p) not in head_ids])
-        if not matched:
-            raise LayerMapError(
-                f"The pattern {pattern!r} matches no parameter.{did_you_mean(pattern, _modules_of(canonical))}"
-            )
-        for key, names in sorted(matched.items(), key=lambda item: _numeric(item[0])):
-            again = [n for n in names if n in taken]
-            if again:
-                raise LayerMapError(
-                    f"The patterns {taken[again[0]]!r} and {pattern!r} both match {again[0]!r}: every "
-                    "parameter belongs to one layer."
-                )
-            taken.update(dict.fromkeys(names, pattern))
-            groups.setdefault(key if number is None else f"group.{number}", []).extend(names)
-    left = [n for n, p in canonical.items() if n not in taken and id(p) not in head_ids]
-    if left:
-        raise LayerMapError(f"No pattern matches {listing(left)}. Every parameter needs a layer.")
+    core = NamedModel.of(model)
+    head_ids, source = head_parameters(core.model, head)
+    heads = core.names_of(head_ids)
+    below = [name for name in core.parameters if name not in set(heads)]
+    groups = _grouped(below, patterns, core.parameters)
     drafts = [Draft(key, "block", names, "caller") for key, names in groups.items()]
     if drafts:
         drafts[0].role = "stem"
-    heads = [n for n, p in canonical.items() if id(p) in head_ids]
     if heads:
-        drafts.append(Draft(shared_path(heads, canonical) or "head", "head", heads, source))
-    found = Detection(drafts)
-    layers = made_layers(
-        core,
-        canonical,
-        found,
-        tower=tower,
-        pretrained=pretrained,
-        fresh=frozenset(),
-        fresh_head=head is not None,
-    )
-    return finished(layers, aliases, found, path, canonical, order="caller")
+        drafts.append(Draft(exclusive_module(heads, core.parameters) or "head", "head", heads, source))
+    layers = finished_layers(core, drafts, tower, WeightState(pretrained, fresh_head=head is not None))
+    return finished_partition(core, layers, (), order="caller")
 
 
-def _match_pattern(pattern: str, names: list[str]) -> dict[str, list[str]]:
+@dataclass
+class _Groups:
+    """Names by layer, and the pattern that matched each name."""
+
+    layers: dict[str, list[str]] = field(default_factory=dict)
+    taken: dict[str, str] = field(default_factory=dict)
+
+    def add(self, layer: str, names: list[str], pattern: str) -> None:
+        """Add names to a layer; none may be in another one."""
+        again = next((name for name in names if name in self.taken), None)
+        if again is not None:
+            raise LayerMapError(
+                f"The patterns {self.taken[again]!r} and {pattern!r} both match {again!r}: every parameter belongs to "
+                "one layer."
+            )
+        self.taken.update(dict.fromkeys(names, pattern))
+        self.layers.setdefault(layer, []).extend(names)
+
+
+def _grouped(names: list[str], patterns: Sequence[Pattern], every: Iterable[str]) -> dict[str, list[str]]:
+    """Parameter names by the layer that the patterns put them in, each in one.
+
+    Args:
+        names: The parameters below the head.
+        patterns: The patterns.
+        every: All parameters, for suggestions.
+    """
+    groups = _Groups()
+    for entry in patterns:
+        pattern, number = entry if isinstance(entry, tuple) else (entry, None)
+        matched = _matched(pattern, names)
+        if not matched:
+            raise LayerMapError(
+                f"The pattern {pattern!r} matches no parameter.{did_you_mean(pattern, _modules_of(every))}"
+            )
+        for key, own in sorted(matched.items(), key=lambda item: _numeric(item[0])):
+            groups.add(key if number is None else f"group.{number}", own, pattern)
+    left = [name for name in names if name not in groups.taken]
+    if left:
+        raise LayerMapError(f"No pattern matches {listing(left)}. Every parameter needs a layer.")
+    return groups.layers
+
+
+def _matched(pattern: str, names: list[str]) -> dict[str, list[str]]:
     """Names by what the pattern matched of them: the module for a glob, the groups for an expression."""
     out: dict[str, list[str]] = {}
     if pattern.startswith("re:"):
@@ -95,6 +107,7 @@ def _match_pattern(pattern: str, names: list[str]) -> dict[str, list[str]]:
 
 
 def _numeric(name: str) -> list[tuple[int, int, str]]:
+    """A key that sorts names by the numbers in them."""
     return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", name) if part]
 
 

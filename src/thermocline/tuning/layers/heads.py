@@ -1,6 +1,6 @@
-"""Which parameters are the head: what the caller made, by identity, or what the model itself says.
+"""Which parameters are the head: the caller's modules, by identity, or what the model itself declares.
 
-No guess by a substring: a model says it through `get_classifier()` (timm), through `base_model_prefix`
+No substring of a name decides: a model declares its head through `get_classifier()` (timm), through `base_model_prefix`
 (transformers), or through parameters whose size changes with the number of labels.
 """
 
@@ -16,13 +16,13 @@ from torch import nn
 
 from thermocline.errors import LayerMapError
 
-#: A width that other layers than heads hardly have.
-_TELLING = 3
+#: From this number of classes on, a layer of that width is taken for a head.
+_LEAST_CLASSES = 3
 Head = nn.Module | Sequence[nn.Module] | None
 
 
 def head_parameters(model: nn.Module, head: Head) -> tuple[set[int], str]:
-    """Return the ids of the head's parameters and where that knowledge comes from.
+    """Return the ids of the head's parameters and how they were found.
 
     Args:
         model: The model, out of its wrappers.
@@ -71,7 +71,7 @@ def _given(model: nn.Module, modules: Iterable[nn.Module]) -> set[int]:
         if id(module) not in known:
             raise LayerMapError(
                 f"head= was given a {type(module).__name__} that is not a submodule of the "
-                f"{type(model).__name__}. Pass the very module that stands in the model, not a copy of it."
+                f"{type(model).__name__}. Pass the module that is in the model, not a copy of it."
             )
         found |= {id(p) for p in module.parameters()}
     return found
@@ -98,7 +98,7 @@ def _timm_head(model: nn.Module) -> set[int]:
     leaves = {name: m for name, m in model.named_modules() if isinstance(m, (nn.Linear, nn.Conv2d))}
     wide = {name: m for name, m in leaves.items() if m.weight.shape[0] == classes}
     own = found & {id(p) for module in wide.values() for p in module.parameters(recurse=False)}
-    if not own or classes < _TELLING:
+    if not own or classes < _LEAST_CLASSES:
         return own or found
     # second heads (volo's aux_head, efficientvim's many)
     for name, module in wide.items():
@@ -117,7 +117,7 @@ def _label_dependent(model: nn.Module) -> set[int]:
         wider.num_labels = int(config.num_labels) + 1
         with torch.device("meta"):
             other = type(model)(wider)
-    except Exception:  # a foreign constructor may raise anything; then the model has not told us
+    except Exception:  # a foreign constructor may raise anything; then nothing is known
         return set()
     shapes = {name: p.shape for name, p in other.named_parameters()}
     return {id(p) for name, p in model.named_parameters() if shapes.get(name, p.shape) != p.shape}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from itertools import pairwise
 
 from thermocline.errors import SelectorError
+from thermocline.tuning.layers.module_names import prefixes
 
 _MAX_RANGE = 10_000
 
@@ -78,49 +78,8 @@ def matches_at_or_above(pattern: str, name: str) -> bool:
     return any(regex.fullmatch(above) for above in prefixes(name))
 
 
-def prefixes(name: str) -> list[str]:
-    """Return `a`, `a.b`, `a.b.c` for `a.b.c`."""
-    parts = name.split(".")
-    return [".".join(parts[: end + 1]) for end in range(len(parts))]
-
-
 def matches_suffix(pattern: str, name: str) -> bool:
     """Whether the glob matches the end of `name`, at a segment's boundary."""
     regex = compile_glob(pattern)
     parts = name.split(".")
     return any(regex.fullmatch(".".join(parts[start:])) for start in range(len(parts)))
-
-
-def folds(names: list[str]) -> list[list[int]]:
-    """Group consecutive names that differ in one running number: indices per group.
-
-    `["a.0", "a.1", "b"]` gives `[[0, 1], [2]]`.
-    """
-    groups: list[list[int]] = []
-    for index, name in enumerate(names):
-        if groups:
-            trial = [names[i] for i in groups[-1]] + [name]
-            if fold_name(trial) is not None:
-                groups[-1].append(index)
-                continue
-        groups.append([index])
-    return groups
-
-
-def fold_name(names: list[str]) -> str | None:
-    """Return `a.[0-3].b` for `a.0.b … a.3.b`, the name itself for one, None where they are no such run."""
-    if len(names) == 1:
-        return names[0]
-    parts = [re.split(r"(\d+)", name) for name in names]
-    if len({len(part) for part in parts}) > 1:
-        return None
-    differing = [i for i in range(len(parts[0])) if len({part[i] for part in parts}) > 1]
-    # only the last number runs: `stages.[0-1].blocks.0` would hide where one stage ends
-    if len(differing) != 1 or differing[0] != len(parts[0]) - 2:
-        return None
-    numbers = [int(part[differing[0]]) for part in parts]
-    if any(b - a != 1 for a, b in pairwise(numbers)):
-        return None
-    template = list(parts[0])
-    template[differing[0]] = f"[{numbers[0]}-{numbers[-1]}]"
-    return "".join(template)

@@ -1,8 +1,8 @@
 """Repeated blocks, found by the structure of a module alone.
 
-A *block* is a module with at least two weight matrices and a norm; a *stack* is a list of them: a ModuleList
-or Sequential, or digit-suffixed siblings (`layer1 … layer4`), or sibling lists of one length that run in step
-(`attentions[i]`, `ffns[i]`). A block that holds a stack itself is a stage and is split. Experts of a mixture
+A *block* is a module with at least two weight matrices and a norm. A *stack* is a list of blocks: a ModuleList or
+Sequential, or digit-suffixed siblings (`layer1 … layer4`), or sibling lists of one length of which each index is one
+block (`attentions[i]`, `ffns[i]`). A block that holds a stack itself is a stage and is split. Experts of a mixture
 have no norm of their own and single convolutions no second matrix, so neither is taken for a block.
 """
 
@@ -15,14 +15,18 @@ from dataclasses import dataclass, replace
 from torch import nn
 
 from thermocline.tuning.layers.families import PARALLEL
+from thermocline.tuning.layers.module_names import join_names
+from thermocline.tuning.layers.norms import is_norm
 
 _DIGITS = re.compile(r"^(.*?)_?(\d+)$")
 _LISTS = (nn.ModuleList, nn.Sequential)
+#: The modules that make up one block or stage, with their names in the model.
+Step = list[tuple[str, nn.Module]]
 
 
 @dataclass(frozen=True)
 class Block:
-    """One block: its module's name and the parameters that go with it, in order of definition."""
+    """One block: its module's name and the names of its parameters, in order of definition."""
 
     name: str
     parameters: tuple[str, ...]
@@ -30,11 +34,16 @@ class Block:
 
 @dataclass(frozen=True)
 class Stack:
-    """A run of blocks. `path` is the module that holds them."""
+    """A run of blocks.
+
+    Attributes:
+        path: The module that holds them.
+        blocks: In order.
+        numbered: Whether they are digit-suffixed siblings rather than the items of a list.
+    """
 
     path: str
     blocks: tuple[Block, ...]
-    #: Found as digit-suffixed siblings rather than as a list.
     numbered: bool = False
 
 
@@ -51,6 +60,14 @@ class Rule:
     units: frozenset[str] = frozenset()
 
 
+@dataclass(frozen=True)
+class _Siblings:
+    """Children of one module that make up a stack together."""
+
+    keys: list[str]
+    stack: Stack
+
+
 def find_stacks(module: nn.Module, name: str = "", *, rule: Rule = Rule()) -> list[Stack]:
     """Return the outermost stacks inside `module`, in order of definition, stages split into blocks.
 
@@ -63,32 +80,23 @@ def find_stacks(module: nn.Module, name: str = "", *, rule: Rule = Rule()) -> li
         stack = _stack_of_list(module, name, rule=rule)
         if stack is not None:
             return [stack]
-    grouped = {**_zipped(module, name, rule=rule), **_numbered(module, name, rule=rule)}
+    siblings = {**_parallel_lists(module, name, rule=rule), **_numbered(module, name, rule=rule)}
     found: list[Stack] = []
     done: set[str] = set()
     for key, child in module.named_children():
-        if key in done or not _has_parameters(child):
+        if key in done or not _has_parameters(child) or PARALLEL.search(key):
             continue
-        if PARALLEL.search(key):
-            continue
-        if key in grouped:
-            members, stack = grouped[key]
-            done.update(members)
-            found.append(stack)
+        if key in siblings:
+            done.update(siblings[key].keys)
+            found.append(siblings[key].stack)
         else:
-            found.extend(find_stacks(child, _join(name, key), rule=rule))
+            found.extend(find_stacks(child, join_names(name, key), rule=rule))
     return found
 
 
 def is_list(module: nn.Module) -> bool:
-    """Whether a module is a list: ModuleList, Sequential, or a subclass with numbered children only."""
-    keys = [key for key, _ in module.named_children()]
-    return isinstance(module, _LISTS) and bool(keys)
-
-
-def is_norm(module: nn.Module) -> bool:
-    """Whether a module is a normalisation, by its type."""
-    return "norm" in type(module).__name__.lower() and all(p.ndim <= 3 for p in module.parameters())
+    """Whether a module is a list with items: a ModuleList, a Sequential, or a subclass of one."""
+    return isinstance(module, _LISTS) and next(module.named_children(), None) is not None
 
 
 def _is_block(modules: list[nn.Module], *, rule: Rule) -> bool:
@@ -107,123 +115,121 @@ def _is_block(modules: list[nn.Module], *, rule: Rule) -> bool:
 def _stack_of_list(module: nn.Module, name: str, *, rule: Rule) -> Stack | None:
     children = [(key, child) for key, child in module.named_children() if _has_parameters(child)]
     least = 1 if isinstance(module, nn.ModuleList) and rule.strict else 2
-    if len(children) < least or not _alike([child for _, child in children], rule=rule):
+    if len(children) < least or not _are_run_of_blocks([child for _, child in children], rule=rule):
         return None
-    # a list of one that holds another stack is only a box around it
+    # a list of one item that holds another stack is only a container of it
     if len(children) == 1 and find_stacks(children[0][1], "", rule=rule):
         return None
-    return _build(name, [[(_join(name, key), child)] for key, child in children], rule=rule)
+    return _stack(name, [[(join_names(name, key), child)] for key, child in children], rule=rule)
 
 
-def _alike(children: list[nn.Module], *, rule: Rule) -> bool:
-    """Whether children are a run of blocks: most are blocks, and most of one type (or all are blocks)."""
+def _are_run_of_blocks(children: list[nn.Module], *, rule: Rule) -> bool:
+    """Whether most children are blocks, and most are of one type (or all are blocks)."""
     blocks = [_is_block([child], rule=rule) for child in children]
-    kinds = Counter(type(child).__name__ for child in children)
-    common = kinds.most_common(1)[0][1]
+    types = Counter(type(child).__name__ for child in children)
+    common = types.most_common(1)[0][1]
     return sum(blocks) * 2 >= len(children) and (common * 2 >= len(children) or all(blocks))
 
 
-def _zipped(module: nn.Module, name: str, *, rule: Rule) -> dict[str, tuple[list[str], Stack]]:
-    """Sibling ModuleLists of one length that run in step, of which at most one is a stack by itself."""
+def _parallel_lists(module: nn.Module, name: str, *, rule: Rule) -> dict[str, _Siblings]:
+    """Sibling ModuleLists of one length, of which each index is one block and at most one is a stack by itself."""
     lists = {
         key: child
         for key, child in module.named_children()
         if isinstance(child, nn.ModuleList) and len(child) > 1 and _has_parameters(child) and None not in list(child)
     }
-    out: dict[str, tuple[list[str], Stack]] = {}
+    out: dict[str, _Siblings] = {}
     for length in sorted({len(child) for child in lists.values()}):
         same = {key: child for key, child in lists.items() if len(child) == length}
-        stacked = [key for key, child in same.items() if _alike(list(child), rule=rule)]
+        stacked = [key for key, child in same.items() if _are_run_of_blocks(list(child), rule=rule)]
         if len(same) < 2 or len(stacked) > 1:
             continue
-        steps = [[(f"{_join(name, key)}.{i}", child[i]) for key, child in same.items()] for i in range(length)]
+        steps = [[(f"{join_names(name, key)}.{i}", child[i]) for key, child in same.items()] for i in range(length)]
         if not all(_is_block([sub for _, sub in step], rule=rule) for step in steps):
             continue
         primary = stacked[0] if stacked else max(same, key=lambda key: _size(same[key]))
-        out[next(iter(same))] = (list(same), _build(_join(name, primary), steps, rule=rule))
+        out[next(iter(same))] = _Siblings(list(same), _stack(join_names(name, primary), steps, rule=rule))
     return out
 
 
-def _numbered(module: nn.Module, name: str, *, rule: Rule) -> dict[str, tuple[list[str], Stack]]:
+def _numbered(module: nn.Module, name: str, *, rule: Rule) -> dict[str, _Siblings]:
     """Digit-suffixed siblings: `layer1 … layer4`, `block_0 …`."""
     if is_list(module):
         return {}
-    families: dict[str, list[tuple[int, str, nn.Module]]] = {}
+    by_stem: dict[str, list[tuple[int, str, nn.Module]]] = {}
     for key, child in module.named_children():
         match = _DIGITS.match(key)
         if match and match[1] and _has_parameters(child):
-            families.setdefault(match[1], []).append((int(match[2]), key, child))
-    out: dict[str, tuple[list[str], Stack]] = {}
-    for prefix, members in families.items():
-        if PARALLEL.search(prefix):
+            by_stem.setdefault(match[1], []).append((int(match[2]), key, child))
+    out: dict[str, _Siblings] = {}
+    for stem, members in by_stem.items():
+        if PARALLEL.search(stem):
             continue
+        first = members[0][1]
         members.sort(key=lambda member: member[0])
-        if len(members) < 2 or not _alike([child for _, _, child in members], rule=rule):
+        if len(members) < 2 or not _are_run_of_blocks([child for _, _, child in members], rule=rule):
             continue
-        steps = [[(_join(name, key), child)] for _, key, child in members]
-        first = next(key for key, _ in module.named_children() if key in {m[1] for m in members})
-        out[first] = (
-            [key for _, key, _ in members],
-            replace(_build(name, steps, rule=rule), numbered=True),
-        )
+        steps = [[(join_names(name, key), child)] for _, key, child in members]
+        out[first] = _Siblings([key for _, key, _ in members], replace(_stack(name, steps, rule=rule), numbered=True))
     return out
 
 
-def _build(path: str, steps: list[list[tuple[str, nn.Module]]], *, rule: Rule) -> Stack:
-    blocks: list[Block] = []
-    for step in steps:
-        blocks.extend(split_stage(step, primary=path, rule=rule))
-    return Stack(path, tuple(blocks))
+def _stack(path: str, steps: list[Step], *, rule: Rule) -> Stack:
+    return Stack(path, tuple(block for step in steps for block in split_stage(step, primary=path, rule=rule)))
 
 
-def split_stage(
-    step: list[tuple[str, nn.Module]], *, primary: str, rule: Rule = Rule(), deepest: int = 2
-) -> list[Block]:
+def split_stage(step: Step, *, primary: str, rule: Rule = Rule(), deepest: int = 2) -> list[Block]:
     """Return the blocks of one stage, or the one block that it is.
 
-    What stands before the first inner block goes with it, what stands after one goes with that one.
+    Parameters before the first inner block belong to it; parameters after a block belong to that block.
 
     Args:
         step: Names and modules that make up the stage, in order.
-        primary: The list after which a whole block is named, where several are zipped.
+        primary: The list after which an undivided block is named, where several lists make up the stage.
         rule: As in `find_stacks`.
         deepest: How many levels below the stage its list of blocks may lie.
     """
-    named = [(name, p) for key, module in step for name, p in module.named_parameters(prefix=key)]
-    inner = [
-        block
-        for key, module in step
-        for stack in _inner(module, key, rule=rule, deepest=deepest)
-        for block in stack.blocks
-    ]
-    owner = {name: index for index, block in enumerate(inner) for name in block.parameters}
-    total = sum(p.numel() for _, p in named)
-    held = sum(p.numel() for name, p in named if name in owner)
-    if not inner or (len(inner) == 1 and not _is_list_step(step)) or held * 2 < total or not rule.strict:
-        name = next((key for key, _ in step if key.rpartition(".")[0] == primary), step[0][0])
-        return [Block(name, tuple(name_ for name_, _ in named))]
-    parameters: list[list[str]] = [[] for _ in inner]
+    sizes = {name: p.numel() for key, module in step for name, p in module.named_parameters(prefix=key)}
+    stacks = [stack for key, module in step for stack in _inner_stacks(module, key, rule=rule, deepest=deepest)]
+    inner = [block for stack in stacks for block in stack.blocks]
+    if rule.strict and _is_stage(step, inner, sizes):
+        return _extended(inner, list(sizes))
+    name = next((key for key, _ in step if key.rpartition(".")[0] == primary), step[0][0])
+    return [Block(name, tuple(sizes))]
+
+
+def _is_stage(step: Step, inner: list[Block], sizes: dict[str, int]) -> bool:
+    """Whether inner blocks are what a step consists of: several, or one in a list, with half of the weights."""
+    several = len(inner) > 1 or (len(inner) == 1 and _has_list(step))
+    held = {name for block in inner for name in block.parameters}
+    return several and 2 * sum(size for name, size in sizes.items() if name in held) >= sum(sizes.values())
+
+
+def _extended(blocks: list[Block], names: list[str]) -> list[Block]:
+    """The blocks with what is defined between them: each name goes with the block before it, or with the first."""
+    owner = {name: index for index, block in enumerate(blocks) for name in block.parameters}
+    parameters: list[list[str]] = [[] for _ in blocks]
     current = 0
-    for name, _ in named:
+    for name in names:
         current = owner.get(name, current)
         parameters[current].append(name)
-    return [Block(block.name, tuple(own)) for block, own in zip(inner, parameters, strict=True)]
+    return [Block(block.name, tuple(own)) for block, own in zip(blocks, parameters, strict=True)]
 
 
-def _inner(module: nn.Module, name: str, *, rule: Rule, deepest: int) -> list[Stack]:
-    """The stacks inside a stage; a GradientCheckpointingLayer is a block unless all inside is alike."""
+def _inner_stacks(module: nn.Module, name: str, *, rule: Rule, deepest: int) -> list[Stack]:
+    """The stacks inside a stage; a GradientCheckpointingLayer is one block unless all items of its lists are alike."""
     level = name.count(".") + deepest
     stacks = [s for s in find_stacks(module, name, rule=rule) if s.path.count(".") <= level and not s.numbered]
     unit_inside = any(type(sub).__name__ in rule.units for sub in module.modules() if sub is not module)
     if any(kind.__name__ == "GradientCheckpointingLayer" for kind in type(module).__mro__) and not unit_inside:
         for key, child in module.named_children():
             if is_list(child) and len({type(one).__name__ for one in child.children()}) > 1:
-                path = _join(name, key)
+                path = join_names(name, key)
                 stacks = [stack for stack in stacks if stack.path != path]
     return stacks
 
 
-def _is_list_step(step: list[tuple[str, nn.Module]]) -> bool:
+def _has_list(step: Step) -> bool:
     return any(is_list(module) or any(is_list(child) for child in module.children()) for _, module in step)
 
 
@@ -233,7 +239,3 @@ def _has_parameters(module: nn.Module) -> bool:
 
 def _size(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
-
-
-def _join(prefix: str, name: str) -> str:
-    return f"{prefix}.{name}" if prefix else name

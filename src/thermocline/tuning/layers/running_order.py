@@ -1,65 +1,72 @@
 """Layers put in the order in which a forward pass runs them.
 
-Structure says which parameters make up a block; only a forward pass says when a block runs, and where the
-parameters outside all blocks come in. Where the two disagree in a way that no order mends, the map says so.
+Structure says which parameters make up a block; only a forward pass says when a block runs, and when the parameters
+outside all blocks are used. Where the two disagree in a way that no order resolves, the map says so.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import pairwise, takewhile
+from dataclasses import dataclass
+from itertools import pairwise
 from statistics import median
 
-from thermocline.tuning.layers.drafts import Detection, Draft, common_name, unique_names
+from thermocline.tuning.layers.drafts import Draft, Proposal, make_names_unique
 from thermocline.tuning.layers.dry_run import Pass
+from thermocline.tuning.layers.module_names import common_module
+from thermocline.tuning.layers.placement_by_use import Stray, place_strays, times_of
 
 #: A tower of which more than this share of blocks run side by side has no order of blocks.
 _MOST_MERGED = 0.5
 
 
-def put_in_order(found: Detection, run: Pass, is_norm: Callable[[str], bool]) -> Detection:
+@dataclass(frozen=True)
+class _Tower:
+    """One tower in execution order, how many of its blocks were merged, and why its order is in doubt (or empty)."""
+
+    drafts: list[Draft]
+    merged: int = 0
+    doubt: str = ""
+
+
+def put_in_order(found: Proposal, run: Pass, is_norm: Callable[[str], bool]) -> Proposal:
     """Return the layers in execution order.
 
     Args:
-        found: What structure says; its drafts are changed.
+        found: The layers as structure proposes them; its drafts are changed.
         run: The first uses of all parameters. Its groups are the numbers of the drafts in `found`.
         is_norm: Whether a parameter is that of a normalisation.
     """
     numbers = {id(draft): number for number, draft in enumerate(found.drafts)}
-    drafts: list[Draft] = []
-    doubts: list[str] = []
-    merged = 0
-    for tower in dict.fromkeys(draft.tower for draft in found.drafts):
-        own = [draft for draft in found.drafts if draft.tower == tower]
-        placed, joined, doubt = _tower(own, numbers, run, is_norm)
-        drafts.extend(placed)
-        merged += joined
-        doubts.extend([doubt] if doubt else [])
-    unique_names(drafts)
-    asleep = any(draft.role == "block" and not _times(draft, run) for draft in drafts)
-    return Detection(drafts, doubts, merged, ordered=not asleep)
+    towers = [
+        _tower([draft for draft in found.drafts if draft.tower == tower], numbers, run, is_norm)
+        for tower in dict.fromkeys(draft.tower for draft in found.drafts)
+    ]
+    drafts = [draft for tower in towers for draft in tower.drafts]
+    make_names_unique(drafts)
+    unused = any(draft.role == "block" and not times_of(draft, run) for draft in drafts)
+    doubts = [tower.doubt for tower in towers if tower.doubt]
+    return Proposal(drafts, doubts, sum(tower.merged for tower in towers), ordered=not unused)
 
 
-def _tower(
-    own: list[Draft], numbers: dict[int, int], run: Pass, is_norm: Callable[[str], bool]
-) -> tuple[list[Draft], int, str]:
+def _tower(own: list[Draft], numbers: dict[int, int], run: Pass, is_norm: Callable[[str], bool]) -> _Tower:
     blocks = [draft for draft in own if draft.role == "block"]
-    used = [draft for draft in blocks if _times(draft, run)]
+    used = [draft for draft in blocks if times_of(draft, run)]
     if not used:
-        return own, 0, ""
+        return _Tower(own)
     rest = [draft for draft in own if draft.role != "block"]
     mask = sum(1 << numbers[id(draft)] for draft in blocks)
-    whole, loose = _apart(used, run)
-    loose += _outliers(whole, run)
-    merged = _merged(whole, run)
+    whole, loose = _split_interrupted(used, run)
+    loose += _take_outliers(whole, run)
+    merged = _merge_overlapping(whole, run)
     strays = [(name, draft) for draft in rest for name in draft.parameters] + loose
     if not any(draft.role == "stem" for draft in rest):
-        strays += _ahead(merged[0], run)
-    placed = _placed(strays, merged, mask, run, is_norm)
-    idle = [draft for draft in blocks if not _times(draft, run)]  # no way of running the model uses them
+        strays += _take_ahead(merged[0], run)
+    placed = place_strays(strays, merged, mask, run, is_norm)
+    unused = [draft for draft in blocks if not times_of(draft, run)]  # no known input of the model uses them
     end = len(placed) - (placed[-1].role == "neck")
-    out = [*placed[:end], *idle, *placed[end:]]
-    return out, len(whole) - len(merged), _doubt(merged, len(whole), run)
+    doubt = _doubt(merged, len(whole), run)
+    return _Tower([*placed[:end], *unused, *placed[end:]], len(whole) - len(merged), doubt)
 
 
 def _doubt(blocks: list[Draft], before: int, run: Pass) -> str:
@@ -67,24 +74,20 @@ def _doubt(blocks: list[Draft], before: int, run: Pass) -> str:
     if before - len(blocks) > _MOST_MERGED * before:
         return f"most blocks of {blocks[0].name!r} and after run side by side in the forward pass"
     for first, second in pairwise(blocks):
-        if min(_times(second, run)) <= max(_times(first, run)):
+        if min(times_of(second, run)) <= max(times_of(first, run)):
             return f"{second.name!r} starts before {first.name!r} is done in the forward pass"
     return ""
 
 
-def _times(draft: Draft, run: Pass) -> list[int]:
-    return [run.first[name] for name in draft.parameters if name in run.first]
-
-
-def _apart(blocks: list[Draft], run: Pass) -> tuple[list[Draft], list[tuple[str, Draft]]]:
-    """Take apart what does not run in one go although a list's index, or a matcher's number, puts it together.
+def _split_interrupted(blocks: list[Draft], run: Pass) -> tuple[list[Draft], list[Stray]]:
+    """Split blocks during whose run other blocks run, although a list's index, or a matcher's number, joins them.
 
     Returns:
-        The blocks, those that such a draft consisted of included, and the small parts that are none.
+        The blocks, with the parts that are blocks themselves, and the parameters of the small parts that are none.
     """
     whole: list[Draft] = []
-    loose: list[tuple[str, Draft]] = []
-    times = {id(draft): _times(draft, run) for draft in blocks}
+    loose: list[Stray] = []
+    times = {id(draft): times_of(draft, run) for draft in blocks}
     for draft in blocks:
         parts: dict[str, list[str]] = {}
         for name in draft.parameters:
@@ -107,7 +110,7 @@ def _apart(blocks: list[Draft], run: Pass) -> tuple[list[Draft], list[tuple[str,
     return whole, loose
 
 
-def _ahead(first: Draft, run: Pass) -> list[tuple[str, Draft]]:
+def _take_ahead(first: Draft, run: Pass) -> list[Stray]:
     """Take out what runs before the first block and is no part of it: a stem inside the first stage."""
     inside = [name for name in first.parameters if name.startswith(f"{first.name}.")]
     start = min((run.first[name] for name in inside if name in run.first), default=0)
@@ -123,84 +126,30 @@ def _numbered_root(name: str) -> str:
     return ".".join(parts[: end + 1])
 
 
-def _outliers(blocks: list[Draft], run: Pass) -> list[tuple[str, Draft]]:
+def _take_outliers(blocks: list[Draft], run: Pass) -> list[Stray]:
     """Take out the few parameters that run while other blocks do, and sort the blocks."""
-    blocks.sort(key=lambda draft: median(_times(draft, run)))
-    middles = [median(_times(draft, run)) for draft in blocks]
-    loose: list[tuple[str, Draft]] = []
+    blocks.sort(key=lambda draft: median(times_of(draft, run)))
+    middles = [median(times_of(draft, run)) for draft in blocks]
+    loose: list[Stray] = []
     for index, draft in enumerate(blocks):
         low = middles[index - 1] if index else -1
         high = middles[index + 1] if index + 1 < len(blocks) else float("inf")
         away = [n for n in draft.parameters if n in run.first and not low <= run.first[n] <= high]
-        if away and len(away) * 3 <= len(_times(draft, run)):
+        if away and len(away) * 3 <= len(times_of(draft, run)):
             draft.parameters = [name for name in draft.parameters if name not in set(away)]
             loose.extend((name, draft) for name in away)
     return loose
 
 
-def _merged(blocks: list[Draft], run: Pass) -> list[Draft]:
-    """Blocks that run side by side as one."""
+def _merge_overlapping(blocks: list[Draft], run: Pass) -> list[Draft]:
+    """Merge blocks that run side by side."""
     out: list[Draft] = []
     for draft in blocks:
-        if out and min(_times(draft, run)) <= max(_times(out[-1], run)):
+        if out and min(times_of(draft, run)) <= max(times_of(out[-1], run)):
             last = out[-1]
             last.parameters = last.parameters + draft.parameters
-            last.name = common_name(last.parameters) or last.name
+            last.name = common_module(last.parameters) or last.name
             last.source = f"{last.source.removesuffix('+forward')}+forward"
         else:
             out.append(draft)
     return out
-
-
-def _placed(
-    strays: list[tuple[str, Draft]], blocks: list[Draft], mask: int, run: Pass, is_norm: Callable[[str], bool]
-) -> list[Draft]:
-    """Give every parameter outside the blocks its place by the moment of its first use."""
-    spans = [(min(_times(block, run)), max(_times(block, run))) for block in blocks]
-    own = [list(block.parameters) for block in blocks]
-    stem: list[str] = []
-    neck: list[str] = []
-    onward = -1  # the last block from which the gap behind it has begun to belong to the next
-    for name, origin in sorted(strays, key=lambda stray: run.first.get(stray[0], -1)):
-        time = run.first.get(name)
-        index = -1 if time is None else sum(start <= time for start, _ in spans) - 1
-        last = index == len(blocks) - 1
-        if time is None:
-            (stem if origin.role == "stem" else neck).append(name)
-        elif index < 0 or (_is_input(name, origin, run, mask) and not (last and time > spans[-1][1])):
-            stem.append(name)
-        elif time <= spans[index][1]:
-            blocks[index].parameters.append(name)
-        elif last:
-            (blocks[-1].parameters if is_norm(name) and not neck else neck).append(name)
-        else:
-            nearer = _kin(name, own[index + 1]) - _kin(name, own[index])
-            if nearer > 0 or (nearer == 0 and not is_norm(name)):
-                onward = index
-            blocks[index + (onward == index)].parameters.append(name)
-    home = dict(strays)
-    out = [_like(home, stem, "stem"), *blocks] if stem else list(blocks)
-    return [*out, _like(home, neck, "neck")] if neck else out
-
-
-def _is_input(name: str, origin: Draft, run: Pass, mask: int) -> bool:
-    """Whether a parameter feeds the blocks from outside (a block's shortcut reads the same, and is the block's)."""
-    return origin.role != "block" and not run.reads[name] & mask
-
-
-def _kin(name: str, others: list[str]) -> int:
-    """How many segments a name shares with the nearest of others."""
-    parts = name.split(".")
-    shared = 0
-    for other in others:
-        pairs = zip(parts, other.split("."), strict=False)
-        shared = max(shared, sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs)))
-    return shared
-
-
-def _like(home: dict[str, Draft], names: list[str], role: str) -> Draft:
-    """A draft for these names, called as the one that most of them come from where its role was the same."""
-    origin = home[names[0]]
-    same = origin.role == role and set(origin.parameters) & set(names)
-    name = origin.name if same else common_name(names) or role
-    return Draft(name, role, names, origin.source, origin.tower)

@@ -7,19 +7,18 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from thermocline.errors import ConfigError, SelectorError, did_you_mean, listing
-from thermocline.tuning.layers.layer_map import ROLES, Layer, LayerMap
-from thermocline.tuning.layers.patterns import compile_glob, matches_at_or_above, matches_suffix, prefixes
-from thermocline.tuning.layers.show import folded_labels
+from thermocline.tuning.layers.layer import BACKBONE_ROLES, ROLES, Layer
+from thermocline.tuning.layers.layer_map import LayerMap
+from thermocline.tuning.layers.layer_text import folded_labels
+from thermocline.tuning.layers.module_names import prefixes
+from thermocline.tuning.layers.patterns import compile_glob, matches_at_or_above, matches_suffix
 
-#: What `backbone` means: everything of a tower below its head, the neck included. (A linear probe with a
-#: trainable neck would not be one.) In a detector it is the image backbone alone.
-BACKBONE = ("stem", "block", "neck")
-#: Parts that only detectors have; elsewhere these are names like any other.
+#: Parts that only object detectors have; in other models these are names like any other.
 _PARTS = ("encoder", "decoder")
 
 _HELP = (
-    "A selector is a role (stem, block, neck, backbone, fusion, head, adapter; of a detector also encoder and "
-    "decoder), an integer n (the first n "
+    "A selector is a role (stem, block, neck, backbone, fusion, head, adapter; of an object detector also encoder "
+    "and decoder), an integer n (the first n "
     "layers of a tower; negative: all but the last n), a segment glob such as 'encoder.layer.[0-5]' or "
     "'layers.0.*', 're:…', or a list of these."
 )
@@ -29,12 +28,12 @@ def select(layer_map: LayerMap, selector: Any, *, tower: str | None = None) -> t
     """Return the labels of the layers that a selector means, in the map's order.
 
     Roles and counts hold for every tower; where some tower is pretrained, `stem`, `block`, `neck`,
-    `backbone` and counts pass over towers that are not (freezing random weights is never meant), unless
-    `tower` names one. Counts are over stem, blocks and necks, and take the adapters of these along. A glob
+    `backbone` and counts leave out towers that are not (freezing random weights is never meant), unless
+    `tower` names one. Counts are over stem, blocks and necks, and include the adapters of these. A glob
     matches a layer by its name (also with `tower/` in front), or a module that whole layers lie in: `encoder`
-    means every layer below it. `re:` expressions must match a whole name. In a detector `backbone` is the image
-    backbone alone, and `neck`, `encoder` and `decoder` are what stands behind it; a part that it does not have
-    is read as a glob.
+    means every layer inside it. `re:` expressions must match a whole name. In an object detector `backbone` is the
+    image backbone alone, and `neck`, `encoder` and `decoder` are the parts that run after it; a part that it does not
+    have is read as a glob.
 
     Args:
         layer_map: The layers.
@@ -87,12 +86,12 @@ def _items(selector: Any) -> list[str | int]:
 
 def _select_one(layers: Sequence[Layer], one: str | int, *, everywhere: bool) -> set[str]:
     if isinstance(one, int):
-        return _count(_tuned(layers, everywhere=everywhere), one)
-    roles = BACKBONE if one == "backbone" else (one,) if one in ROLES else ()
+        return _count(_pretrained_towers(layers, everywhere=everywhere), one)
+    roles = BACKBONE_ROLES if one == "backbone" else (one,) if one in ROLES else ()
     if roles:
-        pool = _tuned(layers, everywhere=everywhere) if set(roles) <= set(BACKBONE) else layers
+        pool = _pretrained_towers(layers, everywhere=everywhere) if set(roles) <= set(BACKBONE_ROLES) else layers
         chosen = {layer.label for layer in pool if layer.role in roles and _is_of(layer, one)}
-        # a layer may carry a role's name without the role: then the name decides
+        # a layer may be named like a role without having it: then the name decides
         chosen = chosen or {layer.label for layer in layers if layer.name == one}
     elif one in _PARTS and any(layer.part == one for layer in layers):
         chosen = {layer.label for layer in layers if layer.part == one and layer.role != "adapter"}
@@ -106,20 +105,20 @@ def _select_one(layers: Sequence[Layer], one: str | int, *, everywhere: bool) ->
 
 
 def _is_of(layer: Layer, role: str) -> bool:
-    """Whether a detector's layer is of its backbone where that was asked for."""
+    """Whether a layer may count for a role: in an object detector `backbone` means that part alone."""
     return role != "backbone" or layer.part in ("", "backbone")
 
 
-def _tuned(layers: Sequence[Layer], *, everywhere: bool) -> list[Layer]:
-    """Layers of the towers that positional selectors and roles are about."""
-    loaded = {layer.tower for layer in layers if layer.pretrained and layer.role in BACKBONE}
+def _pretrained_towers(layers: Sequence[Layer], *, everywhere: bool) -> list[Layer]:
+    """The layers that counts and roles are about: those of pretrained towers, where there are any."""
+    loaded = {layer.tower for layer in layers if layer.pretrained and layer.role in BACKBONE_ROLES}
     return [layer for layer in layers if not everywhere or not loaded or layer.tower in loaded]
 
 
 def _count(layers: Sequence[Layer], number: int) -> set[str]:
     by_tower: dict[str, list[Layer]] = {}
     for layer in layers:
-        if layer.role in BACKBONE:
+        if layer.role in BACKBONE_ROLES:
             by_tower.setdefault(layer.tower, []).append(layer)
     lengths = {tower: len(own) for tower, own in by_tower.items()}
     longest = max(lengths.values(), default=0)
@@ -134,7 +133,7 @@ def _count(layers: Sequence[Layer], number: int) -> set[str]:
     for own in by_tower.values():
         kept = own[:number] if number >= 0 else own[: max(len(own) + number, 0)]
         chosen |= {layer.label for layer in kept}
-    # an adapter goes with the layer that hosts it: under PEFT the adapters are all of it that could train
+    # an adapter is chosen with its host: under PEFT only the adapters could train
     chosen |= {one.label for one in layers if one.role == "adapter" and one.label.removesuffix(".adapter") in chosen}
     return chosen
 
@@ -156,7 +155,7 @@ def _by_glob(layers: Sequence[Layer], one: str) -> set[str]:
     chosen = chosen or {layer.label for layer in layers if _all_roots(layer, pattern)}
     if chosen:
         return chosen
-    if pattern.endswith(".*"):  # everything inside a layer is the layer
+    if pattern.endswith(".*"):  # everything inside a layer means the layer
         inner = {layer.label for layer in layers if matches_at_or_above(pattern[:-2], layer.name)}
         if inner:
             return inner

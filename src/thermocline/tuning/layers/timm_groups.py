@@ -9,15 +9,16 @@ from typing import Any
 
 from torch import nn
 
-from thermocline.tuning.layers.drafts import Detection, Draft, common_name, unique_names
-from thermocline.tuning.layers.families import EMBEDDING_LIKE, Family, clean_name
-from thermocline.tuning.layers.patterns import prefixes
+from thermocline.tuning.layers.drafts import Draft, Proposal, make_names_unique
+from thermocline.tuning.layers.families import EMBEDDING_LIKE, Family
+from thermocline.tuning.layers.module_names import common_module, prefixes
 from thermocline.tuning.layers.repeated_blocks import find_stacks, split_stage
+from thermocline.tuning.layers.wrappers import clean_name
 
-_PREVIOUS_GROUP = 99999.0  # timm: "goes with the group before"
+_PREVIOUS_GROUP = 99999.0  # timm: "belongs to the group before"
 
 
-def by_group_matcher(model: nn.Module, body: dict[str, nn.Parameter], family: Family | None) -> Detection | None:
+def by_group_matcher(model: nn.Module, body: dict[str, nn.Parameter], family: Family | None) -> Proposal | None:
     """Return the layers that timm's matcher gives, or None where it gives none that can be used.
 
     Args:
@@ -44,13 +45,13 @@ def by_group_matcher(model: nn.Module, body: dict[str, nn.Parameter], family: Fa
         drafts[0].parameters.extend(late)
         neck = [name for name in rest if name not in late]
         if neck:
-            drafts.append(Draft(common_name(neck) or "neck", "neck", neck, "group_matcher"))
+            drafts.append(Draft(common_module(neck) or "neck", "neck", neck, "group_matcher"))
     if sum(draft.role == "block" for draft in drafts) < 2:
         return None
-    _settle_stem(drafts)
-    drafts[:1] = _opened(model, drafts[0])
-    unique_names(drafts)
-    return Detection(drafts)
+    _merge_stems(drafts)
+    drafts[:1] = _split_stem(model, drafts[0])
+    make_names_unique(drafts)
+    return Proposal(drafts)
 
 
 def _group(names: list[str], matcher: Any) -> dict[tuple[float, ...], list[str]]:
@@ -78,7 +79,7 @@ def _group(names: list[str], matcher: Any) -> dict[tuple[float, ...], list[str]]
 
 def _timm_drafts(model: nn.Module, names: list[str], body: list[str], role: str, family: Family | None) -> list[Draft]:
     """One draft for a group, or one per block where the group is a whole stage."""
-    path = common_name(names)
+    path = common_module(names)
     whole = bool(path) and all(n in set(names) for n in body if n.startswith(f"{path}."))
     if path and not whole:
         path = _main_module(names, body) or path
@@ -96,8 +97,8 @@ def _timm_drafts(model: nn.Module, names: list[str], body: list[str], role: str,
     return [Draft(name, role, list(names), "group_matcher")]
 
 
-def _settle_stem(drafts: list[Draft]) -> None:
-    """A stem in several parts is one layer, the first."""
+def _merge_stems(drafts: list[Draft]) -> None:
+    """Merge the drafts of the stem into one, and put it first."""
     stems = [draft for draft in drafts if draft.role == "stem"]
     for extra in stems[1:]:
         stems[0].parameters.extend(extra.parameters)
@@ -109,9 +110,9 @@ def _settle_stem(drafts: list[Draft]) -> None:
         drafts.insert(0, stems[0])
 
 
-def _opened(model: nn.Module, stem: Draft) -> list[Draft]:
-    """A stem that is a network of its own (a hybrid's convolutional part) as its blocks and what is around them."""
-    path = common_name(stem.parameters)
+def _split_stem(model: nn.Module, stem: Draft) -> list[Draft]:
+    """Split a stem that is a network of its own (a hybrid's convolutional part) into its blocks and the rest."""
+    path = common_module(stem.parameters)
     if stem.role != "stem":
         return [stem]
     left = list(stem.parameters)

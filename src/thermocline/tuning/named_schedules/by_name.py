@@ -1,25 +1,24 @@
-"""Schedule plans by name: functions that write the phases of a plan, with their arguments checked."""
+"""Named schedules: functions that write the phases of a plan, by name, with their arguments checked."""
 
 from __future__ import annotations
 
 import ast
 import inspect
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from thermocline.errors import ConfigError, did_you_mean, listing
 from thermocline.tuning.named_schedules import freezing, unfreezing
-from thermocline.tuning.schedule.phases import Phase
+from thermocline.tuning.named_schedules.milestones import milestones
+from thermocline.tuning.named_schedules.phase_template import Phases
+from thermocline.tuning.plan.decisions import Decisions
 
-if TYPE_CHECKING:
-    from thermocline.tuning.plan.layer_plan import LayerPlan
-
-GENERATORS: dict[str, Callable[..., tuple[Phase, ...]]] = {
+NAMED_SCHEDULES: dict[str, Callable[..., Phases]] = {
     one.__name__: one
     for one in (
         unfreezing.freeze_to,
         unfreezing.fine_tune,
-        unfreezing.milestones,
+        milestones,
         unfreezing.gradual_unfreeze,
         freezing.progressive_freeze,
         unfreezing.lp_ft,
@@ -29,29 +28,29 @@ GENERATORS: dict[str, Callable[..., tuple[Phase, ...]]] = {
 }
 
 
-def phases_by(plan: LayerPlan, request: Any) -> tuple[Phase, ...]:
-    """Return the phases that a generator writes for a plan.
+def phases_by(plan: Decisions, request: Any) -> Phases:
+    """Return the phases that a named schedule writes for a plan.
 
     Args:
-        plan: The plan; the schedule of its first phase is what generators without one of their own use.
+        plan: The plan; schedules without a rate curve of their own use that of its first phase.
         request: What `read_request` takes.
 
     Raises:
-        ConfigError: No such generator or argument, or a value that is not allowed.
+        ConfigError: No such schedule or argument, or a value that is not allowed.
     """
     name, arguments = read_request(request)
-    return GENERATORS[name](plan, **arguments)
+    return NAMED_SCHEDULES[name](plan, **arguments)
 
 
 def read_request(request: Any) -> tuple[str, dict[str, Any]]:
-    """Return a generator's name and its arguments, both known to exist.
+    """Return a schedule's name and its arguments, both known to exist.
 
     Args:
         request: `"fine_tune"`, `"fine_tune(freeze_epochs=2)"`, or `{"fine_tune": {"freeze_epochs": 2}}`. The
-            milestones may stand right below the name: `{"milestones": {1: {…}, 3: {…}}}`.
+            milestones may come right below the name: `{"milestones": {1: {…}, 3: {…}}}`.
 
     Raises:
-        ConfigError: It cannot be read, or there is no such generator or argument.
+        ConfigError: It cannot be read, or there is no such schedule or argument.
     """
     if isinstance(request, str):
         name, arguments = _call(request)
@@ -62,10 +61,10 @@ def read_request(request: Any) -> tuple[str, dict[str, Any]]:
         raise ConfigError(
             f"schedule_plan takes a name, 'name(argument=value)' or {{name: arguments}}; got {request!r}."
         )
-    if name not in GENERATORS:
+    if name not in NAMED_SCHEDULES:
         raise ConfigError(
-            f"There is no schedule plan {name!r}; there are {listing(GENERATORS, limit=99)}."
-            f"{did_you_mean(name, GENERATORS)}"
+            f"There is no schedule plan {name!r}; there are {listing(NAMED_SCHEDULES, limit=99)}."
+            f"{did_you_mean(name, NAMED_SCHEDULES)}"
         )
     if not isinstance(arguments, Mapping):
         raise ConfigError(f"The arguments of {name} are a mapping; got {arguments!r}.")
@@ -76,7 +75,7 @@ def read_request(request: Any) -> tuple[str, dict[str, Any]]:
 
 
 def _check_arguments(name: str, given: Mapping[Any, Any]) -> None:
-    known = list(inspect.signature(GENERATORS[name]).parameters.values())[1:]
+    known = list(inspect.signature(NAMED_SCHEDULES[name]).parameters.values())[1:]
     names = [one.name for one in known]
     for key in given:
         if key not in names:

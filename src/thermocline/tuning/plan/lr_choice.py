@@ -1,14 +1,14 @@
-"""The values of `lr_choice`: each one plain function from a LayerMap to a scale per layer."""
+"""The values of `lr_choice`: each a function from a LayerMap to a scale per layer."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from thermocline.errors import ConfigError, did_you_mean, listing
-from thermocline.tuning.layers.layer_map import Layer, LayerMap
+from thermocline.tuning.layers.layer import BACKBONE_ROLES, Layer
+from thermocline.tuning.layers.layer_map import LayerMap
 
 LR_CHOICES = ("single_lr", "two_stage", "layerwise_decay")
-_TRUNK = ("stem", "block", "neck")
 
 
 def single_lr(layer_map: LayerMap) -> dict[str, float]:
@@ -25,9 +25,9 @@ def layerwise_decay(layer_map: LayerMap, *, lr_decay: float = 0.9) -> dict[str, 
     """The head at the base rate, each layer below it times `lr_decay` once more.
 
     Depth is that of the whole architecture. Decay is counted per pretrained tower: the longest takes
-    `lr_decay` as given, a shorter one the power of it that brings its stem to the same rate. New layers
-    (head, fusion, a fresh tower) stay at the head's rate; an adapter takes the rate of its host. What runs
-    after the towers and is pretrained (a projection that belongs to none) is one step below the head.
+    `lr_decay` as given, a shorter one the power of it that gives its stem the same rate. New layers
+    (head, fusion, a new tower) have the head's rate; an adapter has the rate of its host. A pretrained layer that
+    runs after the towers (a projection that belongs to none) is one step below the head.
 
     Raises:
         LayerMapError: The order of the layers is not known.
@@ -50,12 +50,12 @@ def layerwise_decay(layer_map: LayerMap, *, lr_decay: float = 0.9) -> dict[str, 
 
 def tower_length(layer_map: LayerMap, tower: str) -> int:
     """Return the number of depths below the head of a tower."""
-    return len({layer.depth for layer in layer_map.of_tower(tower) if layer.role in _TRUNK})
+    return len({layer.depth for layer in layer_map.of_tower(tower) if layer.role in BACKBONE_ROLES})
 
 
 def _steps(layer: Layer, length: int) -> int:
-    """How far a layer lies below the head: 1 for the last before it, 0 for what is no part of the trunk."""
-    if layer.role in _TRUNK or layer.role == "adapter":
+    """How far a layer lies below the head: 1 for the last before it, 0 for a layer outside the backbone."""
+    if layer.role in BACKBONE_ROLES or layer.role == "adapter":
         return max(length - layer.depth, 0)
     return 0
 
@@ -75,7 +75,7 @@ def scales_for(layer_map: LayerMap, choice: str, *, lr_decay: float, lr_mult: fl
 
 
 def canonical_choice(choice: object) -> str:
-    """Return the choice as it is spelled; `two_stages` is `two_stage`.
+    """Return the choice in its usual spelling; `two_stages` is `two_stage`.
 
     Raises:
         ConfigError: There is no such choice.

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import nn
 
 from thermocline.errors import ConfigError, listing
-from thermocline.tuning.layers.families import WRAPPER_PATHS, clean_name, unwrap
+from thermocline.tuning.layers.wrappers import clean_name, unwrap, unwrapped_name
+from thermocline.tuning.plan.decisions import Decisions
 from thermocline.tuning.plan.weight_decay import undecayed
 
-if TYPE_CHECKING:
-    from thermocline.tuning.plan.layer_plan import LayerPlan
 
-
-def parameter_groups(plan: LayerPlan, model: nn.Module, lr: float, weight_decay: float | None) -> list[dict[str, Any]]:
-    """`LayerPlan.parameter_groups`."""
+def parameter_groups(plan: Decisions, model: nn.Module, lr: float, weight_decay: float | None) -> list[dict[str, Any]]:
+    """Return groups for a torch optimizer, as `LayerPlan.parameter_groups` describes."""
     parameters = found_parameters(plan, model)
     kept = undecayed(model)
     bare = {id(p) for name, p in model.named_parameters() if name in kept}
@@ -45,7 +43,7 @@ def parameter_groups(plan: LayerPlan, model: nn.Module, lr: float, weight_decay:
     return groups
 
 
-def found_parameters(plan: LayerPlan, model: nn.Module) -> dict[str, nn.Parameter]:
+def found_parameters(plan: Decisions, model: nn.Module) -> dict[str, nn.Parameter]:
     """Return the model's parameters by the names that the plan has for them.
 
     Raises:
@@ -58,7 +56,7 @@ def found_parameters(plan: LayerPlan, model: nn.Module) -> dict[str, nn.Paramete
     found = {}
     for name in wanted:
         parameter = exact.get(name)
-        found[name] = parameter if parameter is not None else cleaned.get(_unwrapped(name))
+        found[name] = parameter if parameter is not None else cleaned.get(unwrapped_name(name))
     missing = [name for name, parameter in found.items() if parameter is None]
     known = {id(p) for p in found.values()}
     left = [name for name, p in model.named_parameters() if id(p) not in known]
@@ -70,14 +68,3 @@ def found_parameters(plan: LayerPlan, model: nn.Module) -> dict[str, nn.Paramete
             "Build it with LayerPlan.build(LayerMap.of(model), …) from this very model."
         )
     return {name: p for name, p in found.items() if p is not None}
-
-
-def _unwrapped(name: str) -> str:
-    """The name without what wrappers around the whole model put in front of it."""
-    again = True
-    while again:
-        again = False
-        for path in WRAPPER_PATHS:
-            if name.startswith(f"{path}."):
-                name, again = name.removeprefix(f"{path}."), True
-    return clean_name(name)

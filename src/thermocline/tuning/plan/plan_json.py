@@ -6,13 +6,13 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from thermocline.errors import ConfigError, listing
+from thermocline.tuning.plan.decisions import Decisions
+from thermocline.tuning.plan.lr_choice import canonical_choice
+from thermocline.tuning.plan.plan_layer import PlanLayer
 from thermocline.tuning.schedule.phase_files import phase_to_dict, phases_from_data
-
-if TYPE_CHECKING:
-    from thermocline.tuning.plan.layer_plan import LayerPlan, PlanLayer
 
 _TYPES: dict[str, tuple[type, ...]] = {
     "str": (str,),
@@ -27,7 +27,7 @@ _VERSION = 2
 _DECISIONS = ("version", "lr", "lr_choice", "layers", "phases")
 
 
-def plain(plan: LayerPlan) -> dict[str, Any]:
+def plain(plan: Decisions) -> dict[str, Any]:
     """Return a plan as data that JSON can hold."""
     return {
         "version": _VERSION,
@@ -43,25 +43,26 @@ def plain(plan: LayerPlan) -> dict[str, Any]:
 
 
 def _layer(one: PlanLayer) -> dict[str, Any]:
-    """An entry; only a detector's has a part, so that the fingerprints of other plans stay as they are."""
+    """An entry; only in an object detector it has a part, so that the fingerprints of other plans stay as they are."""
     data = asdict(one)
     if not one.part:
         del data["part"]
     return data
 
 
-def fingerprint(plan: LayerPlan) -> str:
-    """`LayerPlan.fingerprint`."""
+def fingerprint(plan: Decisions) -> str:
+    """Return the fingerprint of a plan, as `LayerPlan.fingerprint` describes."""
     decisions = {key: value for key, value in plain(plan).items() if key in _DECISIONS}
     text = json.dumps(decisions, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def plan_from_json(text: str) -> LayerPlan:
-    """`LayerPlan.from_json`."""
-    from thermocline.tuning.plan.layer_plan import LayerPlan, PlanLayer
-    from thermocline.tuning.plan.lr_choice import canonical_choice
+def fields_from_json(text: str) -> dict[str, Any]:
+    """Return the fields of the plan that `plain` made the data of.
 
+    Raises:
+        ConfigError: Not such text, or of a version that this program does not know.
+    """
     try:
         data = json.loads(text)
     except (TypeError, ValueError) as error:
@@ -82,7 +83,14 @@ def plan_from_json(text: str) -> LayerPlan:
         raise ConfigError(
             "In a plan 'confident' is true or false, 'total_steps' and 'steps_per_epoch' whole numbers or null."
         )
-    return LayerPlan(tuple(layers), data["lr"], choice, phases, warnings, *known)
+    return {
+        "layers": tuple(layers),
+        "lr": data["lr"],
+        "lr_choice": choice,
+        "phases": phases,
+        "warnings": warnings,
+        **dict(zip(("confident", "total_steps", "steps_per_epoch"), known, strict=True)),
+    }
 
 
 def _renamed(phase: Any) -> Any:

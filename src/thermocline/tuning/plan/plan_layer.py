@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from thermocline.tuning.layers.layer_map import Layer
+from thermocline.tuning.layers.layer import Layer
 
 
 @dataclass(frozen=True)
 class PlanLayer:
-    """What is decided about one layer."""
+    """What is decided about one layer.
+
+    Attributes:
+        label: `tower/name`.
+        tower: As in the layer map; so are role, depth, n_parameters, pretrained, parameters and part.
+        lr_scale: A multiple of the plan's base rate.
+        weight_decay: Of its parameters that take any.
+        frozen: Whether it is frozen throughout.
+    """
 
     label: str
     tower: str
@@ -28,25 +36,24 @@ class PlanLayer:
         """The name within the tower."""
         return self.label.removeprefix(f"{self.tower}/")
 
+    def as_layer(self) -> Layer:
+        """Return the layer that the entry is about, without its modules."""
+        place = (self.name, self.tower, self.role, self.depth)
+        return Layer(*place, self.parameters, (), self.pretrained, "plan", self.n_parameters, self.part)
 
-def as_layer(one: PlanLayer) -> Layer:
-    """Return the layer that an entry is about, without its modules."""
-    place = (one.name, one.tower, one.role, one.depth)
-    return Layer(*place, one.parameters, (), one.pretrained, "plan", one.n_parameters, one.part)
 
-
-def entry(layer: Layer, scale: float, weight_decay: float, frozen: bool) -> PlanLayer:
-    """Return what is decided about a layer."""
+def planned(layer: Layer, *, lr_scale: float, weight_decay: float, frozen: bool) -> PlanLayer:
+    """Return a layer with what is decided about it."""
     return PlanLayer(
-        layer.label,
-        layer.tower,
-        layer.role,
-        layer.depth,
-        scale,
-        weight_decay,
-        frozen,
-        layer.n_parameters,
-        layer.pretrained,
-        layer.parameters,
-        layer.part,
+        label=layer.label,
+        tower=layer.tower,
+        role=layer.role,
+        depth=layer.depth,
+        lr_scale=lr_scale,
+        weight_decay=weight_decay,
+        frozen=frozen,
+        n_parameters=layer.n_parameters,
+        pretrained=layer.pretrained,
+        parameters=layer.parameters,
+        part=layer.part,
     )

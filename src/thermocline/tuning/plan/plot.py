@@ -1,4 +1,4 @@
-"""A plan's rates drawn over the whole run, before any of it has happened."""
+"""A plan's rates drawn over the whole run, before it starts."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from thermocline.tuning.plan import ribbon
+from thermocline.tuning.plan.decisions import Decisions
+from thermocline.tuning.plan.plan_layer import PlanLayer
 from thermocline.tuning.plan.show import folded, headline
-from thermocline.tuning.schedule import ribbon
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from thermocline.tuning.plan.layer_plan import LayerPlan, PlanLayer
-
 _POINTS = 400
-_FEW = 14  # lines that a legend can name
-_WIDE = 30.0  # a ratio of rates that asks for a logarithmic axis
+_MOST_NAMED = 14  # lines that a legend can name
+_LOG_RATIO = 30.0  # of the highest rate to the lowest, from which the axis is logarithmic
 
 
-def plot(plan: LayerPlan, ax: Axes | None = None) -> Axes:
+def plot(plan: Decisions, ax: Axes | None = None) -> Axes:
     """Draw the rate of every layer over the whole run; layers that share a rate share a line.
 
-    A line stops where its layers rest. Thin lines stand where a phase begins. A plateau is drawn where it comes at
-    the latest.
+    A line ends where its layers are frozen. Thin vertical lines mark where phases begin. A plateau is drawn at its
+    latest possible step.
 
     Args:
         plan: The plan.
@@ -47,7 +47,7 @@ def plot(plan: LayerPlan, ax: Axes | None = None) -> Axes:
     ordered = sorted(lines.items(), key=lambda line: (max(line[0]), sum(line[0])))
     for index, (rates, layers) in enumerate(ordered):
         color = colormaps["viridis"](0.9 * index / max(len(ordered) - 1, 1))
-        named = len(ordered) <= _FEW or index in (0, len(ordered) - 1)
+        named = len(ordered) <= _MOST_NAMED or index in (0, len(ordered) - 1)
         drawn = [rate if rate > 0 else math.nan for rate in rates]
         ax.plot(places, drawn, color=color, label=_names(plan, layers) if named else None, linewidth=1.6)
     frozen = [layer for layer in plan.layers if layer.label in never and layer.n_parameters]
@@ -57,7 +57,7 @@ def plot(plan: LayerPlan, ax: Axes | None = None) -> Axes:
     _scale(ax, [max(rates) for rates, _ in ordered])
     _edges(plan, ax, unit)
     ax.set_title(headline(plan), fontsize="medium", loc="left", pad=24 if len(plan.phases) > 1 else None)
-    _legend(ax, bool(frozen))
+    _legend(ax, frozen=bool(frozen))
     return ax
 
 
@@ -66,36 +66,36 @@ def _scale(ax: Axes, peaks: Sequence[float]) -> None:
     if not peaks:
         return
     low, high = min(peaks), max(peaks)
-    if low > 0 and high / low > _WIDE:
+    if low > 0 and high / low > _LOG_RATIO:
         ax.set_yscale("log")
         ax.set_ylim(low / 30, high * 1.5)
     else:
         ax.set_ylim(0, high * 1.06)
-        ax.yaxis.set_major_formatter(lambda rate, _: f"{rate:g}")  # a common power of ten would stand on a name
+        ax.yaxis.set_major_formatter(lambda rate, _: f"{rate:g}")  # a common power of ten would overlap a name
     ax.margins(x=0.01)
     for side in ("top", "right"):
         ax.spines[side].set_visible(False)
 
 
-def _edges(plan: LayerPlan, ax: Axes, unit: float) -> None:
-    """A thin line at the beginning of each phase, and its name (or number) above it."""
+def _edges(plan: Decisions, ax: Axes, unit: float) -> None:
+    """Draw a thin line where each phase begins, with its name (or number) above it."""
     if len(plan.phases) < 2:
         return
     starts = {cursor.phase: cursor.phase_start * unit for cursor in ribbon.moments(plan, 4 * _POINTS)}
     last = ribbon.run_length(plan)[0] * unit
-    words = len(starts) <= 6
+    named = len(starts) <= 6
     for phase, start in starts.items():
         if phase:
             ax.axvline(start, color="#888888", linewidth=0.7, alpha=0.7)
         following = [other for other in starts.values() if other > start]
         width = (min(following, default=last) - start) / last
-        name = plan.phases[phase].name if words else str(phase + 1)
+        name = plan.phases[phase].name if named else str(phase + 1)
         if width > 0.012 * len(name):
             ax.text(start, 1.01, f" {name}", transform=ax.get_xaxis_transform(), fontsize="small", color="#666666")
 
 
-def _legend(ax: Axes, frozen: bool) -> None:
-    """The highest line first, as it is drawn, and the frozen layers last."""
+def _legend(ax: Axes, *, frozen: bool) -> None:
+    """Show the legend: the highest line first, the frozen layers last."""
     handles, labels = ax.get_legend_handles_labels()
     cut = len(handles) - frozen
     ax.legend(
@@ -108,8 +108,8 @@ def _legend(ax: Axes, frozen: bool) -> None:
     )
 
 
-def _names(plan: LayerPlan, layers: Sequence[PlanLayer]) -> str:
-    """Return the names of layers for a legend: runs folded, towers told apart, one per line."""
+def _names(plan: Decisions, layers: Sequence[PlanLayer]) -> str:
+    """The names of layers for a legend, with their tower: runs folded, one per line."""
     chosen = {layer.label for layer in layers}
     runs = folded([layer for layer in plan.layers if layer.label in chosen])
     names = [f"{run[0].tower}/{name}" for name, run in runs]

@@ -7,19 +7,21 @@ from dataclasses import asdict
 from html import escape
 from typing import TYPE_CHECKING
 
-from thermocline.tuning.layers.show import STYLE, count, folded_runs, html_warnings, role_of, table
-from thermocline.tuning.schedule import ribbon
+from thermocline.tuning.layers.folding import folded_runs, role_of
+from thermocline.tuning.plan import ribbon
+from thermocline.tuning.plan.decisions import Decisions
+from thermocline.tuning.plan.hints import hints
+from thermocline.tuning.plan.plan_layer import PlanLayer
+from thermocline.tuning.tables import STYLE, count, html_cells, html_warnings, table
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from thermocline.tuning.plan.layer_plan import LayerPlan, PlanLayer
 
 _HEADER = ["tower", "layer", "role", "lr", "× lr", "weight decay", "weights", "state"]
 _RIGHT = (3, 4, 5, 6)
 
 
-def headline(plan: LayerPlan) -> str:
+def headline(plan: Decisions) -> str:
     """Return lr_choice, base rate, trainable and total weights in one line."""
     total = sum(layer.n_parameters for layer in plan.layers)
     never = set(plan.frozen)
@@ -34,18 +36,17 @@ def folded(layers: Sequence[PlanLayer]) -> list[tuple[str, list[PlanLayer]]]:
     return folded_runs(layers, lambda x: (x.tower, role_of(x), x.frozen, x.weight_decay, x.pretrained))
 
 
-def peaks(plan: LayerPlan) -> dict[str, float]:
+def peaks(plan: Decisions) -> dict[str, float]:
     """Return per layer the highest scale that any phase gives it; 0 where it is frozen throughout."""
-    timeline = plan.timeline
-    may = [always.union(pool) for always, pool in zip(timeline.always, timeline.pools, strict=True)]
+    phases = plan.timeline.layers
     return {
-        label: max((scale[label] for scale, own in zip(timeline.scales, may, strict=True) if label in own), default=0.0)
+        label: max((own.scales[label] for own in phases if label in own.always or label in own.pool), default=0.0)
         for label in plan.labels
     }
 
 
-def _runs(plan: LayerPlan) -> list[tuple[str, list[PlanLayer]]]:
-    """The runs of the table; what is frozen throughout is told apart, pinned or not."""
+def _runs(plan: Decisions) -> list[tuple[str, list[PlanLayer]]]:
+    """The runs of the table; layers that are frozen throughout, pinned or not, are in runs of their own."""
     never = set(plan.frozen)
     return folded_runs(plan.layers, lambda x: (x.tower, role_of(x), x.label in never, x.weight_decay, x.pretrained))
 
@@ -55,7 +56,7 @@ def _range(low: float, high: float) -> str:
     return first if first == last else f"{first} … {last}"
 
 
-def _rows(plan: LayerPlan) -> list[list[str]]:
+def _rows(plan: Decisions) -> list[list[str]]:
     rows = []
     scale, never = peaks(plan), set(plan.frozen)
     for name, run in _runs(plan):
@@ -71,42 +72,42 @@ def _rows(plan: LayerPlan) -> list[list[str]]:
     return rows
 
 
-def text(plan: LayerPlan) -> str:
+def text(plan: Decisions) -> str:
     """Return the plan as a text table: warnings, then a headline, then runs of layers."""
-    lead = f"{plan.warnings[0]} | " if _loud(plan) else ""
-    warnings = [f"! {one}" for one in plan.warnings[1 if _loud(plan) else 0 :]]
-    hints = [f"! {one}" for one in plan.lint()]
+    lead = f"{plan.warnings[0]} | " if _warning_leads(plan) else ""
+    warnings = [f"! {one}" for one in plan.warnings[1 if _warning_leads(plan) else 0 :]]
+    hinted = [f"! {one}" for one in hints(plan)]
     when = ribbon.text(plan) if ribbon.has_ribbon(plan) else f"one phase: {_course(plan)}"
-    rest = [*warnings, *hints, when, table(_rows(plan), _HEADER, right=_RIGHT)]
+    rest = [*warnings, *hinted, when, table(_rows(plan), _HEADER, right=_RIGHT)]
     cost = [] if plan.estimate is None else [str(plan.estimate)]
     return "\n".join([lead + headline(plan), *rest, *cost])
 
 
-def _course(plan: LayerPlan) -> str:
+def _course(plan: Decisions) -> str:
     return ribbon.course(plan.phases[0])
 
 
-def _loud(plan: LayerPlan) -> bool:
-    """Whether the first warning must stand in the first line: the layers were not found."""
+def _warning_leads(plan: Decisions) -> bool:
+    """Whether the first warning belongs in the first line: the layers were not found."""
     return bool(plan.warnings) and plan.warnings[0].isupper()
 
 
-def html(plan: LayerPlan) -> str:
+def html(plan: Decisions) -> str:
     """Return the plan as an HTML table with a bar for each rate, legible on light and dark."""
     scale = peaks(plan)
     top = max(scale.values(), default=1.0) or 1.0
-    head = "".join(f"<th{' class=n' if i in _RIGHT else ''}>{escape(cell)}</th>" for i, cell in enumerate(_HEADER))
+    head = html_cells(_HEADER, _RIGHT, tag="th")
     body = []
     for row, (_, run) in zip(_rows(plan), _runs(plan), strict=True):
-        cells = "".join(f"<td{' class=n' if i in _RIGHT else ''}>{escape(c)}</td>" for i, c in enumerate(row))
+        cells = html_cells(row, _RIGHT)
         first, last = (100 * scale[layer.label] / top for layer in (run[0], run[-1]))
         dim = "" if last or first else " class=f"
         body.append(f"<tr{dim}>{cells}<td>{_bar(first, last)}</td></tr>")
     when = ribbon.html(plan) if ribbon.has_ribbon(plan) else f"<div>one phase: {escape(_course(plan))}</div>"
-    hints = html_warnings((*plan.warnings, *plan.lint()))
+    lead = html_warnings((*plan.warnings, *hints(plan)))
     cost = "" if plan.estimate is None else plan.estimate._repr_html_()
     return (
-        f"{STYLE}<div class=tcl>{hints}<div>{escape(headline(plan))}</div>{when}"
+        f"{STYLE}<div class=tcl>{lead}<div>{escape(headline(plan))}</div>{when}"
         f"<table class=tcl><thead><tr>{head}<th></th></tr></thead><tbody>{''.join(body)}</tbody></table></div>{cost}"
     )
 
@@ -119,8 +120,8 @@ def _bar(first: float, last: float) -> str:
     return f"<span class=bar style='width:8em;clip-path:{shape}'></span>"
 
 
-def frame(plan: LayerPlan) -> pd.DataFrame:
-    """`LayerPlan.to_frame`."""
+def frame(plan: Decisions) -> pd.DataFrame:
+    """Return one row per layer, with the rate that it reaches at its highest."""
     import pandas as pd
 
     scale = peaks(plan)

@@ -1,4 +1,4 @@
-"""Which parameters weight decay leaves alone: decided by what they are, never by "norm" in a name."""
+"""Which parameters take no weight decay: decided by their type and shape, never by "norm" in a name."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 import torch
 from torch import nn
 
-from thermocline.tuning.layers.families import clean_name, unwrap
+from thermocline.tuning.layers.wrappers import clean_name, unwrap
 
 _NORMS = (
     nn.LayerNorm,
@@ -17,7 +17,7 @@ _NORMS = (
     nn.LocalResponseNorm,
 )
 _MATRICES = (nn.Linear, nn.Embedding, nn.Bilinear, nn.modules.conv._ConvNd)
-#: Raw parameters (not weights of a linear layer) that say "where" or "what" rather than transform.
+#: Parameters (not weights of a linear layer) that are tokens or positions rather than transformations.
 _TOKEN = re.compile(
     r"(pos|position|positional|rel_pos|relative_position)_?(embed\w*|emb|encoding|bias\w*)?(_table|_h|_w|_\d+)?"
     r"|(cls|class|dist|mask|reg|register|query|distillation|latent|prompt)_?(token|embed|embedding|query)s?"
@@ -50,11 +50,11 @@ def undecayed(model: nn.Module) -> set[str]:
 
 
 def is_undecayed(name: str, parameter: torch.Tensor, module: nn.Module) -> bool:
-    """Whether weight decay leaves a parameter alone.
+    """Whether a parameter takes no weight decay.
 
     Args:
         name: Its full name.
-        parameter: It.
+        parameter: The parameter.
         module: The module that holds it.
     """
     parent, _, leaf = name.rpartition(".")

@@ -94,7 +94,7 @@ def phases_text(phases: Sequence[Phase], head: str = "") -> str:
 
     Args:
         phases: The phases.
-        head: Lines to stand above as comments.
+        head: Lines to write above as comments.
     """
     import yaml
 

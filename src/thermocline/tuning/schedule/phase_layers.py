@@ -1,23 +1,65 @@
-"""Which layers the phases of a plan mean: selectors resolved, draws drawn, scales joined."""
+"""Which layers the phases of a plan mean, and at which scales: selectors resolved, layers drawn."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
 from thermocline.errors import ConfigError, SelectorError
+from thermocline.tuning.layers.layer_map import LayerMap
 from thermocline.tuning.layers.selectors import select
 from thermocline.tuning.schedule.phases import EVERYTHING, Draw, Phase
 
-if TYPE_CHECKING:
-    from thermocline.tuning.layers.layer_map import LayerMap
-    from thermocline.tuning.plan.layer_plan import LayerPlan
+
+@dataclass(frozen=True)
+class PhaseLayers:
+    """The layers of one phase; layers that are frozen throughout are left out.
+
+    Attributes:
+        always: The labels of the layers that train throughout it.
+        pool: The labels of the layers that are drawn from.
+        scales: By label, what a layer's rate is of the base rate, before the schedule.
+    """
+
+    always: frozenset[str]
+    pool: tuple[str, ...]
+    scales: Mapping[str, float]
+
+
+def phase_layers(phase: Phase, layer_map: LayerMap, scales: Mapping[str, float], pinned: frozenset[str]) -> PhaseLayers:
+    """Return the layers of a phase.
+
+    Args:
+        phase: The phase.
+        layer_map: The layers that its selectors are about.
+        scales: The plan's own scale of each layer, by label.
+        pinned: The labels of the layers that are frozen whatever the phase says.
+
+    Raises:
+        SelectorError: A selector matches nothing.
+        ConfigError: A draw asks for more layers than there are, or two numbers are given for one layer.
+    """
+    where = f"phase {phase.name!r}"
+    if phase.trains == EVERYTHING:
+        labels = layer_map.labels
+    else:
+        items = (phase.trains,) if isinstance(phase.trains, str) else phase.trains
+        labels = resolved(layer_map, items, f"{where}, trains")
+    always = frozenset(labels) - pinned
+    pool = () if phase.draw is None else _pool(phase.draw, layer_map, pinned | always, where)
+    return PhaseLayers(always, pool, _scales(phase, layer_map, scales))
 
 
 def resolved(layer_map: LayerMap, items: Sequence[str | int], where: str) -> tuple[str, ...]:
     """Return the labels that selectors mean; a whole label means its layer, whatever else it would match.
+
+    Args:
+        layer_map: The layers.
+        items: The selectors.
+        where: What holds them, for the error.
 
     Raises:
         SelectorError: One of them matches nothing.
@@ -31,67 +73,43 @@ def resolved(layer_map: LayerMap, items: Sequence[str | int], where: str) -> tup
     return tuple(label for label in layer_map.labels if label in chosen)
 
 
-def trained_layers(plan: LayerPlan) -> tuple[list[frozenset[str]], list[tuple[str, ...]]]:
-    """Return per phase the layers that train throughout it, and those that are drawn from; pinned ones are neither.
-
-    Raises:
-        SelectorError: A selector matches nothing.
-        ConfigError: A draw asks for more layers than there are.
-    """
-    layer_map = plan.layer_map
-    pinned = {layer.label for layer in plan.layers if layer.frozen}
-    always, pools = [], []
-    for phase in plan.phases:
-        where = f"phase {phase.name!r}"
-        labels = plan.labels if phase.trains == EVERYTHING else resolved(layer_map, _items(phase), f"{where}, trains")
-        held = frozenset(labels) - pinned
-        always.append(held)
-        pool: tuple[str, ...] = ()
-        if phase.draw is not None:
-            among = resolved(layer_map, phase.draw.among, f"{where}, draw.among")
-            pool = tuple(label for label in among if label not in pinned and label not in held)
-            if pool and phase.draw.n > len(pool):
-                raise ConfigError(f"{where} draws {phase.draw.n} layers, but there are only {len(pool)} to draw from.")
-        pools.append(pool)
-    return always, pools
-
-
-def _items(phase: Phase) -> tuple[str | int, ...]:
-    return (phase.trains,) if isinstance(phase.trains, str) else phase.trains
+def _pool(draw: Draw, layer_map: LayerMap, taken: frozenset[str], where: str) -> tuple[str, ...]:
+    """The layers that a draw chooses from: those that are not `taken`."""
+    among = resolved(layer_map, draw.among, f"{where}, draw.among")
+    pool = tuple(label for label in among if label not in taken)
+    if pool and draw.n > len(pool):
+        raise ConfigError(f"{where} draws {draw.n} layers, but there are only {len(pool)} to draw from.")
+    return pool
 
 
 def drawn(draw: Draw, pool: Sequence[str], number: int) -> frozenset[str]:
-    """Return the layers of a draw: a function of the seed and the draw's number."""
-    if not pool:
-        return frozenset()
-    chosen = np.random.default_rng([draw.seed, number, 0x115A]).choice(len(pool), size=draw.n, replace=False)
+    """Return the layers of a draw: a function of the seed and the draw's number.
+
+    Args:
+        draw: How many are drawn, and the seed.
+        pool: The layers to draw from.
+        number: How many draws of the phase came before.
+    """
+    return _drawn(draw.n, draw.seed, tuple(pool), number) if pool else frozenset()
+
+
+@lru_cache(maxsize=256)
+def _drawn(n: int, seed: int, pool: tuple[str, ...], number: int) -> frozenset[str]:
+    chosen = np.random.default_rng([seed, number, 0x115A]).choice(len(pool), size=n, replace=False)
     return frozenset(pool[int(index)] for index in chosen)
 
 
-def layer_scales(plan: LayerPlan) -> list[dict[str, float]]:
-    """Return per phase what each layer's rate is of the base rate, before the schedule.
-
-    Raises:
-        SelectorError: A selector matches nothing.
-        ConfigError: Two numbers for one layer.
-    """
-    layer_map = plan.layer_map
-    out = []
-    for phase in plan.phases:
-        scale = _numbers(layer_map, phase.lr_scale, f"phase {phase.name!r}, lr_scale")
-        mults: dict[str, float] = {}
-        rest = 1.0
-        if isinstance(phase.lr_mult, Mapping):
-            mults = _numbers(layer_map, phase.lr_mult, f"phase {phase.name!r}, lr_mult")
-        else:
-            rest = phase.lr_mult
-        out.append(
-            {
-                layer.label: scale.get(layer.label, layer.lr_scale) * mults.get(layer.label, rest)
-                for layer in plan.layers
-            }
-        )
-    return out
+def _scales(phase: Phase, layer_map: LayerMap, scales: Mapping[str, float]) -> dict[str, float]:
+    """What each layer's rate is of the base rate in a phase, before the schedule."""
+    where = f"phase {phase.name!r}"
+    own = _numbers(layer_map, phase.lr_scale, f"{where}, lr_scale")
+    mults: dict[str, float] = {}
+    rest = 1.0
+    if isinstance(phase.lr_mult, Mapping):
+        mults = _numbers(layer_map, phase.lr_mult, f"{where}, lr_mult")
+    else:
+        rest = phase.lr_mult
+    return {label: own.get(label, scale) * mults.get(label, rest) for label, scale in scales.items()}
 
 
 def _numbers(layer_map: LayerMap, given: Mapping[str, float], where: str) -> dict[str, float]:

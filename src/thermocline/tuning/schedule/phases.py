@@ -1,66 +1,22 @@
-"""When: a phase of training as pure data, and the cursor that stands for a moment."""
+"""A phase of training as pure data: what trains, for how long, under which schedule."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from thermocline.errors import ConfigError, did_you_mean, listing
-from thermocline.tuning.schedule import curves as schedule
-from thermocline.tuning.values import fraction, not_negative, positive, whole
+from thermocline.tuning.number_checks import fraction, not_negative, positive, whole
+from thermocline.tuning.schedule import curves
 
 SCHEDULES = ("cosine", "linear", "constant", "one_cycle")
 EVERYTHING = "*"
 
 
 @dataclass(frozen=True)
-class Cursor:
-    """A moment, and the whole state of a schedule: nothing else about it is remembered anywhere.
-
-    Attributes:
-        step: Optimizer steps done, which is the 0-based index of the step to be taken.
-        total_steps: Of the whole run, at most.
-        phase: The index of the phase.
-        phase_start: The step at which the phase began.
-        steps_per_epoch: For ends in epochs; 0 where it is not known.
-        best: The best score since the phase began, for a plateau.
-        worse: Validations since then without a better one.
-    """
-
-    step: int
-    total_steps: int
-    phase: int = 0
-    phase_start: int = 0
-    steps_per_epoch: int = 0
-    best: float | None = None
-    worse: int = 0
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain data that JSON can hold."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Cursor:
-        """Return the cursor that `to_dict` wrote.
-
-        Raises:
-            ConfigError: Not such data.
-        """
-        known = {one.name: one for one in fields(cls)}
-        missing = [name for name, one in known.items() if one.default is MISSING and name not in data]
-        if missing or set(data) - set(known):
-            raise ConfigError(f"A cursor has the fields {listing(known)}; got {dict(data)!r}.")
-        for name, value in data.items():
-            good = isinstance(value, (int, float)) if name == "best" else isinstance(value, int) and value >= 0
-            if isinstance(value, bool) or not (good or (name == "best" and value is None)):
-                raise ConfigError(f"A cursor's {name} cannot be {value!r}.")
-        return cls(**data)
-
-
-@dataclass(frozen=True)
 class Plateau:
-    """An end by the validation score: after `patience` validations in a row without a better one.
+    """An end by the validation score: after `patience` validations in a row without a better score.
 
     Attributes:
         patience: How many.
@@ -78,13 +34,13 @@ class Plateau:
 
 @dataclass(frozen=True)
 class Draw:
-    """Layers that train in turn, drawn at random: a function of the seed and the step alone.
+    """Layers that are drawn at random to train in turn: a function of the seed and the step alone.
 
     Attributes:
         n: How many layers at once.
         every: For how many steps.
         seed: Of the draws.
-        among: Selectors of the layers that are drawn from.
+        among: Selectors of the layers to draw from.
     """
 
     n: int
@@ -101,10 +57,10 @@ class Draw:
 
 @dataclass(frozen=True)
 class Phase:
-    """A stretch of training. Where several ends are given, the first to come counts; without any it lasts to the end.
+    """A phase of training. Of several ends the first to come counts; without any it lasts to the end of the run.
 
     Attributes:
-        name: Shown in tables and pictures.
+        name: Shown in tables and plots.
         trains: `"*"`, or selectors (see `thermocline.tuning.layers.selectors.select`) of the layers that train.
         schedule: `constant`, `linear`, `cosine` or `one_cycle`.
         warmup: How long the rate rises linearly: a fraction of the schedule below 1, or a number of steps. Not used
@@ -113,8 +69,8 @@ class Phase:
         pct_start: The fraction of `one_cycle` that rises.
         div_factor: `one_cycle` begins at the rate divided by this,
         final_div_factor: and ends at its beginning divided by this, as PyTorch's `OneCycleLR`.
-        momentum: What `one_cycle` moves the optimizer's momentum (Adam: its first beta) between, from the first
-            number to the second as the rate rises, and back; None leaves it alone.
+        momentum: The range of the optimizer's momentum (Adam: its first beta) under `one_cycle`: from the first
+            number to the second as the rate rises, and back; None leaves the momentum as it is.
         over: Whether the schedule runs over the `phase`, or over the whole `run` whatever its phases.
         steps: It ends after this many optimizer steps.
         epochs: It ends after this many epochs.
@@ -122,10 +78,10 @@ class Phase:
         plateau: It ends when the validation score stops rising.
         lr_mult: A multiple of the plan's rates: one number, or one per selector (`"*"` for the rest).
         lr_scale: Scales in place of the plan's own, by selector: multiples of the base rate.
-        draw: Layers that train in turn, beside those in `trains`.
-        thaw_warmup: How long the rate of layers thawed on entry rises, as for `warmup`: the moments of Adam are
-            cold for them while the schedule is in its middle.
-        optimizer_state: `keep` or `reset` that of layers thawed on entry, from an earlier phase.
+        draw: Layers that train in turn, besides those in `trains`.
+        thaw_warmup: How long the rate of layers that are unfrozen on entry rises, as for `warmup`: their moments in
+            Adam start at zero while the schedule is in its middle.
+        optimizer_state: `keep` or `reset` the state of layers that are unfrozen on entry, from an earlier phase.
         restore_best: Whether the phase starts from the best weights so far.
     """
 
@@ -177,16 +133,16 @@ class Phase:
         step = min(max(step, 0), steps - 1)
         if self.schedule == "one_cycle":
             low = 1.0 / self.div_factor
-            return schedule.cycle(step / steps, self.pct_start, low, 1.0, low / self.final_div_factor)
-        return schedule.warmed(self.schedule, step, steps, schedule.length(self.warmup, steps), self.final)
+            return curves.cycle(step / steps, self.pct_start, low, 1.0, low / self.final_div_factor)
+        return curves.warmed(self.schedule, step, steps, curves.length(self.warmup, steps), self.final)
 
     def momentum_factor(self, step: int, steps: int) -> float | None:
-        """Return the optimizer's momentum at a step of the schedule; None where the phase leaves it alone."""
+        """Return the optimizer's momentum at a step of the schedule; None where the phase does not change it."""
         if self.schedule != "one_cycle" or self.momentum is None:
             return None
         steps = max(steps, 1)
         high, low = self.momentum
-        return schedule.cycle(min(max(step, 0), steps - 1) / steps, self.pct_start, high, low, high)
+        return curves.cycle(min(max(step, 0), steps - 1) / steps, self.pct_start, high, low, high)
 
 
 def selectors(name: str, value: Any, *, empty: bool = False) -> tuple[str | int, ...]:

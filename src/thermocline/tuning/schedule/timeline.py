@@ -1,21 +1,22 @@
-"""A plan's phases on the clock: which phase a step lies in, who trains in it, and at what multiple of the base rate."""
+"""Which phase a step lies in, which layers train then, and at what multiple of the base rate."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
 
 from thermocline.errors import ConfigError
-from thermocline.tuning.schedule import curves as schedule
-from thermocline.tuning.schedule.phase_layers import drawn, layer_scales, trained_layers
-from thermocline.tuning.schedule.phases import Cursor, Phase
-
-if TYPE_CHECKING:
-    from thermocline.tuning.plan.layer_plan import LayerPlan
+from thermocline.tuning.layers.layer_map import LayerMap
+from thermocline.tuning.schedule import curves
+from thermocline.tuning.schedule.cursor import Cursor
+from thermocline.tuning.schedule.phase_layers import PhaseLayers, drawn, phase_layers
+from thermocline.tuning.schedule.phases import Phase
 
 _EPSILON = 1e-9  # of a step: 0.7 of 10 steps are 7 although 0.7 * 10 > 7
+_MOST_STRETCHES = 256  # that are remembered
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Entry:
 
     Attributes:
         reset: Labels of layers whose optimizer state is to be dropped.
-        restore_best: Whether the best weights so far are to be put back.
+        restore_best: Whether the best weights so far are to be restored.
     """
 
     reset: tuple[str, ...] = ()
@@ -39,52 +40,79 @@ class Stretch:
         start: Its first step.
         number: 0, or the draw's number within its phase.
         trains: The labels of the layers that train.
-        thawed: Those of them that did not train before.
+        unfrozen: Those of them that did not train before.
     """
 
     start: int
     number: int
     trains: frozenset[str]
-    thawed: frozenset[str]
+    unfrozen: frozenset[str]
 
 
+@dataclass(frozen=True)
 class Timeline:
     """The phases of one plan, their selectors resolved. All methods are pure functions of a cursor.
 
-    Args:
-        plan: The plan.
-
-    Raises:
-        SelectorError: A selector of a phase matches nothing.
-        ConfigError: Two numbers for one layer, or ends out of order.
+    Attributes:
+        phases: In order.
+        layers: The layers of each phase.
     """
 
-    def __init__(self, plan: LayerPlan) -> None:
-        self.phases = plan.phases
-        self.always, self.pools = trained_layers(plan)
-        self.scales = layer_scales(plan)
-        self._sets = lru_cache(maxsize=256)(self._trained_and_thawed)
+    phases: tuple[Phase, ...]
+    layers: tuple[PhaseLayers, ...]
+    _sets: dict[tuple[int, int], tuple[frozenset[str], frozenset[str]]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    def __post_init__(self) -> None:
         check_order(self.phases)
+
+    @classmethod
+    def of(
+        cls, phases: tuple[Phase, ...], layer_map: LayerMap, scales: Mapping[str, float], pinned: frozenset[str]
+    ) -> Timeline:
+        """Resolve the selectors of phases.
+
+        Args:
+            phases: In order.
+            layer_map: The layers that they are about.
+            scales: The plan's own scale of each layer, by label.
+            pinned: The labels of the layers that are frozen throughout.
+
+        Raises:
+            SelectorError: A selector of a phase matches nothing.
+            ConfigError: Two numbers for one layer, or ends out of order.
+        """
+        return cls(phases, tuple(phase_layers(phase, layer_map, scales, pinned) for phase in phases))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"phases": self.phases, "layers": self.layers, "_sets": {}}  # what is derived is not stored
+
+    @property
+    def always(self) -> tuple[frozenset[str], ...]:
+        """Per phase, the labels of the layers that train throughout it."""
+        return tuple(own.always for own in self.layers)
+
+    @property
+    def pools(self) -> tuple[tuple[str, ...], ...]:
+        """Per phase, the labels of the layers that are drawn from."""
+        return tuple(own.pool for own in self.layers)
 
     @cached_property
     def ever(self) -> frozenset[str]:
         """The labels of the layers that may train at some time."""
-        return frozenset().union(*self.always, *self.pools)
+        return frozenset().union(*(own.always.union(own.pool) for own in self.layers))
 
-    # the clock
-
-    def start(self, total_steps: int, steps_per_epoch: int = 0) -> Cursor:
-        """Return the cursor of the first step."""
-        return self._settled(Cursor(0, total_steps, steps_per_epoch=steps_per_epoch))
+    # which phase
 
     def cursor(self, step: int, total_steps: int, steps_per_epoch: int = 0) -> Cursor:
         """Return the cursor of a step (0-based) if no plateau ends a phase before its time."""
-        return self._settled(Cursor(step, total_steps, steps_per_epoch=steps_per_epoch))
+        return self._in_phase(Cursor(step, total_steps, steps_per_epoch=steps_per_epoch))
 
     def next(self, cursor: Cursor) -> Cursor:
         """Return the cursor after one more optimizer step."""
         values = (cursor.phase, cursor.phase_start, cursor.steps_per_epoch, cursor.best, cursor.worse)
-        return self._settled(Cursor(cursor.step + 1, cursor.total_steps, *values))
+        return self._in_phase(Cursor(cursor.step + 1, cursor.total_steps, *values))
 
     def observe(self, cursor: Cursor, score: float) -> Cursor:
         """Return the cursor after a validation; it may end a phase that waits for a plateau.
@@ -101,10 +129,10 @@ class Timeline:
         if cursor.worse + 1 < plateau.patience:
             return replace(cursor, worse=cursor.worse + 1)
         ended = replace(cursor, phase=cursor.phase + 1, phase_start=cursor.step, best=None, worse=0)
-        return self._settled(ended)
+        return self._in_phase(ended)
 
-    def _settled(self, cursor: Cursor) -> Cursor:
-        """Cross the edges that lie at or before the cursor's step."""
+    def _in_phase(self, cursor: Cursor) -> Cursor:
+        """The cursor in the phase that its step lies in: phases that end at or before the step are over."""
         phase, start = cursor.phase, cursor.phase_start
         while phase < len(self.phases) - 1:
             end = planned_end(self.phases[phase], start, cursor.total_steps, cursor.steps_per_epoch)
@@ -115,53 +143,49 @@ class Timeline:
             return cursor
         return replace(cursor, phase=phase, phase_start=start, best=None, worse=0)
 
-    # what is true at a moment
+    # which layers
+
+    def stretch_index(self, cursor: Cursor) -> tuple[int, int]:
+        """Return what identifies a cursor's stretch: the phase and, where it draws layers, the draw's number, else 0.
+
+        While it stays the same, the same layers train.
+        """
+        draw = self.phases[cursor.phase].draw
+        return cursor.phase, 0 if draw is None else (cursor.step - cursor.phase_start) // draw.every
+
+    def stretch_start(self, cursor: Cursor) -> int:
+        """Return the first step of a cursor's stretch."""
+        phase, number = self.stretch_index(cursor)
+        draw = self.phases[phase].draw
+        return cursor.phase_start + (0 if draw is None else number * draw.every)
+
+    def stretch_end(self, cursor: Cursor) -> int:
+        """Return the step after the last of a cursor's stretch, if no plateau ends it sooner.
+
+        Raises:
+            ConfigError: The phase ends by epochs, and the cursor has no `steps_per_epoch`.
+        """
+        draw = self.phases[cursor.phase].draw
+        end = self.phase_end(cursor)
+        return end if draw is None else min(end, self.stretch_start(cursor) + draw.every)
+
+    def phase_end(self, cursor: Cursor) -> int:
+        """Return the step after the last of a cursor's phase, if no plateau ends it sooner.
+
+        Raises:
+            ConfigError: The phase ends by epochs, and the cursor has no `steps_per_epoch`.
+        """
+        phase = self.phases[cursor.phase]
+        return planned_end(phase, cursor.phase_start, cursor.total_steps, cursor.steps_per_epoch)
 
     def stretch(self, cursor: Cursor) -> Stretch:
         """Return the stretch that a cursor lies in."""
-        draw = self.phases[cursor.phase].draw
-        number = 0 if draw is None else (cursor.step - cursor.phase_start) // draw.every
-        start = cursor.phase_start + (0 if draw is None else number * draw.every)
-        return Stretch(start, number, *self._sets(cursor.phase, number))
+        phase, number = self.stretch_index(cursor)
+        return Stretch(self.stretch_start(cursor), number, *self._trained_and_unfrozen(phase, number))
 
     def trains(self, cursor: Cursor) -> frozenset[str]:
         """Return the labels of the layers that train."""
-        return self.stretch(cursor).trains
-
-    def span(self, cursor: Cursor) -> tuple[int, int]:
-        """Return the first step of the schedule in force, and its length."""
-        if self.phases[cursor.phase].over == "run":
-            return 0, cursor.total_steps
-        end = planned_end(self.phases[cursor.phase], cursor.phase_start, cursor.total_steps, cursor.steps_per_epoch)
-        return cursor.phase_start, end - cursor.phase_start
-
-    def factor(self, cursor: Cursor) -> float:
-        """Return the schedule's multiple, the same for all layers."""
-        start, steps = self.span(cursor)
-        return self.phases[cursor.phase].factor(cursor.step - start, steps)
-
-    def momentum(self, cursor: Cursor) -> float | None:
-        """Return the optimizer's momentum; None where the phase leaves it alone."""
-        start, steps = self.span(cursor)
-        return self.phases[cursor.phase].momentum_factor(cursor.step - start, steps)
-
-    def thaw_steps(self, cursor: Cursor) -> int:
-        """Return the number of steps over which thawed layers warm up."""
-        phase = self.phases[cursor.phase]
-        if isinstance(phase.thaw_warmup, float) and phase.draw is not None:
-            return schedule.length(phase.thaw_warmup, phase.draw.every)
-        end = planned_end(phase, cursor.phase_start, cursor.total_steps, cursor.steps_per_epoch)
-        return schedule.length(phase.thaw_warmup, end - cursor.phase_start)
-
-    def multiple(self, label: str, cursor: Cursor) -> float:
-        """Return what a layer's rate is of the plan's base rate; 0 where it does not train."""
-        now = self.stretch(cursor)
-        if label not in now.trains:
-            return 0.0
-        value = self.scales[cursor.phase][label] * self.factor(cursor)
-        if label in now.thawed:
-            value *= schedule.rising(cursor.step - now.start, self.thaw_steps(cursor))
-        return value
+        return self._trained_and_unfrozen(*self.stretch_index(cursor))[0]
 
     def entry(self, cursor: Cursor) -> Entry | None:
         """Return what is to be done before this step, or None; only the first step of a stretch has something."""
@@ -171,21 +195,59 @@ class Timeline:
         now = self.stretch(cursor)
         if cursor.step != now.start or (cursor.phase == 0 and now.number == 0):
             return None
-        reset = tuple(sorted(now.thawed)) if phase.optimizer_state == "reset" else ()
+        reset = tuple(sorted(now.unfrozen)) if phase.optimizer_state == "reset" else ()
         best = phase.restore_best and now.number == 0
         return Entry(reset, best) if reset or best else None
 
-    def _trained_and_thawed(self, phase: int, number: int) -> tuple[frozenset[str], frozenset[str]]:
-        now = self._at(phase, number)
-        if number:
-            return now, now - self._at(phase, number - 1)
-        return now, (now - self.always[phase - 1] if phase else frozenset())
+    def _trained_and_unfrozen(self, phase: int, number: int) -> tuple[frozenset[str], frozenset[str]]:
+        """The layers that train in a stretch, and those of them that did not train in the one before."""
+        known = self._sets.get((phase, number))
+        if known is None:
+            now = self._trained(phase, number)
+            before = self._trained(phase, number - 1) if number else self.layers[phase - 1].always if phase else now
+            if len(self._sets) >= _MOST_STRETCHES:
+                self._sets.clear()
+            known = self._sets[phase, number] = (now, now - before)
+        return known
 
-    def _at(self, phase: int, number: int) -> frozenset[str]:
-        draw = self.phases[phase].draw
-        if draw is None:
-            return self.always[phase]
-        return self.always[phase] | drawn(draw, self.pools[phase], number)
+    def _trained(self, phase: int, number: int) -> frozenset[str]:
+        draw, own = self.phases[phase].draw, self.layers[phase]
+        return own.always if draw is None else own.always | drawn(draw, own.pool, number)
+
+    # which rates
+
+    def factor(self, cursor: Cursor) -> float:
+        """Return the schedule's multiple, the same for all layers."""
+        start, steps = self._span(cursor)
+        return self.phases[cursor.phase].factor(cursor.step - start, steps)
+
+    def momentum(self, cursor: Cursor) -> float | None:
+        """Return the optimizer's momentum; None where the phase does not change it."""
+        start, steps = self._span(cursor)
+        return self.phases[cursor.phase].momentum_factor(cursor.step - start, steps)
+
+    def multiple(self, label: str, cursor: Cursor) -> float:
+        """Return what a layer's rate is of the plan's base rate; 0 where it does not train."""
+        now = self.stretch(cursor)
+        if label not in now.trains:
+            return 0.0
+        value = self.layers[cursor.phase].scales[label] * self.factor(cursor)
+        if label in now.unfrozen:
+            value *= curves.rising(cursor.step - now.start, self.unfreeze_warmup(cursor))
+        return value
+
+    def unfreeze_warmup(self, cursor: Cursor) -> int:
+        """Return the number of steps over which the rate of newly unfrozen layers rises."""
+        phase = self.phases[cursor.phase]
+        if isinstance(phase.thaw_warmup, float) and phase.draw is not None:
+            return curves.length(phase.thaw_warmup, phase.draw.every)
+        return curves.length(phase.thaw_warmup, self.phase_end(cursor) - cursor.phase_start)
+
+    def _span(self, cursor: Cursor) -> tuple[int, int]:
+        """The first step of the schedule in force, and its length."""
+        if self.phases[cursor.phase].over == "run":
+            return 0, cursor.total_steps
+        return cursor.phase_start, self.phase_end(cursor) - cursor.phase_start
 
 
 def planned_end(phase: Phase, start: int, total_steps: int, steps_per_epoch: int) -> int:

@@ -1,0 +1,94 @@
+"""How a model is trained and scored: loss, start of the head, and what is collected over a pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What training minimises. The loss of a step is the sum over its micro-batches, divided by their total weight.
+
+    Attributes:
+        total: (model outputs, batch) → sum of the losses in the batch, each times its weight.
+        weight: batch → the sum of these weights.
+        whole_batch: Whether rows of a batch are compared with each other, so that micro-batches would change the loss.
+    """
+
+    total: Callable[[Any, Mapping[str, Any]], torch.Tensor]
+    weight: Callable[[Mapping[str, Any]], float]
+    whole_batch: bool = False
+
+
+class Start(Protocol):
+    """A start of the head that is computed from features of the training rows, before the first step."""
+
+    @property
+    def name(self) -> str:
+        """What the head starts at, such as `the probe`."""
+
+    @property
+    def features(self) -> Callable[[Any], torch.Tensor]:
+        """batch → features float `(rows, width)`; what the pass over the training rows computes."""
+
+    def apply(self, features: np.ndarray, reached: np.ndarray) -> str:
+        """Fit it to the rows that were reached, write it into the model, and return a note, empty where none was done.
+
+        Args:
+            features: float32 `(rows, width)`.
+            reached: Which rows have features, bool `(rows,)`: a time limit may leave some out.
+        """
+
+
+class Collector(Protocol):
+    """Collects what passes over rows give, batch by batch, and scores it."""
+
+    def compute(self, batch: Mapping[str, Any]) -> Any:
+        """Return what to collect of a batch; runs the model."""
+
+    def add(self, positions: np.ndarray, values: Any) -> None:
+        """Keep what a batch gave.
+
+        Args:
+            positions: The batch's row positions, int64 `(batch,)`.
+            values: What `compute` returned.
+        """
+
+    def outputs(self) -> Any:
+        """Return all that was collected, in the order of the rows."""
+
+    def scores(self, metrics: Sequence[str]) -> dict[str, float]:
+        """Return metrics over the rows that were reached; NaN where one is not defined.
+
+        Args:
+            metrics: Canonical names (`Problem.check_metric`). A name may stand for several scores of other names.
+        """
+
+    def fallback_loss(self) -> float | None:
+        """Return the loss over the rows reached, which decides where the metric is not defined, or None."""
+
+
+@dataclass(frozen=True)
+class Learning:
+    """How a model is trained.
+
+    Attributes:
+        objective: The loss.
+        start: Computes a start of the head from features, or None.
+        start_note: What step 0 of the history says where there is no start.
+        untrained: What step 0 is called where there is no start.
+        also_score: Metrics that the history shows besides the one that decides.
+    """
+
+    objective: Objective
+    start: Start | None = None
+    start_note: str = "the head starts at random"
+    untrained: str = "the untrained head"
+    also_score: tuple[str, ...] = ()

@@ -1,0 +1,128 @@
+"""Image columns as an input: tower, rows, and their part of a saved predictor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from thermocline.backbones.pretrained import Source, find_image, folder_of
+from thermocline.config import ResolvedConfig
+from thermocline.contracts.inputs import BuiltInput, InputKind, RowSource
+from thermocline.data.columns import Column, Columns
+from thermocline.data.row_part import RowPart
+from thermocline.errors import ImageReadError
+from thermocline.inputs.image.build import build_image, check_description, describe_image, model_size, rebuild_image
+from thermocline.inputs.image.files import is_missing, open_image
+from thermocline.inputs.image.info import INFO
+from thermocline.inputs.image.processor import ImageProcessor
+from thermocline.inputs.image.reading import readable_rows
+from thermocline.tuning.layers.layer_map import LayerMap
+
+SMALL_IMAGES = 4  # images are enlarged at most this much, where the backbone takes smaller sizes than its own
+SAMPLE = 200  # rows whose images are looked at for their size
+SAMPLE_IMAGES = 50  # images of them that are opened
+
+
+class ImageInput(InputKind):
+    """Image columns; each has its place in the features of a row."""
+
+    info = INFO
+
+    def check(self, columns: Columns, config: ResolvedConfig) -> None:
+        """Check that the pretrained weights can be found; nothing is loaded."""
+        del columns
+        _source(config)
+
+    def usable_rows(
+        self, source: RowSource, columns: Columns, config: ResolvedConfig, *, what: str
+    ) -> tuple[np.ndarray | None, list[str]]:
+        """Decode every image once: rows whose images cannot be read are left out where they are few."""
+        for column in columns:
+            if column.kind == "image" and column.missing == len(source.frame):
+                raise ImageReadError(
+                    f"Column {column.name!r} was given as image, but all {len(source.frame)} values are missing. Fill "
+                    f"it, or leave the column out: column_types={{{column.name!r}: 'null'}}."
+                )
+        most = config.data.max_unreadable_images
+        return readable_rows(source.frame, columns, source.folder, most, what=what)
+
+    def build(self, source: RowSource, columns: Columns, config: ResolvedConfig) -> BuiltInput:
+        """Build the tower; choose the size of images where it is left open."""
+        own = [column for column in columns if column.kind in INFO.column_types]
+        pretrained = _source(config)
+        folder = folder_of(pretrained, "model.image")
+        size = config.model.image.size
+        if size is None:
+            size, why = _choose_size(source, own, pretrained, folder)
+            if size is not None:
+                config = config.choose("model.image.size", size, why)
+        tower = build_image(pretrained, folder, size=size, columns=len(own))
+        tower.norm_eval = _norm_eval(config, pretrained=tower.pretrained)
+        if size is None:
+            config = config.choose("model.image.size", tower.spec.size[0], "the model's own")
+        return BuiltInput(self, ImageProcessor(own, tower.spec), tower, config)
+
+    def rows(self, built: BuiltInput, source: RowSource) -> RowPart:
+        """Collect the cells of the image columns; nothing is decoded yet."""
+        options = built.config.model.image
+        processor: ImageProcessor = built.processor
+        return processor.rows(
+            source.frame,
+            source.folder,
+            augment=options.augment if source.training else None,
+            seed=source.seed,
+            views=options.augment_views,
+        )
+
+    def layers(self, tower: Any) -> Mapping[str, LayerMap]:
+        """Return the layers of the backbone."""
+        return {"backbone": LayerMap.of(tower.backbone, tower=INFO.name, pretrained=tower.pretrained)}
+
+    def describe(self, built: BuiltInput, folder: Path) -> dict[str, Any]:
+        """Return processor and tower; no files are written."""
+        del folder
+        tower: Any = built.tower
+        return {"processor": built.processor.to_dict(), "tower": describe_image(tower)}
+
+    def rebuild(
+        self, described: Mapping[str, Any], folder: Path, config: ResolvedConfig, *, trust_remote_code: bool
+    ) -> BuiltInput:
+        """Build the tower from its description, with random weights."""
+        del folder, trust_remote_code  # image backbones never run code of a checkpoint
+        tower = rebuild_image(check_description(described["tower"]))
+        tower.norm_eval = _norm_eval(config, pretrained=tower.pretrained)
+        return BuiltInput(self, ImageProcessor.from_dict(described["processor"]), tower, config)
+
+
+def _source(config: ResolvedConfig) -> Source:
+    options = config.model.image
+    return find_image(options.checkpoint, pretrained=options.pretrained)
+
+
+def _norm_eval(config: ResolvedConfig, *, pretrained: bool) -> bool:
+    """Whether BatchNorm keeps its statistics: `auto` keeps those of pretrained weights."""
+    choice = config.model.image.batch_norm
+    return choice == "eval" or (choice == "auto" and pretrained)
+
+
+def _choose_size(
+    source: RowSource, columns: list[Column], pretrained: Source, folder: Path | None
+) -> tuple[int | None, str]:
+    """Choose a size below the model's own where images are small: nothing is gained by enlarging them further.
+
+    Returns:
+        Pixels a side, or None for the model's own; and why.
+    """
+    own, flexible = model_size(pretrained, folder)
+    cells = [value for column in columns for value in source.frame[column.name].iloc[:SAMPLE] if not is_missing(value)]
+    sides = [min(open_image(value, source.folder).size) for value in cells[:SAMPLE_IMAGES]]
+    if not sides or not flexible:
+        return None, ""
+    typical = int(np.median(sides))
+    chosen = max(64, -(-SMALL_IMAGES * typical // 32) * 32)
+    if chosen >= own:
+        return None, ""
+    return chosen, f"images are about {typical} pixels a side; {SMALL_IMAGES} times that, not the model's {own}"

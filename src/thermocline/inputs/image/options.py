@@ -1,0 +1,32 @@
+"""Options of image input."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from thermocline.config.option import TOWER_FROZEN_LAYERS, Augment, FrozenLayers, option
+
+BatchNorm: TypeAlias = Literal["auto", "eval", "train"]
+
+
+@dataclass(frozen=True)
+class ImageOptions:
+    """The image tower: section `model.image`."""
+
+    checkpoint: str = option(
+        "mobilenetv4_conv_medium.e500_r256_in1k", "A timm name, a transformers vision model, or a local folder."
+    )
+    pretrained: bool = option(True, "Start from the checkpoint's weights; false keeps its shape only.")
+    size: int | None = option(None, "Side of the input in pixels; null: the model's own.", at_least=16)
+    augment: Augment = option("light", "How strongly training images are varied; none: not at all.")
+    augment_views: int | None = option(
+        None,
+        "Variants of each training image, chosen by seed and epoch; null: a new one every epoch.",
+        at_least=1,
+        not_with={"model.image.augment": "none"},
+    )
+    batch_norm: BatchNorm = option(
+        "auto", "BatchNorm statistics while training; auto: eval when pretrained, else train."
+    )
+    frozen_layers: FrozenLayers = option(None, TOWER_FROZEN_LAYERS)

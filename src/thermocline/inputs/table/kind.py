@@ -1,0 +1,79 @@
+"""Numeric and categorical columns as one input: tower, rows, and their part of a saved predictor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from thermocline.config import ResolvedConfig
+from thermocline.contracts.inputs import BuiltInput, InputKind, RowSource
+from thermocline.data.column_values import numbers
+from thermocline.data.columns import Columns
+from thermocline.data.row_part import RowPart
+from thermocline.inputs.table.info import INFO
+from thermocline.inputs.table.processor import TableProcessor
+from thermocline.inputs.table.tower import TableTower, number_bins
+from thermocline.tuning.layers.layer_map import LayerMap
+
+ORDER = ["stem", "blocks.*", "out"]
+"""The tower's layers, in execution order."""
+
+
+class TableInput(InputKind):
+    """Numeric and categorical columns."""
+
+    info = INFO
+
+    def check(self, columns: Columns, config: ResolvedConfig) -> None:
+        """Nothing can be wrong that the options' own ranges do not show."""
+
+    def usable_rows(
+        self, source: RowSource, columns: Columns, config: ResolvedConfig, *, what: str
+    ) -> tuple[np.ndarray | None, list[str]]:
+        """Convert numeric columns once: a value that is no number, or infinite, shows before anything is loaded."""
+        del config, what
+        for column in columns:
+            if column.kind == "numeric":
+                numbers(source.frame[column.name], column)
+        return None, []
+
+    def build(self, source: RowSource, columns: Columns, config: ResolvedConfig) -> BuiltInput:
+        """Fit the processor to the training rows, and build the tower with random weights."""
+        options = config.model.table
+        processor = TableProcessor.fit(source.frame, columns, max_categories=config.data.max_categories)
+        tower = TableTower(
+            number_bins(processor.rows(source.frame), options.bins),
+            processor.cardinalities,
+            width=options.width,
+            blocks=options.blocks,
+            dropout=options.dropout,
+            embedding=options.embedding,
+        )
+        return BuiltInput(self, processor, tower, config)
+
+    def rows(self, built: BuiltInput, source: RowSource) -> RowPart:
+        """Turn the columns of a frame into arrays."""
+        processor: TableProcessor = built.processor
+        return processor.rows(source.frame)
+
+    def layers(self, tower: Any) -> Mapping[str, LayerMap]:
+        """Return the tower's layers; they are known, whatever their share of the parameters."""
+        return {"": LayerMap.from_patterns(tower, ORDER, tower=INFO.name, pretrained=False)}
+
+    def describe(self, built: BuiltInput, folder: Path) -> dict[str, Any]:
+        """Return processor and tower; no files are written."""
+        del folder
+        tower: Any = built.tower
+        described = {"bins": tower.bins, "cardinalities": tower.cardinalities, **tower.options}
+        return {"processor": built.processor.to_dict(), "tower": described}
+
+    def rebuild(
+        self, described: Mapping[str, Any], folder: Path, config: ResolvedConfig, *, trust_remote_code: bool
+    ) -> BuiltInput:
+        """Build the tower from its description, with random weights."""
+        del folder, trust_remote_code
+        processor = TableProcessor.from_dict(described["processor"])
+        return BuiltInput(self, processor, TableTower(**described["tower"]), config)

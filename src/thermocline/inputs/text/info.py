@@ -1,0 +1,15 @@
+"""Text input, described without importing it."""
+
+from __future__ import annotations
+
+from thermocline.inputs.text.options import TextOptions
+from thermocline.registry import InputInfo
+
+INFO = InputInfo(
+    name="text",
+    implementation="thermocline.inputs.text.kind:TextInput",
+    column_types=("text",),
+    has_backbone=True,
+    options={"model.text": TextOptions},
+    reads=frozenset({"env.micro_batch_tokens", "env.compile"}),
+)

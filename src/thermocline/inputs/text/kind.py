@@ -1,0 +1,142 @@
+"""Text columns as an input: tokenizer, tower, rows, and their part of a saved predictor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from thermocline.backbones.adapters import Adapters
+from thermocline.backbones.library_settings import quiet_transformers
+from thermocline.backbones.pretrained import Source, find_text, folder_of, has_tokenizer
+from thermocline.config import ResolvedConfig
+from thermocline.contracts.inputs import BuiltInput, InputKind, RowSource
+from thermocline.data.columns import Column, Columns
+from thermocline.data.row_part import RowPart
+from thermocline.inputs.text.build import build_text, load_config, rebuild_text
+from thermocline.inputs.text.info import INFO
+from thermocline.inputs.text.processor import TextProcessor, choose_max_length
+from thermocline.inputs.text.tokenizer import VOCABULARY, load_tokenizer, train_tokenizer
+from thermocline.inputs.text.tower import TextTower, depends_on_padding, token_limit
+from thermocline.tuning.layers.layer_map import LayerMap
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+FOLDER = "text"
+"""Where configuration and tokenizer are in a saved predictor's folder."""
+
+
+class TextInput(InputKind):
+    """Text columns, joined into one sequence of tokens a row."""
+
+    info = INFO
+
+    def check(self, columns: Columns, config: ResolvedConfig) -> None:
+        """Check that the pretrained weights can be found; nothing is loaded."""
+        del columns
+        _source(config)
+
+    def build(self, source: RowSource, columns: Columns, config: ResolvedConfig) -> BuiltInput:
+        """Build tokenizer and tower; choose the pooling and the number of tokens where they are left open."""
+        options = config.model.text
+        own = [column for column in columns if column.kind in INFO.column_types]
+        pretrained = _source(config)
+        folder = folder_of(pretrained, "model.text")
+        tokenizer, trained = _tokenizer(source.frame, own, pretrained, folder, trust=options.trust_remote_code)
+        tower = build_text(
+            pretrained,
+            folder,
+            tokenizer if trained else None,
+            pooling=options.pooling,
+            trust_remote_code=options.trust_remote_code,
+        )
+        if trained:
+            tower.notes += (f"tokenizer of {len(tokenizer)} pieces trained on the training texts",)
+        if options.pooling == "auto":
+            config = config.choose("model.text.pooling", tower.pooling, "fits the model")
+        processor, config = _processor(source.frame, own, tower, tokenizer, config)
+        return BuiltInput(self, processor, tower, config)
+
+    def rows(self, built: BuiltInput, source: RowSource) -> RowPart:
+        """Tokenise the text columns of a frame."""
+        processor: TextProcessor = built.processor
+        return processor.rows(source.frame)
+
+    def layers(self, tower: Any) -> Mapping[str, LayerMap]:
+        """Return the layers of the backbone."""
+        return {"backbone": LayerMap.of(tower.backbone, tower=INFO.name, pretrained=tower.pretrained)}
+
+    def describe(self, built: BuiltInput, folder: Path) -> dict[str, Any]:
+        """Return processor, pooling and adapters; write the configuration and the tokenizer below `folder`."""
+        tower: Any = built.tower
+        with quiet_transformers():
+            tower.backbone.config.save_pretrained(str(folder / FOLDER))
+            built.processor.tokenizer.save_pretrained(str(folder / FOLDER))
+        for stray in (folder / FOLDER).glob("*.py"):  # remote code is never saved
+            stray.unlink()
+        return {
+            "processor": built.processor.to_dict(),
+            "pooling": tower.pooling,
+            "pretrained": tower.pretrained,
+            "adapters": None if tower.adapters is None else tower.adapters.to_dict(),
+        }
+
+    def rebuild(
+        self, described: Mapping[str, Any], folder: Path, config: ResolvedConfig, *, trust_remote_code: bool
+    ) -> BuiltInput:
+        """Build the tower from its saved configuration, with random weights, and load the tokenizer."""
+        adapters = described.get("adapters")
+        tower = rebuild_text(
+            folder / FOLDER,
+            pooling=described["pooling"],
+            pretrained=described["pretrained"],
+            trust_remote_code=trust_remote_code,
+            adapters=Adapters.from_dict(adapters) if adapters else None,
+        )
+        tokenizer = load_tokenizer(folder / FOLDER, name=str(folder), trust_remote_code=trust_remote_code)
+        return BuiltInput(self, TextProcessor.from_dict(described["processor"], tokenizer), tower, config)
+
+
+def _source(config: ResolvedConfig) -> Source:
+    options = config.model.text
+    return find_text(options.checkpoint, pretrained=options.pretrained)
+
+
+def _tokenizer(
+    frame: pd.DataFrame, columns: list[Column], source: Source, folder: Path | None, *, trust: bool
+) -> tuple[PreTrainedTokenizerBase, bool]:
+    """Return the tokenizer of the pretrained model or (random weights only) one trained here, and whether it was."""
+    if folder is not None and (source.pretrained or has_tokenizer(folder)):
+        return load_tokenizer(folder, name=source.name, trust_remote_code=trust), False
+    names = [column.name for column in columns]
+    values = [str(value) for name in names for value in frame[name].dropna()]
+    most = getattr(load_config(source, folder, trust_remote_code=trust), "vocab_size", None)
+    return train_tokenizer([*names, *values], most=min(VOCABULARY, int(most or VOCABULARY))), True
+
+
+def _processor(
+    frame: pd.DataFrame,
+    columns: list[Column],
+    tower: TextTower,
+    tokenizer: PreTrainedTokenizerBase,
+    config: ResolvedConfig,
+) -> tuple[TextProcessor, ResolvedConfig]:
+    """Return the processor, and the configuration with the most tokens a row."""
+    options = config.model.text
+    limit = token_limit(tower, tokenizer)
+    exact = not depends_on_padding(tower, len(tokenizer))
+    length = min(options.max_length or limit, limit)
+    processor = TextProcessor(tokenizer, columns, join=options.join, max_length=length, pad_to_longest=exact)
+    if options.max_length is None:
+        length, why = choose_max_length(processor.rows(frame).token_counts, limit)
+        config = config.choose("model.text.max_length", length, why)
+    elif options.max_length > limit:
+        why = f"the model takes no more ({options.max_length} was asked for)"
+        config = config.choose("model.text.max_length", limit, why)
+    processor = TextProcessor(
+        tokenizer, columns, join=options.join, max_length=length, pad_to_longest=exact, most=limit
+    )
+    return processor, config

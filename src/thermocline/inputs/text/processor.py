@@ -1,0 +1,151 @@
+"""Text columns to token ids: columns are joined into one sequence a row, and cut fairly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from thermocline.data.column_values import texts
+from thermocline.data.columns import Column, Columns
+from thermocline.inputs.text.rows import LEAST, TextRows
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+LONGEST = 512  # tokens; a longer default would cost more than it gains on most frames
+
+
+class TextProcessor:
+    """Tokenises the text columns of a frame into one sequence a row.
+
+    With several columns each keeps its place: `names` writes `name: value`, `separator` puts the
+    tokenizer's separator between the values. Where a row is too long, its longest column is cut first.
+
+    Args:
+        tokenizer: A transformers tokenizer.
+        columns: The text columns, in order.
+        join: `names` or `separator`.
+        max_length: The most tokens a row, special tokens included.
+        pad_to_longest: False pads every batch to `max_length` (for models whose features depend on padding).
+        most: The most tokens that the model takes; `None` for `max_length`.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        columns: Sequence[Column],
+        *,
+        join: str,
+        max_length: int,
+        pad_to_longest: bool = True,
+        most: int | None = None,
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.columns = tuple(columns)
+        self.join = join
+        self.max_length = max_length
+        self.pad_to_longest = pad_to_longest
+        self.most = max_length if most is None else most
+        self.prefix, self.suffix, self.separator = _special_ids(tokenizer)
+
+    def rows(self, frame: pd.DataFrame) -> TextRows:
+        """Tokenise a frame's text columns."""
+        pieces = [self._pieces(frame[column.name], column) for column in self.columns]
+        room = self.max_length - len(self.prefix) - len(self.suffix)
+        ids = [self._join(row, room) for row in zip(*pieces, strict=True)]
+        pad = self.tokenizer.pad_token_id
+        return TextRows(
+            tuple(ids),
+            int(pad if pad is not None else 0),
+            None if self.pad_to_longest else self.max_length,
+            min(LEAST, self.most),
+            most=self.most,
+        )
+
+    def _pieces(self, series: pd.Series[Any], column: Column) -> list[list[int]]:
+        named = self.join == "names" and len(self.columns) > 1
+        values = [
+            "" if value is None else f"{column.name}: {value}" if named else value for value in texts(series, column)
+        ]
+        if not values:
+            return []
+        encoded = self.tokenizer(
+            values,
+            add_special_tokens=False,
+            truncation=True,
+            max_length=self.max_length,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+        )
+        return list(encoded["input_ids"])
+
+    def _join(self, pieces: Sequence[Sequence[int]], room: int) -> np.ndarray:
+        # with the separator every column keeps its place, missing or not; with names that is not needed
+        kept = [list(p) for p in pieces if p or self.join == "separator"]
+        room = max(room - len(self.separator) * max(len(kept) - 1, 0), len(kept))
+        budget = _fair_share([len(p) for p in kept], room)
+        body: list[int] = []
+        for i, (piece, size) in enumerate(zip(kept, budget, strict=True)):
+            body += (self.separator if i else []) + piece[:size]
+        ids = self.prefix + body + self.suffix
+        return np.asarray(ids or [int(self.tokenizer.pad_token_id or 0)], dtype=np.int32)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON; the tokenizer is saved apart."""
+        return {
+            "columns": Columns(self.columns).to_dict(),
+            "join": self.join,
+            "max_length": self.max_length,
+            "pad_to_longest": self.pad_to_longest,
+            "most": self.most,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> TextProcessor:
+        """Inverse of `to_dict`; without `most`, which the former version did not write, `max_length` is the limit."""
+        return cls(
+            tokenizer,
+            Columns.from_dict(data["columns"]).columns,
+            join=data["join"],
+            max_length=data["max_length"],
+            pad_to_longest=data["pad_to_longest"],
+            most=data.get("most"),
+        )
+
+
+def choose_max_length(lengths: np.ndarray, model_limit: int) -> tuple[int, str]:
+    """Return the most tokens a row may have, and why.
+
+    Args:
+        lengths: Tokens per training row, uncut up to `model_limit`.
+        model_limit: The most tokens the model takes.
+    """
+    limit = min(model_limit, LONGEST)
+    need = int(np.quantile(lengths, 0.995)) if len(lengths) else limit
+    chosen = min(limit, max(16, -(-need // 8) * 8))
+    cut = int((lengths > chosen).sum())
+    return chosen, f"99.5 % of the training rows have at most {need} tokens; {cut} rows are cut"
+
+
+def _special_ids(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int], list[int]]:
+    """Return the ids that a tokenizer adds before a text, after it, and between two."""
+    bare = list(tokenizer("a", add_special_tokens=False)["input_ids"])
+    full = list(tokenizer("a")["input_ids"])
+    start = next((i for i in range(len(full)) if full[i : i + len(bare)] == bare), 0)
+    between = tokenizer.sep_token_id if tokenizer.sep_token_id is not None else tokenizer.eos_token_id
+    separator = [int(between)] if between is not None else list(tokenizer("\n", add_special_tokens=False)["input_ids"])
+    return full[:start], full[start + len(bare) :], separator
+
+
+def _fair_share(lengths: Sequence[int], room: int) -> list[int]:
+    """Return how many tokens each column keeps: the longest are cut first, to equal lengths, until all fit."""
+    if sum(lengths) <= room:
+        return list(lengths)
+    left, shares = room, [0] * len(lengths)
+    for rank, i in enumerate(sorted(range(len(lengths)), key=lambda i: lengths[i])):
+        shares[i] = min(lengths[i], left // (len(lengths) - rank))
+        left -= shares[i]
+    return shares

@@ -1,0 +1,85 @@
+"""Where a run writes: checkpoints and logs next to its path, caches."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from thermocline.config import ResolvedConfig
+from thermocline.contracts.request import Request
+from thermocline.errors import ConfigError
+from thermocline.training.checkpoint_store import Checkpoint, CheckpointStore
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a run writes.
+
+    Attributes:
+        store: The checkpoints, or None where none are written.
+        logs: The folder of log files.
+        cache: The folder of caches that fits share, or None.
+    """
+
+    store: CheckpointStore | None
+    logs: Path
+    cache: Path | None
+
+    @classmethod
+    def of(cls, request: Request, config: ResolvedConfig) -> Places:
+        """Return where a run of this request writes.
+
+        Raises:
+            ConfigError: Loggers without a path.
+        """
+        check_loggers(request.path, config.env.loggers)
+        path, folder = request.path, config.env.cache_folder
+        store = None
+        if path is not None and config.env.checkpoint_every != 0:
+            store = CheckpointStore(checkpoint_folder(path), keep=config.env.checkpoints_kept)
+        logs = Path() if path is None else path.with_name(f"{path.name}-logs")
+        return cls(store, logs, Path(folder).expanduser() if folder else None)
+
+    def best_states(self, resumed: Checkpoint | None) -> Path:
+        """Return the folder of the best states while the run lasts."""
+        return Path(tempfile.mkdtemp(prefix="thermocline-")) if self.store is None else self.store.adopt(resumed)
+
+    def prefixes(self, best_states: Path) -> Path:
+        """Return the folder of cached prefixes: shared, next to the checkpoints, or with the best states."""
+        return self.cache or (best_states if self.store is None else self.store.root) / "prefixes"
+
+    def start_anew(self, best_states: Path) -> None:
+        """Remove prefixes of a run that was not resumed, unless fits share them."""
+        if self.cache is None:
+            shutil.rmtree(self.prefixes(best_states), ignore_errors=True)
+
+    def tidy(self, best_states: Path) -> None:
+        """Remove what only the run itself needed."""
+        shutil.rmtree(best_states, ignore_errors=True)
+        if self.store is not None:
+            self.store.tidy()
+
+
+def checkpoint_folder(path: Path) -> Path:
+    """Return the folder of checkpoints of a run that saves at `path`."""
+    return path.with_name(f"{path.name}-checkpoints")
+
+
+def remove_checkpoints(path: Path) -> None:
+    """Remove the checkpoints of a run whose end is safe at `path`."""
+    CheckpointStore(checkpoint_folder(path)).remove()
+
+
+def check_loggers(path: Path | None, names: Sequence[str]) -> None:
+    """Check that loggers have a place to write to.
+
+    Raises:
+        ConfigError: There is no path.
+    """
+    if path is None and names:
+        raise ConfigError(
+            f"env.loggers={list(names)} write files, so the predictor needs a path: Predictor(label, path='my_model')."
+        )

@@ -1,0 +1,228 @@
+"""Boxes in images: any detector of transformers, on frames of boxes, COCO files and Pascal VOC folders."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from thermocline.config import ResolvedConfig
+from thermocline.contracts.labelled import Labelled, Reading
+from thermocline.contracts.learning import Learning
+from thermocline.contracts.problem import Assembly, Built, Problem
+from thermocline.contracts.request import Request
+from thermocline.data.batches import Rows
+from thermocline.data.columns import Columns
+from thermocline.errors import ConfigError, DataError, LabelError
+from thermocline.inputs.image.files import open_image
+from thermocline.problems.object_detection.boxes import Boxes
+from thermocline.problems.object_detection.collector import MOST_BOXES, PER_CLASS, BoxCollector, Found
+from thermocline.problems.object_detection.defaults import choose_defaults
+from thermocline.problems.object_detection.detector_saved import check_described, describe_detector, rebuild_detector
+from thermocline.problems.object_detection.drawing import draw, show_grid
+from thermocline.problems.object_detection.info import INFO
+from thermocline.problems.object_detection.model import TOWER, DetectionModel, detector_of, find_sources, layers_of
+from thermocline.problems.object_detection.objective import over_boxes
+from thermocline.problems.object_detection.options import DetectorOptions
+from thermocline.problems.object_detection.reading import (
+    check_arguments,
+    check_enough,
+    check_images,
+    image_columns,
+    read_labelled,
+    read_unlabelled,
+    reason_of,
+    usable,
+    with_boxes,
+)
+from thermocline.problems.object_detection.rows import DetectionRows
+from thermocline.problems.object_detection.split import split_boxes
+from thermocline.problems.object_detection.target import BoxTarget
+from thermocline.registry import find_metric
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MOST_SHOWN = 24  # images in one figure
+
+
+class ObjectDetection(Problem):
+    """`object_detection`."""
+
+    info = INFO
+
+    # -- data
+
+    def check_request(self, request: Request, config: ResolvedConfig) -> None:
+        """Check arguments and options, and that the pretrained weights can be found."""
+        check_arguments(request)
+        find_sources(config.section("model.detector", DetectorOptions))
+
+    def read(self, data: object, reading: Reading) -> Labelled:
+        """Read images, and boxes where they are needed."""
+        return read_unlabelled(data, reading) if reading.purpose == "predict" else read_labelled(data, reading)
+
+    def find_columns(self, found: Labelled, request: Request) -> Columns:
+        """Return the column of images; all others are not used."""
+        return image_columns(found, request)
+
+    def check(self, columns: Columns, config: ResolvedConfig) -> None:
+        """Nothing is left to check: see `check_request`."""
+
+    def keep_usable(self, found: Labelled, columns: Columns, reading: Reading) -> Labelled:
+        """Leave out images that cannot be read, and read the boxes."""
+        del columns
+        kept = usable(found, reading)
+        if reading.purpose == "validate" and not with_boxes(kept.labels):
+            raise LabelError(
+                f"Label {reading.request.label!r} of {reading.what} holds no box in any row: nothing can be validated."
+            )
+        return kept
+
+    def find_target(self, found: Labelled, request: Request) -> BoxTarget:
+        """Return the classes of the boxes."""
+        boxes: Boxes = found.labels
+        if request.tuning_data is None:
+            check_enough(boxes)
+        metric = find_metric(INFO, request.eval_metric or INFO.default_metric["object_detection"], "object_detection")
+        classes = boxes.classes()
+        return BoxTarget(str(request.label), classes, metric.name, reason_of(boxes, classes))
+
+    def check_labels(self, found: Labelled, target: BoxTarget, *, what: str) -> None:
+        """Check that there are no classes that training data do not have."""
+        found.labels.encode(target.classes, what=what)
+
+    def split(
+        self, found: Labelled, target: BoxTarget, fraction: float | None, *, seed: int
+    ) -> tuple[np.ndarray, np.ndarray, str]:
+        """Split images with boxes and those without alike."""
+        del target
+        return split_boxes(found.labels.labels, fraction, seed=seed)
+
+    def take(self, found: Labelled, rows: np.ndarray) -> Labelled:
+        """Return some of the images with their boxes."""
+        return Labelled(found.frame.iloc[rows], found.folder, found.labels.take(rows), found.notes)
+
+    def describe_split(self, train: Labelled, valid: Labelled, reason: str) -> str:
+        """Return the note that says how many images train and how many validate."""
+        return f"{len(train)} images train, {len(valid)} validate ({reason})"
+
+    # -- model
+
+    def build(
+        self, train: Labelled, columns: Columns, target: BoxTarget, config: ResolvedConfig, *, seed: int
+    ) -> Built:
+        """Build the detector."""
+        del columns, seed
+        options = config.section("model.detector", DetectorOptions)
+        detector = detector_of(options, target.classes)
+        if options.size is None:
+            config = config.choose("model.detector.size", detector.spec.size[0], "the detector's own")
+        config = choose_defaults(config, pretrained=detector.pretrained, rows=len(train))
+        notes = tuple(f"detector: {line}" for line in detector.notes)
+        return Built(DetectionModel(detector), {}, layers_of(detector, options.head_includes), config, notes)
+
+    def rows(
+        self, found: Labelled, assembly: Assembly, *, labelled: bool, training: bool = False, seed: int = 0
+    ) -> Rows:
+        """Turn a frame into images, with boxes where it is labelled."""
+        detector, image = assembly.model.detector, assembly.columns.of("image")[0]
+        if not training:
+            check_images(found.frame, image, "data")
+        part = DetectionRows.of(found.frame[image], found.folder, detector.spec)
+        if labelled:
+            part = part.with_boxes(found.labels, assembly.target.classes)
+        if training:
+            part = part.with_augmentation(assembly.config.section("model.detector", DetectorOptions).augment, seed)
+        return Rows({TOWER: part})
+
+    def learning(self, assembly: Assembly, train: Rows, *, seed: int) -> Learning:
+        """Return the detector's own loss; it has no probe."""
+        del assembly, train, seed
+        return Learning(over_boxes(), start_note="as built, before any step", also_score=("map", "map_50"))
+
+    # -- results
+
+    def collector(
+        self,
+        assembly: Assembly,
+        rows: Rows,
+        found: Labelled,
+        *,
+        scoring: bool,
+        **options: Any,
+    ) -> BoxCollector:
+        """Return what collects boxes: all of them where they are scored, else those that `predict` returns."""
+        model, classes = assembly.model, assembly.target.classes
+        if scoring:
+            return BoxCollector(model, classes, len(rows), truths=found.labels.truths(), most=MOST_BOXES)
+        settings = assembly.config.section("model.detector", DetectorOptions)
+        least = float(options.get("least_score", settings.score_threshold))
+        return BoxCollector(model, classes, len(rows), least_score=least, most=settings.max_boxes)
+
+    def predictions(self, outputs: list[Found], target: BoxTarget, index: pd.Index[Any]) -> pd.Series[Any]:
+        """Return for each row a list of `{label, score, box}`, highest score first."""
+        return pd.Series(outputs, index=index, name=target.label, dtype=object)
+
+    def check_probabilities(self, target: BoxTarget) -> None:
+        """Raise: boxes have scores of their own."""
+        del target
+        raise ConfigError("A detector gives no probabilities of a row: the boxes of predict(data) have scores.")
+
+    def features(self, assembly: Assembly) -> Any:
+        """Raise: a detector has no features of a whole image."""
+        del assembly
+        raise ConfigError("A detector gives no features of an image; fit a classifier on the image column to embed.")
+
+    def check_metric(self, name: str, target: BoxTarget) -> str:
+        """Return the canonical name of a metric; `per_class` is one here."""
+        return name if name == PER_CLASS else super().check_metric(name, target)
+
+    def check_drawable(self, target: BoxTarget) -> None:
+        """Boxes can be drawn."""
+
+    def check_picture(self, found: Labelled, assembly: Assembly, **options: Any) -> None:
+        """Check that there are some images, and not too many for a figure."""
+        del assembly
+        least_score = options["least_score"]
+        if isinstance(least_score, bool) or not isinstance(least_score, int | float) or not 0 <= least_score <= 1:
+            raise ConfigError(f"least_score is a number from 0 to 1, not {least_score!r}.")
+        if not 0 < len(found) <= MOST_SHOWN:
+            raise DataError(f"show draws 1 to {MOST_SHOWN} images, not {len(found)}: show(data.head()).")
+
+    def picture(self, outputs: list[Found], found: Labelled, assembly: Assembly) -> Figure:
+        """Draw the boxes on their images."""
+        cells = found.frame[assembly.columns.of("image")[0]]
+        classes = assembly.target.classes
+        pictures = [
+            draw(open_image(cell, found.folder), boxes, classes) for cell, boxes in zip(cells, outputs, strict=True)
+        ]
+        return show_grid(pictures, [str(name) for name in found.frame.index])
+
+    # -- a saved predictor
+
+    def describe(self, assembly: Assembly, folder: Path) -> dict[str, Any]:
+        """Return the description of the detector."""
+        del folder
+        return {TOWER: describe_detector(assembly.model.detector)}
+
+    def read_target(self, described: Mapping[str, Any]) -> BoxTarget:
+        """Return the target that was described."""
+        return BoxTarget.from_dict(described)
+
+    def rebuild(
+        self,
+        described: Mapping[str, Any],
+        folder: Path,
+        target: BoxTarget,
+        config: ResolvedConfig,
+        *,
+        trust_remote_code: bool,
+    ) -> tuple[DetectionModel, Mapping[str, Any]]:
+        """Build the saved detector."""
+        del folder, target, config, trust_remote_code
+        check_described(described[TOWER])
+        return DetectionModel(rebuild_detector(described[TOWER])), {}

@@ -1,0 +1,49 @@
+"""The split of images into training and validation, a function of the seed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from thermocline.data.splitting import SPLIT_STREAM, valid_share
+
+
+def split_boxes(
+    labels: Sequence[Sequence[Any]], fraction: float | None, *, seed: int
+) -> tuple[np.ndarray, np.ndarray, str]:
+    """Split images into training and validation: images with boxes and those without alike.
+
+    Every class keeps an image in training, and validation has boxes.
+
+    Args:
+        labels: For each image the classes of its boxes; at least two images have some.
+        fraction: Share for validation, or `None` to choose it from the number of images.
+        seed: The run's seed.
+
+    Returns:
+        Sorted training positions, sorted validation positions, and why the share was chosen.
+    """
+    share, why = valid_share(len(labels), fraction)
+    some = np.array([len(own) > 0 for own in labels], dtype=bool)
+    held: list[int] = []
+    for number, rows in enumerate((np.flatnonzero(some), np.flatnonzero(~some))):
+        least = 1 if number == 0 else 0
+        count = int(np.clip(round(share * len(rows)), least, max(len(rows) - least, 0)))
+        order = np.random.default_rng([seed, SPLIT_STREAM, number]).permutation(rows)
+        held += _leaving_all_classes(order, labels, count) or [int(row) for row in order[:least]]
+    return np.setdiff1d(np.arange(len(labels)), held), np.sort(np.array(held, dtype=np.int64)), why
+
+
+def _leaving_all_classes(order: np.ndarray, labels: Sequence[Sequence[Any]], count: int) -> list[int]:
+    """Return the first rows, such that each class still occurs in a row that is not among them."""
+    left = Counter(label for row in order for label in set(labels[row]))
+    chosen: list[int] = []
+    for row in order:
+        own = set(labels[row])
+        if len(chosen) < count and all(left[label] > 1 for label in own):
+            chosen.append(int(row))
+            left.subtract(own)
+    return chosen

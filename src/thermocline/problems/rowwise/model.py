@@ -1,0 +1,130 @@
+"""Towers side by side under one head."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from thermocline.contracts.inputs import BuiltInput
+from thermocline.contracts.tower import Tower
+from thermocline.tuning.layers.layer_map import LayerMap
+
+
+class FusionModel(nn.Module):
+    """Towers, a linear head over their features, and between several towers a fusion MLP.
+
+    The head sees the features of every tower, so it is a linear head per tower whose outputs are added. With
+    several towers a small MLP over all features, normalised, adds what needs them together. Its last layer starts
+    at zero: a probe folded into the head is exact at the first step.
+
+    Args:
+        towers: Name → tower, in the order of their features; each is given `batch[name]`.
+        outputs: Outputs a row.
+        width: Width of the fusion MLP.
+        dropout: In the fusion MLP.
+    """
+
+    towers: Mapping[str, Tower]  # an nn.ModuleDict
+
+    def __init__(self, towers: Mapping[str, Tower], outputs: int, *, width: int, dropout: float) -> None:
+        super().__init__()
+        self.towers = nn.ModuleDict(towers)  # type: ignore[assignment]
+        self.widths = {name: tower.width for name, tower in self.towers.items()}
+        total = sum(self.widths.values())
+        self.head = nn.Linear(total, outputs)
+        self.fusion: nn.Sequential | None = None
+        if len(self.towers) > 1:
+            self.fusion = nn.Sequential(
+                nn.LayerNorm(total),
+                nn.Linear(total, width),
+                nn.GELU(),
+                nn.Dropout(dropout),
+                nn.Linear(width, outputs),
+            )
+            last = self.fusion[-1]
+            nn.init.zeros_(last.weight)  # type: ignore[arg-type]
+            nn.init.zeros_(last.bias)  # type: ignore[arg-type]
+
+    def features(self, batch: Mapping[str, Any]) -> torch.Tensor:
+        """Return the features of all towers side by side, `(rows, width)`.
+
+        A tower whose features are known is not run: its place in the batch holds `{"features": (rows, width)}`.
+        """
+        given = [(tower, batch[name]) for name, tower in self.towers.items()]
+        parts = [one["features"] if "features" in one else tower(one) for tower, one in given]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+
+    def forward(self, batch: Mapping[str, Any]) -> torch.Tensor:
+        """Return the outputs `(rows, outputs)`: logits, or the standardised target."""
+        features = self.features(batch)
+        out: torch.Tensor = self.head(features)
+        return out if self.fusion is None else out + self.fusion(features)
+
+    def probe_columns(self) -> torch.Tensor:
+        """Return which features a probe may use, bool `(width,)`: not those of a net that starts at random.
+
+        A table tower's deep features are left out, and those of a text or image tower without pretrained weights.
+        """
+        parts = []
+        for name, tower in self.towers.items():
+            usable = torch.zeros(self.widths[name], dtype=torch.bool)
+            if tower.pretrained:
+                usable[:] = True
+            else:
+                usable[: tower.fixed] = True
+            parts.append(usable)
+        return torch.cat(parts)
+
+    def fixed_columns(self) -> torch.Tensor:
+        """Return which features are fixed encodings of table cells, bool `(width,)`."""
+        parts = []
+        for name, tower in self.towers.items():
+            flags = torch.zeros(self.widths[name], dtype=torch.bool)
+            flags[: tower.fixed] = True
+            parts.append(flags)
+        return torch.cat(parts)
+
+    def set_head(self, weight: torch.Tensor, bias: torch.Tensor, columns: torch.Tensor) -> None:
+        """Write weights for some features into the head, such that the outputs are those of these weights alone.
+
+        The weights of the other features become zero, except for a table tower's deep part: that starts at zero
+        itself and needs weights to learn through.
+
+        Args:
+            weight: `(outputs, columns.sum())`.
+            bias: `(outputs,)`.
+            columns: Which features, bool `(width,)`.
+        """
+        start = 0
+        with torch.no_grad():
+            for name, width in self.widths.items():
+                if not self.towers[name].fixed:
+                    self.head.weight[:, start : start + width] = 0.0
+                start += width
+            self.head.weight[:, columns.to(self.head.weight.device)] = weight.to(self.head.weight)
+            self.head.bias.copy_(bias)
+
+
+def layers_of(model: FusionModel, inputs: Iterable[BuiltInput], adapted: Mapping[str, LayerMap]) -> LayerMap:
+    """Return the layers of all towers, of the fusion MLP and of the head.
+
+    Args:
+        model: The model.
+        inputs: The inputs whose towers it has.
+        adapted: The maps of backbones that were adapted, by tower.
+    """
+    maps = {}
+    for one in inputs:
+        name = one.kind.info.name
+        if name in adapted:
+            maps[f"towers.{name}.backbone"] = adapted[name]
+            continue
+        for path, layer_map in one.kind.layers(one.tower).items():
+            maps[f"towers.{name}.{path}" if path else f"towers.{name}"] = layer_map
+    if model.fusion is not None:
+        maps["fusion"] = LayerMap.single(model.fusion, name="mlp", tower="fusion", role="fusion", depth=0)
+    maps["head"] = LayerMap.single(model.head, name="head", tower="fusion", role="head", depth=1)
+    return LayerMap.join(maps)

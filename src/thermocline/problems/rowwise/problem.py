@@ -1,0 +1,194 @@
+"""One label a row (classes, several at once, or a number) from columns of text, images, categories and numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from thermocline.config import ResolvedConfig
+from thermocline.contracts.inputs import BuiltInput, RowSource
+from thermocline.contracts.labelled import Labelled, Reading
+from thermocline.contracts.learning import Learning
+from thermocline.contracts.problem import Assembly, Built, Problem
+from thermocline.contracts.request import Request
+from thermocline.data.batches import Rows
+from thermocline.data.columns import Columns
+from thermocline.errors import ConfigError
+from thermocline.inputs.building import build_inputs, check_inputs, describe_inputs, rebuild_inputs, usable_rows
+from thermocline.problems.rowwise import peft
+from thermocline.problems.rowwise.collector import RowCollector
+from thermocline.problems.rowwise.defaults import choose_defaults
+from thermocline.problems.rowwise.info import INFO
+from thermocline.problems.rowwise.model import FusionModel, layers_of
+from thermocline.problems.rowwise.objective import by_row
+from thermocline.problems.rowwise.probe import start_of
+from thermocline.problems.rowwise.reading import check_weight_column, feature_columns, read_rows, row_weights
+from thermocline.problems.rowwise.split import split_rows
+from thermocline.problems.rowwise.target import RowTarget
+from thermocline.tuning.layers.layer_map import LayerMap
+
+
+class Rowwise(Problem):
+    """`binary`, `multiclass`, `multilabel` and `regression`."""
+
+    info = INFO
+
+    # -- data
+
+    def check_request(self, request: Request, config: ResolvedConfig) -> None:
+        """Check that weights are not the label."""
+        del config
+        check_weight_column(request)
+
+    def read(self, data: object, reading: Reading) -> Labelled:
+        """Read a frame; labels of training data are checked with it."""
+        found = read_rows(data, reading)
+        if reading.purpose == "train":  # a fault of the labels shows before images are decoded
+            return replace(found, labels=self.find_target(found, reading.request))
+        return found
+
+    def find_columns(self, found: Labelled, request: Request) -> Columns:
+        """Return the columns of features."""
+        return feature_columns(found, request)
+
+    def check(self, columns: Columns, config: ResolvedConfig) -> None:
+        """Check that every input's pretrained weights can be found, and that there is something to adapt."""
+        check_inputs(columns, config)
+        peft.check(columns, config)
+
+    def keep_usable(self, found: Labelled, columns: Columns, reading: Reading) -> Labelled:
+        """Leave out rows with cells that no input can read."""
+        source = RowSource(found.frame, found.folder)
+        rows, notes = usable_rows(source, columns, reading.config, what=reading.what)
+        if rows is None:
+            return found
+        return replace(self.take(found, rows), notes=(*found.notes, *notes))
+
+    def find_target(self, found: Labelled, request: Request) -> RowTarget:
+        """Return problem type, classes and scale of the labels."""
+        if isinstance(found.labels, RowTarget):
+            return found.labels
+        return RowTarget.of(found.frame, request.label, request.problem_type, request.eval_metric)
+
+    def check_labels(self, found: Labelled, target: RowTarget, *, what: str) -> None:
+        """Check that there are no labels that training did not see."""
+        target.encode(found.frame, what=what)
+
+    def split(
+        self, found: Labelled, target: RowTarget, fraction: float | None, *, seed: int
+    ) -> tuple[np.ndarray, np.ndarray, str]:
+        """Split, classes kept in proportion."""
+        return split_rows(target, target.encode(found.frame), fraction, seed=seed)
+
+    def take(self, found: Labelled, rows: np.ndarray) -> Labelled:
+        """Return some of the rows."""
+        return Labelled(found.frame.iloc[rows], found.folder, None, found.notes)
+
+    # -- model
+
+    def build(
+        self, train: Labelled, columns: Columns, target: RowTarget, config: ResolvedConfig, *, seed: int
+    ) -> Built:
+        """Build a tower for each kind of input, and a head over their features."""
+        source = RowSource(train.frame, train.folder, training=True, seed=seed)
+        inputs = build_inputs(source, columns, config)
+        config = inputs[-1].config
+        model = self.model(inputs, target, config)
+        adapted = peft.adapt(model, config)  # last: the other random weights are as without adapters
+        config = choose_defaults(config, model, target, len(train))
+        layer_map = layers_of(model, inputs, adapted)
+        notes = tuple(f"{name}: {line}" for name, tower in model.towers.items() for line in tower.notes)
+        return Built(model, {one.kind.info.name: one for one in inputs}, layer_map, config, notes)
+
+    def model(self, inputs: list[BuiltInput], target: RowTarget, config: ResolvedConfig) -> FusionModel:
+        """Return the model over the inputs' towers."""
+        towers = {one.kind.info.name: one.tower for one in inputs}
+        fusion = config.model.fusion
+        return FusionModel(towers, target.width, width=fusion.width, dropout=fusion.dropout)
+
+    def rows(
+        self, found: Labelled, assembly: Assembly, *, labelled: bool, training: bool = False, seed: int = 0
+    ) -> Rows:
+        """Turn a frame into rows, with encoded labels and weights where it is labelled."""
+        source = RowSource(found.frame, found.folder, training=training, seed=seed)
+        inputs, weight = assembly.built.inputs, None
+        rows = Rows({name: one.with_config(assembly.config).rows(source) for name, one in inputs.items()})
+        if not labelled:
+            return rows
+        if assembly.weight is not None and assembly.weight in found.frame.columns:
+            weight = row_weights(found.frame, assembly.weight, "data").astype(np.float32)
+        return replace(rows, target=assembly.target.encode(found.frame), weight=weight)
+
+    def learning(self, assembly: Assembly, train: Rows, *, seed: int) -> Learning:
+        """Return the loss by problem type, and the probe where the head starts from it."""
+        smoothing = assembly.config.optim.label_smoothing
+        return Learning(
+            by_row(assembly.target.loss_name, smoothing=smoothing),
+            start=start_of(assembly, train, seed=seed),
+        )
+
+    def frozen_selectors(self, layer_map: LayerMap, config: ResolvedConfig, own: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the user's selectors; under `model.peft` the layers that host adapters are frozen."""
+        return dict(own) if config.model.peft is None else peft.with_frozen_hosts(layer_map, own)
+
+    # -- results
+
+    def collector(
+        self, assembly: Assembly, rows: Rows, found: Labelled, *, scoring: bool, **options: Any
+    ) -> RowCollector:
+        """Return what collects raw outputs."""
+        del found, scoring, options
+        return RowCollector(assembly.model, assembly.target, rows)
+
+    def predictions(
+        self, outputs: np.ndarray, target: RowTarget, index: pd.Index[Any]
+    ) -> pd.Series[Any] | pd.DataFrame:
+        """Return classes, 0 and 1 per label, or numbers in the label's units."""
+        return target.decode(outputs, index)
+
+    def probabilities(self, outputs: np.ndarray, target: RowTarget, index: pd.Index[Any]) -> pd.DataFrame:
+        """Return probabilities, a column per class or label."""
+        return target.proba(outputs, index)
+
+    def check_probabilities(self, target: RowTarget) -> None:
+        """Check that there are probabilities.
+
+        Raises:
+            ConfigError: The target is a number.
+        """
+        if target.problem_type == "regression":
+            raise ConfigError(f"{target.labels[0]!r} is a regression target: there are no probabilities. Use predict.")
+
+    def features(self, assembly: Assembly) -> Callable[[Any], torch.Tensor]:
+        """Return what the head sees."""
+        features: Callable[[Any], torch.Tensor] = assembly.model.features
+        return features
+
+    # -- a saved predictor
+
+    def describe(self, assembly: Assembly, folder: Path) -> dict[str, Any]:
+        """Return the descriptions of the inputs by tower."""
+        return describe_inputs(assembly.built.inputs.values(), folder)
+
+    def read_target(self, described: Mapping[str, Any]) -> RowTarget:
+        """Return the target that was described."""
+        return RowTarget.from_dict(described)
+
+    def rebuild(
+        self,
+        described: Mapping[str, Any],
+        folder: Path,
+        target: RowTarget,
+        config: ResolvedConfig,
+        *,
+        trust_remote_code: bool,
+    ) -> tuple[FusionModel, Mapping[str, BuiltInput]]:
+        """Build a saved model's towers and head."""
+        inputs = rebuild_inputs(described, folder, config, trust_remote_code=trust_remote_code)
+        return self.model(inputs, target, config), {one.kind.info.name: one for one in inputs}

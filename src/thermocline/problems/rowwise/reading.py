@@ -1,0 +1,122 @@
+"""Frames of features, a label and perhaps row weights: read and checked, nothing decoded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from thermocline.contracts.labelled import Labelled, Reading
+from thermocline.contracts.request import Request
+from thermocline.data.columns import Columns, infer_columns
+from thermocline.data.frames import check_columns, check_frame, check_names, read_frame
+from thermocline.data.label_columns import label_columns
+from thermocline.data.sources import image_root
+from thermocline.errors import ConfigError, DataError, listing
+
+
+def read_rows(data: object, reading: Reading) -> Labelled:
+    """Read a frame of features, and its label and weights where they have to be there.
+
+    Raises:
+        DataError: The frame cannot be used, or a column is missing.
+    """
+    request, what, columns = reading.request, reading.what, reading.columns
+    frame, folder = read_frame(data)
+    labels = label_columns(request.label)
+    if reading.for_fit:
+        check_frame(frame, what=what)
+    elif columns is not None:
+        _check_used(frame, columns, what)
+    if reading.purpose == "validate" and columns is not None:
+        weight = [request.weight] if request.weight else []
+        check_columns(frame, [*labels, *columns.used, *weight], what=what)
+    if reading.purpose == "score":
+        if not len(frame):
+            raise DataError(f"{what} is empty: there is nothing to score.")
+        check_columns(frame, labels, what=f"{what} (needed to score)")
+    notes: list[str] = []
+    if reading.for_fit:
+        frame, notes = drop_weightless(frame, request.weight, what)
+    return Labelled(frame, image_root(reading.config.data.image_folder, folder), None, tuple(notes))
+
+
+def _check_used(frame: pd.DataFrame, columns: Columns, what: str) -> None:
+    """Check the columns that the model uses; what is in others does not matter."""
+    check_names(frame, what=what)
+    check_columns(frame, columns.used, what=what)
+    if len(frame):
+        check_frame(frame[columns.used], what=what)
+
+
+def feature_columns(found: Labelled, request: Request) -> Columns:
+    """Return the columns of features, with types and reasons.
+
+    Raises:
+        DataError: There is none to learn from.
+        ConfigError: Column types that do not fit.
+    """
+    names, weight = label_columns(request.label), request.weight
+    frame, given = found.frame, request.column_types
+    columns = infer_columns(frame, exclude=[*names, *([weight] if weight else [])], column_types=given)
+    if columns.used:
+        return columns
+    reasons = listing([f"{c.name}: {c.reason}" for c in columns.columns], limit=6)
+    raise DataError(
+        f"train_data has no column to learn from, of {len(frame.columns)} columns: "
+        f"{reasons or 'there is only the label'}. Add features, or give a type with column_types."
+    )
+
+
+def check_weight_column(request: Request) -> None:
+    """Check that the column of weights is not the label.
+
+    Raises:
+        ConfigError: It is.
+    """
+    if request.weight is not None and request.weight in label_columns(request.label):
+        raise ConfigError(f"sample_weight {request.weight!r} is the label. Name another column.")
+
+
+def drop_weightless(frame: pd.DataFrame, weight: str | None, what: str) -> tuple[pd.DataFrame, list[str]]:
+    """Leave out rows of weight 0, so that neither the split, the scales nor the probe's folds use them.
+
+    Returns:
+        The frame without them, and a note where there were some.
+
+    Raises:
+        DataError: See `row_weights`.
+    """
+    if weight is None:
+        return frame, []
+    counts = row_weights(frame, weight, what) > 0
+    if counts.all():
+        return frame, []
+    return frame[counts], [f"{int((~counts).sum())} rows of {what} left out: their weight is 0"]
+
+
+def row_weights(frame: pd.DataFrame, weight: str, what: str) -> np.ndarray:
+    """Return the row weights float64 `(rows,)`.
+
+    Raises:
+        MissingColumnError: There is no such column.
+        DataError: Weights that are no numbers, negative, missing, infinite, or all 0.
+    """
+    check_columns(frame, [weight], what=f"{what} (sample_weight)")
+    series: pd.Series[Any] = frame[weight]
+    if not pd.api.types.is_numeric_dtype(series) or pd.api.types.is_bool_dtype(series):
+        raise DataError(
+            f"The sample weights in column {weight!r} of {what} are {series.dtype}, not numbers. Convert them."
+        )
+    values = series.to_numpy(dtype=np.float64, na_value=np.nan)
+    bad = np.flatnonzero(~(np.isfinite(values) & (values >= 0)))
+    if len(bad):
+        rows = listing([f"row {frame.index[int(i)]}: {series.iloc[int(i)]}" for i in bad], limit=3)
+        raise DataError(
+            f"Column {weight!r} of {what} holds {len(bad)} sample weights that are negative, missing or "
+            f"infinite: {rows}. Weights are finite and at least 0."
+        )
+    if not values.sum() > 0:
+        raise DataError(f"All sample weights in column {weight!r} of {what} are 0. At least one row must count.")
+    return values

@@ -1,0 +1,272 @@
+"""What a label of one value or one list a row asks for: type, encoding, width, and the way back to its dtype."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from thermocline.data.label_columns import check_there, label_columns
+from thermocline.data.row_names import first_rows, is_name, plain
+from thermocline.errors import ConfigError, LabelError, NonFiniteError, listing
+from thermocline.problems.rowwise.info import INFO
+from thermocline.problems.rowwise.labels import check_given, lists, quantities, read_label, read_label_columns, zero_one
+from thermocline.registry import check_names, find_metric
+
+_LOSSES = {"binary": "cross_entropy", "multiclass": "cross_entropy", "multilabel": "bce", "regression": "mse"}
+
+
+@dataclass(frozen=True)
+class RowTarget:
+    """What the label asks for. Made by `RowTarget.of`.
+
+    Attributes:
+        problem_type: `binary`, `multiclass`, `multilabel` or `regression`.
+        label: The label column; a tuple of columns where a multilabel target has one column per label.
+        classes: The classes in order (the last of two is the positive one), or the labels' names.
+        dtypes: The dtype of the label column, or of each.
+        categories: All categories and whether they are ordered, where the label is a categorical.
+        mean: Mean of a regression target.
+        std: Its standard deviation.
+        eval_metric: The metric that validation goes by.
+        reason: Why this problem type, and what is notable about the labels.
+    """
+
+    problem_type: str
+    label: str | tuple[str, ...]
+    classes: tuple[Any, ...] = ()
+    dtypes: tuple[str, ...] = ()
+    categories: tuple[tuple[Any, ...], bool] | None = None
+    mean: float = 0.0
+    std: float = 1.0
+    eval_metric: str = ""
+    reason: str = ""
+
+    @classmethod
+    def of(
+        cls,
+        frame: pd.DataFrame,
+        label: str | Sequence[str],
+        problem_type: str | None = None,
+        eval_metric: str | None = None,
+    ) -> RowTarget:
+        """Return what the labels of a training frame ask for.
+
+        Two distinct values are `binary`; other texts and categories `multiclass`; numbers with a fraction
+        `regression`; whole numbers `multiclass` where at most 20 are different and each has two rows on
+        average, else `regression`. A list of columns, or a column of lists, is `multilabel`.
+
+        Args:
+            frame: The training data.
+            label: The label column, or a list of columns holding 0 and 1.
+            problem_type: Overrides what is inferred.
+            eval_metric: A metric's name; the default is by problem type.
+
+        Raises:
+            MissingColumnError: The label column is absent.
+            ConfigError: An unknown problem type or metric, or one that does not fit.
+            LabelError: Labels that cannot be trained on.
+        """
+        check_names(problem_type, eval_metric, own=INFO)
+        names = label_columns(label)
+        check_there(frame, names, what="train_data")
+        if len(frame) < 2:
+            raise LabelError(f"Training needs at least two rows; train_data has {len(frame)}.")
+        alone = isinstance(label, str)
+        found = read_label(frame[names[0]], problem_type) if alone else read_label_columns(frame, names, problem_type)
+        default = INFO.default_metric[found.problem_type]
+        metric = find_metric(INFO, eval_metric or default, found.problem_type).name
+        return cls(
+            problem_type=found.problem_type,
+            label=names[0] if alone else names,
+            classes=found.classes,
+            dtypes=found.dtypes,
+            categories=found.categories,
+            mean=found.mean,
+            std=found.std,
+            eval_metric=metric,
+            reason=found.reason,
+        )
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The label columns, always as a tuple: what is no feature."""
+        return (self.label,) if isinstance(self.label, str) else self.label
+
+    @property
+    def width(self) -> int:
+        """How many outputs a model has: one per class or label, one for regression."""
+        return 1 if self.problem_type == "regression" else len(self.classes)
+
+    @property
+    def loss_name(self) -> str:
+        """`cross_entropy`, `bce` or `mse`."""
+        return _LOSSES[self.problem_type]
+
+    @property
+    def positive(self) -> Any:
+        """The positive class of two: the last one in order."""
+        return self.classes[-1] if self.problem_type == "binary" else None
+
+    # -- labels to numbers
+
+    def encode(self, frame: pd.DataFrame, *, what: str = "the data") -> np.ndarray:
+        """Return the target: int64 `(n,)`, 0/1 float32 `(n, labels)`, or standardised float32 `(n, 1)`.
+
+        Raises:
+            MissingColumnError: A label column is absent.
+            LabelError: Missing labels, classes that training did not see, targets that are no finite numbers.
+        """
+        check_there(frame, self.labels, what=what)
+        if not isinstance(self.label, str):
+            return np.stack([zero_one(frame[name]) for name in self.label], axis=1).astype(np.float32)
+        series = frame[self.label]
+        if self.problem_type == "regression":
+            return ((quantities(series) - self.mean) / self.std).astype(np.float32)[:, None]
+        if self.problem_type == "multilabel":
+            return self._encode_lists(series)
+        check_given(series)
+        codes = {value: number for number, value in enumerate(self.classes)}
+        values = [plain(value) for value in series.astype(object)]
+        target = np.array([codes.get(v, -1) if is_name(v) else -1 for v in values], dtype=np.int64)
+        self._check_seen(series, target < 0, [v for v, t in zip(values, target, strict=True) if t < 0])
+        return target
+
+    def _encode_lists(self, series: pd.Series[Any]) -> np.ndarray:
+        cells = lists(series)
+        codes = {value: number for number, value in enumerate(self.classes)}
+        target = np.zeros((len(cells), len(codes)), dtype=np.float32)
+        unseen: dict[int, list[Any]] = {}
+        for row, cell in enumerate(cells):
+            for value in cell:
+                if is_name(value) and value in codes:
+                    target[row, codes[value]] = 1.0
+                else:
+                    unseen.setdefault(row, []).append(value)
+        mask = np.isin(np.arange(len(cells)), list(unseen))
+        self._check_seen(series, mask, [value for values in unseen.values() for value in values])
+        return target
+
+    def _check_seen(self, series: pd.Series[Any], mask: np.ndarray, values: Sequence[Any]) -> None:
+        if not mask.any():
+            return
+        distinct = list({repr(value): value for value in values}.values())
+        types = sorted({type(value).__name__ for value in self.classes})
+        other = (
+            ""
+            if {type(v).__name__ for v in distinct} <= set(types)
+            else (f" (in training they were of type {' and '.join(types)})")
+        )
+        raise LabelError(
+            f"Label {series.name!r} holds {listing(distinct)}, which training never saw{other}, in "
+            f"{int(mask.sum())} rows: {first_rows(series.index, mask, series)}. "
+            f"Known: {listing(self.classes)}. Drop these rows, or fit on data that has them."
+        )
+
+    # -- outputs to labels
+
+    def restore(self, outputs: np.ndarray) -> np.ndarray:
+        """Return a standardised regression target or output in the label's own units, float64."""
+        units: np.ndarray = np.asarray(outputs, dtype=np.float64) * self.std + self.mean
+        return units
+
+    def activate(self, logits: np.ndarray) -> np.ndarray:
+        """Return probabilities `(n, width)` as float64: softmax over classes, a sigmoid per label."""
+        logits = np.asarray(logits, dtype=np.float64)
+        if self.problem_type == "multilabel":
+            small = np.exp(-np.abs(logits))  # never overflows
+            return np.asarray(np.where(logits >= 0, 1.0, small) / (1.0 + small))
+        raised = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return np.asarray(raised / raised.sum(axis=1, keepdims=True))
+
+    def choose(self, logits: np.ndarray) -> np.ndarray:
+        """Return the class numbers int64 `(n,)`, or 0/1 `(n, labels)` where the chance is above a half."""
+        if self.problem_type == "multilabel":
+            return np.asarray(np.asarray(logits) > 0, dtype=np.int64)
+        return np.asarray(np.asarray(logits).argmax(axis=1), dtype=np.int64)
+
+    def decode(self, outputs: np.ndarray, index: pd.Index[Any] | None = None) -> pd.Series[Any] | pd.DataFrame:
+        """Return predictions on an index, in the label's dtype (regression: float64).
+
+        Args:
+            outputs: Raw outputs of a model `(n, width)`.
+            index: The frame's index; None counts from 0.
+
+        Returns:
+            A Series named as the label; a DataFrame of 0 and 1 where the label is a list of columns.
+
+        Raises:
+            NonFiniteError: An output is NaN or infinite.
+        """
+        outputs, index = self._check_outputs(outputs, index)
+        if self.problem_type == "regression":
+            return pd.Series(self.restore(outputs)[:, 0], index=index, name=self.labels[0])
+        chosen = self.choose(outputs)
+        if not isinstance(self.label, str):
+            table = pd.DataFrame(chosen, index=index, columns=list(self.label))
+            return table.astype(dict(zip(self.label, self.dtypes, strict=True)))
+        if self.problem_type == "multilabel":
+            lists = [[self.classes[k] for k in np.flatnonzero(row)] for row in chosen]
+            return pd.Series(lists, index=index, name=self.label, dtype=object)
+        values = pd.Series([self.classes[k] for k in chosen], index=index, name=self.label, dtype=object)
+        return values.astype(self._dtype())
+
+    def proba(self, logits: np.ndarray, index: pd.Index[Any] | None = None) -> pd.DataFrame:
+        """Return probabilities, a column per class or label.
+
+        Raises:
+            ConfigError: A regression has no probabilities.
+            NonFiniteError: An output is NaN or infinite.
+        """
+        if self.problem_type == "regression":
+            raise ConfigError(f"{self.labels[0]!r} is a regression target: there are no probabilities. Use predict.")
+        logits, index = self._check_outputs(logits, index)
+        # An index of booleans would read frame[True] as a mask
+        dtype = object if any(isinstance(value, bool) for value in self.classes) else None
+        return pd.DataFrame(self.activate(logits), index=index, columns=pd.Index(self.classes, dtype=dtype))
+
+    def _check_outputs(self, outputs: np.ndarray, index: pd.Index[Any] | None) -> tuple[np.ndarray, pd.Index[Any]]:
+        outputs = np.asarray(outputs)
+        if outputs.ndim != 2 or outputs.shape[1] != self.width:
+            raise ValueError(f"Outputs of shape {outputs.shape} are not (rows, {self.width}).")
+        rows = pd.RangeIndex(len(outputs)) if index is None else index
+        bad = ~np.isfinite(outputs).all(axis=1)
+        if bad.any():
+            raise NonFiniteError(
+                f"The model's outputs are not finite in {int(bad.sum())} rows: {first_rows(rows, bad)}."
+            )
+        return outputs, rows
+
+    def _dtype(self) -> Any:
+        if self.categories is not None:
+            return pd.CategoricalDtype(pd.Index(self.categories[0]), ordered=self.categories[1])
+        return self.dtypes[0]
+
+    # -- to and from JSON
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values; `from_dict` undoes it exactly, dtypes included."""
+        values = asdict(self)
+        values["label"] = self.label if isinstance(self.label, str) else list(self.label)
+        values["classes"] = list(self.classes)
+        values["dtypes"] = list(self.dtypes)
+        if self.categories is not None:
+            values["categories"] = {"values": list(self.categories[0]), "ordered": self.categories[1]}
+        return values
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> RowTarget:
+        """Return what `to_dict` wrote down, before or after a trip through JSON."""
+        fields = dict(values)
+        fields["label"] = fields["label"] if isinstance(fields["label"], str) else tuple(fields["label"])
+        fields["classes"] = tuple(fields["classes"])
+        fields["dtypes"] = tuple(fields["dtypes"])
+        if fields.get("categories") is not None:
+            fields["categories"] = (
+                tuple(fields["categories"]["values"]),
+                bool(fields["categories"]["ordered"]),
+            )
+        return cls(**fields)

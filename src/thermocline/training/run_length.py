@@ -1,0 +1,45 @@
+"""How long a run is: steps per epoch and in all, decided in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from thermocline.config import ResolvedConfig
+from thermocline.data.order import epoch_order
+
+
+@dataclass(frozen=True)
+class RunLength:
+    """The length of a run.
+
+    Attributes:
+        steps_per_epoch: Optimizer steps in an epoch.
+        total_steps: Optimizer steps that the run takes at most.
+    """
+
+    steps_per_epoch: int
+    total_steps: int
+
+    @classmethod
+    def of(cls, config: ResolvedConfig, rows: int) -> RunLength:
+        """Return the length of a run over training rows.
+
+        Args:
+            config: The configuration, epochs and batch size settled.
+            rows: Training rows.
+        """
+        optim, batch = config.optim, config.env.batch_size
+        assert optim.max_epochs
+        assert batch
+        per_epoch = len(epoch_order(rows, batch, seed=0, epoch=0, lengths=None))  # whatever seed and lengths are
+        total = per_epoch * optim.max_epochs
+        return cls(per_epoch, total if optim.max_steps is None else min(total, optim.max_steps))
+
+    def validation_steps(self, interval: float) -> frozenset[int]:
+        """Return the steps after which the run validates.
+
+        Args:
+            interval: Epochs between two.
+        """
+        every = max(1, round(interval * self.steps_per_epoch))
+        return frozenset({*range(every, self.total_steps + 1, every), self.total_steps})

@@ -1,0 +1,36 @@
+"""What of a trainer a checkpoint reads and restores."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from torch import nn
+
+from thermocline.training.best_states import BestStates
+from thermocline.training.device import Precision
+from thermocline.training.ema import Ema
+from thermocline.training.recorder import Recorder
+from thermocline.training.run import Run
+from thermocline.training.scoring import Scorer
+from thermocline.tuning.schedule.cursor import Cursor
+
+
+class TrainingState(Protocol):
+    """The state of a trainer between two steps; see `Trainer` for each attribute."""
+
+    run: Run
+    model: nn.Module
+    precision: Precision
+    frozen: frozenset[str]
+    frozen_hash: str | None
+    total_steps: int
+    cursor: Cursor
+    best: BestStates
+    scorer: Scorer
+    ema: Ema | None
+    record: Recorder
+    start: str
+    lr: float
+    losses: list[float]
+    worse: int
+    bad_steps: int

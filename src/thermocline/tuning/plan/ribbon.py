@@ -1,0 +1,198 @@
+"""Phases as a ribbon, layers by time: which layers train when, as text and as HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from itertools import groupby
+
+from thermocline.tuning.layers.folding import folded_runs
+from thermocline.tuning.plan.decisions import Decisions
+from thermocline.tuning.plan.plan_layer import PlanLayer
+from thermocline.tuning.schedule.cursor import Cursor
+from thermocline.tuning.schedule.phases import Phase
+from thermocline.tuning.tables import table
+
+_COLUMNS = 60  # of the text
+_POINTS = 240  # of the HTML
+_PER_EPOCH = 100  # steps, where it is not known
+
+
+@dataclass(frozen=True)
+class Row:
+    """Layers that train at the same times.
+
+    Attributes:
+        name: Folded, with the tower.
+        rates: At each point their highest rate, as a share of the highest of all; 0 where they are frozen.
+    """
+
+    name: str
+    rates: tuple[float, ...]
+
+
+def has_ribbon(plan: Decisions) -> bool:
+    """Whether there is anything to show: more than one phase, or a phase that draws layers."""
+    return len(plan.phases) > 1 or any(phase.draw is not None for phase in plan.phases)
+
+
+def moments(plan: Decisions, points: int) -> list[Cursor]:
+    """Return cursors at even distances over the run; a plateau is taken to end its phase as late as possible."""
+    total, per_epoch = run_length(plan)
+    steps = [min(int((place + 0.5) * total / points), total - 1) for place in range(points)]
+    return [plan.cursor(step, total, steps_per_epoch=per_epoch) for step in steps]
+
+
+def run_length(plan: Decisions) -> tuple[int, int]:
+    """Return total steps and steps per epoch: of the run that the plan was made for, or such that all phases show."""
+    per_epoch = plan.steps_per_epoch or _PER_EPOCH
+    if plan.total_steps:
+        return plan.total_steps, per_epoch
+    lengths = [phase.steps or round((phase.epochs or 0) * per_epoch) for phase in plan.phases]
+    drawn = max((8 * phase.draw.every for phase in plan.phases if phase.draw is not None), default=0)
+    known = sum(lengths)
+    open_ended = 0 if all(lengths) else max(known // max(sum(map(bool, lengths)), 1), per_epoch)
+    return max(known + open_ended, drawn, 1), per_epoch
+
+
+def rows(plan: Decisions, points: int) -> list[Row]:
+    """Return the rows of the ribbon, in the plan's order; neighbours that train at the same times are one row."""
+    cursors = moments(plan, points)
+    sets = [plan.timeline.trains(cursor) for cursor in cursors]
+    rates = {layer.label: [plan.lr_at(layer.label, cursor) for cursor in cursors] for layer in plan.layers}
+    most = max((rate for own in rates.values() for rate in own), default=0.0) or 1.0
+    layers = [layer for layer in plan.layers if layer.n_parameters]
+    out = []
+    for name, run in folded_runs(layers, lambda x: _pattern(x, sets)):
+        top = [max(rates[layer.label][i] for layer in run) / most for i in range(points)]
+        top = [max(rate, 1e-9) if run[0].label in sets[i] else 0.0 for i, rate in enumerate(top)]
+        out.append(Row(f"{run[0].tower}/{name}", tuple(top)))
+    return out
+
+
+def _pattern(layer: PlanLayer, sets: Sequence[frozenset[str]]) -> tuple[object, ...]:
+    return layer.tower, layer.role, tuple(layer.label in one for one in sets)
+
+
+def stretches(plan: Decisions, points: int) -> list[tuple[int, int]]:
+    """Return the index of each phase that the run reaches, and how many points it lasts."""
+    return [(phase, len(list(own))) for phase, own in groupby(cursor.phase for cursor in moments(plan, points))]
+
+
+def text(plan: Decisions) -> str:
+    """Return the ribbon as text, and a line for each phase below it."""
+    total, per_epoch = run_length(plan)
+    made = rows(plan, _COLUMNS)
+    width = max(len(row.name) for row in made)
+    marks = [" "] * _COLUMNS
+    place = 0
+    for phase, points in stretches(plan, _COLUMNS):
+        number = str(phase + 1)
+        if points > len(number) or place + points == _COLUMNS:
+            marks[place : place + len(number)] = number
+        place += points
+    lines = [f"{row.name:<{width}}  {''.join('█' if rate else '·' for rate in row.rates)}" for row in made]
+    listed = [[str(i + 1), phase.name, ends(phase), course(phase)] for i, phase in enumerate(plan.phases)]
+    return "\n".join(
+        [
+            f"{_counted(len(plan.phases), 'phase')} over {_run(total, per_epoch, plan)}: █ trainable, · frozen",
+            f"{'':<{width}}  {''.join(marks)}".rstrip(),
+            *lines,
+            table(listed, ["", "phase", "lasts", "rate"], right=(0,)),
+        ]
+    )
+
+
+def html(plan: Decisions) -> str:
+    """Return the ribbon as HTML: the stronger the colour, the higher the rate."""
+    total, per_epoch = run_length(plan)
+    head = "".join(
+        f"<span title='{escape(_title(plan.phases[phase]), quote=True)}' style='width:{100 * points / _POINTS:.2f}%'>"
+        f"{escape(_fitting(plan.phases[phase].name, phase, points))}</span>"
+        for phase, points in stretches(plan, _POINTS)
+    )
+    body = "".join(
+        f"<tr><td>{escape(row.name)}</td><td><div class=r>{_bars(row)}</div></td></tr>" for row in rows(plan, _POINTS)
+    )
+    listed = "".join(
+        f"<tr><td class=n>{i + 1}</td>{_cells(phase.name, ends(phase), course(phase))}</tr>"
+        for i, phase in enumerate(plan.phases)
+    )
+    title = f"{_counted(len(plan.phases), 'phase')} over {_run(total, per_epoch, plan)}"
+    return (
+        f"{_STYLE}<div>{escape(title)}; coloured where a layer is trainable, stronger for a higher rate</div>"
+        f"<table class='tcl tcr'><tr><td></td><td><div class='r h'>{head}</div></td></tr>{body}</table>"
+        f"<details><summary>the phases</summary><table class=tcl>{listed}</table></details>"
+    )
+
+
+_STYLE = (
+    "<style>.tcr td{border:0!important;padding:1px 12px 1px 0!important}"
+    ".tcr .r{display:flex;width:44em;height:1.05em;line-height:1.05em}"
+    ".tcr .r span{display:block;box-sizing:border-box;overflow:hidden;white-space:nowrap}"
+    ".tcr .h span{border-left:1px solid #8888;padding-left:3px;font-size:11px;text-overflow:clip}"
+    ".tcr .z{background:linear-gradient(#8880 46%,#8886 46%,#8886 54%,#8880 54%)}</style>"
+)
+
+
+def _bars(row: Row) -> str:
+    out = []
+    for level, own in groupby(round(8 * rate ** (1 / 3)) / 8 if rate else -1.0 for rate in row.rates):
+        width = 100 * len(list(own)) / len(row.rates)
+        if level < 0:
+            out.append(f"<span class=z style='width:{width:.2f}%'></span>")
+        else:
+            out.append(f"<span style='width:{width:.2f}%;background:rgba(42,143,189,{0.2 + 0.8 * level:.2f})'></span>")
+    return "".join(out)
+
+
+def ends(phase: Phase) -> str:
+    """Return how long a phase lasts, in words."""
+    parts = []
+    if phase.steps is not None:
+        parts.append(_counted(phase.steps, "step"))
+    if phase.epochs is not None:
+        parts.append(_counted(phase.epochs, "epoch"))
+    if phase.fraction is not None:
+        parts.append(f"to {100 * phase.fraction:.3g} % of the run")
+    if phase.plateau is not None:
+        gain = f" of {phase.plateau.min_delta:g}" if phase.plateau.min_delta else ""
+        parts.append(f"until {_counted(phase.plateau.patience, 'validation')} without a gain{gain}")
+    return ", or ".join(parts) or "to the end"
+
+
+def course(phase: Phase) -> str:
+    """Return the schedule of a phase, in words."""
+    run = phase.over == "run"
+    if phase.schedule == "one_cycle":
+        return f"one cycle{' over the whole run' if run else ''}, rising for {phase.pct_start:.0%}"
+    if not phase.warmup:
+        return f"{phase.schedule}{' over the whole run' if run else ''}"
+    scope = "the whole run" if run else "its steps"
+    long = f"{phase.warmup} steps" if isinstance(phase.warmup, int) else f"the first {phase.warmup:.0%} of {scope}"
+    return f"warm-up over {long}, then {phase.schedule}"
+
+
+def _cells(*texts: str) -> str:
+    return "".join(f"<td>{escape(text)}</td>" for text in texts)
+
+
+def _fitting(name: str, phase: int, points: int) -> str:
+    """The name of a phase, or its number where a name does not fit."""
+    return name if len(name) * 2.4 < points else str(phase + 1)
+
+
+def _title(phase: Phase) -> str:
+    return f"{phase.name}: {ends(phase)}; {course(phase)}"
+
+
+def _counted(number: float, word: str) -> str:
+    return f"{number:g} {word}{'' if number == 1 else 's'}"
+
+
+def _run(total: int, per_epoch: int, plan: Decisions) -> str:
+    late = "; plateaus at their latest" if any(phase.plateau for phase in plan.phases) else ""
+    if not plan.total_steps:
+        return f"a run of any length{late}"
+    return f"{_counted(round(total / per_epoch, 2), 'epoch')} of {_counted(per_epoch, 'step')}{late}"
