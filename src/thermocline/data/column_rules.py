@@ -12,7 +12,7 @@ import datetime
 import re
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -20,12 +20,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from thermocline.data.values import is_duration, number_or_none, parse_dates, stable_text
+from thermocline.data.values import CODE, TRUTH, is_duration, number_or_none, parse_dates, stable_text
 
 IMAGE_PATH = re.compile(r"(?!https?://).*\.(png|jpe?g|bmp|gif|webp|tiff?)", re.IGNORECASE | re.DOTALL)
 IMAGE_START = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"BM", b"II*\x00", b"MM\x00*")
 IMAGE_SHARE = 0.95  # of the values that are there: a few broken names do not turn images into text
-CODE = re.compile(r"[+-]?0\d+")  # a leading zero marks a code (a postcode, an article number), not a number
 
 DRAW = 50  # rows
 # How varied a column must be to be text, as the number of equally common values that would be as varied:
@@ -85,7 +84,8 @@ def judge(series: pd.Series[Any]) -> Verdict:
         return Verdict("null", "every value is missing")
     dtype = series.dtype
     if isinstance(dtype, pd.CategoricalDtype) or str(dtype).startswith("dictionary<"):
-        return _unless_constant(present, Verdict("categorical", f"dtype {_short(dtype)}", "category"))
+        form = category_form(present.astype(object).unique().tolist())
+        return _unless_constant(present, Verdict("categorical", f"dtype {_short(dtype)}", form))
     if isinstance(dtype, pd.IntervalDtype):
         return _unless_constant(present, Verdict("categorical", "dtype interval", "category"))
     if pd.api.types.is_bool_dtype(dtype):
@@ -204,6 +204,9 @@ def judge_texts(texts: Sequence[str]) -> Verdict:
     paths = sum(count for text, count in counts.items() if IMAGE_PATH.fullmatch(text))
     if paths >= IMAGE_SHARE * len(texts):
         return Verdict("image", f"{paths:,} of {len(texts):,} values end as image files do", "path")
+    truths = {text.lower() for text in counts}
+    if truths <= TRUTH.keys():
+        return constant(texts[0]) if len(truths) == 1 else Verdict("categorical", "true or false, 2 values", "boolean")
     if all_numbers(counts) and not any(CODE.match(text) for text in counts):
         return Verdict("numeric", f"all {len(texts):,} strings are numbers", "number as text")
     form, note = date_form(list(counts))
@@ -215,6 +218,20 @@ def judge_texts(texts: Sequence[str]) -> Verdict:
             f"date:{form}",
         )
     return _text_or_category(counts, note)
+
+
+def category_form(values: Iterable[Any]) -> str:
+    """Return how categories are written, none of them missing: `boolean`, `number category` or `category`.
+
+    Numbers are categories as numbers (7 is 7.0) unless one has a leading zero, or two are written in different ways
+    (1.1 and 1.10), which marks them as names.
+    """
+    texts = {text for value in values if (text := stable_text(value)) is not None}
+    if {text.lower() for text in texts} <= TRUTH.keys():
+        return "boolean"
+    numbers = [None if CODE.match(text) else number_or_none(text) for text in texts]
+    known = {number for number in numbers if number is not None and number == number}
+    return "number category" if len(known) == len(texts) else "category"
 
 
 def all_numbers(distinct: Sequence[str] | Counter[str]) -> bool:

@@ -5,7 +5,8 @@ Training and prediction convert here, so that a column means the same each time.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import pandas as pd
 
 from thermocline.data.columns import Column
 from thermocline.data.row_names import first_rows
-from thermocline.data.values import parse_numbers, stable_text
+from thermocline.data.values import TRUTH, number_or_none, number_text, parse_numbers, stable_text, truth_text
 from thermocline.errors import ColumnTypeError, DataError
 
 
@@ -51,7 +52,43 @@ def categories(series: pd.Series[Any], column: Column) -> np.ndarray:
     Raises:
         ColumnTypeError: Values that are no scalars, with the first rows.
     """
-    return _as_texts(series, column.name, stable_text)
+    convert = {"boolean": truth_text, "number category": number_text}.get(column.form, stable_text)
+    return _as_texts(series, column.name, convert)
+
+
+def category_codes(series: pd.Series[Any], column: Column, vocabulary: Sequence[str]) -> np.ndarray:
+    """Return the number of each category int64 `(n,)`: its place in the vocabulary + 1, or 0 for missing or unknown.
+
+    Text is compared as written. A number or truth value that is none of the categories as text is the one that means
+    the same (7 is "007", True is "true"), where there is just one.
+
+    Raises:
+        ColumnTypeError: Values that are no scalars, with the first rows.
+    """
+    index = {value: number + 1 for number, value in enumerate(vocabulary)}
+    codes = np.array([index.get(value, 0) for value in categories(series, column)], dtype=np.int64)
+    unknown = np.flatnonzero(codes == 0)
+    if column.form != "category" or not len(unknown):
+        return codes
+    values = series.astype(object).to_numpy()
+    typed = [row for row in unknown if isinstance(values[row], (bool, np.bool_, int, float, np.number))]
+    if typed:
+        meant = _by_meaning(index)
+        codes[typed] = [meant.get(_meaning(str(stable_text(values[row]))), 0) for row in typed]
+    return codes
+
+
+def _by_meaning(index: Mapping[str, int]) -> dict[object, int]:
+    counts = Counter(_meaning(text) for text in index)
+    return {meaning: code for text, code in index.items() if counts[meaning := _meaning(text)] == 1}
+
+
+def _meaning(text: str) -> object:
+    word = text.lower()
+    if word in TRUTH:
+        return word
+    number = number_or_none(text)
+    return text if number is None or number != number else number
 
 
 def texts(series: pd.Series[Any], column: Column) -> list[str | None]:

@@ -9,7 +9,7 @@ from typing import Any, Literal, cast, get_args
 import numpy as np
 import pandas as pd
 
-from thermocline.data.column_rules import Verdict, date_form, judge, missing_mask, sort_of
+from thermocline.data.column_rules import Verdict, category_form, date_form, judge, missing_mask, sort_of
 from thermocline.data.frames import check_columns
 from thermocline.data.row_names import first_rows
 from thermocline.data.values import is_duration, parse_numbers
@@ -29,8 +29,8 @@ class Column:
         reason: Why, with counts.
         missing: How many values were missing; blank strings count.
         form: How its values are written. Numeric: `number`, `number as text`, `date`, `date:<format>`,
-            `duration`. Categorical: `category`, `boolean`. Text: `text`. Image: `path`, `bytes`, `pil`,
-            `mixed`. Null: empty.
+            `duration`. Categorical: `category` (as written), `number category`, `boolean`. Text: `text`.
+            Image: `path`, `bytes`, `pil`, `mixed`. Null: empty.
     """
 
     name: str
@@ -180,7 +180,9 @@ def _given(series: pd.Series[Any], name: str, kind: str) -> Verdict:
             f"none: {first_rows(series.index, bad, series)}."
         )
     if kind != "image":
-        return Verdict(kind, reason, "text" if kind == "text" else "category")
+        if kind == "text":
+            return Verdict(kind, reason, "text")
+        return Verdict(kind, reason, category_form(series[present].astype(object).unique().tolist()))
     forms = {"string": "path", "bytes": "bytes", "picture": "pil"}
     found = sorted({forms[sort] for sort in set(sorts[present])})
     return Verdict(kind, reason, found[0] if len(found) == 1 else "mixed" if found else "path")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from thermocline.data.cells import CellRules, read_cells
 from thermocline.data.row_names import first_rows
 from thermocline.errors import (
     DataError,
@@ -26,11 +27,12 @@ COMPRESSED = (".gz", ".bz2", ".xz", ".zip")
 # -- reading ---------------------------------------------------------------------------------------
 
 
-def read_frame(data: object) -> tuple[pd.DataFrame, Path | None]:
+def read_frame(data: object, rules: CellRules | None = None) -> tuple[pd.DataFrame, Path | None]:
     """Return the frame and the folder that relative image paths in it start from.
 
     Args:
         data: A DataFrame, returned as it is, or a path to a .csv, .tsv (perhaps compressed) or .parquet file.
+        rules: How the cells of a CSV or TSV file are read; by default each column is typed by its values.
 
     Returns:
         The frame, and the file's folder (None for a DataFrame).
@@ -61,11 +63,15 @@ def read_frame(data: object) -> tuple[pd.DataFrame, Path | None]:
         what = "is a folder, not a file" if path.is_dir() else "does not exist"
         near = did_you_mean(path.name, [p.name for p in path.parent.iterdir()]) if path.parent.is_dir() else ""
         raise DataError(f"The file {str(path)!r} {what}.{near}")
-    frame = _read_parquet(path) if kind in {".parquet", ".pq"} else _read_text(path, "\t" if kind == ".tsv" else ",")
+    if kind in {".parquet", ".pq"}:
+        frame = _read_parquet(path)
+    else:
+        frame = read_cells(_read_text(path, "\t" if kind == ".tsv" else ","), rules or CellRules())
     return frame, path.resolve().parent
 
 
 def _read_text(path: Path, separator: str) -> pd.DataFrame:
+    """Return the file's cells as they are written."""
     try:
         header = pd.read_csv(path, sep=separator, header=None, nrows=1, dtype=str, keep_default_na=False)
         names = header.iloc[0].tolist()
@@ -76,8 +82,7 @@ def _read_text(path: Path, separator: str) -> pd.DataFrame:
             )
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
-            # low_memory reads in chunks, and one column may get two types
-            return pd.read_csv(path, sep=separator, index_col=False, low_memory=False)
+            return pd.read_csv(path, sep=separator, index_col=False, dtype=str, keep_default_na=False).fillna("")
     except pd.errors.EmptyDataError:
         raise DataError(f"The file {str(path)!r} is empty.") from None
     except (pd.errors.ParserError, pd.errors.ParserWarning) as error:

@@ -19,6 +19,9 @@ import pandas as pd
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 # What `read_csv` takes for missing is missing in frames built by hand too, among numbers and dates.
 MISSING_WORDS = frozenset({"nan", "na", "n/a", "#n/a", "null", "none", "<na>", "nat"})
+CODE = re.compile(r"[+-]?0\d+")  # a leading zero marks a code (a postcode, an article number), not a number
+TRUTH = {"true": True, "false": False}
+INFINITE = frozenset({"inf", "infinity"})
 DAY = 86_400_000_000_000  # nanoseconds
 
 
@@ -57,6 +60,40 @@ def number_or_none(text: str) -> float | None:
     if not text or text.lower() in MISSING_WORDS:
         return math.nan
     return float(text) if NUMBER.fullmatch(text) else None
+
+
+def spelled_number(text: str) -> float | None:
+    """Return the number of a cell in a column of numbers: also 1 and 0 for true and false, and infinities."""
+    number = number_or_none(text)
+    if number is not None:
+        return number
+    word = text.strip().lower()
+    if word in TRUTH:
+        return float(TRUTH[word])
+    return float(word) if word.lstrip("+-") in INFINITE else None
+
+
+def truth_text(value: object) -> str | None:
+    """Return `True` or `False` for the ways to write them (1 and 0 too), else the value's text."""
+    text = stable_text(value)
+    if text is None:
+        return None
+    word = text.lower()
+    if word in TRUTH:
+        return str(TRUTH[word])
+    number = number_or_none(text)
+    return str(bool(number)) if number in {0.0, 1.0} else text
+
+
+def number_text(value: object) -> str | None:
+    """Return a number's text, equal for equal numbers however they are written, else the value's text."""
+    text = stable_text(value)
+    if text is None or not isinstance(value, str) or CODE.match(text):
+        return text
+    number = number_or_none(text)
+    if number is None:
+        return text
+    return str(int(text)) if re.fullmatch(r"[+-]?\d{1,300}", text) else stable_text(number)
 
 
 def parse_dates(texts: Iterable[str | None], form: str) -> np.ndarray:
@@ -122,7 +159,7 @@ def _parse_each_number(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         elif isinstance(value, datetime.timedelta):
             number = value / datetime.timedelta(days=1)
         elif isinstance(value, str):
-            number = seen[value] if value in seen else seen.setdefault(value, number_or_none(value))
+            number = seen[value] if value in seen else seen.setdefault(value, spelled_number(value))
         else:
             text = _text_or(value, "?")
             number = math.nan if text is None else number_or_none(text)

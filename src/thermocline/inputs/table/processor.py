@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from thermocline.data.column_values import categories, numbers
+from thermocline.data.column_rules import category_form
+from thermocline.data.column_values import categories, category_codes, numbers
 from thermocline.data.columns import Column, Columns
 from thermocline.inputs.table.rows import TableRows
 
@@ -73,8 +74,7 @@ class TableProcessor:
             missing[:, j] = gone
         codes = np.zeros((n, len(self.categorical)), dtype=np.int64)
         for j, column in enumerate(self.categorical):
-            index = {value: i + 1 for i, value in enumerate(self.vocabularies[j])}
-            codes[:, j] = [index.get(value, 0) for value in categories(frame[column.name], column)]
+            codes[:, j] = category_codes(frame[column.name], column, self.vocabularies[j])
         return TableRows(values, missing, codes)
 
     def to_dict(self) -> dict[str, Any]:
@@ -84,15 +84,20 @@ class TableProcessor:
             "centre": list(self.centre),
             "scale": list(self.scale),
             "vocabularies": [list(v) for v in self.vocabularies],
+            "forms": True,
         }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> TableProcessor:
         """Inverse of `to_dict`."""
         columns = Columns.from_dict(data["columns"]).columns
+        categorical = tuple(c for c in columns if c.kind == "categorical")
+        if not data.get("forms"):  # 0.1 did not tell categories that are numbers from others
+            forms = [category_form(vocabulary) for vocabulary in data["vocabularies"]]
+            categorical = tuple(replace(c, form=form) for c, form in zip(categorical, forms, strict=True))
         return cls(
             tuple(c for c in columns if c.kind == "numeric"),
-            tuple(c for c in columns if c.kind == "categorical"),
+            categorical,
             tuple(data["centre"]),
             tuple(data["scale"]),
             tuple(tuple(v) for v in data["vocabularies"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pandas as pd
 
 from thermocline.contracts.labelled import Labelled, Reading
 from thermocline.contracts.request import Request
+from thermocline.data.cells import CellRules
 from thermocline.data.columns import Columns, infer_columns
 from thermocline.data.frames import check_columns, check_frame, check_names, read_frame
 from thermocline.data.label_columns import label_columns
@@ -23,8 +25,8 @@ def read_rows(data: object, reading: Reading) -> Labelled:
         DataError: The frame cannot be used, or a column is missing.
     """
     request, what, columns = reading.request, reading.what, reading.columns
-    frame, folder = read_frame(data)
     labels = label_columns(request.label)
+    frame, folder = read_frame(data, _cell_rules(reading, labels))
     if reading.for_fit:
         check_frame(frame, what=what)
     elif columns is not None:
@@ -40,6 +42,20 @@ def read_rows(data: object, reading: Reading) -> Labelled:
     if reading.for_fit:
         frame, notes = drop_weightless(frame, request.weight, what)
     return Labelled(frame, image_root(reading.config.data.image_folder, folder), None, tuple(notes))
+
+
+def _cell_rules(reading: Reading, labels: tuple[str, ...]) -> CellRules:
+    """Training data are typed by their values; in other files cells stay text, for the form that training had."""
+    request = reading.request
+    if reading.purpose != "train":
+        return CellRules(labels, typed=frozenset([request.weight] if request.weight else []))
+    given = request.column_types if isinstance(request.column_types, Mapping) else {}
+    numeric = {name for name, kind in given.items() if kind == "numeric"}
+    return CellRules(
+        labels,
+        as_text=frozenset(given.keys() - numeric),
+        numeric=frozenset([*numeric, *(labels if request.problem_type == "regression" else ())]),
+    )
 
 
 def _check_used(frame: pd.DataFrame, columns: Columns, what: str) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from thermocline.data.cells import as_classes, as_numbers
 from thermocline.data.label_columns import check_there, label_columns
 from thermocline.data.row_names import first_rows, is_name, plain
 from thermocline.errors import ConfigError, LabelError, NonFiniteError, listing
@@ -122,12 +123,13 @@ class RowTarget:
         """
         check_there(frame, self.labels, what=what)
         if not isinstance(self.label, str):
-            return np.stack([zero_one(frame[name]) for name in self.label], axis=1).astype(np.float32)
+            return np.stack([zero_one(as_numbers(frame[name])) for name in self.label], axis=1).astype(np.float32)
         series = frame[self.label]
         if self.problem_type == "regression":
-            return ((quantities(series) - self.mean) / self.std).astype(np.float32)[:, None]
+            return ((quantities(as_numbers(series)) - self.mean) / self.std).astype(np.float32)[:, None]
         if self.problem_type == "multilabel":
             return self._encode_lists(series)
+        series = as_classes(series, self.classes)
         check_given(series)
         codes = {value: number for number, value in enumerate(self.classes)}
         values = [plain(value) for value in series.astype(object)]
