@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from thermocline.data.values import CODE, TRUTH, number_or_none, spelled_number
+from thermocline.data.values import CODE, TRUTH, number_or_none, plain_numbers, spelled_number
 
 # The words that `pandas.read_csv` takes for missing, as they are written.
 MISSING_CELLS = frozenset(
@@ -68,15 +68,13 @@ def read_cells(frame: pd.DataFrame, rules: CellRules) -> pd.DataFrame:
 
 
 def _read_column(series: pd.Series[Any], name: str, rules: CellRules) -> pd.Series[Any]:
-    codes, found = pd.factorize(series.to_numpy(dtype=object))
-    distinct = [str(text) for text in found]
     missing = frozenset({""}) if name in rules.labels else MISSING_CELLS
-    stays = name in rules.as_text or (rules.typed is not None and name not in rules.typed)
-    values = None if stays else _typed(distinct, missing, codes=name not in rules.numeric)
-    if values is None:
-        texts = np.array([math.nan if text in missing else text for text in distinct], dtype=object)
-        return pd.Series(texts[codes] if len(texts) else texts, index=series.index, name=name, dtype="str")
-    return pd.Series(values[codes], index=series.index, name=name)
+    if name not in rules.as_text and (rules.typed is None or name in rules.typed):
+        codes, distinct = pd.factorize(series.to_numpy(dtype=object))
+        values = _typed(distinct.tolist(), missing, codes=name not in rules.numeric)
+        if values is not None:
+            return pd.Series(values[codes], index=series.index, name=name)
+    return series.mask(series.isin(missing))
 
 
 def _typed(distinct: Sequence[str], missing: frozenset[str], *, codes: bool) -> np.ndarray | None:
@@ -89,11 +87,14 @@ def _typed(distinct: Sequence[str], missing: frozenset[str], *, codes: bool) -> 
         return np.array(truths, dtype=bool if len(present) == len(distinct) else object)
     if codes and any(CODE.match(text.strip()) for text in present):
         return None
+    if all(WHOLE.fullmatch(text.strip()) for text in distinct):
+        return np.array([int(text) for text in distinct], dtype=np.int64)
+    plain = plain_numbers(distinct)
+    if plain is not None:
+        return plain
     numbers = [math.nan if text in missing else _number(text) for text in distinct]
     if None in numbers or all(number != number for number in numbers):
         return None
-    if all(WHOLE.fullmatch(text.strip()) for text in distinct):
-        return np.array([int(text) for text in distinct], dtype=np.int64)
     return np.array(numbers, dtype=np.float64)
 
 

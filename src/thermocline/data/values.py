@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,16 @@ def number_or_none(text: str) -> float | None:
     if not text or text.lower() in MISSING_WORDS:
         return math.nan
     return float(text) if NUMBER.fullmatch(text) else None
+
+
+def plain_numbers(texts: Sequence[str]) -> np.ndarray | None:
+    """Return the numbers float64 `(n,)` of texts that all are plain numbers, else None; fast."""
+    if not texts or not re.fullmatch(r"[0-9.eE+\-\n]*", "\n".join(texts)):
+        return None
+    try:
+        return np.array(texts, dtype=object).astype(np.float64)
+    except ValueError:
+        return None
 
 
 def spelled_number(text: str) -> float | None:
@@ -151,6 +161,11 @@ def is_duration(dtype: object) -> bool:
 def _parse_each_number(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     seen: dict[object, float | None] = {}
     result = np.full(len(values), np.nan)
+    text = np.array([isinstance(value, str) for value in values], dtype=bool)
+    plain = plain_numbers(values[text].tolist())
+    if plain is not None and pd.isna(values[~text]).all():
+        result[text] = plain
+        return result, np.zeros(len(values), dtype=bool)
     bad = np.zeros(len(values), dtype=bool)
     for row, value in enumerate(values):
         number: float | None
@@ -161,8 +176,8 @@ def _parse_each_number(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         elif isinstance(value, str):
             number = seen[value] if value in seen else seen.setdefault(value, spelled_number(value))
         else:
-            text = _text_or(value, "?")
-            number = math.nan if text is None else number_or_none(text)
+            written = _text_or(value, "?")
+            number = math.nan if written is None else number_or_none(written)
         bad[row] = number is None
         result[row] = math.nan if number is None else number
     return result, bad
