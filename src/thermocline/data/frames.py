@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from thermocline.data.cells import CellRules, read_cells
+from thermocline.data.quoted_lines import check_merged, open_mark, read_unquoted
 from thermocline.data.row_names import first_rows
 from thermocline.errors import (
     DataError,
@@ -82,11 +83,17 @@ def _read_text(path: Path, separator: str) -> pd.DataFrame:
             )
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
-            return pd.read_csv(path, sep=separator, index_col=False, dtype=str, keep_default_na=False).fillna("")
+            frame = read_unquoted(path) if separator == "\t" else None
+            if frame is not None:
+                return frame
+            frame = pd.read_csv(path, sep=separator, index_col=False, dtype=str, keep_default_na=False).fillna("")
+        check_merged(frame, path, separator)
+        return frame
     except pd.errors.EmptyDataError:
         raise DataError(f"The file {str(path)!r} is empty.") from None
     except (pd.errors.ParserError, pd.errors.ParserWarning) as error:
-        raise DataError(f"{str(path)!r} cannot be read as a table: {str(error).strip()}") from error
+        hint = open_mark(path, separator)
+        raise DataError(f"{str(path)!r} cannot be read as a table: {str(error).strip()}{hint}") from error
     except UnicodeDecodeError as error:
         raise DataError(
             f"{str(path)!r} is not UTF-8 text ({error.reason} at byte {error.start}). Read it with "
