@@ -13,6 +13,7 @@ import pandas as pd
 from thermocline.data.cells import CellRules, read_cells
 from thermocline.data.quoted_lines import check_merged, open_mark, read_unquoted
 from thermocline.data.row_names import first_rows
+from thermocline.data.text_files import check_decimal_commas, encoding_error, separator_of
 from thermocline.errors import (
     DataError,
     MissingColumnError,
@@ -67,7 +68,7 @@ def read_frame(data: object, rules: CellRules | None = None) -> tuple[pd.DataFra
     if kind in {".parquet", ".pq"}:
         frame = _read_parquet(path)
     else:
-        frame = read_cells(_read_text(path, "\t" if kind == ".tsv" else ","), rules or CellRules())
+        frame = read_cells(_read_text(path, "\t" if kind == ".tsv" else separator_of(path)), rules or CellRules())
     return frame, path.resolve().parent
 
 
@@ -88,6 +89,7 @@ def _read_text(path: Path, separator: str) -> pd.DataFrame:
                 return frame
             frame = pd.read_csv(path, sep=separator, index_col=False, dtype=str, keep_default_na=False).fillna("")
         check_merged(frame, path, separator)
+        check_decimal_commas(frame, path, separator)
         return frame
     except pd.errors.EmptyDataError:
         raise DataError(f"The file {str(path)!r} is empty.") from None
@@ -95,10 +97,7 @@ def _read_text(path: Path, separator: str) -> pd.DataFrame:
         hint = open_mark(path, separator)
         raise DataError(f"{str(path)!r} cannot be read as a table: {str(error).strip()}{hint}") from error
     except UnicodeDecodeError as error:
-        raise DataError(
-            f"{str(path)!r} is not UTF-8 text ({error.reason} at byte {error.start}). Read it with "
-            "`pandas.read_csv(path, encoding=...)` and pass the DataFrame."
-        ) from error
+        raise encoding_error(path, error) from error
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:

@@ -6,12 +6,8 @@ the text, all lines between become one cell, and rows are lost in silence.
 
 from __future__ import annotations
 
-import bz2
 import csv
-import gzip
-import lzma
 import re
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,11 +15,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from thermocline.data.text_files import LINES, text_of
 from thermocline.data.values import number_or_none
 from thermocline.errors import DataError
 
 QUOTED = re.compile(r'"(?:[^"]|"")*"')
-LINES = re.compile(r"\r\n|\n|\r")
 REPEATED = 0.5  # of the rows: a column with at most this many different values repeats them
 
 
@@ -48,7 +44,7 @@ def check_merged(frame: pd.DataFrame, path: Path, separator: str) -> None:
     names = [str(name) for name in frame.columns]
     if not several.any() and not any(LINES.search(name) for name in names):
         return
-    text = _text_of(path)
+    text = text_of(path)
     closed = _first_open(text, separator) is None
     broken = next((name for name in names if LINES.search(name)), None)
     if broken is not None and not closed:
@@ -117,7 +113,7 @@ def _first_open(text: str, separator: str) -> int | None:
 
 def open_mark(path: Path, separator: str) -> str:
     """Return a sentence on the first quotation mark that is not closed as it should be, or nothing."""
-    text = _text_of(path)
+    text = text_of(path)
     start = _first_open(text, separator)
     if start is None:
         return ""
@@ -128,16 +124,6 @@ def open_mark(path: Path, separator: str) -> str:
     )
 
 
-def _text_of(path: Path) -> str:
-    ending = path.suffix.lower()
-    if ending == ".zip":
-        with zipfile.ZipFile(path) as archive:
-            return archive.read(archive.namelist()[0]).decode("utf-8-sig", errors="replace")
-    packed: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
-    with packed.get(ending, open)(path, "rb") as file:
-        return str(file.read().decode("utf-8-sig", errors="replace"))
-
-
 # -- files that do not quote -----------------------------------------------------------------------
 
 
@@ -146,7 +132,7 @@ def read_unquoted(path: Path) -> pd.DataFrame | None:
 
     None where that cannot be: the file has one column, or a line has more or fewer cells than the header.
     """
-    text = _text_of(path)
+    text = text_of(path)
     lines = [line for line in LINES.split(text) if line]
     cells = {line.count("\t") for line in lines}
     if '"' not in text or len(cells) > 1 or cells <= {0}:
