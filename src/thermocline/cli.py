@@ -90,6 +90,7 @@ def _add_fit(commands: Any, name: str, run: Any, text: str) -> None:
         fit.add_argument("--time-limit", type=float, help="seconds for everything")
         fit.add_argument("--plan", help="a plan saved as JSON, or a YAML file of phases")
         fit.add_argument("--resume", action="store_true", help="continue where the same command was stopped")
+        fit.add_argument("--overwrite", action="store_true", help="replace the predictor that is saved at --out")
     else:
         fit.add_argument("--out", help="also write the plan as JSON")
         fit.add_argument("--write-phases", metavar="FILE", help="also write the phases as YAML, to edit them")
@@ -162,7 +163,8 @@ def _choices(given: argparse.Namespace) -> dict[str, Any]:
 
 def _fit(given: argparse.Namespace) -> None:
     predictor = _predictor(given, given.out)
-    predictor.fit(given.data, time_limit=given.time_limit, plan=given.plan, resume=given.resume, **_choices(given))
+    how = {"time_limit": given.time_limit, "plan": given.plan, "resume": given.resume, "overwrite": given.overwrite}
+    predictor.fit(given.data, **how, **_choices(given))
     print(f"saved to {given.out}")
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from thermocline.errors import ConfigError, NotFittedError
+from thermocline.errors import ArtifactError, ConfigError, NotFittedError, ResumeError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -90,8 +90,13 @@ class Predictor:
         plan: LayerPlan | str | os.PathLike[str] | None = None,
         seed: int = 0,
         resume: bool = False,
+        overwrite: bool = False,
     ) -> Predictor:
-        """Fit to a frame.
+        """Fit to a frame, from scratch.
+
+        A predictor that was fitted or loaded before is fitted anew, and its former model is replaced in memory, as in
+        scikit-learn. A saved predictor on disk is never replaced unasked: where `path` holds one, this one's own
+        included, `fit` refuses before anything is trained, unless `overwrite` or `resume` says otherwise.
 
         Args:
             train_data: A DataFrame, or a path to a CSV or parquet file. It is not changed. Some problem types read
@@ -109,11 +114,15 @@ class Predictor:
                 stopped; start where there is none, and load what was saved where it has ended. More epochs, other
                 loggers or another device may be asked for. Checkpoints lie next to `path` until then
                 (`env.checkpoint_every`).
+            overwrite: Replace the predictor that is saved at `path`. It stays until the new one is trained, so a fit
+                that fails or is stopped loses nothing. Files that are no saved predictor are not replaced. With
+                `resume`, a saved predictor of the same run is loaded, and one of another run is replaced.
 
         Returns:
             This predictor.
 
         Raises:
+            OutputExistsError: `path` holds a saved predictor, or other files.
             ResumeError: What `resume` finds is of another run; the message lists what differs.
             ThermoclineError: Data or options that cannot be used; always before anything is trained where they show it.
         """
@@ -122,14 +131,13 @@ class Predictor:
 
         given = train_data, tuning_data, presets, hyperparameters, column_types, seed
         request = self._request(*given, time_limit=time_limit, plan=plan, resume=resume)
-        if not (resume and self._has_ended(request)):
+        if not (resume and self._has_ended(request, overwrite=overwrite)):
             if self.path is not None:  # a folder that holds something else must show before training, not after it
-                artifact.check_free(self.path, self._identity or None)
+                artifact.check_fit(self.path, self._identity, overwrite=overwrite)
             fitted = fit(request)
-            self._assembly, self._history = fitted.assembly, fitted.history
-            self._identity = self._identity or fitted.identity  # fitted again, it replaces its own folder
+            self._assembly, self._history, self._identity = fitted.assembly, fitted.history, fitted.identity
             if self.path is not None:
-                self.save(self.path)
+                self.save(self.path, overwrite=overwrite)
         if self.path is not None:
             places.remove_checkpoints(self.path)
         return self
@@ -231,11 +239,12 @@ class Predictor:
 
         return show(self._fitted(), data, verbosity=self.verbosity, least_score=least_score)
 
-    def save(self, path: str | os.PathLike[str] | None = None) -> Path:
+    def save(self, path: str | os.PathLike[str] | None = None, *, overwrite: bool = False) -> Path:
         """Save into a folder of safetensors, JSON and YAML.
 
         Args:
-            path: The folder; the predictor's own `path` by default.
+            path: The folder; the predictor's own `path` by default. One that holds this same fit is written again.
+            overwrite: Replace a saved predictor of another fit. Files that are no saved predictor are not replaced.
 
         Raises:
             OutputExistsError: The folder holds something else.
@@ -246,7 +255,7 @@ class Predictor:
         assembly = self._fitted()
         if target is None:
             raise ConfigError("save needs a path: predictor.save('my_model').")
-        artifact.save(assembly, self.history, target, identity=self._identity)
+        artifact.save(assembly, self.history, target, identity=self._identity, overwrite=overwrite)
         return target
 
     @classmethod
@@ -360,19 +369,25 @@ class Predictor:
             )
         return self._assembly
 
-    def _has_ended(self, request: Request) -> bool:
+    def _has_ended(self, request: Request, *, overwrite: bool) -> bool:
         """Return whether the run to be resumed has ended already; what it saved is loaded then.
 
         Raises:
-            ResumeError: What was saved is of another run.
+            ResumeError: What was saved is of another run, and is not to be replaced.
+            ArtifactError: What was saved is damaged, and is not to be replaced.
         """
         from thermocline.pipeline import artifact, resume
 
-        facts = None if self.path is None else artifact.facts(self.path)
-        if self.path is None or facts is None:
-            return False
-        trust = resume.trusts_remote_code(request)
-        ended = Predictor.load(self.path, problem=self._problem, trust_remote_code=trust, verbosity=self.verbosity)
-        resume.check_ended(request, ended._fitted(), facts)
+        try:
+            facts = None if self.path is None else artifact.facts(self.path)
+            if self.path is None or facts is None:
+                return False
+            trust = resume.trusts_remote_code(request)
+            ended = Predictor.load(self.path, problem=self._problem, trust_remote_code=trust, verbosity=self.verbosity)
+            resume.check_ended(request, ended._fitted(), facts)
+        except (ResumeError, ArtifactError):
+            if overwrite:
+                return False
+            raise
         self._assembly, self._history, self._identity = ended._assembly, ended._history, ended._identity
         return True

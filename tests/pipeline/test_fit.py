@@ -181,6 +181,6 @@ def test_rows_of_weight_zero_are_told():
 def test_fit_again_replaces_what_was_learnt(table, tmp_path):
     predictor = Predictor("y", path=tmp_path / "run", verbosity=0)
     first = predictor.fit(table, hyperparameters=TINY).predict_proba(table)
-    second = predictor.fit(table, hyperparameters=TINY, seed=1).predict_proba(table)
+    second = predictor.fit(table, hyperparameters=TINY, seed=1, overwrite=True).predict_proba(table)
     assert not first.equals(second)
     assert Predictor.load(tmp_path / "run", verbosity=0).predict_proba(table).equals(second)

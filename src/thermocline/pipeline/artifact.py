@@ -31,12 +31,13 @@ FORMAT = 1
 MANIFEST = "thermocline.json"
 
 
-def check_free(path: Path, identity: str | None = None) -> None:
+def check_free(path: Path, identity: str | None = None, *, overwrite: bool = False) -> None:
     """Check that a folder can be written to.
 
     Args:
         path: The folder; a missing or an empty one is free.
-        identity: The run whose own folder may be replaced.
+        identity: The run that `save` writes again: its own folder may be replaced. None for `fit`, which trains anew.
+        overwrite: Whether any saved predictor may be replaced. Other files never are.
 
     Raises:
         OutputExistsError: It holds something else.
@@ -47,16 +48,41 @@ def check_free(path: Path, identity: str | None = None) -> None:
         raise ConfigError(f"{str(path)!r} cannot be a folder: {str(above)!r} is a file. Choose another path.")
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return
-    if path.is_dir() and identity is not None and _identity(path) == identity:
-        return
-    what = "another run" if (path / MANIFEST).is_file() else "other files" if path.is_dir() else "a file"
-    raise OutputExistsError(
-        f"{str(path)!r} already holds {what}. Choose another path, or remove it yourself; nothing there is ever "
-        f"overwritten."
-    )
+    if not (path / MANIFEST).is_file():
+        what = "other files" if path.is_dir() else "a file"
+        raise OutputExistsError(
+            f"{str(path)!r} already holds {what}. Choose another path, or remove it yourself; nothing there is ever "
+            "overwritten."
+        )
+    if not overwrite and (identity is None or _identity(path) != identity):
+        raise OutputExistsError(
+            f"{str(path)!r} already holds another run. Choose another path, or pass overwrite=True, which replaces the "
+            "saved predictor."
+        )
 
 
-def save(assembly: Assembly, history: History, path: Path, *, identity: str) -> None:
+def check_fit(path: Path, own: str, *, overwrite: bool) -> None:
+    """Check that a fit may save into a folder: it trains from scratch, so it replaces no predictor unasked.
+
+    Args:
+        path: The folder.
+        own: The identity of the predictor that is fitted again, or `""` for one that was neither loaded nor fitted.
+        overwrite: Whether a saved predictor may be replaced.
+
+    Raises:
+        OutputExistsError: The folder holds something else, or what this predictor was loaded from or saved.
+        ConfigError: As `check_free`.
+    """
+    if own and not overwrite and _identity(path) == own:
+        raise OutputExistsError(
+            f"{str(path)!r} holds this predictor as it was saved. fit trains from scratch, it does not continue from "
+            "what is saved, and would replace it. Choose another path, Predictor(label, path='another_folder'), or "
+            "pass fit(..., overwrite=True): the saved predictor is replaced once the new one is trained."
+        )
+    check_free(path, overwrite=overwrite)
+
+
+def save(assembly: Assembly, history: History, path: Path, *, identity: str, overwrite: bool = False) -> None:
     """Write a predictor into a folder, all or nothing: into a temporary folder in the same place, then renamed.
 
     Args:
@@ -64,11 +90,12 @@ def save(assembly: Assembly, history: History, path: Path, *, identity: str) -> 
         history: Its history.
         path: The folder.
         identity: Tells this run from others; saving a run again replaces its own folder.
+        overwrite: Whether a saved predictor of another run is replaced.
 
     Raises:
         OutputExistsError: The folder holds something else.
     """
-    check_free(path, identity)
+    check_free(path, identity, overwrite=overwrite)
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
     try:
