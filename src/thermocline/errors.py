@@ -63,6 +63,10 @@ class OutputExistsError(ThermoclineError, FileExistsError):
     """An output folder that already holds something else."""
 
 
+class OutputInUseError(ThermoclineError, BlockingIOError):
+    """An output folder that another fit or save is writing to."""
+
+
 class ResumeError(ThermoclineError, ValueError):
     """A checkpoint that is of another run than the one to be resumed."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -123,23 +124,26 @@ class Predictor:
 
         Raises:
             OutputExistsError: `path` holds a saved predictor, or other files.
+            OutputInUseError: Another fit or save is writing to `path`.
             ResumeError: What `resume` finds is of another run; the message lists what differs.
             ThermoclineError: Data or options that cannot be used; always before anything is trained where they show it.
         """
         from thermocline.pipeline import artifact, places
         from thermocline.pipeline.fit import fit
+        from thermocline.pipeline.folder_lock import locked
 
         given = train_data, tuning_data, presets, hyperparameters, column_types, seed
         request = self._request(*given, time_limit=time_limit, plan=plan, resume=resume)
-        if not (resume and self._has_ended(request, overwrite=overwrite)):
-            if self.path is not None:  # a folder that holds something else must show before training, not after it
-                artifact.check_fit(self.path, self._identity, overwrite=overwrite)
-            fitted = fit(request)
-            self._assembly, self._history, self._identity = fitted.assembly, fitted.history, fitted.identity
+        with nullcontext() if self.path is None else locked(self.path):
+            if not (resume and self._has_ended(request, overwrite=overwrite)):
+                if self.path is not None:  # a folder that holds something else must show before training, not after it
+                    artifact.check_fit(self.path, self._identity, overwrite=overwrite)
+                fitted = fit(request)
+                self._assembly, self._history, self._identity = fitted.assembly, fitted.history, fitted.identity
+                if self.path is not None:
+                    self._save(self.path, overwrite=overwrite)
             if self.path is not None:
-                self.save(self.path, overwrite=overwrite)
-        if self.path is not None:
-            places.remove_checkpoints(self.path)
+                places.remove_checkpoints(self.path)
         return self
 
     def explain(
@@ -248,14 +252,16 @@ class Predictor:
 
         Raises:
             OutputExistsError: The folder holds something else.
+            OutputInUseError: A fit or another save is writing to it.
         """
-        from thermocline.pipeline import artifact
+        from thermocline.pipeline.folder_lock import locked
 
         target = self.path if path is None else Path(path)
-        assembly = self._fitted()
+        self._fitted()
         if target is None:
             raise ConfigError("save needs a path: predictor.save('my_model').")
-        artifact.save(assembly, self.history, target, identity=self._identity, overwrite=overwrite)
+        with locked(target):
+            self._save(target, overwrite=overwrite)
         return target
 
     @classmethod
@@ -368,6 +374,11 @@ class Predictor:
                 "This predictor is not fitted yet: call fit(train_data) first, or Predictor.load(path)."
             )
         return self._assembly
+
+    def _save(self, target: Path, *, overwrite: bool) -> None:
+        from thermocline.pipeline import artifact
+
+        artifact.save(self._fitted(), self.history, target, identity=self._identity, overwrite=overwrite)
 
     def _has_ended(self, request: Request, *, overwrite: bool) -> bool:
         """Return whether the run to be resumed has ended already; what it saved is loaded then.

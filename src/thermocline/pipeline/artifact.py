@@ -41,11 +41,7 @@ def check_free(path: Path, identity: str | None = None, *, overwrite: bool = Fal
 
     Raises:
         OutputExistsError: It holds something else.
-        ConfigError: It cannot be a folder: a file stands in its way.
     """
-    above = next((parent for parent in path.absolute().parents if parent.exists()), None)
-    if above is not None and not above.is_dir():
-        raise ConfigError(f"{str(path)!r} cannot be a folder: {str(above)!r} is a file. Choose another path.")
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return
     if not (path / MANIFEST).is_file():
@@ -71,7 +67,6 @@ def check_fit(path: Path, own: str, *, overwrite: bool) -> None:
 
     Raises:
         OutputExistsError: The folder holds something else, or what this predictor was loaded from or saved.
-        ConfigError: As `check_free`.
     """
     if own and not overwrite and _identity(path) == own:
         raise OutputExistsError(
