@@ -21,6 +21,19 @@ def valid_share(n: int, fraction: float | None) -> tuple[float, str]:
     return float(np.clip(max(150 / n, min(0.1, 500 / n)), 0.05, 0.2)), f"{n} rows"
 
 
+def size_note(n: int, held: int, fraction: float | None) -> str:
+    """Return what was asked for where another share was split off, or an empty string.
+
+    Args:
+        n: Rows.
+        held: How many of them validate.
+        fraction: The share that was asked for, or None.
+    """
+    if fraction is None or abs(held - fraction * n) <= 1:
+        return ""
+    return f" (asked for: data.valid_fraction={fraction:g}, split off: {held / n:.3g})"
+
+
 def random_rows(n: int, count: int, seed: int) -> np.ndarray:
     """Return `count` of `n` row positions, sorted."""
     return np.sort(np.random.default_rng([seed, SPLIT_STREAM]).permutation(n)[:count])

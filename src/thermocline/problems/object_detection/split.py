@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from thermocline.data.splitting import SPLIT_STREAM, valid_share
+from thermocline.data.splitting import SPLIT_STREAM, size_note, valid_share
 
 
 def split_boxes(
@@ -24,7 +24,8 @@ def split_boxes(
         seed: The run's seed.
 
     Returns:
-        Sorted training positions, sorted validation positions, and why the share was chosen.
+        Sorted training positions, sorted validation positions, and why the share was chosen, with what keeps it from
+        being the one that was asked for.
     """
     share, why = valid_share(len(labels), fraction)
     some = np.array([len(own) > 0 for own in labels], dtype=bool)
@@ -34,7 +35,17 @@ def split_boxes(
         count = int(np.clip(round(share * len(rows)), least, max(len(rows) - least, 0)))
         order = np.random.default_rng([seed, SPLIT_STREAM, number]).permutation(rows)
         held += _leaving_all_classes(order, labels, count) or [int(row) for row in order[:least]]
+    why += _class_note(labels, len(held), share)
+    why += size_note(len(labels), len(held), fraction)
     return np.setdiff1d(np.arange(len(labels)), held), np.sort(np.array(held, dtype=np.int64)), why
+
+
+def _class_note(labels: Sequence[Sequence[Any]], held: int, share: float) -> str:
+    """Return what classes did to the number of images that validate, or an empty string."""
+    if share * len(labels) - held <= 1:
+        return ""
+    classes = len({label for own in labels for label in own})
+    return f", but each of {classes:,} classes keeps an image in training"
 
 
 def _leaving_all_classes(order: np.ndarray, labels: Sequence[Sequence[Any]], count: int) -> list[int]:
