@@ -209,7 +209,7 @@ FAULTS = [
     ([None, None], {}, "missing in every row"),
     ([1.5, np.inf, 2.0], {}, "infinite in 1 rows: row 1: inf"),
     ([0.0, np.inf, 0.0], {}, "infinite: row 1"),
-    (["a", "1", "2"], {"problem_type": "regression"}, "not numeric in 3 rows: row 0: 'a'.*to_numeric"),
+    (["a", "1", "2"], {"problem_type": "regression"}, "not numeric in 1 rows: row 0: 'a'.*to_numeric"),
     ([2.5, 2.5], {"problem_type": "regression"}, "2.5 in every row"),
     (
         ["a", "b", "c"],

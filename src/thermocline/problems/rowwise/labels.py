@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numbers
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,9 +12,19 @@ import pandas as pd
 
 from thermocline.data.row_names import first_rows, is_name, plain
 from thermocline.errors import ConfigError, LabelError, listing
+from thermocline.problems.rowwise.written_numbers import (
+    NumberForm,
+    WrittenNumbers,
+    find_form,
+    parse_cells,
+    read_numbers,
+    without_decimals,
+)
 
 MOST_CLASSES = 20  # distinct whole numbers: more of them are a quantity
 ROWS_PER_CLASS = 2  # on average: fewer are a quantity
+MOST_SINGLE = 10  # classes, nearly all of one row: more of them are an error where nobody said that they are classes
+NEARLY = 0.9  # this share is nearly all
 
 
 @dataclass(frozen=True)
@@ -29,6 +38,7 @@ class Found:
     mean: float = 0.0
     std: float = 1.0
     reason: str = ""
+    form: NumberForm | None = None
 
 
 # -- inference -------------------------------------------------------------------------------------
@@ -43,6 +53,7 @@ def read_label(series: pd.Series[Any], problem_type: str | None) -> Found:
         if problem_type not in {None, "multilabel"}:
             raise LabelError(f"Label {series.name!r} holds lists, which are multilabel, not {problem_type}.")
         return _read_lists(series)
+    series, values = without_decimals(series), without_decimals(values)
     if problem_type == "multilabel":
         raise LabelError(
             f"Label {series.name!r} holds no lists. A multilabel label is a column of lists of names, or a "
@@ -83,15 +94,51 @@ def _infer(values: pd.Series[Any], name: str) -> tuple[str, str]:
     if distinct == 2:
         return "binary", "2 distinct values"
     if not pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_bool_dtype(dtype):
-        return "multiclass", f"{distinct:,} distinct values that are no numbers"
-    whole = values.to_numpy(dtype=np.float64)
-    if (whole != np.floor(whole)).any():  # infinities count as whole, and are an error either way
+        return _infer_objects(values, name, distinct)
+    return _infer_numbers(values.to_numpy(dtype=np.float64), distinct)
+
+
+def _infer_numbers(values: np.ndarray, distinct: int) -> tuple[str, str]:
+    if (values != np.floor(values)).any():  # infinities count as whole, and are an error either way
         return "regression", "numbers with a fraction"
     if distinct <= MOST_CLASSES and len(values) >= ROWS_PER_CLASS * distinct:
         return "multiclass", f"whole numbers, {distinct} distinct (at most {MOST_CLASSES} are classes)"
     if distinct > MOST_CLASSES:
         return "regression", f"whole numbers, {distinct:,} distinct (more than {MOST_CLASSES} are a quantity)"
     return "regression", f"whole numbers, {distinct} distinct in {len(values)} rows (under two rows each)"
+
+
+def _infer_objects(values: pd.Series[Any], name: str, distinct: int) -> tuple[str, str]:
+    """Return the problem type of labels whose dtype is no number: numbers all the same, or classes."""
+    read = read_numbers(values)
+    if read is not None:
+        there = read.values[~np.isnan(read.values)]
+        kind, reason = _infer_numbers(there, len(np.unique(there)))
+        if kind == "regression" and not read.bad.any():
+            return kind, f"{reason}, {read.how}; problem_type='multiclass' makes them classes"
+        if kind == "regression":
+            _check_nearly_numbers(values, name, read)
+    counts = values.astype(object).value_counts()
+    single = int((counts == 1).sum())
+    if distinct > MOST_SINGLE and single >= NEARLY * distinct:
+        raise LabelError(
+            f"Label {name!r} has {distinct:,} different values in {len(values):,} rows, {single:,} of them in one row "
+            f"only, such as {listing(counts.index[counts == 1], limit=3)}: classes of one row cannot be learned. If "
+            "they are quantities, pass problem_type='regression' and write them as numbers; if they are classes all "
+            "the same, pass problem_type='multiclass'."
+        )
+    return "multiclass", f"{distinct:,} distinct values that are no numbers"
+
+
+def _check_nearly_numbers(values: pd.Series[Any], name: str, read: WrittenNumbers) -> None:
+    good = len(values) - int(read.bad.sum())
+    if good < NEARLY * len(values):
+        return
+    raise LabelError(
+        f"Label {name!r} holds numbers in {good:,} of {len(values):,} rows, but not in "
+        f"{first_rows(values.index, read.bad, values)}. Correct or drop these rows for a regression "
+        "(problem_type='regression'), or pass problem_type='multiclass' if all are classes."
+    )
 
 
 # -- one kind each ---------------------------------------------------------------------------------
@@ -173,7 +220,9 @@ def _read_lists(series: pd.Series[Any]) -> Found:
 
 
 def _read_quantity(series: pd.Series[Any], reason: str) -> Found:
-    values = quantities(series)
+    texts = [value for value in series.astype(object) if isinstance(value, str)] if not _is_numeric(series) else []
+    form = find_form(list(dict.fromkeys(texts)))
+    values = quantities(series, form)
     if values.min() == values.max():
         raise LabelError(f"Label {series.name!r} is {values[0]:g} in every row: there is nothing to learn.")
     with np.errstate(over="ignore"):
@@ -183,7 +232,7 @@ def _read_quantity(series: pd.Series[Any], reason: str) -> Found:
             f"Label {series.name!r} cannot be standardised: from {values.min():g} to {values.max():g}, its "
             f"standard deviation is {std:g}. Rescale it."
         )
-    return Found("regression", (), (_dtype_name(series.dtype),), None, mean, std, reason)
+    return Found("regression", (), (_dtype_name(series.dtype),), None, mean, std, reason, form)
 
 
 # -- values, checked: used at fit and at evaluation ------------------------------------------------
@@ -195,7 +244,10 @@ def check_given(series: pd.Series[Any]) -> None:
     Raises:
         LabelError: With the count and the first rows.
     """
-    missing = series.isna().to_numpy(dtype=bool)
+    _refuse_missing(series, series.isna().to_numpy(dtype=bool))
+
+
+def _refuse_missing(series: pd.Series[Any], missing: np.ndarray) -> None:
     if missing.any():
         raise LabelError(
             f"Label {series.name!r} is missing in {int(missing.sum()):,} of {len(series):,} rows: "
@@ -203,22 +255,25 @@ def check_given(series: pd.Series[Any]) -> None:
         )
 
 
-def quantities(series: pd.Series[Any]) -> np.ndarray:
-    """Return a regression label as finite float64 `(n,)`, or raise LabelError."""
+def quantities(series: pd.Series[Any], form: NumberForm | None = None) -> np.ndarray:
+    """Return a regression label as finite float64 `(n,)`, or raise LabelError.
+
+    Args:
+        series: Numbers of any dtype, text included.
+        form: How they are written where they are text, as found in training.
+    """
     check_given(series)
-    dtype = series.dtype
-    if pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_complex_dtype(dtype):
+    if _is_numeric(series):
         values = series.to_numpy(dtype=np.float64)
     else:
-        odd = np.array([not isinstance(plain(value), numbers.Number) for value in series.astype(object)], dtype=bool)
-        if odd.any() or pd.api.types.is_complex_dtype(dtype):
-            shown = odd if odd.any() else np.ones(len(series), dtype=bool)
+        values, odd = parse_cells(series.astype(object), form)
+        if odd.any():
             raise LabelError(
-                f"Label {series.name!r} of a regression is not numeric in {int(shown.sum()):,} rows: "
-                f"{first_rows(series.index, shown, series)}. Convert it with `pd.to_numeric`, or use "
+                f"Label {series.name!r} of a regression is not numeric in {int(odd.sum()):,} rows: "
+                f"{first_rows(series.index, odd, series)}. Convert it with `pd.to_numeric`, or use "
                 "problem_type='multiclass'."
             )
-        values = series.astype(object).to_numpy().astype(np.float64)
+        _refuse_missing(series, np.isnan(values))
     infinite = np.isinf(values)
     if infinite.any():
         raise LabelError(
@@ -226,6 +281,10 @@ def quantities(series: pd.Series[Any]) -> np.ndarray:
             f"{first_rows(series.index, infinite, series)}. Drop or correct them."
         )
     return values
+
+
+def _is_numeric(series: pd.Series[Any]) -> bool:
+    return pd.api.types.is_numeric_dtype(series.dtype) and not pd.api.types.is_complex_dtype(series.dtype)
 
 
 def zero_one(series: pd.Series[Any]) -> np.ndarray:

@@ -15,6 +15,7 @@ from thermocline.data.row_names import first_rows, is_name, plain
 from thermocline.errors import ConfigError, LabelError, NonFiniteError, listing
 from thermocline.problems.rowwise.info import INFO
 from thermocline.problems.rowwise.labels import check_given, lists, quantities, read_label, read_label_columns, zero_one
+from thermocline.problems.rowwise.written_numbers import NumberForm, without_decimals
 from thermocline.registry import check_names, find_metric
 
 _LOSSES = {"binary": "cross_entropy", "multiclass": "cross_entropy", "multilabel": "bce", "regression": "mse"}
@@ -34,6 +35,7 @@ class RowTarget:
         std: Its standard deviation.
         eval_metric: The metric that validation goes by.
         reason: Why this problem type, and what is notable about the labels.
+        form: How the numbers of a regression are written where they are text that Python does not read.
     """
 
     problem_type: str
@@ -45,6 +47,7 @@ class RowTarget:
     std: float = 1.0
     eval_metric: str = ""
     reason: str = ""
+    form: NumberForm | None = None
 
     @classmethod
     def of(
@@ -56,8 +59,8 @@ class RowTarget:
     ) -> RowTarget:
         """Return what the labels of a training frame ask for.
 
-        Two distinct values are `binary`; other texts and categories `multiclass`; numbers with a fraction
-        `regression`; whole numbers `multiclass` where at most 20 are different and each has two rows on
+        Two distinct values are `binary`; other texts and categories `multiclass`; numbers with a fraction, as text
+        or objects too, `regression`; whole numbers `multiclass` where at most 20 are different and each has two rows on
         average, else `regression`. A list of columns, or a column of lists, is `multilabel`.
 
         Args:
@@ -90,6 +93,7 @@ class RowTarget:
             std=found.std,
             eval_metric=metric,
             reason=found.reason,
+            form=found.form,
         )
 
     @property
@@ -124,9 +128,10 @@ class RowTarget:
         check_there(frame, self.labels, what=what)
         if not isinstance(self.label, str):
             return np.stack([zero_one(as_numbers(frame[name])) for name in self.label], axis=1).astype(np.float32)
-        series = frame[self.label]
+        series = without_decimals(frame[self.label])
         if self.problem_type == "regression":
-            return ((quantities(as_numbers(series)) - self.mean) / self.std).astype(np.float32)[:, None]
+            numbers = quantities(as_numbers(series) if self.form is None else series, self.form)
+            return ((numbers - self.mean) / self.std).astype(np.float32)[:, None]
         if self.problem_type == "multilabel":
             return self._encode_lists(series)
         series = as_classes(series, self.classes)
@@ -257,6 +262,10 @@ class RowTarget:
         values["dtypes"] = list(self.dtypes)
         if self.categories is not None:
             values["categories"] = {"values": list(self.categories[0]), "ordered": self.categories[1]}
+        if self.form is None:  # the same words as before there were forms, for checkpoints of then
+            del values["form"]
+        else:
+            values["form"] = list(self.form)
         return values
 
     @classmethod
@@ -271,4 +280,6 @@ class RowTarget:
                 tuple(fields["categories"]["values"]),
                 bool(fields["categories"]["ordered"]),
             )
+        if fields.get("form") is not None:
+            fields["form"] = NumberForm(*fields["form"])
         return cls(**fields)
