@@ -47,6 +47,7 @@ class Predictor:
         plan: Learning rate and frozen state of every layer, and when they change.
         history: A DataFrame of validations and events, with `.plot()`.
         problem_type: What was given or inferred.
+        eval_metric: The metric that validation used, by its own name (before `fit`: what was given).
 
     Raises:
         ConfigError: An unknown problem type or metric, or a metric that does not fit.
@@ -69,11 +70,11 @@ class Predictor:
         check_names(problem_type, eval_metric, own=None if problem is None else own_info(problem))
         names = label_columns(label)
         self.label = label if isinstance(label, str) else list(names)
-        self.eval_metric = eval_metric
         self.path = None if path is None else Path(path)
         self.sample_weight = sample_weight
         self.verbosity = verbosity
         self._problem_type = problem_type
+        self._eval_metric = eval_metric
         self._problem = problem
         self._assembly: Assembly | None = None
         self._history: History | None = None
@@ -310,6 +311,11 @@ class Predictor:
         return self._assembly.target.problem_type if self._assembly else self._problem_type
 
     @property
+    def eval_metric(self) -> str | None:
+        """The metric that validation used, by its own name; before `fit`, what was given."""
+        return self._assembly.target.eval_metric if self._assembly else self._eval_metric
+
+    @property
     def plan(self) -> LayerPlan:
         """Learning rate and frozen state of every layer, and when they change."""
         return self._fitted().plan
@@ -356,7 +362,7 @@ class Predictor:
             self.label,
             tuning_data=tuning_data,
             problem_type=self._problem_type,
-            eval_metric=self.eval_metric,
+            eval_metric=self._eval_metric,
             weight=self.sample_weight,
             problem=self._problem,
             presets=presets,
