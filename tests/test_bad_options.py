@@ -18,8 +18,8 @@ def fails(make_predictor, table, *, error=ConfigError, builtin=ValueError, **arg
 
 
 def test_problem_type():
-    message = told(ConfigError, ValueError, lambda: Predictor("y", "multi-class"))
-    assert "Unknown problem_type 'multi-class'" in message
+    message = told(ConfigError, ValueError, lambda: Predictor("y", "multi-clas"))
+    assert "Unknown problem_type 'multi-clas'" in message
     assert "Did you mean 'multiclass'" in message
     assert "'regression'" in message
 

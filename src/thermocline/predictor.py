@@ -32,8 +32,9 @@ class Predictor:
 
     Args:
         label: The label column; a list of columns for `multilabel`.
-        problem_type: `binary`, `multiclass`, `multilabel` or `regression`, inferred from the label by default; or
-            another of `thermocline.registry.problem_types()`, which are never inferred (README).
+        problem_type: `binary`, `multiclass`, `multilabel` or `regression`, inferred from the label by default;
+            `classification` where the classes decide which; or another of `thermocline.registry.problem_types()`,
+            which are never inferred (README).
         eval_metric: The metric that validation uses; a default per problem type.
         path: Where `fit` saves the predictor; nothing is saved by default.
         sample_weight: A column of row weights, used in the loss and in validation; no feature.
@@ -65,15 +66,16 @@ class Predictor:
         verbosity: int = 1,
     ) -> None:
         from thermocline.data.label_columns import label_columns
-        from thermocline.registry import check_names, own_info
+        from thermocline.registry import check_names, own_info, problem_type_of
 
-        check_names(problem_type, eval_metric, own=None if problem is None else own_info(problem))
+        own = None if problem is None else own_info(problem)
+        check_names(problem_type, eval_metric, own=own)
         names = label_columns(label)
         self.label = label if isinstance(label, str) else list(names)
         self.path = None if path is None else Path(path)
         self.sample_weight = sample_weight
         self.verbosity = verbosity
-        self._problem_type = problem_type
+        self._problem_type: str | None = problem_type_of(problem_type, own=own)
         self._eval_metric = eval_metric
         self._problem = problem
         self._assembly: Assembly | None = None

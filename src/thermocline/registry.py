@@ -64,6 +64,8 @@ class ProblemInfo:
         reads_joined: What is read only where the columns are of several input kinds, as in `reads`.
         unread: Dotted name of an option that this kind does not read → why, and what to do instead.
         file_types: Extension of files that this kind reads besides tables → what such a file is called.
+        type_aliases: Other name of a problem type → the problem type.
+        open_types: A name for several problem types, one of which the labels decide → these.
     """
 
     name: str
@@ -80,6 +82,8 @@ class ProblemInfo:
     reads_joined: frozenset[str] = frozenset()
     unread: Mapping[str, str] = field(default_factory=dict)
     file_types: Mapping[str, str] = field(default_factory=dict)
+    type_aliases: Mapping[str, str] = field(default_factory=dict)
+    open_types: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -123,14 +127,45 @@ def problem_types() -> tuple[str, ...]:
     return tuple(one for info in problem_infos() for one in info.problem_types)
 
 
+def problem_type_of(name: Any, *, own: ProblemInfo | None = None) -> Any:
+    """Return the problem type, or the name for several, that a name or another spelling of it means; else the name.
+
+    Args:
+        name: As given, or None.
+        own: The caller's own kind of problem.
+    """
+    if not isinstance(name, str):
+        return name
+    for info in problem_infos() if own is None else (own,):
+        known = {_spelled(one): one for one in (*info.problem_types, *info.open_types)}
+        known = {_spelled(alias): one for alias, one in info.type_aliases.items()} | known
+        if name not in info.problem_types and _spelled(name) in known:
+            return known[_spelled(name)]
+    return name
+
+
+def types_of(info: ProblemInfo, problem_type: str | None) -> tuple[str, ...]:
+    """Return the problem types of a kind that a name leaves open; None leaves all of them."""
+    if problem_type is None:
+        return info.problem_types
+    return info.open_types.get(problem_type, (problem_type,))
+
+
+def _spelled(name: object) -> str:
+    """Return a name as it is compared: capitals, hyphens and blanks make no other name."""
+    return str(name).strip().lower().replace("-", "_").replace(" ", "_")
+
+
 def find_problem(problem_type: str | None) -> ProblemInfo:
     """Return the kind of problem that a problem type means; `None` means that it is inferred from the label.
 
     Raises:
         ConfigError: There is no such problem type; the message lists those that are.
     """
+    found = problem_type_of(problem_type)
     for info in problem_infos():
-        if problem_type in info.problem_types or (problem_type is None and info.name == DEFAULT_PROBLEM):
+        known = (*info.problem_types, *info.open_types)
+        if found in known or (problem_type is None and info.name == DEFAULT_PROBLEM):
             return info
     allowed = problem_types()
     raise ConfigError(
@@ -149,7 +184,8 @@ def check_names(problem_type: str | None, eval_metric: str | None, *, own: Probl
     Raises:
         ConfigError: One does not exist, or they do not go together.
     """
-    if own is not None and problem_type is not None and problem_type not in own.problem_types:
+    problem_type = problem_type_of(problem_type, own=own)
+    if own is not None and problem_type is not None and problem_type not in (*own.problem_types, *own.open_types):
         raise ConfigError(
             f"Unknown problem_type {problem_type!r} for this kind of problem: choose from {listing(own.problem_types)}."
             f"{did_you_mean(problem_type, own.problem_types)}"
@@ -157,8 +193,8 @@ def check_names(problem_type: str | None, eval_metric: str | None, *, own: Probl
     info = own or find_problem(problem_type)
     if eval_metric is None:
         return
-    every = {name for other in problem_infos() for one in other.metrics for name in (one.name, *one.aliases)}
-    if own is None and problem_type is None and eval_metric in every:
+    every = {_spelled(name) for other in problem_infos() for one in other.metrics for name in (one.name, *one.aliases)}
+    if own is None and problem_type is None and _spelled(eval_metric) in every:
         return  # the type is inferred from the label; whether the metric fits shows then
     find_metric(info, eval_metric, problem_type)
 
@@ -208,7 +244,8 @@ def _installed(group: str, record: type[ProblemInfo | InputInfo]) -> list[Any]:
 
 def metric_names(info: ProblemInfo, problem_type: str | None = None) -> list[str]:
     """Return the names of a kind's metrics, of one problem type if given."""
-    return [one.name for one in info.metrics if problem_type is None or problem_type in one.problem_types]
+    types = set(types_of(info, problem_type))
+    return [one.name for one in info.metrics if problem_type is None or types & set(one.problem_types)]
 
 
 def find_metric(info: ProblemInfo, name: object, problem_type: str | None = None) -> MetricInfo:
@@ -217,13 +254,13 @@ def find_metric(info: ProblemInfo, name: object, problem_type: str | None = None
     Raises:
         ConfigError: No such metric, or not one for the problem type; the message lists those that are.
     """
-    known = {alias: one for one in info.metrics for alias in (one.name, *one.aliases)}
-    found = known.get(name) if isinstance(name, str) else None
+    known = {_spelled(alias): one for one in info.metrics for alias in (one.name, *one.aliases)}
+    found = known.get(_spelled(name)) if isinstance(name, str) else None
     fitting = metric_names(info, problem_type)
     where = f" for {problem_type} problems" if problem_type else ""
     if found is None:
-        others = [other for other in problem_infos() if other.name != info.name]
-        elsewhere = [one for other in others for one in other.metrics if name in (one.name, *one.aliases)]
+        others = [one for other in problem_infos() if other.name != info.name for one in other.metrics]
+        elsewhere = [one for one in others if _spelled(name) in map(_spelled, (one.name, *one.aliases))]
         if elsewhere:
             raise _wrong_problem(name, elsewhere[0], problem_type or info.name, "", fitting)
         aliases = [alias for one in info.metrics for alias in one.aliases]
@@ -231,7 +268,7 @@ def find_metric(info: ProblemInfo, name: object, problem_type: str | None = None
             f"Unknown metric {name!r}.{did_you_mean(name, [*fitting, *aliases])} "
             f"Metrics{where}: {listing(fitting, limit=40)}."
         )
-    if problem_type is not None and problem_type not in found.problem_types:
+    if problem_type is not None and not set(types_of(info, problem_type)) & set(found.problem_types):
         near = did_you_mean(f"{found.name}_macro", [one for one in fitting if one.startswith(found.name)])
         raise _wrong_problem(name, found, problem_type, near, fitting)
     return found

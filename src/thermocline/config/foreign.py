@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from .keys import Key
@@ -124,5 +125,8 @@ def foreign_value(path: str, value: object) -> str:
     """
     if isinstance(value, bool) or not isinstance(value, (int, str)):
         return ""
+    if path == "env.device" and (number := re.fullmatch(r"(?:(?:cuda|gpu|mps):)?(\d+)", str(value).lower())):
+        first = "'cuda' is the first device that the process sees"
+        return f" {first}." if number[1] == "0" else f" {first}; start it with CUDA_VISIBLE_DEVICES={number[1]}."
     ours = _VALUES.get((path, value), "")
     return f" What others call {value!r} is {ours} here." if ours else ""

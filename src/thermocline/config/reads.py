@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from thermocline.registry import InputInfo, ProblemInfo, input_infos, problem_infos
+from thermocline.registry import InputInfo, ProblemInfo, input_infos, problem_infos, types_of
 
 from .joined import Schema, option_names, schema_of, shared_options
 from .keys import Key
@@ -70,7 +70,7 @@ def reads_of(problem: ProblemInfo, inputs: Sequence[InputInfo], problem_type: st
         ConfigError: A kind names an option in its `reads` that does not exist.
     """
     schema, what = schema_of(problem), problem_type or problem.name
-    types = problem.problem_types if problem_type is None else (problem_type,)
+    types = types_of(problem, problem_type)
     patterns = set(problem.reads).union(*(problem.reads_by_type.get(one, frozenset()) for one in types))
     patterns = patterns.union(*(one.reads for one in inputs), problem.reads_joined if len(inputs) > 1 else ())
     own = option_names(problem.options).union(*(option_names(one.options) for one in inputs))

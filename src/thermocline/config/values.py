@@ -12,7 +12,7 @@ from .foreign import foreign_value
 from .keys import Key
 from .structures import structured
 
-_SAME_WORD = {"two_stages": "two_stage"}
+_SAME_WORD = {"two_stages": "two_stage", "cuda:0": "cuda", "mps:0": "mps", "cpu:0": "cpu"}
 
 
 def convert(key: Key, value: object) -> Any:
@@ -96,9 +96,11 @@ def _split(text: str) -> list[str]:
 
 
 def _plain(value: object) -> object:
-    """Return NumPy scalars and arrays as Python objects, and paths as texts."""
+    """Return NumPy scalars and arrays as Python objects, and paths and torch devices as texts."""
     if type(value).__module__ == "numpy" and hasattr(value, "tolist"):
         return value.tolist()
+    if type(value).__module__ == "torch" and type(value).__name__ == "device":
+        return str(value)
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     return value

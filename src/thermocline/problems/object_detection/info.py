@@ -7,9 +7,9 @@ from thermocline.registry import MetricInfo, ProblemInfo
 
 _TYPES = ("object_detection",)
 _METRICS: dict[str, tuple[str, ...]] = {
-    "map": ("mean_average_precision", "mAP"),
-    "map_50": ("ap50",),
-    "map_75": ("ap75",),
+    "map": ("mean_average_precision", "mAP", "map_50_95", "map50_95", "map_0.5:0.95"),
+    "map_50": ("ap50", "map50", "map@50", "map@0.5", "map_0.5"),
+    "map_75": ("ap75", "map75", "map@75", "map@0.75", "map_0.75"),
     "map_small": (),
     "map_medium": (),
     "map_large": (),
@@ -28,6 +28,7 @@ INFO = ProblemInfo(
     default_metric={"object_detection": "map"},
     usual_metrics={"object_detection": ("map", "map_50", "map_75")},
     preset="detection_medium",
+    type_aliases={"detection": "object_detection"},
     file_types={".json": "a COCO file"},
     options={"model.detector": DetectorOptions, "data": BoxOptions},
     reads=frozenset({"data.image_folder", "data.max_unreadable_images", "env.cache_images"}),

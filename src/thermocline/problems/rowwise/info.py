@@ -19,9 +19,13 @@ def _lower(name: str, problem_types: tuple[str, ...], *aliases: str) -> MetricIn
     return MetricInfo(name, greater_is_better=False, problem_types=problem_types, aliases=aliases)
 
 
-def _counted(stem: str) -> tuple[MetricInfo, ...]:
+def _counted(stem: str, *aliases: str) -> tuple[MetricInfo, ...]:
     """Return a metric of one class and its averages over the classes."""
-    return (_higher(stem, ("binary",)), *(_higher(f"{stem}_{one}", _LABELS) for one in ("macro", "micro", "weighted")))
+    averages = ("macro", "micro", "weighted")
+    return (
+        _higher(stem, ("binary",), f"{stem}_score", f"{stem}_binary", *aliases),
+        *(_higher(f"{stem}_{one}", _LABELS, f"{one}_{stem}", f"{stem}_score_{one}") for one in averages),
+    )
 
 
 INFO = ProblemInfo(
@@ -29,25 +33,25 @@ INFO = ProblemInfo(
     implementation="thermocline.problems.rowwise.problem:Rowwise",
     problem_types=("binary", "multiclass", "multilabel", "regression"),
     metrics=(
-        _higher("accuracy", _LABELS, "acc", "subset_accuracy"),
-        _higher("balanced_accuracy", _CLASSES),
-        _higher("roc_auc", _LABELS, "roc_auc_ovr", "roc_auc_ovr_macro", "auc"),
-        _higher("average_precision", _LABELS),
-        _lower("log_loss", _LABELS, "nll", "cross_entropy"),
-        _higher("mcc", _CLASSES, "matthews_corrcoef"),
-        _higher("quadratic_kappa", _CLASSES, "quadratic_weighted_kappa"),
-        _lower("hamming_loss", _LABELS),
+        _higher("accuracy", _LABELS, "acc", "accuracy_score", "subset_accuracy", "exact_match"),
+        _higher("balanced_accuracy", _CLASSES, "balanced_accuracy_score", "bacc", "balanced_acc"),
+        _higher("roc_auc", _LABELS, "roc_auc_ovr", "roc_auc_ovr_macro", "auc", "auroc", "rocauc", "roc_auc_score"),
+        _higher("average_precision", _LABELS, "average_precision_score", "ap", "pr_auc", "prauc", "auprc", "auc_pr"),
+        _lower("log_loss", _LABELS, "nll", "cross_entropy", "logloss", "nll_loss", "ce"),
+        _higher("mcc", _CLASSES, "matthews_corrcoef", "matthews", "matthews_correlation"),
+        _higher("quadratic_kappa", _CLASSES, "quadratic_weighted_kappa", "qwk"),
+        _lower("hamming_loss", _LABELS, "hamming"),
         *_counted("f1"),
         *_counted("precision"),
-        *_counted("recall"),
-        _lower("rmse", _NUMBERS, "root_mean_squared_error"),
-        _lower("mse", _NUMBERS, "mean_squared_error"),
-        _lower("mae", _NUMBERS, "mean_absolute_error"),
-        _lower("median_absolute_error", _NUMBERS),
+        *_counted("recall", "sensitivity", "tpr"),
+        _lower("rmse", _NUMBERS, "root_mean_squared_error", "root_mean_square_error"),
+        _lower("mse", _NUMBERS, "mean_squared_error", "mean_square_error", "l2"),
+        _lower("mae", _NUMBERS, "mean_absolute_error", "l1"),
+        _lower("median_absolute_error", _NUMBERS, "medae", "mdae"),
         _lower("mape", _NUMBERS, "mean_absolute_percentage_error"),
-        _higher("r2", _NUMBERS),
-        _higher("spearman", _NUMBERS, "spearmanr"),
-        _higher("pearson", _NUMBERS, "pearsonr"),
+        _higher("r2", _NUMBERS, "r2_score", "r_squared", "r^2"),
+        _higher("spearman", _NUMBERS, "spearmanr", "spearman_r", "spearman_rho", "spearman_correlation"),
+        _higher("pearson", _NUMBERS, "pearsonr", "pearson_r", "pearson_correlation"),
     ),
     default_metric={
         "binary": "roc_auc",
@@ -66,4 +70,22 @@ INFO = ProblemInfo(
     inputs=("text", "image", "table"),
     reads_by_type={name: frozenset({"optim.label_smoothing"}) for name in _LABELS},
     reads_joined=frozenset({"model.fusion.*"}),
+    type_aliases={
+        "binary_classification": "binary",
+        "multi_class": "multiclass",
+        "multiclass_classification": "multiclass",
+        "multi_class_classification": "multiclass",
+        "multi_label": "multilabel",
+        "multilabel_classification": "multilabel",
+        "multi_label_classification": "multilabel",
+        "single_label_classification": "classification",
+        "classifier": "classification",
+        "text_classification": "classification",
+        "image_classification": "classification",
+        "sequence_classification": "classification",
+        "tabular_classification": "classification",
+        "regressor": "regression",
+        "tabular_regression": "regression",
+    },
+    open_types={"classification": _CLASSES},
 )

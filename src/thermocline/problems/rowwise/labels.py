@@ -63,6 +63,8 @@ def read_label(series: pd.Series[Any], problem_type: str | None) -> Found:
         _check_scalars(series)
     inferred, reason = ("", "as given by problem_type") if problem_type else _infer(values, str(series.name))
     kind = problem_type or inferred
+    if kind == "classification":
+        kind = "binary" if values.nunique() == 2 else "multiclass"
     if kind == "regression":
         return _read_quantity(series, reason)
     return _read_classes(series, kind, reason)

@@ -16,7 +16,7 @@ from thermocline.errors import ConfigError, LabelError, NonFiniteError, listing
 from thermocline.problems.rowwise.info import INFO
 from thermocline.problems.rowwise.labels import check_given, lists, quantities, read_label, read_label_columns, zero_one
 from thermocline.problems.rowwise.written_numbers import NumberForm, without_decimals
-from thermocline.registry import check_names, find_metric
+from thermocline.registry import check_names, find_metric, problem_type_of
 
 _LOSSES = {"binary": "cross_entropy", "multiclass": "cross_entropy", "multilabel": "bce", "regression": "mse"}
 
@@ -66,7 +66,7 @@ class RowTarget:
         Args:
             frame: The training data.
             label: The label column, or a list of columns holding 0 and 1.
-            problem_type: Overrides what is inferred.
+            problem_type: Overrides what is inferred; `classification` leaves it to the number of classes.
             eval_metric: A metric's name; the default is by problem type.
 
         Raises:
@@ -75,6 +75,7 @@ class RowTarget:
             LabelError: Labels that cannot be trained on.
         """
         check_names(problem_type, eval_metric, own=INFO)
+        problem_type = problem_type_of(problem_type, own=INFO)
         names = label_columns(label)
         check_there(frame, names, what="train_data")
         if len(frame) < 2:
