@@ -131,22 +131,21 @@ class Predictor:
             ResumeError: What `resume` finds is of another run; the message lists what differs.
             ThermoclineError: Data or options that cannot be used; always before anything is trained where they show it.
         """
-        from thermocline.pipeline import artifact, places
+        from thermocline.pipeline import places, saved_folder
         from thermocline.pipeline.fit import fit
-        from thermocline.pipeline.folder_lock import locked
 
         given = train_data, tuning_data, presets, hyperparameters, column_types, seed
         request = self._request(*given, time_limit=time_limit, plan=plan, resume=resume)
-        with nullcontext() if self.path is None else locked(self.path):
+        with nullcontext() if self.path is None else saved_folder.writing_to(self.path):
             if not (resume and self._has_ended(request, overwrite=overwrite)):
                 if self.path is not None:  # a folder that holds something else must show before training, not after it
-                    artifact.check_fit(self.path, self._identity, overwrite=overwrite)
+                    saved_folder.check_fit(self.path, self._identity, overwrite=overwrite)
                 fitted = fit(request)
                 self._assembly, self._history, self._identity = fitted.assembly, fitted.history, fitted.identity
                 if self.path is not None:
                     self._save(self.path, overwrite=overwrite)
             if self.path is not None:
-                places.remove_checkpoints(self.path)
+                places.remove_checkpoints(self.path, self._identity)
         return self
 
     def explain(
@@ -251,19 +250,20 @@ class Predictor:
 
         Args:
             path: The folder; the predictor's own `path` by default. One that holds this same fit is written again.
-            overwrite: Replace a saved predictor of another fit. Files that are no saved predictor are not replaced.
+            overwrite: Replace a saved predictor of another fit. Files that are no saved predictor are not replaced;
+                those of your own in the folder of a saved predictor stay in it.
 
         Raises:
             OutputExistsError: The folder holds something else.
             OutputInUseError: A fit or another save is writing to it.
         """
-        from thermocline.pipeline.folder_lock import locked
+        from thermocline.pipeline.saved_folder import writing_to
 
         target = self.path if path is None else Path(path)
         self._fitted()
         if target is None:
             raise ConfigError("save needs a path: predictor.save('my_model').")
-        with locked(target):
+        with writing_to(target):
             self._save(target, overwrite=overwrite)
         return target
 

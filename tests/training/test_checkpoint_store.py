@@ -26,7 +26,7 @@ def write(store, step, shared=None):
 
 
 def names(store):
-    return sorted(p.name for p in store.root.iterdir() if p.name != "best")
+    return sorted(p.name for p in store.root.iterdir() if p.name not in ("best", module.MARK))
 
 
 def test_what_is_written_is_read(tmp_path):

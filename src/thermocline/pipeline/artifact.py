@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,63 +19,17 @@ from thermocline.backbones.pretrained import file_sha256
 from thermocline.config import ResolvedConfig
 from thermocline.contracts.problem import Assembly, Built, Problem
 from thermocline.data.columns import Columns
-from thermocline.errors import ArtifactError, ConfigError, MissingDependencyError, OutputExistsError
+from thermocline.errors import ArtifactError, ConfigError, MissingDependencyError
+from thermocline.pipeline.saved_folder import MANIFEST, UNFINISHED, check_free, find, replaced
 from thermocline.training.history import History
 from thermocline.tuning.layers.layer_map import LayerMap
 from thermocline.tuning.plan.layer_plan import LayerPlan
 
 FORMAT = 1
-MANIFEST = "thermocline.json"
-
-
-def check_free(path: Path, identity: str | None = None, *, overwrite: bool = False) -> None:
-    """Check that a folder can be written to.
-
-    Args:
-        path: The folder; a missing or an empty one is free.
-        identity: The run that `save` writes again: its own folder may be replaced. None for `fit`, which trains anew.
-        overwrite: Whether any saved predictor may be replaced. Other files never are.
-
-    Raises:
-        OutputExistsError: It holds something else.
-    """
-    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
-        return
-    if not (path / MANIFEST).is_file():
-        what = "other files" if path.is_dir() else "a file"
-        raise OutputExistsError(
-            f"{str(path)!r} already holds {what}. Choose another path, or remove it yourself; nothing there is ever "
-            "overwritten."
-        )
-    if not overwrite and (identity is None or _identity(path) != identity):
-        raise OutputExistsError(
-            f"{str(path)!r} already holds another run. Choose another path, or pass overwrite=True, which replaces the "
-            "saved predictor."
-        )
-
-
-def check_fit(path: Path, own: str, *, overwrite: bool) -> None:
-    """Check that a fit may save into a folder: it trains from scratch, so it replaces no predictor unasked.
-
-    Args:
-        path: The folder.
-        own: The identity of the predictor that is fitted again, or `""` for one that was neither loaded nor fitted.
-        overwrite: Whether a saved predictor may be replaced.
-
-    Raises:
-        OutputExistsError: The folder holds something else, or what this predictor was loaded from or saved.
-    """
-    if own and not overwrite and _identity(path) == own:
-        raise OutputExistsError(
-            f"{str(path)!r} holds this predictor as it was saved. fit trains from scratch, it does not continue from "
-            "what is saved, and would replace it. Choose another path, Predictor(label, path='another_folder'), or "
-            "pass fit(..., overwrite=True): the saved predictor is replaced once the new one is trained."
-        )
-    check_free(path, overwrite=overwrite)
 
 
 def save(assembly: Assembly, history: History, path: Path, *, identity: str, overwrite: bool = False) -> None:
-    """Write a predictor into a folder, all or nothing: into a temporary folder in the same place, then renamed.
+    """Write a predictor into a folder, all or nothing; other files in the folder stay. The lock must be held.
 
     Args:
         assembly: What to save.
@@ -91,28 +42,16 @@ def save(assembly: Assembly, history: History, path: Path, *, identity: str, ove
         OutputExistsError: The folder holds something else.
     """
     check_free(path, identity, overwrite=overwrite)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
-    try:
+    with replaced(path) as draft:
         _write(assembly, history, draft)
-        files = {str(p.relative_to(draft)): file_sha256(p) for p in sorted(draft.rglob("*")) if p.is_file()}
+        written = sorted(p for p in draft.rglob("*") if p.is_file() and p.name != UNFINISHED)
         manifest = {
             "format": FORMAT,
             "thermocline": thermocline.__version__,
             "identity": identity,
-            "files": files,
+            "files": {str(p.relative_to(draft)): file_sha256(p) for p in written},
         }
         _dump(draft / MANIFEST, manifest)
-        draft.chmod(0o755)
-        if path.exists():
-            old = path.with_name(f".{path.name}-old-{os.getpid()}")
-            path.rename(old)
-            draft.rename(path)
-            shutil.rmtree(old)
-        else:
-            draft.rename(path)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
 
 
 @dataclass(frozen=True)
@@ -155,6 +94,7 @@ def load(path: Path, trust: Trust = Trust()) -> Loaded:
         ConfigError: It is of a kind of problem that is not installed.
         MissingDependencyError: Its backbone has adapters, and peft is not installed.
     """
+    path = find(path)
     manifest = _check(path)
     with _damaged(path):
         saved = _parse(path / "task.json")
@@ -281,13 +221,6 @@ def facts(path: Path) -> dict[str, Any] | None:
     if not (path / MANIFEST).is_file() or "facts.json" not in _check(path)["files"]:
         return None
     return dict(_parse(path / "facts.json"))
-
-
-def _identity(path: Path) -> str | None:
-    try:
-        return str(json.loads((path / MANIFEST).read_text(encoding="utf-8"))["identity"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
 
 
 def _dump(path: Path, data: object) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
@@ -60,8 +59,7 @@ def fit(request: Request) -> Fit:
     resumed, changes = find_checkpoint(request, places, assembly.facts, console)
     loggers = make_loggers(config.env.loggers, places.logs, after=resumed.step if resumed else None)
     best_states = places.best_states(resumed)
-    if resumed is None:
-        places.start_anew(best_states)
+    identity = places.identity()
     budget = Budget.of(config.env.cache_memory)
     keep = Keep(config.env.cache_images, budget, places.cache, shared=config.env.num_workers > 0)
     with ExitStack() as stack:
@@ -86,7 +84,7 @@ def fit(request: Request) -> Fit:
             changes=changes,
         )
         history = Trainer(run).fit()
-    return Fit(assembly, history, uuid.uuid4().hex)
+    return Fit(assembly, history, identity)
 
 
 def _checked_limit(limit: float | None) -> float | None:

@@ -100,10 +100,12 @@ def _take(place: Path, path: Path) -> int:
 def _give_back(handle: int, place: Path) -> None:
     if handle not in _held:  # a forked process, which holds nothing
         return
-    if os.name != "nt":
-        place.unlink(missing_ok=True)
-    _held.discard(handle)
-    os.close(handle)
+    try:
+        if os.name != "nt":
+            place.unlink(missing_ok=True)
+    finally:
+        _held.discard(handle)
+        os.close(handle)
     if os.name == "nt":  # which removes no file that is open
         with suppress(OSError):
             place.unlink(missing_ok=True)

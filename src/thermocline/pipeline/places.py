@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,27 +35,31 @@ class Places:
 
         Raises:
             ConfigError: Loggers without a path.
+            OutputExistsError: The folder for checkpoints holds other files.
         """
         check_loggers(request.path, config.env.loggers)
         path, folder = request.path, config.env.cache_folder
         store = None
         if path is not None and config.env.checkpoint_every != 0:
             store = CheckpointStore(checkpoint_folder(path), keep=config.env.checkpoints_kept)
+            store.check_own()
         logs = Path() if path is None else path.with_name(f"{path.name}-logs")
         return cls(store, logs, Path(folder).expanduser() if folder else None)
 
     def best_states(self, resumed: Checkpoint | None) -> Path:
-        """Return the folder of the best states while the run lasts."""
-        return Path(tempfile.mkdtemp(prefix="thermocline-")) if self.store is None else self.store.adopt(resumed)
+        """Return the folder of the best states while the run lasts; a new run removes prefixes that no fits share."""
+        folder = Path(tempfile.mkdtemp(prefix="thermocline-")) if self.store is None else self.store.adopt(resumed)
+        if resumed is None and self.cache is None:
+            shutil.rmtree(self.prefixes(folder), ignore_errors=True)
+        return folder
 
     def prefixes(self, best_states: Path) -> Path:
         """Return the folder of cached prefixes: shared, next to the checkpoints, or with the best states."""
         return self.cache or (best_states if self.store is None else self.store.root) / "prefixes"
 
-    def start_anew(self, best_states: Path) -> None:
-        """Remove prefixes of a run that was not resumed, unless fits share them."""
-        if self.cache is None:
-            shutil.rmtree(self.prefixes(best_states), ignore_errors=True)
+    def identity(self) -> str:
+        """Return what names the run: what marks its checkpoints, once the best states have a folder."""
+        return (self.store and self.store.identity) or uuid.uuid4().hex
 
     def tidy(self, best_states: Path) -> None:
         """Remove what only the run itself needed."""
@@ -68,9 +73,11 @@ def checkpoint_folder(path: Path) -> Path:
     return path.with_name(f"{path.name}-checkpoints")
 
 
-def remove_checkpoints(path: Path) -> None:
-    """Remove the checkpoints of a run whose end is safe at `path`."""
-    CheckpointStore(checkpoint_folder(path)).remove()
+def remove_checkpoints(path: Path, identity: str) -> None:
+    """Remove the checkpoints of a run whose end is safe at `path`; those of another run and other files stay."""
+    store = CheckpointStore(checkpoint_folder(path))
+    if store.is_own() and store.identity in (None, identity):
+        store.remove()
 
 
 def check_loggers(path: Path | None, names: Sequence[str]) -> None:

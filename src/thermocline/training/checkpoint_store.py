@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
+import uuid
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,12 +17,17 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from thermocline.backbones.pretrained import file_sha256
-from thermocline.errors import ThermoclineWarning, first_line
+from thermocline.errors import OutputExistsError, ThermoclineWarning, first_line, listing
+from thermocline.training.flushing import flush
 
 FORMAT = 1
 MANIFEST = "manifest.json"  # of every file its SHA-256; a folder without one was never finished
 CONTENT = "state.json"
 PREFIX = "step-"
+MARK = "thermocline-checkpoints.json"  # says that the folder is of a run, and of which
+_MARK_PART = f"{MARK}.part"
+_NAME = re.compile(r"step-\d{9,}")
+_NAMES = re.compile(rf"{_NAME.pattern}|best|prefixes|\.writing-\d+|\.gone-{_NAME.pattern}-\d+")
 
 State = dict[str, torch.Tensor]
 
@@ -49,7 +56,8 @@ class CheckpointStore:
     """The checkpoints of one run: safetensors and JSON below a folder of their own.
 
     A checkpoint is written to a temporary folder, flushed to the disk, and then renamed, which POSIX does atomically:
-    whatever stops the program, what has the name of a checkpoint is one.
+    whatever stops the program, what has the name of a checkpoint is one. A file marks the folder as one of a run; in a
+    folder without it nothing is written or removed.
 
     Args:
         root: The folder; nothing is made before the first write.
@@ -61,6 +69,39 @@ class CheckpointStore:
         self.scratch = root / "best"  # for files that checkpoints share by hard links
         self._digests: dict[tuple[str, int, int], str] = {}
         self._own = False  # whether what lies here is of this run
+
+    @property
+    def identity(self) -> str | None:
+        """The run that the folder was last used for; None before, or where a former version wrote it."""
+        try:
+            return str(json.loads((self.root / MARK).read_text(encoding="utf-8"))["identity"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def is_own(self) -> bool:
+        """Say whether the folder is free or of a run: marked, without any file, or as a former version wrote it."""
+        if not os.path.lexists(self.root) or any((self.root / name).is_file() for name in (MARK, _MARK_PART)):
+            return True
+        if not self.root.is_dir():
+            return False
+        if not any(names for _, _, names in os.walk(self.root)):
+            return True
+        inside = list(self.root.iterdir())
+        return all(_NAMES.fullmatch(one.name) for one in inside) and any(_is_checkpoint(one) for one in inside)
+
+    def check_own(self) -> None:
+        """Check that the folder may be written to.
+
+        Raises:
+            OutputExistsError: It holds files that are not of a run.
+        """
+        if not self.is_own():
+            inside = sorted(one.name for one in self.root.iterdir()) if self.root.is_dir() else []
+            raise OutputExistsError(
+                f"{str(self.root)!r} is where the checkpoints of this run would lie, and it holds something else"
+                f"{': ' + listing(inside) if inside else ''}. Choose another path, move it away, or set "
+                "env.checkpoint_every=0, which writes no checkpoints."
+            )
 
     def newest(self) -> Checkpoint | None:
         """Read the newest checkpoint that is whole, and make this run its successor.
@@ -96,7 +137,7 @@ class CheckpointStore:
         Returns:
             Its folder.
         """
-        self.root.mkdir(parents=True, exist_ok=True)
+        self._mark(self.identity)
         draft, place = self.root / f".writing-{os.getpid()}", self.root / f"{PREFIX}{step:09d}"
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir()
@@ -109,12 +150,12 @@ class CheckpointStore:
         manifest = {"format": FORMAT, "step": step, "files": digests}
         (draft / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
         for file in draft.iterdir():
-            _flush(file)
-        _flush(draft)
+            flush(file)
+        flush(draft)
         if place.exists():  # one that was damaged, or an older run's
             self._discard(place)
         draft.rename(place)
-        _flush(self.root)
+        flush(self.root)
         self._prune(step)
         return place
 
@@ -127,10 +168,12 @@ class CheckpointStore:
         for folder in self._folders():
             self._discard(folder)
         self.tidy()
+        self._unmark()  # what is left is not ours
 
     def adopt(self, checkpoint: Checkpoint | None) -> Path:
         """Prepare `scratch` for a run, empty or with the files that a checkpoint shares, and return it."""
         self.tidy()
+        self._mark(self.identity if checkpoint else None)
         self.scratch.mkdir(parents=True)
         for name in checkpoint.content["shared"] if checkpoint else []:
             assert checkpoint
@@ -138,15 +181,41 @@ class CheckpointStore:
         return self.scratch
 
     def tidy(self) -> None:
-        """Remove what no run needs, such as one that was killed leaves behind."""
-        for left in [self.scratch, *self.root.glob(".writing-*"), *self.root.glob(".gone-*")]:
-            shutil.rmtree(left, ignore_errors=True)
-        if self.root.is_dir() and not any(self.root.iterdir()):
+        """Remove what no run needs, such as one that was killed leaves behind; of other tools nothing.
+
+        Raises:
+            OutputExistsError: The folder holds files that are not of a run.
+        """
+        self.check_own()
+        inside = list(self.root.iterdir()) if self.root.is_dir() else []
+        for left in inside:
+            if _NAMES.fullmatch(left.name) and left.name != "prefixes" and not _NAME.fullmatch(left.name):
+                shutil.rmtree(left, ignore_errors=True)
+        if self.root.is_dir() and {one.name for one in self.root.iterdir()} <= {MARK, _MARK_PART}:
+            self._unmark()
             self.root.rmdir()
+
+    def _mark(self, identity: str | None) -> None:
+        """Make the folder, marked as one of this run.
+
+        Raises:
+            OutputExistsError: It holds files that are not of a run.
+        """
+        self.check_own()
+        if identity is not None:
+            return
+        self.root.mkdir(parents=True, exist_ok=True)
+        part = self.root / _MARK_PART
+        part.write_text(json.dumps({"format": FORMAT, "identity": uuid.uuid4().hex}) + "\n", encoding="utf-8")
+        part.replace(self.root / MARK)
+
+    def _unmark(self) -> None:
+        for name in (MARK, _MARK_PART):
+            (self.root / name).unlink(missing_ok=True)
 
     def _folders(self) -> list[Path]:
         """The checkpoints, oldest first."""
-        return sorted(folder for folder in self.root.glob(f"{PREFIX}*") if folder.is_dir())
+        return sorted(one for one in self.root.glob(f"{PREFIX}*") if _NAME.fullmatch(one.name) and one.is_dir())
 
     def _prune(self, step: int) -> None:
         """Remove checkpoints beyond the last few, those of steps yet to be taken, and those of a run before."""
@@ -176,6 +245,15 @@ class CheckpointStore:
         return self._digests[key]
 
 
+def _is_checkpoint(folder: Path) -> bool:
+    """Whether a folder has the manifest of a checkpoint, without comparing its files."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        return bool(_NAME.fullmatch(folder.name)) and {"format", "step", "files"} <= set(manifest)
+    except (OSError, ValueError, TypeError):
+        return False
+
+
 def _read(folder: Path) -> Checkpoint:
     """Read a checkpoint and compare every file with the manifest.
 
@@ -200,14 +278,3 @@ def _link(file: Path, place: Path) -> None:
         os.link(file, place)
     except OSError:  # a file system without hard links
         shutil.copyfile(file, place)
-
-
-def _flush(path: Path) -> None:
-    """Have the disk take a file, or the names in a folder (which Windows does not know), before going on."""
-    if os.name == "nt" and path.is_dir():
-        return
-    handle = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from thermocline.errors import MissingDependencyError
+from thermocline.errors import MissingDependencyError, OutputExistsError
+
+_HEADER = ("step", "name", "value")
 
 
 class Logger(Protocol):
@@ -30,16 +32,24 @@ class CSVLogger:
         path: The file; its folder is made.
         after: The step that a run is resumed at: lines up to it stay, later ones are written again. `None` for a new
             run and a new file.
+
+    Raises:
+        OutputExistsError: A file of this name is no log.
     """
 
     def __init__(self, path: Path, after: int | None = None) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_file() and not _is_log(path):
+            raise OutputExistsError(
+                f"{str(path)!r} is where the log of this run would be written, and it is no log of a run. Move it "
+                "away, choose another path, or take 'csv' out of env.loggers."
+            )
         size = 0 if after is None or not path.is_file() else _size_until(path, after)
         self._file = path.open("a", newline="", encoding="utf-8")
         self._file.truncate(size)
         self._writer = csv.writer(self._file)
         if not size:
-            self._writer.writerow(["step", "name", "value"])
+            self._writer.writerow(_HEADER)
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Write one line a value."""
@@ -102,6 +112,13 @@ def make_loggers(names: Sequence[str], folder: Path, *, after: int | None = None
         "tensorboard": lambda: TensorBoardLogger(folder / "tensorboard", after),
     }
     return [makers[name]() for name in names]
+
+
+def _is_log(path: Path) -> bool:
+    """Whether a file begins as a log does, if only with a part of the first line: a run may have been killed then."""
+    with path.open("rb") as file:
+        first = file.readline(1000)
+    return (",".join(_HEADER) + "\r\n").encode().startswith(first)
 
 
 def _size_until(path: Path, step: int) -> int:
