@@ -165,7 +165,7 @@ def _fit(given: argparse.Namespace) -> None:
     predictor = _predictor(given, given.out)
     how = {"time_limit": given.time_limit, "plan": given.plan, "resume": given.resume, "overwrite": given.overwrite}
     predictor.fit(given.data, **how, **_choices(given))
-    print(f"saved to {given.out}")
+    print(f"saved to {predictor.path}")
 
 
 def _check_out(file: str | None, option: str = "--out") -> None:

@@ -36,7 +36,8 @@ class Predictor:
             `classification` where the classes decide which; or another of `thermocline.registry.problem_types()`,
             which are never inferred (README).
         eval_metric: The metric that validation uses; a default per problem type.
-        path: Where `fit` saves the predictor; nothing is saved by default.
+        path: Where `fit` saves the predictor, `~` expanded; nothing is saved by default. The folder is made or replaced
+            as a whole, so it cannot be the working folder or one above it.
         sample_weight: A column of row weights, used in the loss and in validation; no feature.
         problem: A kind of problem of your own in place of `problem_type`: an instance of a class that derives from
             `thermocline.contracts.problem.Problem`.
@@ -72,7 +73,7 @@ class Predictor:
         check_names(problem_type, eval_metric, own=own)
         names = label_columns(label)
         self.label = label if isinstance(label, str) else list(names)
-        self.path = None if path is None else Path(path)
+        self.path = path
         self.sample_weight = sample_weight
         self.verbosity = verbosity
         self._problem_type: str | None = problem_type_of(problem_type, own=own)
@@ -257,9 +258,10 @@ class Predictor:
             OutputExistsError: The folder holds something else.
             OutputInUseError: A fit or another save is writing to it.
         """
+        from thermocline.pipeline.path_argument import folder_argument
         from thermocline.pipeline.saved_folder import writing_to
 
-        target = self.path if path is None else Path(path)
+        target = self.path if path is None else folder_argument(path)
         self._fitted()
         if target is None:
             raise ConfigError("save needs a path: predictor.save('my_model').")
@@ -279,19 +281,22 @@ class Predictor:
         """Load a saved predictor; needs no hub, and runs no code from the folder.
 
         Args:
-            path: The folder.
+            path: The folder; `~` is expanded.
             problem: The kind of problem of your own that it was fitted with; built-in kinds need none.
             trust_remote_code: Whether code that a text backbone brought with its pretrained weights may run.
             verbosity: As in the constructor.
 
         Raises:
             ArtifactError: There is none, it is damaged, or a newer version wrote it.
-            ConfigError: It is of a kind of problem that is not installed and was not given.
+            ConfigError: The path is no path; or the predictor is of a kind of problem that is not installed and was not
+                given.
         """
         from thermocline.pipeline import artifact
+        from thermocline.pipeline.path_argument import folder_argument
         from thermocline.pipeline.predict import to_best_device
 
-        loaded = artifact.load(Path(path), artifact.Trust(problem, trust_remote_code))
+        folder = folder_argument(path)
+        loaded = artifact.load(folder, artifact.Trust(problem, trust_remote_code))
         assembly = loaded.assembly
         to_best_device(assembly.model)
         target = assembly.target
@@ -299,13 +304,28 @@ class Predictor:
             target.label if isinstance(target.label, str) else list(target.label),
             target.problem_type,
             target.eval_metric,
-            path,
+            folder,
             sample_weight=assembly.weight,
             problem=problem,
             verbosity=verbosity,
         )
         made._assembly, made._history, made._identity = assembly, loaded.history, loaded.identity
         return made
+
+    @property
+    def path(self) -> Path | None:
+        """Where `fit` saves the predictor, or None; it may be set anew.
+
+        Raises:
+            ConfigError: What it is set to is no path.
+        """
+        return self._path
+
+    @path.setter
+    def path(self, given: str | os.PathLike[str] | None) -> None:
+        from thermocline.pipeline.path_argument import folder_argument
+
+        self._path = None if given is None else folder_argument(given)
 
     @property
     def problem_type(self) -> str | None:

@@ -94,8 +94,9 @@ def load(path: Path, trust: Trust = Trust()) -> Loaded:
         ConfigError: It is of a kind of problem that is not installed.
         MissingDependencyError: Its backbone has adapters, and peft is not installed.
     """
-    path = find(path)
-    manifest = _check(path)
+    with _unreachable(path):
+        path = find(path)
+        manifest = _check(path)
     with _damaged(path):
         saved = _parse(path / "task.json")
         problem_type = str(saved["problem_type"])
@@ -158,6 +159,18 @@ def _problem_of(path: Path, problem_type: str, own: Problem | None) -> Problem:
         )
     found: Problem = registry.load(registry.find_problem(problem_type))
     return found
+
+
+@contextmanager
+def _unreachable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except ArtifactError:
+        raise
+    except OSError as error:  # a name that is too long, a folder that may not be read
+        raise ArtifactError(
+            f"There is no saved predictor at {str(path)[:200]!r} that can be read ({error.strerror or error})."
+        ) from error
 
 
 def _check(path: Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
-from thermocline.errors import ConfigError, OutputInUseError, ThermoclineWarning
+from thermocline.errors import OutputInUseError, ThermoclineWarning
 
 _ATTEMPTS = 100
 _LOCKED_BYTE = 1 << 30  # on Windows a locked byte cannot be read, so it lies behind what is written
@@ -33,12 +33,8 @@ def locked(path: Path) -> Iterator[None]:
 
     Raises:
         OutputInUseError: Another fit or save holds it, in this process or another.
-        ConfigError: The path cannot be a folder: a file stands in its way.
         OSError: The place cannot be written to.
     """
-    above = next((parent for parent in path.absolute().parents if parent.exists()), None)
-    if above is not None and not above.is_dir():
-        raise ConfigError(f"{str(path)!r} cannot be a folder: {str(above)!r} is a file. Choose another path.")
     place = lock_file(path)
     made = _make_folders(place.parent)
     try:
@@ -71,10 +67,12 @@ def _take(place: Path, path: Path) -> int:
 
     A file that its holder removed after it was opened here locks nothing; it is opened anew then.
     """
-    for _ in range(_ATTEMPTS):
+    for attempt in range(_ATTEMPTS):
         try:
             handle = os.open(place, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
         except FileNotFoundError:  # a fit that failed has just removed the folder, which it had made
+            if attempt == _ATTEMPTS - 1:  # nothing can be made there
+                raise
             place.parent.mkdir(parents=True, exist_ok=True)
             continue
         try:

@@ -6,12 +6,13 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from thermocline.errors import OutputExistsError
 from thermocline.pipeline.folder_lock import locked
+from thermocline.pipeline.path_argument import check_output, writable
 from thermocline.training.flushing import flush, flush_tree
 
 MANIFEST = "thermocline.json"
@@ -31,9 +32,13 @@ def writing_to(path: Path) -> Iterator[None]:
     Raises:
         OutputInUseError: Another fit or save holds it.
         OutputExistsError: Foreign folders have the names that a save needs for a moment.
+        ConfigError: Nothing can be written there.
     """
-    with locked(path):
-        _recover(path)
+    check_output(path)
+    with ExitStack() as stack:
+        with writable(path):
+            stack.enter_context(locked(path))
+            _recover(path)
         yield
 
 
