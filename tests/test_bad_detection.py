@@ -191,7 +191,7 @@ def test_a_few_unreadable_images_are_left_out_and_counted(place, checkpoint, tmp
     given = {"data.max_unreadable_images": 0.2, "optim.max_steps": 1}
     with pytest.warns(ThermoclineWarning, match="left out"):
         predictor = fit(data, checkpoint, tmp_path, **given)
-    assert predictor.history["note"].str.contains("1 rows of train_data left out").any()
+    assert predictor.history["note"].str.contains("1 row of train_data left out").any()
     with warnings.catch_warnings(), pytest.raises(ImageReadError, match=r"row 3"):
         fit(data, checkpoint, tmp_path, **{"optim.max_steps": 1})
 

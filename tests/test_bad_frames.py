@@ -82,7 +82,7 @@ def test_numbers_that_are_none(make_predictor, table):
     table["x"] = table["x"].astype(object)
     table.loc[5, "x"] = "twelve"
     message = data_error(make_predictor, table, error=ColumnTypeError, builtin=TypeError, column_types={"x": "numeric"})
-    assert "column_types['x'] is 'numeric', but 1 of 60 values are not numbers: row 5: 'twelve'" in message
+    assert "column_types['x'] is 'numeric', but 1 of 60 values is no number: row 5: 'twelve'" in message
     assert "choose 'categorical' or 'text'" in message
 
 
@@ -109,7 +109,7 @@ def test_tuning_data(make_predictor, table):
     odd = table.assign(x=table["x"].astype(object))
     odd.loc[2, "x"] = "?!"
     message = told(ColumnTypeError, TypeError, lambda: make_predictor().fit(table, odd))
-    assert "Column 'x' is numeric, but 1 values are not numbers: row 2: '?!'" in message
+    assert "Column 'x' is numeric, but 1 value is no number: row 2: '?!'" in message
 
 
 # -- files -----------------------------------------------------------------------------------------

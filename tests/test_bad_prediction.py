@@ -75,7 +75,7 @@ def test_number_that_cannot_be_read(fitted_table, table, use):
 def test_infinity(fitted_table, table):
     table.loc[4, "x"] = np.inf
     message = told(DataError, ValueError, lambda: fitted_table.predict(table))
-    assert "column 'x' holds 1 infinite values: row 4: inf" in message
+    assert "column 'x' holds 1 infinite value: row 4: inf" in message
 
 
 def test_infinity_in_a_column_that_is_not_used(fitted_table, table):
@@ -126,7 +126,7 @@ def test_data_that_is_no_frame(fitted_table, table):
 def test_unseen_label(fitted_table, table):
     table.loc[7, "y"] = "maybe"
     message = told(LabelError, ValueError, lambda: fitted_table.evaluate(table))
-    assert "Label 'y' holds 'maybe', which training never saw, in 1 rows: row 7: 'maybe'" in message
+    assert "Label 'y' holds 'maybe', which training never saw, in 1 row: row 7: 'maybe'" in message
     assert "Known: 'no', 'yes'" in message
     assert len(fitted_table.predict(table)) == len(table)  # the label is not looked at
 
@@ -187,7 +187,7 @@ def test_image_file_that_is_missing(fitted_images):
     frame.loc[3, "img"] = "/nowhere/3.png"
     for use in USES:
         message = told(ImageReadError, OSError, lambda use=use: getattr(predictor, use)(frame))
-        assert "1 of 24 rows name images that cannot be read" in message
+        assert "1 of 24 rows names images that cannot be read" in message
         assert "row 3: column 'img': /nowhere/3.png: no such file" in message
         assert "set the cells to None where there is no image" in message
 

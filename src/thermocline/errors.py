@@ -117,3 +117,14 @@ def listing(items: Iterable[object], *, limit: int = 8) -> str:
     texts = [repr(item) for item in items]
     more = f" and {len(texts) - limit} more" if len(texts) > limit else ""
     return ", ".join(texts[:limit]) + more
+
+
+def counted(number: int, one: str, several: str = "") -> str:
+    """Return a number with what it counts, such as `"1 row"`, `"1,200 rows"` or `"1 row is"`.
+
+    Args:
+        number: How many.
+        one: What stands behind 1.
+        several: What stands behind any other number; `one` with an s by default.
+    """
+    return f"{number:,} {one if number == 1 else several or one + 's'}"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from thermocline.errors import ArtifactError, ConfigError, NotFittedError, ResumeError
+from thermocline.errors import ArtifactError, ConfigError, NotFittedError, ResumeError, counted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -363,7 +363,7 @@ class Predictor:
         state = "not fitted"
         if self._assembly is not None:
             towers = " + ".join(self._assembly.model.towers)
-            state = f"{self.problem_type}, {towers}, {len(self._assembly.plan.layers)} layers"
+            state = f"{self.problem_type}, {towers}, {counted(len(self._assembly.plan.layers), 'layer')}"
         return f"Predictor(label={self.label!r}: {state})"
 
     def _request(

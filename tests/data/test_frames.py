@@ -134,13 +134,13 @@ def test_numbers_name_what_they_cannot_read():
         numbers(series, NUMBER)
     with pytest.raises(DataError, match="infinite"):
         numbers(pd.Series([1.0, np.inf]), NUMBER)
-    with pytest.raises(ColumnTypeError, match="not numbers"):
+    with pytest.raises(ColumnTypeError, match="1 value is no number"):
         numbers(pd.Series(pd.to_datetime(["2020-01-01"])), NUMBER)
-    with pytest.raises(ColumnTypeError, match="not dates"):
+    with pytest.raises(ColumnTypeError, match="1 value is no date"):
         numbers(pd.Series([5.0]), Column("x", "numeric", form="date:%m/%d/%Y"))
     with pytest.raises(ColumnTypeError, match=r"%m/%d/%Y.*'31/01/2020'"):
         numbers(pd.Series(["01/31/2020", "31/01/2020"]), Column("x", "numeric", form="date:%m/%d/%Y"))
-    with pytest.raises(ColumnTypeError, match="not numbers"):
+    with pytest.raises(ColumnTypeError, match="1 value is no number"):
         numbers(pd.Series([[1], 2], dtype=object), NUMBER)
 
 
@@ -205,7 +205,7 @@ def test_categories_and_texts_of_missing_values_and_odd_ones():
     assert texts(pd.Series([1, 2.5], dtype=object), TEXT) == ["1", "2.5"]
     with pytest.raises(ColumnTypeError, match=r"'x'.*row 1: \[1\]"):
         texts(pd.Series(["a", [1]], dtype=object), TEXT)
-    with pytest.raises(ColumnTypeError, match="1 rows"):
+    with pytest.raises(ColumnTypeError, match="1 row holds"):
         categories(pd.Series(["a", b"b"], dtype=object), CATEGORY)
 
 

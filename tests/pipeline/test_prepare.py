@@ -167,7 +167,7 @@ def test_a_few_unreadable_images_are_left_out_with_a_warning_and_a_note(folder):
         made = prepared(folder / "train.csv")
     assert 3 not in {*made.train.frame.index, *made.valid.frame.index}
     assert len(made.train) + len(made.valid) == 39
-    assert "1 rows of train_data left out: images that cannot be read" in made.notes
+    assert "1 row of train_data left out: images that cannot be read" in made.notes
 
 
 def test_more_than_the_threshold_are_an_error(folder):

@@ -22,6 +22,7 @@ from thermocline.contracts.learning import Collector, Learning
 from thermocline.contracts.request import Request
 from thermocline.data.batches import Rows
 from thermocline.data.columns import Columns
+from thermocline.data.splitting import split_note
 from thermocline.errors import ConfigError
 from thermocline.registry import ProblemInfo
 from thermocline.tuning.layers.layer_map import LayerMap
@@ -185,7 +186,7 @@ class Problem:
 
     def describe_split(self, train: Labelled, valid: Labelled, reason: str) -> str:
         """Return the note that says how many rows train and how many validate."""
-        return f"{len(train)} rows train, {len(valid)} validate ({reason})"
+        return split_note(len(train), len(valid), "row", reason)
 
     # -- model
 

@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 
 from thermocline.data.values import CODE, TRUTH, is_duration, number_or_none, parse_dates, stable_text
+from thermocline.errors import counted
 
 IMAGE_PATH = re.compile(r"(?!https?://).*\.(png|jpe?g|bmp|gif|webp|tiff?)", re.IGNORECASE | re.DOTALL)
 IMAGE_START = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"BM", b"II*\x00", b"MM\x00*")
@@ -150,7 +151,8 @@ def _judge_objects(values: list[Any]) -> Verdict:
         )
     texts = [text for value in values if (text := stable_text(value)) is not None]
     numbers = len(values) - sorts["string"]
-    note = f"{numbers:,} values that are no strings taken as text, " if 0 < sorts["string"] < len(values) else ""
+    others = counted(numbers, "value that is no string", "values that are no strings")
+    note = f"{others} taken as text, " if 0 < sorts["string"] < len(values) else ""
     verdict = judge_texts(texts)
     return Verdict(verdict.kind, note + verdict.reason, verdict.form)
 

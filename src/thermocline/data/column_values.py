@@ -15,7 +15,7 @@ import pandas as pd
 from thermocline.data.columns import Column
 from thermocline.data.row_names import first_rows
 from thermocline.data.values import TRUTH, number_or_none, number_text, parse_numbers, stable_text, truth_text
-from thermocline.errors import ColumnTypeError, DataError
+from thermocline.errors import ColumnTypeError, DataError, counted
 
 
 def numbers(series: pd.Series[Any], column: Column) -> np.ndarray:
@@ -30,17 +30,18 @@ def numbers(series: pd.Series[Any], column: Column) -> np.ndarray:
     result, bad = parse_numbers(series, column.form)
     where = f"Column {column.name!r}"
     if bad.any():
-        kind = "dates" if column.form.startswith("date") else "numbers"
+        kind = "date" if column.form.startswith("date") else "number"
+        count = counted(int(bad.sum()), f"value is no {kind}", f"values are not {kind}s")
         expected = f" of the form {column.form[5:]!r}" if column.form.startswith("date:") else ""
         raise ColumnTypeError(
-            f"{where} is numeric, but {int(bad.sum())} values are not {kind}{expected}: "
+            f"{where} is numeric, but {count}{expected}: "
             f"{first_rows(series.index, bad, series)}. Correct them, leave them empty, or fit with "
             f"column_types={{{column.name!r}: 'categorical'}} or 'text'."
         )
     infinite = np.isinf(result)
     if infinite.any():
         raise DataError(
-            f"{where} holds {int(infinite.sum())} infinite values: "
+            f"{where} holds {counted(int(infinite.sum()), 'infinite value')}: "
             f"{first_rows(series.index, infinite, series)}. Replace them, for instance with NaN."
         )
     return result
@@ -116,7 +117,8 @@ def _as_texts(series: pd.Series[Any], name: str, convert: Callable[[object], str
             bad[row] = True
     if bad.any():
         raise ColumnTypeError(
-            f"Column {name!r} must hold plain values, but {int(bad.sum())} rows hold something else: "
+            f"Column {name!r} must hold plain values, but {counted(int(bad.sum()), 'row holds', 'rows hold')} "
+            "something else: "
             f"{first_rows(series.index, bad, series)}."
         )
     return result

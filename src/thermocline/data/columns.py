@@ -13,7 +13,7 @@ from thermocline.data.column_rules import Verdict, category_form, date_form, jud
 from thermocline.data.frames import check_columns
 from thermocline.data.row_names import first_rows
 from thermocline.data.values import is_duration, parse_numbers
-from thermocline.errors import ColumnTypeError, ConfigError, did_you_mean, listing
+from thermocline.errors import ColumnTypeError, ConfigError, counted, did_you_mean, listing
 
 Kind = Literal["numeric", "categorical", "text", "image", "null"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -176,7 +176,8 @@ def _given(series: pd.Series[Any], name: str, kind: str) -> Verdict:
     if bad.any():
         wanted = "paths, bytes or PIL images" if kind == "image" else "plain values"
         raise ColumnTypeError(
-            f"column_types[{name!r}] is {kind!r}, which takes {wanted}, but {int(bad.sum())} values are "
+            f"column_types[{name!r}] is {kind!r}, which takes {wanted}, but "
+            f"{counted(int(bad.sum()), 'value is', 'values are')} "
             f"none: {first_rows(series.index, bad, series)}."
         )
     if kind != "image":
@@ -205,9 +206,11 @@ def _numeric_form(series: pd.Series[Any], name: str) -> str:
     form, ambiguous = date_form(distinct) if distinct else ("", "")
     if form:
         return f"date:{form}"
+    number = int(bad.sum())
+    count = f"{number} of {counted(len(series), 'value')} {'is no number' if number == 1 else 'are not numbers'}"
     note = f" {ambiguous.rstrip('; ').capitalize()}." if ambiguous else ""
     raise ColumnTypeError(
-        f"column_types[{name!r}] is 'numeric', but {int(bad.sum())} of {len(series)} values are not numbers: "
+        f"column_types[{name!r}] is 'numeric', but {count}: "
         f"{first_rows(series.index, bad, series)}.{note} "
         "Correct them, or choose 'categorical' or 'text'."
     )

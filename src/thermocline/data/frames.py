@@ -18,6 +18,7 @@ from thermocline.errors import (
     DataError,
     MissingColumnError,
     MissingDependencyError,
+    counted,
     did_you_mean,
     listing,
 )
@@ -173,6 +174,6 @@ def _check_finite(series: pd.Series[Any], where: str) -> None:
     bad = np.isinf(series.to_numpy(dtype=np.float64, na_value=np.nan))
     if bad.any():
         raise DataError(
-            f"{where} holds {int(bad.sum())} infinite values: {first_rows(series.index, bad, series)}. "
+            f"{where} holds {counted(int(bad.sum()), 'infinite value')}: {first_rows(series.index, bad, series)}. "
             "Correct them, drop these rows, or put NaN, which in a feature is taken as missing."
         )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from thermocline.errors import counted
+
 SPLIT_STREAM = 0x5B11
 """Tells the random numbers of splits from others of the same seed."""
 
@@ -32,6 +34,14 @@ def size_note(n: int, held: int, fraction: float | None) -> str:
     if fraction is None or abs(held - fraction * n) <= 1:
         return ""
     return f" (asked for: data.valid_fraction={fraction:g}, split off: {held / n:.3g})"
+
+
+def split_note(train: int, valid: int, what: str, reason: str) -> str:
+    """Return the note that says how many rows, or what else is split, train and how many validate."""
+    return (
+        f"{counted(train, f'{what} trains', f'{what}s train')}, {valid:,} {'validates' if valid == 1 else 'validate'} "
+        f"({reason})"
+    )
 
 
 def random_rows(n: int, count: int, seed: int) -> np.ndarray:

@@ -20,7 +20,7 @@ from thermocline.efficiency.memory.conv_bn_pairs import pairs_of
 from thermocline.efficiency.prefix_cache.cache import PrefixCache
 from thermocline.efficiency.prefix_cache.options import CacheOptions
 from thermocline.efficiency.prefix_cache.prefix import prefix_of
-from thermocline.errors import LayerMapError, first_line
+from thermocline.errors import LayerMapError, counted, first_line
 from thermocline.tuning.layers.layer_map import LayerMap
 from thermocline.tuning.plan.layer_plan import LayerPlan
 
@@ -139,9 +139,8 @@ class Savings:
             layer_map = self.setup.layer_map
             prefixes = {label for name in self.setup.towers for label in prefix_of(layer_map, name, frozen).labels}
             again = [label for label in self.checkpoints.labels if label not in prefixes]
-            lines["activations"] = (
-                f"{len(again)} layers are computed again, from {again[0]} on" if again else "all saved"
-            )
+            again_layers = counted(len(again), "layer is", "layers are")
+            lines["activations"] = f"{again_layers} computed again, from {again[0]} on" if again else "all saved"
         return lines
 
     @property

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from thermocline.errors import counted
+
 
 class Console:
     """Prints lines and progress bars, or nothing.
@@ -35,4 +37,4 @@ class Console:
         """Say which columns have missing values; they are ordinary, but worth knowing."""
         parts = [f"{name} {count}" for name, count in counts.items() if count]
         if parts:
-            self.say(f"missing values in {rows} rows: {', '.join(parts)}")
+            self.say(f"missing values in {counted(rows, 'row')}: {', '.join(parts)}")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from support.tiny import told
-from thermocline.errors import ImageReadError, LabelError, MissingColumnError, ThermoclineWarning
+from thermocline.errors import ImageReadError, LabelError, MissingColumnError, ThermoclineWarning, counted
 from thermocline.problems.object_detection.boxes import read_boxes
 from thermocline.problems.object_detection.options import BoxOptions
 
@@ -112,7 +112,7 @@ def test_a_missing_label_is_an_error_that_names_the_row(cell):
 @pytest.mark.parametrize("cell", [3, "[[1, 2", "a cat", {"box": 1}, [1, 2, 3, 4, "a"], np.arange(5.0), True])
 def test_a_cell_that_is_no_list_of_boxes(cell):
     message = refused(GOOD, cell, what="tuning_data")
-    assert "'rois' of tuning_data holds something else than a list of boxes in 1 rows: row 1: " in message
+    assert "'rois' of tuning_data holds something else than a list of boxes in 1 row: row 1: " in message
 
 
 def test_columns_that_are_not_there():
@@ -124,7 +124,7 @@ def test_columns_that_are_not_there():
 def test_an_image_that_is_not_there():
     frame = frame_of(GOOD).assign(pic="gone.jpg")
     message = told(ImageReadError, OSError, lambda: read_boxes(frame, "rois", "pic", None, what="test_data"))
-    assert "test_data: column 'pic': 1 of 1 images cannot be read: row 0: gone.jpg: no such file" in message
+    assert "test_data: column 'pic': 1 of 1 image cannot be read: row 0: gone.jpg: no such file" in message
 
 
 # boxes that are none
@@ -162,14 +162,14 @@ FAULTS = [
 @pytest.mark.parametrize(("box", "fault"), FAULTS, ids=str)
 def test_a_box_that_cannot_be_used_is_named_with_row_place_and_value(box, fault):
     message = refused(GOOD, [*GOOD, box], index=[10, 20])
-    assert "Label 'rois' of train_data holds 1 boxes that cannot be used, of 5: 1 " in message
+    assert "Label 'rois' of train_data holds 1 box that cannot be used, of 5: 1 " in message
     assert f"1 {fault} (row 1 (index 20), box 2: {box!r:.120}" in message
     assert "data.bad_boxes: drop" in message
 
 
 @pytest.mark.parametrize(("box", "fault"), FAULTS, ids=str)
 def test_or_left_out_with_a_count(box, fault):
-    with pytest.warns(ThermoclineWarning, match=r"1 boxes that cannot be used, of 3.*left out") as caught:
+    with pytest.warns(ThermoclineWarning, match=r"1 box that cannot be used, of 3.*left out") as caught:
         boxes = read([GOOD[0], box, GOOD[1]], bad_boxes="drop")
     assert boxes.labels == (("a", "b"),)
     assert len(caught) == len(boxes.notes) == 1
@@ -217,7 +217,7 @@ def test_what_is_read_lies_inside_the_image_and_nothing_is_lost_uncounted(corner
     assert (found[:, 2:] <= [WIDTH, HEIGHT]).all()
     assert (found[:, 2:] > found[:, :2]).all()
     lost = len(corners) - len(found)
-    assert any(f"{lost} boxes that cannot be used" in str(w.message) for w in caught) == (lost > 0)
+    assert any(f"{counted(lost, 'box', 'boxes')} that cannot be used" in str(w.message) for w in caught) == (lost > 0)
 
 
 anything = st.recursive(

@@ -187,7 +187,7 @@ def test_arrays_are_boxes_too_and_nothing_is_changed_or_printed(capfd):
 
 def test_faults_are_named():
     one = [[truth("cat", 0, 0, 9, 9)]]
-    assert "1 images with true boxes and 2 with" in told(
+    assert "1 image with true boxes and 2 with" in told(
         DataError, ValueError, lambda: coco_scores(one, [[], []], CLASSES)
     )
     strange = [[found("cow", 0.5, 0, 0, 9, 9)]]

@@ -139,7 +139,7 @@ def test_a_column_of_lists_comes_back_as_lists():
     target = task.encode(frame)
     np.testing.assert_array_equal(target, [[0, 1, 1], [0, 0, 0], [1, 0, 0], [0, 0, 1]])
     assert task.decode(target * 2 - 1).tolist() == [["news", "sport"], [], ["art"], ["sport"]]
-    with pytest.raises(LabelError, match="holds 'music', which training never saw, in 1 rows: row 1"):
+    with pytest.raises(LabelError, match="holds 'music', which training never saw, in 1 row: row 1"):
         task.encode(pd.DataFrame({"y": [["art"], ["music", "art"]]}))
     with pytest.raises(LabelError, match="Use \\[\\] for a row without labels"):
         task.encode(pd.DataFrame({"y": [["art"], None]}))
@@ -161,7 +161,7 @@ def test_probabilities_have_a_column_per_class():
 
 def test_outputs_that_are_not_finite_are_no_answer():
     task = task_of(["a", "b"])
-    with pytest.raises(NonFiniteError, match="1 rows: row 1"):
+    with pytest.raises(NonFiniteError, match="1 row: row 1"):
         task.decode(np.array([[0.0, 1.0], [np.nan, 0.0]]))
     with pytest.raises(ValueError, match=r"\(rows, 2\)"):
         task.decode(np.zeros((3, 1)))
@@ -207,9 +207,9 @@ FAULTS = [
     (["a", None, "b", None], {}, r"missing in 2 of 4 rows: row 1, row 3.*dropna"),
     ([1.5, np.nan, 2.0], {}, "missing in 1 of 3 rows: row 1"),
     ([None, None], {}, "missing in every row"),
-    ([1.5, np.inf, 2.0], {}, "infinite in 1 rows: row 1: inf"),
+    ([1.5, np.inf, 2.0], {}, "infinite in 1 row: row 1: inf"),
     ([0.0, np.inf, 0.0], {}, "infinite: row 1"),
-    (["a", "1", "2"], {"problem_type": "regression"}, "not numeric in 1 rows: row 0: 'a'.*to_numeric"),
+    (["a", "1", "2"], {"problem_type": "regression"}, "not numeric in 1 row: row 0: 'a'.*to_numeric"),
     ([2.5, 2.5], {"problem_type": "regression"}, "2.5 in every row"),
     (
         ["a", "b", "c"],
@@ -217,7 +217,7 @@ FAULTS = [
         r"has 3 classes: 'a', 'b', 'c'\. Use problem_type='multiclass'",
     ),
     (["a", "b"], {"problem_type": "multilabel"}, "holds no lists"),
-    ([["a"], "b", ["c"]], {}, "list of names in every row, but 1 rows do not: row 1: 'b'"),
+    ([["a"], "b", ["c"]], {}, "list of names in every row, but 1 row does not: row 1: 'b'"),
     ([["a"], ["a"]], {}, "at least two are needed"),
     ([["a", "b"], ["a", "b"]], {}, "same names in every row"),
     ([["a"], ["b"]], {"problem_type": "binary"}, "holds lists"),
@@ -235,7 +235,7 @@ def test_labels_that_cannot_be_learned(values, options, message):
 
 def test_label_columns_that_cannot_be_learned():
     frame = pd.DataFrame({"a": [0, 1, 2], "b": [1, 0, 1], "c": [1, 1, 1], "d": ["1", "0", "1"], "e": [1, None, 0]})
-    with pytest.raises(LabelError, match=r"'a'.*else than 0 and 1 in 1 rows: row 2: 2"):
+    with pytest.raises(LabelError, match=r"'a'.*else than 0 and 1 in 1 row: row 2: 2"):
         RowTarget.of(frame, ["a", "b"])
     with pytest.raises(LabelError, match=r"'d'.*row 0: '1'"):
         RowTarget.of(frame, ["d", "b"])

@@ -284,7 +284,7 @@ def test_own_groups():
         (7, "takes a name"),
         ("milestones", "needs 'milestones'"),
         ({"milestones": {2: {"freeze_to": 0}}}, "begin at epoch 1"),
-        ({"milestones": {1: {"duration": 2}, 2: {}}}, "the next one begins 1 epochs later"),
+        ({"milestones": {1: {"duration": 2}, 2: {}}}, "the next one begins 1 epoch later"),
         ({"milestones": {1: {"lrs": [1.0]}}}, "one rate for each of the 3 groups"),
         ({"milestones": {1: {"lr": [1.0]}}}, "Did you mean 'lrs'"),
         ("freeze_to(n=3)", "from -3 to 2"),

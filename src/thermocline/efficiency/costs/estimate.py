@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from html import escape
 from typing import TYPE_CHECKING
 
+from thermocline.errors import counted
 from thermocline.tuning.tables import STYLE, count, table
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ def _has_cache(estimate: Estimate) -> bool:
 def _headline(estimate: Estimate) -> str:
     """Return the cost of the run and the most memory in one line."""
     known = [one.memory_bytes for one in estimate.phases if one.memory_bytes is not None and one.steps != 0]
-    parts = [f"Estimate: {estimate.rows} rows a step"]
+    parts = [f"Estimate: {counted(estimate.rows, 'row')} a step"]
     if estimate.cost is not None:
         parts.append(f"the run costs {cost(estimate.cost)} of full tuning")
         if _has_cache(estimate):

@@ -26,7 +26,7 @@ from thermocline.efficiency.prefix_cache.options import CacheOptions, reason_not
 from thermocline.efficiency.prefix_cache.prefix import Prefix, prefix_of
 from thermocline.efficiency.prefix_cache.prefix_check import DRAWS, compare_batches, compare_stored
 from thermocline.efficiency.prefix_cache.tower_rows import TowerRows
-from thermocline.errors import ThermoclineWarning
+from thermocline.errors import ThermoclineWarning, counted
 from thermocline.tuning.apply import frozen_modules
 from thermocline.tuning.layers.layer_map import LayerMap
 
@@ -184,7 +184,7 @@ class PrefixCache:
             if tower.new_damage():
                 warnings.warn(
                     f"Cached values of the {name} tower are not what was written to {str(self.options.folder)!r}: "
-                    f"those of {tower.damaged} rows so far. They are computed again.",
+                    f"those of {counted(tower.damaged, 'row')} so far. They are computed again.",
                     ThermoclineWarning,
                     stacklevel=4,
                 )

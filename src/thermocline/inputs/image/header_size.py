@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from thermocline.data.row_names import first_rows
-from thermocline.errors import ImageReadError
+from thermocline.errors import ImageReadError, counted
 from thermocline.inputs.image.files import NO_IMAGE, find_image, is_missing
 
 _ORIENTATION = 0x0112  # the EXIF tag
@@ -97,7 +97,7 @@ def image_sizes(cells: Sequence[object], index: pd.Index[Any], folder: Path | No
         named = [f"{first_rows(index, np.arange(len(cells)) == row)}: {why}" for row, why in list(faults.items())[:3]]
         more = f" and {len(faults) - 3:,} more" if len(faults) > 3 else ""
         raise ImageReadError(
-            f"{where}: {len(faults):,} of {len(cells):,} images cannot be read: {', '.join(named)}{more}. "
+            f"{where}: {len(faults):,} of {counted(len(cells), 'image')} cannot be read: {', '.join(named)}{more}. "
             f"Relative paths start at {str(folder) if folder else 'the working folder ' + str(Path.cwd())}; set "
             "data.image_folder for another, correct the paths, or drop these rows."
         )

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from thermocline.data.columns import Column, Columns
-from thermocline.errors import ImageReadError, listing
+from thermocline.errors import ImageReadError, counted, listing
 from thermocline.inputs.image.files import unreadable_rows
 from thermocline.inputs.image.rows import ImageRows
 from thermocline.inputs.image.spec import ImageSpec
@@ -51,7 +51,8 @@ class ImageProcessor:
         faults = unreadable_rows(frame, self.columns, folder, decode=False)
         if faults:
             raise ImageReadError(
-                f"{len(faults)} of {len(frame)} rows name images that cannot be read, first "
+                f"{len(faults):,} of {counted(len(frame), 'row')} {'names' if len(faults) == 1 else 'name'} "
+                "images that cannot be read, first "
                 f"{listing([f'row {frame.index[r]}: {why}' for r, why in faults.items()], limit=3)}. "
                 "Correct the paths (relative ones start at the CSV's folder, `data.image_folder`, or the "
                 "working folder), "

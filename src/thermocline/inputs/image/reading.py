@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from thermocline.data.columns import Columns
-from thermocline.errors import ImageReadError, ThermoclineWarning, listing
+from thermocline.errors import ImageReadError, ThermoclineWarning, counted, listing
 from thermocline.inputs.image.files import unreadable_rows
 
 
@@ -36,7 +36,8 @@ def readable_rows(
     if not faults:
         return None, []
     shown = listing([f"row {frame.index[row]}: {why}" for row, why in faults.items()], limit=3)
-    count = f"{len(faults)} of {len(frame)} rows of {what} have images that cannot be read: {shown}"
+    verb = "has" if len(faults) == 1 else "have"
+    count = f"{len(faults)} of {counted(len(frame), 'row')} of {what} {verb} images that cannot be read: {shown}"
     if len(faults) > most * len(frame) or len(faults) == len(frame):
         raise ImageReadError(
             f"{count}. At most {most:.0%} may (data.max_unreadable_images). Relative paths start at "
@@ -45,4 +46,4 @@ def readable_rows(
         )
     warnings.warn(f"{count}. They are left out.", ThermoclineWarning, stacklevel=7)
     kept = np.setdiff1d(np.arange(len(frame)), list(faults))
-    return kept, [f"{len(faults)} rows of {what} left out: images that cannot be read"]
+    return kept, [f"{counted(len(faults), 'row')} of {what} left out: images that cannot be read"]

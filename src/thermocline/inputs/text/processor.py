@@ -10,6 +10,7 @@ import pandas as pd
 
 from thermocline.data.column_values import texts
 from thermocline.data.columns import Column, Columns
+from thermocline.errors import counted
 from thermocline.inputs.text.rows import LEAST, TextRows
 
 if TYPE_CHECKING:
@@ -127,7 +128,8 @@ def choose_max_length(lengths: np.ndarray, model_limit: int) -> tuple[int, str]:
     need = int(np.quantile(lengths, 0.995)) if len(lengths) else limit
     chosen = min(limit, max(16, -(-need // 8) * 8))
     cut = int((lengths > chosen).sum())
-    return chosen, f"99.5 % of the training rows have at most {need} tokens; {cut} rows are cut"
+    rows = counted(cut, "row is", "rows are") if cut else "no row is"
+    return chosen, f"99.5 % of the training rows have at most {need} tokens; {rows} cut"
 
 
 def _special_ids(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int], list[int]]:

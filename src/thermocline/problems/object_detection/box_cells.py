@@ -13,7 +13,7 @@ import pandas as pd
 
 from thermocline.data.row_names import first_rows, plain
 from thermocline.data.values import number_or_none
-from thermocline.errors import LabelError
+from thermocline.errors import LabelError, counted
 
 # Faults in how a box is written; `boxes.py` finds those of its numbers.
 NOT_FIVE = "not 5 entries"
@@ -68,7 +68,8 @@ def read_cells(series: pd.Series[Any], *, what: str, missing_ok: bool = False) -
     bad = np.array([found is None for found in lists], dtype=bool)
     if bad.any():
         raise LabelError(
-            f"Label {series.name!r} of {what} holds something else than a list of boxes in {int(bad.sum()):,} rows: "
+            f"Label {series.name!r} of {what} holds something else than a list of boxes in "
+            f"{counted(int(bad.sum()), 'row')}: "
             f"{first_rows(series.index, bad, series)}. A cell is [[x, y, x, y, label], …], as a list, a tuple, an "
             "array or JSON text, and [] for an image without boxes."
         )

@@ -20,7 +20,7 @@ import pandas as pd
 from thermocline.data.frames import check_columns
 from thermocline.data.label_columns import check_there
 from thermocline.data.row_names import first_rows
-from thermocline.errors import LabelError, ThermoclineWarning, listing
+from thermocline.errors import LabelError, ThermoclineWarning, counted, listing
 from thermocline.inputs.image.header_size import image_sizes
 from thermocline.problems.object_detection.box_cells import RawBoxes, read_cells
 from thermocline.problems.object_detection.options import BoxFormat, BoxOptions
@@ -91,7 +91,8 @@ class Boxes:
             values = [[label for label in row if label not in codes] for row in self.labels]
             raise LabelError(
                 f"Label {self.label!r} of {what} holds boxes of {listing(unseen)}, which training never saw: "
-                f"{unseen.total():,} boxes in {int(rows.sum()):,} rows: {first_rows(self.index, rows, values)}. "
+                f"{counted(unseen.total(), 'box', 'boxes')} in {counted(int(rows.sum()), 'row')}: "
+                f"{first_rows(self.index, rows, values)}. "
                 f"Known: {listing(classes)}. Take these boxes out, or fit on data that has them."
             )
         return encoded
@@ -208,17 +209,18 @@ def _usable_boxes(
     where = f"Label {series.name!r} of {what} holds"
     if bad.any():
         shown = _shown_faults(series, raw, fault)
-        message = f"{where} {int(bad.sum()):,} boxes that cannot be used, of {len(bad):,}: {shown}."
+        message = f"{where} {counted(int(bad.sum()), 'box', 'boxes')} that cannot be used, of {len(bad):,}: {shown}."
         if options.bad_boxes == "error":
             raise LabelError(f"{message} {_advice(fault, options.box_format)}")
-        notes.append(f"{message} They are left out (data.bad_boxes: drop).")
+        notes.append(f"{message} {'It is' if bad.sum() == 1 else 'They are'} left out (data.bad_boxes: drop).")
     over = ~bad
     over[over] = (np.abs(edges[over] - inside[over]) > _ROUNDING).any(axis=1)
     if over.any():
-        first = _first(series.index, raw, over)
+        first, one = _first(series.index, raw, over), int(over.sum()) == 1
         notes.append(
-            f"{where} {int(over.sum()):,} boxes, of {len(bad):,}, that reach over the edge of their image: {first}. "
-            "They are cut to it."
+            f"{where} {counted(int(over.sum()), 'box', 'boxes')}, of {len(bad):,}, that "
+            f"{'reaches' if one else 'reach'} over "
+            f"the edge of {'its' if one else 'their'} image: {first}. {'It is' if one else 'They are'} cut to it."
         )
     labels = [label for label, wrong in zip(raw.labels, bad, strict=True) if not wrong]
     return _UsableBoxes(raw.row[~bad], inside[~bad], labels, tuple(notes))

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from thermocline.errors import DataError, listing
+from thermocline.errors import DataError, counted, listing
 from thermocline.problems.object_detection.boxes import CROWD
 
 Record = Mapping[str, Any]
@@ -92,6 +92,9 @@ def _parts(path: Path) -> tuple[list[Record], list[Record], list[Record]]:
     return data["images"], data["annotations"], data["categories"]
 
 
+_ONE = {"images": "image", "categories": "category", "annotations": "annotation"}
+
+
 def _is_id(value: object) -> bool:
     return isinstance(value, int | str) and not isinstance(value, bool)
 
@@ -115,13 +118,15 @@ def _bad_entries(part: str, entries: list[Record], good: Callable[[Any], bool], 
     if not bad:
         return []
     shown = ", ".join(f"{part}[{place}]: {_short(entry)}" for place, entry in bad[:3])
-    return [f"{len(bad):,} {part} with {fault} ({shown}{f' and {len(bad) - 3:,} more' if len(bad) > 3 else ''})"]
+    more = f" and {len(bad) - 3:,} more" if len(bad) > 3 else ""
+    return [f"{counted(len(bad), _ONE[part], part)} with {fault} ({shown}{more})"]
 
 
 def _twice(part: str, key: str, entries: list[Record]) -> list[str]:
     counts = Counter(entry[key] for entry in entries)
     twice = [value for value, count in counts.items() if count > 1]
-    return [f"{len(twice):,} values of {key} that several {part} share ({listing(twice, limit=3)})"] if twice else []
+    count = counted(len(twice), "value")
+    return [f"{count} of {key} that several {part} share ({listing(twice, limit=3)})"] if twice else []
 
 
 def _short(entry: Any) -> str:

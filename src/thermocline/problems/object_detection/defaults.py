@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from thermocline.config import ResolvedConfig
+from thermocline.errors import counted
 
 
 def choose_defaults(config: ResolvedConfig, *, pretrained: bool, rows: int) -> ResolvedConfig:
@@ -21,7 +22,10 @@ def choose_defaults(config: ResolvedConfig, *, pretrained: bool, rows: int) -> R
     chosen: dict[str, tuple[Any, str]] = {
         "optim.lr": (1e-4 if config.optim.optimizer == "adamw" else 1e-2, "usual for detectors"),
         "optim.max_epochs": (30 if pretrained else 60, f"the detector starts {how}"),
-        "env.batch_size": (int(np.clip(2 ** round(np.log2(max(rows, 1) / 40)), 2, 16)), f"{rows} training images"),
+        "env.batch_size": (
+            int(np.clip(2 ** round(np.log2(max(rows, 1) / 40)), 2, 16)),
+            counted(rows, "training image"),
+        ),
     }
     for key, (value, why) in chosen.items():
         config = config.choose(key, value, why) if config[key] is None else config

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from thermocline.errors import DataError, LabelError, MissingDependencyError, listing
+from thermocline.errors import DataError, LabelError, MissingDependencyError, counted, listing
 
 Found = Mapping[str, Any]
 _AREAS = {"map_small": 1, "map_medium": 2, "map_large": 3}  # up to 32², up to 96², above, in pixels
@@ -43,7 +43,9 @@ def coco_scores(
         LabelError: A label that is none of the classes.
     """
     if len(truths) != len(predictions):
-        raise DataError(f"{len(truths)} images with true boxes and {len(predictions)} with predictions do not match.")
+        raise DataError(
+            f"{counted(len(truths), 'image')} with true boxes and {len(predictions)} with predictions do not match."
+        )
     codes = {label: number for number, label in enumerate(classes, start=1)}
     true = _entries(truths, codes, "true boxes")
     found = _entries(predictions, codes, "predictions")

@@ -16,6 +16,7 @@ from thermocline.contracts.problem import Assembly, Built, Problem
 from thermocline.contracts.request import Request
 from thermocline.data.batches import Rows
 from thermocline.data.columns import Columns
+from thermocline.data.splitting import split_note
 from thermocline.errors import ConfigError, DataError, LabelError
 from thermocline.inputs.image.files import open_image
 from thermocline.problems.object_detection.boxes import Boxes
@@ -108,7 +109,7 @@ class ObjectDetection(Problem):
 
     def describe_split(self, train: Labelled, valid: Labelled, reason: str) -> str:
         """Return the note that says how many images train and how many validate."""
-        return f"{len(train)} images train, {len(valid)} validate ({reason})"
+        return split_note(len(train), len(valid), "image", reason)
 
     # -- model
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from thermocline.config import ResolvedConfig
+from thermocline.errors import counted
 from thermocline.problems.rowwise import peft
 from thermocline.problems.rowwise.model import FusionModel
 from thermocline.problems.rowwise.target import RowTarget
@@ -36,7 +37,7 @@ def choose_defaults(config: ResolvedConfig, model: FusionModel, target: RowTarge
     if config.env.batch_size is None:
         per_batch, most = (40, 32) if deep else (128, 256)
         size = int(np.clip(2 ** round(np.log2(max(rows, 1) / per_batch)), 8, most))
-        config = config.choose("env.batch_size", size, f"{rows} training rows")
+        config = config.choose("env.batch_size", size, counted(rows, "training row"))
     if config.env.micro_batch_size is None:
         config = config.choose("env.micro_batch_size", config.env.batch_size, "the whole batch at once")
     if config.env.eval_batch_size is None:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from thermocline.data.row_names import first_rows, is_name, plain
-from thermocline.errors import ConfigError, LabelError, listing
+from thermocline.errors import ConfigError, LabelError, counted, listing
 from thermocline.problems.rowwise.written_numbers import (
     NumberForm,
     WrittenNumbers,
@@ -160,7 +160,7 @@ def _read_classes(series: pd.Series[Any], kind: str, reason: str) -> Found:
         )
     if kind == "binary" and len(classes) != 2:
         raise LabelError(
-            f"problem_type is 'binary', but label {series.name!r} has {len(classes)} classes: "
+            f"problem_type is 'binary', but label {series.name!r} has {counted(len(classes), 'class', 'classes')}: "
             f"{listing(classes)}. Use problem_type='multiclass'."
         )
     counts = Counter(values)
@@ -214,7 +214,7 @@ def _read_lists(series: pd.Series[Any]) -> Found:
         raise LabelError(f"{where} lists of something else than names (text, numbers or booleans): {shown}.{hint}")
     counts = Counter(value for cell in cells for value in set(cell))
     if len(counts) < 2:
-        raise LabelError(f"{where} {len(counts)} distinct names in its lists; at least two are needed.")
+        raise LabelError(f"{where} {counted(len(counts), 'distinct name')} in its lists; at least two are needed.")
     if all(count == len(cells) for count in counts.values()):
         raise LabelError(f"{where} the same names in every row: there is nothing to learn.")
     names = tuple(_sorted(counts, series.name))
@@ -271,7 +271,7 @@ def quantities(series: pd.Series[Any], form: NumberForm | None = None) -> np.nda
         values, odd = parse_cells(series.astype(object), form)
         if odd.any():
             raise LabelError(
-                f"Label {series.name!r} of a regression is not numeric in {int(odd.sum()):,} rows: "
+                f"Label {series.name!r} of a regression is not numeric in {counted(int(odd.sum()), 'row')}: "
                 f"{first_rows(series.index, odd, series)}. Convert it with `pd.to_numeric`, or use "
                 "problem_type='multiclass'."
             )
@@ -279,7 +279,7 @@ def quantities(series: pd.Series[Any], form: NumberForm | None = None) -> np.nda
     infinite = np.isinf(values)
     if infinite.any():
         raise LabelError(
-            f"Label {series.name!r} is infinite in {int(infinite.sum()):,} rows: "
+            f"Label {series.name!r} is infinite in {counted(int(infinite.sum()), 'row')}: "
             f"{first_rows(series.index, infinite, series)}. Drop or correct them."
         )
     return values
@@ -297,7 +297,7 @@ def zero_one(series: pd.Series[Any]) -> np.ndarray:
     if bad.any():
         raise LabelError(
             f"Label column {series.name!r} of a multilabel problem holds something else than 0 and 1 in "
-            f"{int(bad.sum()):,} rows: {first_rows(series.index, bad, series)}."
+            f"{counted(int(bad.sum()), 'row')}: {first_rows(series.index, bad, series)}."
         )
     return values.astype(np.float64)
 
@@ -308,7 +308,8 @@ def lists(series: pd.Series[Any]) -> list[list[Any]]:
     bad = np.array([not _is_list(cell) for cell in cells], dtype=bool)
     if bad.any():
         raise LabelError(
-            f"Label {series.name!r} should hold a list of names in every row, but {int(bad.sum()):,} rows do "
+            f"Label {series.name!r} should hold a list of names in every row, but "
+            f"{counted(int(bad.sum()), 'row does', 'rows do')} "
             f"not: {first_rows(series.index, bad, series)}. Use [] for a row without labels."
         )
     return [[plain(value) for value in cell] for cell in cells]

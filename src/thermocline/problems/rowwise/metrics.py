@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from thermocline.errors import DataError
+from thermocline.errors import DataError, counted
 from thermocline.problems.rowwise.info import INFO
 from thermocline.registry import find_metric
 
@@ -63,8 +63,8 @@ def score(
     weight = None if sample_weight is None else np.asarray(sample_weight, dtype=np.float64).reshape(-1)
     if len(encoded) != len(logits) or (weight is not None and len(weight) != len(encoded)):
         raise DataError(
-            f"{len(encoded)} targets, {len(logits)} rows of outputs"
-            + (f" and {len(weight)} weights" if weight is not None else "")
+            f"{counted(len(encoded), 'target')}, {counted(len(logits), 'row')} of outputs"
+            + (f" and {counted(len(weight), 'weight')}" if weight is not None else "")
             + " do not belong together."
         )
     if len(encoded) == 0 or not np.isfinite(logits).all() or (weight is not None and not weight.sum() > 0):

@@ -16,7 +16,7 @@ import torch
 
 from thermocline.contracts.problem import Assembly
 from thermocline.data.batches import Rows
-from thermocline.errors import NonFiniteError
+from thermocline.errors import NonFiniteError, counted
 from thermocline.problems.rowwise.model import FusionModel
 from thermocline.problems.rowwise.target import RowTarget
 
@@ -67,7 +67,8 @@ def fit_probe(
     if not np.isfinite(features).all():
         bad = int((~np.isfinite(features).all(axis=1)).sum())
         raise NonFiniteError(
-            f"The features of {bad} of {len(features)} training rows are not finite before any training. Set "
+            f"The features of {bad} of {counted(len(features), 'training row')} are not finite before any "
+            "training. Set "
             "env.precision=fp32, and check that the checkpoint is whole."
         )
     if weight is not None:
@@ -147,7 +148,7 @@ class ProbeStart:
             seed=self.seed,
         )
         fold(found, self.model)
-        cut = "" if len(rows) == len(train) else f", on {len(rows)} of {len(train)} rows (time limit)"
+        cut = "" if len(rows) == len(train) else f", on {len(rows)} of {counted(len(train), 'row')} (time limit)"
         return f"probe: {found.note}{cut}"
 
 

@@ -15,7 +15,7 @@ from thermocline.data.columns import Columns, infer_columns
 from thermocline.data.frames import check_columns, check_frame, check_names, read_frame
 from thermocline.data.label_columns import label_columns
 from thermocline.data.sources import image_root
-from thermocline.errors import ConfigError, DataError, listing
+from thermocline.errors import ConfigError, DataError, counted, listing
 
 
 def read_rows(data: object, reading: Reading) -> Labelled:
@@ -80,7 +80,7 @@ def feature_columns(found: Labelled, request: Request) -> Columns:
         return columns
     reasons = listing([f"{c.name}: {c.reason}" for c in columns.columns], limit=6)
     raise DataError(
-        f"train_data has no column to learn from, of {len(frame.columns)} columns: "
+        f"train_data has no column to learn from, of {counted(len(frame.columns), 'column')}: "
         f"{reasons or 'there is only the label'}. Add features, or give a type with column_types."
     )
 
@@ -109,7 +109,8 @@ def drop_weightless(frame: pd.DataFrame, weight: str | None, what: str) -> tuple
     counts = row_weights(frame, weight, what) > 0
     if counts.all():
         return frame, []
-    return frame[counts], [f"{int((~counts).sum())} rows of {what} left out: their weight is 0"]
+    left = int((~counts).sum())
+    return frame[counts], [f"{counted(left, 'row')} of {what} left out: {'its' if left == 1 else 'their'} weight is 0"]
 
 
 def row_weights(frame: pd.DataFrame, weight: str, what: str) -> np.ndarray:
@@ -130,7 +131,8 @@ def row_weights(frame: pd.DataFrame, weight: str, what: str) -> np.ndarray:
     if len(bad):
         rows = listing([f"row {frame.index[int(i)]}: {series.iloc[int(i)]}" for i in bad], limit=3)
         raise DataError(
-            f"Column {weight!r} of {what} holds {len(bad)} sample weights that are negative, missing or "
+            f"Column {weight!r} of {what} holds "
+            f"{counted(len(bad), 'sample weight that is', 'sample weights that are')} negative, missing or "
             f"infinite: {rows}. Weights are finite and at least 0."
         )
     if not values.sum() > 0:

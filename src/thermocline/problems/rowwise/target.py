@@ -12,7 +12,7 @@ import pandas as pd
 from thermocline.data.cells import as_classes, as_numbers
 from thermocline.data.label_columns import check_there, label_columns
 from thermocline.data.row_names import first_rows, is_name, plain
-from thermocline.errors import ConfigError, LabelError, NonFiniteError, listing
+from thermocline.errors import ConfigError, LabelError, NonFiniteError, counted, listing
 from thermocline.problems.rowwise.info import INFO
 from thermocline.problems.rowwise.labels import check_given, lists, quantities, read_label, read_label_columns, zero_one
 from thermocline.problems.rowwise.written_numbers import NumberForm, without_decimals
@@ -170,7 +170,7 @@ class RowTarget:
         )
         raise LabelError(
             f"Label {series.name!r} holds {listing(distinct)}, which training never saw{other}, in "
-            f"{int(mask.sum())} rows: {first_rows(series.index, mask, series)}. "
+            f"{counted(int(mask.sum()), 'row')}: {first_rows(series.index, mask, series)}. "
             f"Known: {listing(self.classes)}. Drop these rows, or fit on data that has them."
         )
 
@@ -244,7 +244,7 @@ class RowTarget:
         bad = ~np.isfinite(outputs).all(axis=1)
         if bad.any():
             raise NonFiniteError(
-                f"The model's outputs are not finite in {int(bad.sum())} rows: {first_rows(rows, bad)}."
+                f"The model's outputs are not finite in {counted(int(bad.sum()), 'row')}: {first_rows(rows, bad)}."
             )
         return outputs, rows
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from thermocline.errors import ConfigError, SelectorError, did_you_mean, listing
+from thermocline.errors import ConfigError, SelectorError, counted, did_you_mean, listing
 from thermocline.tuning.layers.layer import BACKBONE_ROLES, ROLES, Layer
 from thermocline.tuning.layers.layer_map import LayerMap
 from thermocline.tuning.layers.layer_text import folded_labels
@@ -126,7 +126,7 @@ def _count(layers: Sequence[Layer], number: int) -> set[str]:
         have = ", ".join(f"{tower} has {length}" for tower, length in lengths.items()) or "there are none"
         which = "the first" if number > 0 else "all but the last"
         raise SelectorError(
-            f"The selector {number} asks for {which} {abs(number)} layers: "
+            f"The selector {number} asks for {which} {counted(abs(number), 'layer')}: "
             f"{have} (stem, blocks and necks). Give a number from {1 - longest} to {longest}."
         )
     chosen: set[str] = set()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
+from thermocline.errors import counted
 from thermocline.tuning.layers.folding import role_of
 from thermocline.tuning.layers.layer import Layer
 from thermocline.tuning.layers.layer_text import folded_layers
@@ -48,7 +49,7 @@ def _rows(layers: Sequence[Layer]) -> list[list[str]]:
 def _headline(layer_map: Partition) -> str:
     total = count(sum(layer.n_parameters for layer in layer_map.layers))
     towers = len(layer_map.towers)
-    line = f"LayerMap: {len(layer_map.layers)} layers, {towers} tower{'s' * (towers != 1)}, {total} weights"
+    line = f"LayerMap: {counted(len(layer_map.layers), 'layer')}, {counted(towers, 'tower')}, {total} weights"
     how = {"forward pass": ", in the order of a forward pass", "definition": ", in the order of definition"}
     line += how.get(layer_map.order, "")
     return line + (f", {len(layer_map.aliases)} tied" if layer_map.aliases else "")

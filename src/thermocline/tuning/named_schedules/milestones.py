@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from thermocline.errors import ConfigError, did_you_mean, listing
+from thermocline.errors import ConfigError, counted, did_you_mean, listing
 from thermocline.tuning.named_schedules import layer_groups
 from thermocline.tuning.named_schedules.group_rates import first_group, listed_rates
 from thermocline.tuning.named_schedules.phase_template import Phases
@@ -68,7 +68,8 @@ def _epochs(ordered: Sequence[_Milestone], number: int) -> float | None:
     duration = one.get("duration", until_next)
     if until_next is not None and duration != until_next:
         raise ConfigError(
-            f"The milestone of epoch {epoch} lasts {duration!r} epochs, and the next one begins {until_next} epochs "
+            f"The milestone of epoch {epoch} lasts {duration!r} epochs, and the next one begins "
+            f"{counted(until_next, 'epoch')} "
             "later."
         )
     return None if duration is None else positive(f"duration of milestone {epoch}", duration)

@@ -111,10 +111,11 @@ def _run_length(plan: Decisions) -> Iterator[str]:
     late = [phase.name for phase in plan.phases[last + 1 :]]
     if late and all(phase.plateau is None for phase in plan.phases):
         verb = "begin" if len(late) > 1 else "begins"
-        yield f"{listing(late, limit=3)} never {verb}: the run ends after {epochs:g} epochs"
+        yield f"{listing(late, limit=3)} never {verb}: the run ends after {epochs:g} epoch{'s' * (epochs != 1)}"
     elif plan.epochs is not None and math.ceil(plan.epochs * plan.steps_per_epoch) < plan.total_steps:
         yield (
-            f"the phases take {plan.epochs:g} epochs and the run {epochs:g}: the last phase is prolonged at the rate "
+            f"the phases take {plan.epochs:g} epoch{'s' * (plan.epochs != 1)} and the run {epochs:g}: the last "
+            "phase is prolonged at the rate "
             "that it ended with"
         )
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from html import escape
 from itertools import groupby
 
+from thermocline.errors import counted
 from thermocline.tuning.layers.folding import folded_runs
 from thermocline.tuning.plan.decisions import Decisions
 from thermocline.tuning.plan.plan_layer import PlanLayer
@@ -170,7 +171,8 @@ def course(phase: Phase) -> str:
     if not phase.warmup:
         return f"{phase.schedule}{' over the whole run' if run else ''}"
     scope = "the whole run" if run else "its steps"
-    long = f"{phase.warmup} steps" if isinstance(phase.warmup, int) else f"the first {phase.warmup:.0%} of {scope}"
+    share = f"the first {phase.warmup:.0%} of {scope}"
+    long = counted(phase.warmup, "step") if isinstance(phase.warmup, int) else share
     return f"warm-up over {long}, then {phase.schedule}"
 
 

@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from thermocline.errors import ConfigError, SelectorError
+from thermocline.errors import ConfigError, SelectorError, counted
 from thermocline.tuning.layers.layer_map import LayerMap
 from thermocline.tuning.layers.selectors import select
 from thermocline.tuning.schedule.phases import EVERYTHING, Draw, Phase
@@ -78,7 +78,7 @@ def _pool(draw: Draw, layer_map: LayerMap, taken: frozenset[str], where: str) ->
     among = resolved(layer_map, draw.among, f"{where}, draw.among")
     pool = tuple(label for label in among if label not in taken)
     if pool and draw.n > len(pool):
-        raise ConfigError(f"{where} draws {draw.n} layers, but there are only {len(pool)} to draw from.")
+        raise ConfigError(f"{where} draws {counted(draw.n, 'layer')}, but there are only {len(pool)} to draw from.")
     return pool
 
 

@@ -268,7 +268,8 @@ def planned_end(phase: Phase, start: int, total_steps: int, steps_per_epoch: int
     if phase.epochs is not None:
         if steps_per_epoch < 1:
             raise ConfigError(
-                f"Phase {phase.name!r} ends after {phase.epochs:g} epochs, so a cursor needs steps_per_epoch: "
+                f"Phase {phase.name!r} ends after {phase.epochs:g} epoch{'s' * (phase.epochs != 1)}, so a "
+                "cursor needs steps_per_epoch: "
                 "plan.start(total_steps, steps_per_epoch=…)."
             )
         end = min(end, start + max(1, round(phase.epochs * steps_per_epoch)))
