@@ -131,3 +131,19 @@ def test_a_path_that_is_set_later(tmp_path):
 @pytest.mark.parametrize("path", ["x" * 300, "x/" * 3000, "/dev/null", "/dev/null/run"])
 def test_nothing_can_be_loaded_there(path):
     assert "predictor" in told(ArtifactError, OSError, lambda: Predictor.load(path))
+
+
+@pytest.mark.usefixtures("no_training")
+def test_a_cache_folder_that_cannot_be_one(tmp_path, monkeypatch):
+    (tmp_path / "notes.txt").write_text("mine")
+    monkeypatch.setattr(os, "access", lambda path, *_: "closed" not in str(path))
+    (tmp_path / "closed").mkdir()
+    for folder, why in (
+        ("notes.txt", "is a file"),
+        ("notes.txt/a", "is a file"),
+        ("closed/a/b", "may not be written to"),
+    ):
+        options = {**ONCE, "env.cache_folder": str(tmp_path / folder)}
+        message = refused(lambda o=options: Predictor("y", verbosity=0).fit(make_table(40), hyperparameters=o))
+        assert "env.cache_folder=" in message
+        assert f"{why}. Choose another folder" in message

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 import uuid
@@ -34,7 +35,7 @@ class Places:
         """Return where a run of this request writes.
 
         Raises:
-            ConfigError: Loggers without a path.
+            ConfigError: Loggers without a path, or a folder of caches that may not be written to.
             OutputExistsError: The folder for checkpoints holds other files.
         """
         check_loggers(request.path, config.env.loggers)
@@ -44,7 +45,10 @@ class Places:
             store = CheckpointStore(checkpoint_folder(path), keep=config.env.checkpoints_kept)
             store.check_own()
         logs = Path() if path is None else path.with_name(f"{path.name}-logs")
-        return cls(store, logs, Path(folder).expanduser() if folder else None)
+        cache = Path(folder).expanduser() if folder else None
+        if cache is not None:
+            _check_cache(cache)
+        return cls(store, logs, cache)
 
     def best_states(self, resumed: Checkpoint | None) -> Path:
         """Return the folder of the best states while the run lasts; a new run removes prefixes that no fits share."""
@@ -89,4 +93,19 @@ def check_loggers(path: Path | None, names: Sequence[str]) -> None:
     if path is None and names:
         raise ConfigError(
             f"env.loggers={list(names)} write files, so the predictor needs a path: Predictor(label, path='my_model')."
+        )
+
+
+def _check_cache(folder: Path) -> None:
+    """Check that a folder may be written to, or made; it is not made here.
+
+    Raises:
+        ConfigError: It may not.
+    """
+    above = next(one for one in (folder.absolute(), *folder.absolute().parents) if one.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+        why = "may not be written to" if above.is_dir() else "is a file"
+        raise ConfigError(
+            f"env.cache_folder={str(folder)!r} cannot hold caches: {str(above)!r} {why}. Choose another folder, or "
+            "leave env.cache_folder out: each fit then has caches of its own."
         )
