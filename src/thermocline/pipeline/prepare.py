@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +14,12 @@ from thermocline.contracts.labelled import Labelled, Reading
 from thermocline.contracts.problem import Problem
 from thermocline.contracts.request import Request
 from thermocline.data.columns import Columns
-from thermocline.errors import ConfigError
+from thermocline.errors import ConfigError, ThermoclineWarning, counted
 from thermocline.pipeline.places import check_loggers
 from thermocline.training.device import choose_device, choose_precision
+
+FEW_ROWS = 3
+"""So many training rows, or fewer, are warned of."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +82,20 @@ def prepare(request: Request) -> Prepared:
         valid = problem.keep_usable(problem.read(request.tuning_data, reading), columns, reading)
         problem.check_labels(valid, target, what="tuning_data")
         train, reason, notes = found, "tuning_data", (*found.notes, *valid.notes)
+    _warn_of_few(len(train), len(valid))
     rows = problem.describe_split(train, valid, reason)
     return Prepared(request, problem, target, columns, config, train, valid, (rows, *notes, *unread))
+
+
+def _warn_of_few(train: int, valid: int) -> None:
+    if train > FEW_ROWS:
+        return
+    warnings.warn(
+        f"There {'is' if train == 1 else 'are'} only {counted(train, 'row')} to train on, and {valid:,} to validate: "
+        "scores and the choice of the best state are chance. Give more data.",
+        ThermoclineWarning,
+        stacklevel=5,
+    )
 
 
 def with_device(config: ResolvedConfig) -> ResolvedConfig:
