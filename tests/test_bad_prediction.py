@@ -115,7 +115,7 @@ def test_no_rows(fitted_table, fitted_number, table):
 
 def test_data_that_is_no_frame(fitted_table, table):
     message = told(DataError, ValueError, lambda: fitted_table.predict(table["x"]))
-    assert "not Series" in message
+    assert "not pandas.Series" in message
     assert "to_frame()" in message
     assert "does not exist" in told(DataError, ValueError, lambda: fitted_table.predict("nowhere.csv"))
 

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from thermocline.contracts.problem import Assembly, Problem
     from thermocline.contracts.request import Request
     from thermocline.data.columns import Columns
+    from thermocline.data.tables import Data
     from thermocline.training.history import History
     from thermocline.tuning.plan.layer_plan import LayerPlan
 
-Data = pd.DataFrame | str | os.PathLike[str]
 Label = str | Sequence[str]
 
 
@@ -104,8 +104,9 @@ class Predictor:
         included, `fit` refuses before anything is trained, unless `overwrite` or `resume` says otherwise.
 
         Args:
-            train_data: A DataFrame, or a path to a CSV or parquet file. It is not changed. Some problem types read
-                annotation files too (README).
+            train_data: A DataFrame, of pandas, polars or any library with Arrow's interface; a dict of columns, or a
+                list of dicts; or a path to a CSV or Parquet file. It is not changed. Some problem types read annotation
+                files too (README).
             tuning_data: Rows to validate on; by default some of `train_data` are split off.
             presets: Preset names or files, composed left to right; by default the one of the problem type.
             hyperparameters: Overrides: a dict with dotted or nested keys, `"key=value"` strings, or a YAML file.
@@ -175,7 +176,7 @@ class Predictor:
         """Return predictions on the frame's index, in the label's dtype.
 
         Args:
-            data: A DataFrame or a path, with the columns that training used; the label is not needed.
+            data: As for `fit`, with the columns that training used; the label is not needed.
 
         Returns:
             A Series; a DataFrame of 0 and 1 for a multilabel target given as columns. Where boxes are predicted each
@@ -207,7 +208,7 @@ class Predictor:
         """Score predictions against the labels in a frame.
 
         Args:
-            data: A DataFrame or a path, labels included; the column of sample weights is used where it is there.
+            data: As for `fit`, labels included; the column of sample weights is used where it is there.
             metrics: Names of metrics; by default `eval_metric` and then the usual ones of the problem type. Where boxes
                 are predicted also `per_class`: `map/…` and `map_50/…` of each class.
 

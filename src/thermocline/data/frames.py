@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,6 +14,7 @@ import pandas as pd
 from thermocline.data.cells import CellRules, read_cells
 from thermocline.data.quoted_lines import check_merged, open_mark, read_unquoted
 from thermocline.data.row_names import first_rows
+from thermocline.data.tables import as_frame
 from thermocline.data.text_files import check_decimal_commas, encoding_error, separator_of
 from thermocline.errors import (
     DataError,
@@ -34,21 +36,19 @@ def read_frame(data: object, rules: CellRules | None = None) -> tuple[pd.DataFra
     """Return the frame and the folder that relative image paths in it start from.
 
     Args:
-        data: A DataFrame, returned as it is, or a path to a .csv, .tsv (perhaps compressed) or .parquet file.
+        data: A table in memory (`as_frame`; a DataFrame is returned as it is), or a path to a .csv, .tsv (perhaps
+            compressed) or .parquet file.
         rules: How the cells of a CSV or TSV file are read; by default each column is typed by its values.
 
     Returns:
-        The frame, and the file's folder (None for a DataFrame).
+        The frame, and the file's folder (None for a table in memory).
 
     Raises:
-        DataError: No such file, an unknown extension, or a file that cannot be read as a table.
-        MissingDependencyError: A parquet file without a parquet engine.
+        DataError: No such file, an unknown extension, or what cannot be read as a table.
+        MissingDependencyError: A parquet file without a parquet engine, an Arrow table without pyarrow.
     """
-    if isinstance(data, pd.DataFrame):
-        return data, None
-    if not isinstance(data, (str, Path)):
-        hint = " Pass `series.to_frame()`." if isinstance(data, pd.Series) else ""
-        raise DataError(f"Data is a DataFrame or a path to a CSV or parquet file, not {type(data).__name__}.{hint}")
+    if not isinstance(data, (str, os.PathLike)):
+        return as_frame(data), None
     path = Path(data).expanduser()
     suffixes = [suffix.lower() for suffix in path.suffixes]
     kind = suffixes[-2] if len(suffixes) > 1 and suffixes[-1] in COMPRESSED else "".join(suffixes[-1:])

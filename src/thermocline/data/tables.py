@@ -1,0 +1,118 @@
+"""Tables that are not of pandas: polars frames and others with Arrow's interface, dicts of columns, dicts as rows."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import pandas as pd
+
+from thermocline.errors import DataError, MissingDependencyError
+
+
+class ArrowTable(Protocol):
+    """A table with the Arrow PyCapsule interface."""
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """Return a capsule with the rows."""
+        ...
+
+
+class PandasTable(Protocol):
+    """A table that can be made one of pandas."""
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return the rows as a DataFrame."""
+        ...
+
+
+#: What `fit`, `predict` and the others take.
+Data = (
+    pd.DataFrame | ArrowTable | PandasTable | Mapping[str, Any] | Sequence[Mapping[str, Any]] | str | os.PathLike[str]
+)
+
+ACCEPTED = (
+    "Data is a DataFrame (pandas, polars, or any table with Arrow's interface), a dict of columns, a list of dicts, or "
+    "a path to a CSV or Parquet file"
+)
+
+
+def as_frame(data: object) -> pd.DataFrame:
+    """Return a table as a DataFrame: the same one where it is of pandas, else a new one with rows numbered from 0.
+
+    Args:
+        data: A pandas DataFrame; an object with `__arrow_c_stream__` (the Arrow PyCapsule interface: polars, pyarrow,
+            DuckDB) or, as those of `datasets`, with `to_pandas`; a dict of columns, or of single values, which is one
+            row; a list of dicts, one a row.
+
+    Raises:
+        DataError: It is none of these, or cannot be made a table.
+        MissingDependencyError: An Arrow table, and pyarrow is not installed.
+
+    Example:
+        >>> as_frame([{"text": "good", "stars": 5}, {"text": "bad", "stars": 1}]).shape
+        (2, 2)
+    """
+    if isinstance(data, pd.DataFrame):
+        return data
+    if hasattr(data, "__arrow_c_stream__") and not isinstance(data, (type, pd.Series)):
+        return _of_arrow(data)
+    if isinstance(data, Mapping):
+        return _of_dicts(dict(data), one=bool(data) and all(pd.api.types.is_scalar(value) for value in data.values()))
+    if isinstance(data, Sequence) and data and all(isinstance(row, Mapping) for row in data):
+        return _of_dicts([dict(row) for row in data])
+    converted = _of_pandas_method(data)
+    if converted is None:
+        raise DataError(f"{ACCEPTED}, not {_name(data)}.{_hint(data)}")
+    return converted
+
+
+def _of_arrow(data: Any) -> pd.DataFrame:
+    pandas_frame: Any = pd.DataFrame  # the stubs of pandas do not know from_arrow
+    try:
+        frame: pd.DataFrame = pandas_frame.from_arrow(data)
+        return frame
+    except ImportError:
+        raise MissingDependencyError(
+            f"A table of type {_name(data)} is read through Arrow: pip install 'thermocline[parquet]'"
+        ) from None
+    except (ValueError, TypeError) as error:
+        hint = " It is one column; pass the table." if "non-struct" in str(error) else ""
+        raise DataError(f"{_name(data)} cannot be read as a table: {error}.{hint}") from error
+
+
+def _of_dicts(data: Any, *, one: bool = False) -> pd.DataFrame:
+    try:
+        return pd.DataFrame([data] if one else data)
+    except (ValueError, TypeError) as error:
+        raise DataError(f"The {type(data).__name__} cannot be made a table: {error}.") from error
+
+
+def _of_pandas_method(data: Any) -> pd.DataFrame | None:
+    method = None if isinstance(data, type) else getattr(data, "to_pandas", None)
+    if not callable(method):
+        return None
+    try:
+        converted = method()
+    except ImportError as error:
+        raise MissingDependencyError(f"{_name(data)} cannot be made a pandas DataFrame: {error}") from error
+    return converted if isinstance(converted, pd.DataFrame) else None
+
+
+def _hint(data: object) -> str:
+    if isinstance(data, pd.Series):
+        if len(data.index) and all(isinstance(name, str) for name in data.index):
+            return (
+                " For one row of a frame pass `frame.iloc[[0]]`, with two brackets; for one column `series.to_frame()`."
+            )
+        return " Pass `series.to_frame()`."
+    if hasattr(data, "collect"):
+        return " Pass `frame.collect()`."
+    if hasattr(data, "shape") or isinstance(data, (list, tuple)):
+        return " Columns need names: pass `pd.DataFrame(values, columns=[...])`."
+    return ""
+
+
+def _name(data: object) -> str:
+    return f"{type(data).__module__.partition('.')[0]}.{type(data).__qualname__}"
