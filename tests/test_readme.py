@@ -75,7 +75,7 @@ def test_every_make_command_is_a_target() -> None:
 
 def test_the_plain_lines_are_those_of_the_makefile() -> None:
     recipes = MAKEFILE
-    for name in ("VENV", "PYTHON", "BOUNDS", "COVERAGE"):
+    for name in ("VENV", "PYTHON", "BOUNDS"):
         (default,) = re.findall(rf"^{name} \?= (.*)$", MAKEFILE, flags=re.MULTILINE)
         recipes = recipes.replace(f"$({name})", default)
     plain = [words for words in _commands() if words[0].startswith(".venv") or "venv" in words]
