@@ -227,8 +227,8 @@ def test_save_needs_a_path(fitted_table):
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        ({"x": [1]}, "not dict"),
-        (np.zeros((3, 2)), "not ndarray"),
+        ({"x": [1]}, "no label column 'y'"),
+        (np.zeros((3, 2)), "not numpy.ndarray"),
         (None, "not NoneType"),
         ("nowhere.csv", "The file 'nowhere.csv' does not exist"),
         ("table.xlsx", "'.xlsx' is none of .csv, .tsv, .parquet"),

@@ -292,6 +292,7 @@ def test_rows_of_weight_zero_do_not_matter(table):
         np.testing.assert_allclose(one.predict_proba(held), two.predict_proba(held), atol=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore:There (is|are) only . rows? to train on")
 @pytest.mark.parametrize("rows", [2, 3, 5])
 def test_very_few_rows(rows):
     frame = make_table(rows).assign(y=["a", "b", "a", "b", "a"][:rows])

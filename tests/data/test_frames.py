@@ -55,8 +55,8 @@ def test_files_that_cannot_be_read(tmp_path, monkeypatch):
         read_frame(tmp_path / "a.xlsx")
     with pytest.raises(DataError, match=r"to_frame\(\)"):
         read_frame(pd.Series([1]))
-    with pytest.raises(DataError, match="not dict"):
-        read_frame({"a": [1]})
+    with pytest.raises(DataError, match="not int"):
+        read_frame(7)
     for text, message in [
         ("", "is empty"),
         ("a,a\n1,2\n", "named 'a'"),

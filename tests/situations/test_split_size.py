@@ -15,7 +15,8 @@ from thermocline.problems.rowwise.target import RowTarget
 
 def split(labels, fraction, seed=0):
     frame = pd.DataFrame({"y": labels})
-    target = RowTarget.of(frame, "y", "multiclass")
+    kind = None if np.issubdtype(np.asarray(labels).dtype, np.number) else "multiclass"
+    target = RowTarget.of(frame, "y", kind)
     encoded = target.encode(frame)
     train, held, why = split_rows(target, encoded, fraction, seed=seed)
     assert sorted([*train, *held]) == list(range(len(labels)))

@@ -115,4 +115,5 @@ def _hint(data: object) -> str:
 
 
 def _name(data: object) -> str:
-    return f"{type(data).__module__.partition('.')[0]}.{type(data).__qualname__}"
+    package = type(data).__module__.partition(".")[0]
+    return type(data).__qualname__ if package == "builtins" else f"{package}.{type(data).__qualname__}"
