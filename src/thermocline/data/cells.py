@@ -19,26 +19,8 @@ from thermocline.data.values import CODE, TRUTH, number_or_none, plain_numbers, 
 
 # The words that `pandas.read_csv` takes for missing, as they are written.
 MISSING_CELLS = frozenset(
-    [
-        *(
-            "",
-            "NA",
-            "N/A",
-            "n/a",
-            "#NA",
-            "#N/A",
-            "#N/A N/A",
-            "<NA>",
-            "NULL",
-            "null",
-            "None",
-            "NaN",
-            "nan",
-            "-NaN",
-            "-nan",
-        ),
-        *("-NaN", "-nan", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"),
-    ]
+    {"", "NA", "N/A", "n/a", "#NA", "#N/A", "#N/A N/A", "<NA>", "NULL", "null", "None", "NaN", "nan", "-NaN", "-nan"}
+    | {"1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"}
 )
 WHOLE = re.compile(r"[+-]?\d{1,18}")
 

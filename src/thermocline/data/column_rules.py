@@ -189,10 +189,10 @@ def is_image_bytes(value: bytes) -> bool:
 
 def _judge_bytes(values: list[bytes]) -> Verdict:
     images = sum(map(is_image_bytes, values))
-    counted = f"{images:,} of {len(values):,} values begin as image files do"
+    share = f"{images:,} of {len(values):,} values begin as image files do"
     if images >= IMAGE_SHARE * len(values):
-        return Verdict("image", f"bytes: {counted}", "bytes")
-    return Verdict("null", f"bytes that are not images: {counted}")
+        return Verdict("image", f"bytes: {share}", "bytes")
+    return Verdict("null", f"bytes that are not images: {share}")
 
 
 # -- strings ---------------------------------------------------------------------------------------

@@ -54,10 +54,16 @@ def stable_text(value: object) -> str | None:
     raise TypeError(f"{type(value).__name__} has no plain text")
 
 
-def number_or_none(text: str) -> float | None:
-    """Return the number that a text spells, NaN for a word that means missing, else None."""
+def spells_missing(text: str) -> bool:
+    """Whether a text is blank or a word that means missing."""
     text = text.strip()
-    if not text or text.lower() in MISSING_WORDS:
+    return not text or text.lower() in MISSING_WORDS
+
+
+def number_or_none(text: str) -> float | None:
+    """Return the number that a text spells, NaN where it spells missing, else None."""
+    text = text.strip()
+    if spells_missing(text):
         return math.nan
     return float(text) if NUMBER.fullmatch(text) else None
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from thermocline.config import ResolvedConfig
-from thermocline.contracts.inputs import BuiltInput, InputKind, RowSource
+from thermocline.contracts.inputs import BuiltInput, RowSource
 from thermocline.data.columns import Columns
 from thermocline.data.row_part import RowPart
 from thermocline.registry import InputInfo, input_infos, load
@@ -74,16 +74,6 @@ def input_rows(inputs: Iterable[BuiltInput], source: RowSource) -> dict[str, Row
         DataError: A cell that does not fit its column; an image that is not there.
     """
     return {each.kind.info.name: each.rows(source) for each in inputs}
-
-
-def tower_kind(name: str) -> InputKind:
-    """Return the kind of input behind a tower's name.
-
-    Raises:
-        KeyError: No kind of that name is installed.
-    """
-    kind: InputKind = load({info.name: info for info in input_infos()}[name])
-    return kind
 
 
 def describe_inputs(inputs: Iterable[BuiltInput], folder: Path) -> dict[str, Any]:

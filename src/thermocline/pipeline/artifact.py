@@ -192,9 +192,8 @@ def _check(path: Path) -> dict[str, Any]:
         ) from None
     if number > FORMAT:
         raise ArtifactError(
-            f"{str(path)!r} has format {number}, written by Thermocline {manifest.get('thermocline', '?')}; "
-            f"this version "
-            f"({thermocline.__version__}) reads up to {FORMAT}. Upgrade: pip install -U thermocline"
+            f"{str(path)!r} has format {number}, written by Thermocline {manifest.get('thermocline', '?')}; this "
+            f"version ({thermocline.__version__}) reads up to {FORMAT}. Upgrade: pip install -U thermocline"
         )
     for name, digest in files.items():
         file = path / name
@@ -205,8 +204,7 @@ def _check(path: Path) -> dict[str, Any]:
         if file_sha256(file) != digest:
             raise ArtifactError(
                 f"The saved predictor {str(path)!r} is damaged: {name} is not as it was written "
-                f"({file.stat().st_size} bytes now). Restore it "
-                "from a copy."
+                f"({file.stat().st_size} bytes now). Restore it from a copy."
             )
     return dict(manifest)
 
@@ -219,14 +217,14 @@ def _damaged(path: Path) -> Iterator[None]:
         raise
     except Exception as error:
         raise ArtifactError(
-            f"The saved predictor {str(path)!r} cannot be read ({type(error).__name__}: {str(error)[:300]}). It "
-            f"is whole as it was written; "
-            "install the versions of timm and transformers that it was made with, or save it again."
+            f"The saved predictor {str(path)!r} cannot be read ({type(error).__name__}: {str(error)[:300]}). It is "
+            "whole as it was written; install the versions of timm and transformers that it was made with, or save it "
+            "again."
         ) from error
 
 
 def facts(path: Path) -> dict[str, Any] | None:
-    """Return what made the run that was saved in a folder (see `training.resume`), or `None` where none was.
+    """Return what made the run that was saved in a folder (see `training.run_identity`), or `None` where none was.
 
     Raises:
         ArtifactError: A saved predictor that is damaged.

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from thermocline.data.row_names import plain
-from thermocline.data.values import CODE, MISSING_WORDS, number_or_none
+from thermocline.data.values import CODE, number_or_none, spells_missing
 
 _MARK = r"[$€£¥₹₩₽%]|USD|EUR|GBP|CHF|JPY|CNY|INR"
 _MARKED = re.compile(rf"([+-]?)\s*({_MARK})?\s*([+-]?)\s*(\S|\S.*?\S)\s*({_MARK})?", re.DOTALL)
@@ -39,7 +39,9 @@ class NumberForm(NamedTuple):
 
     def parse(self, text: str) -> float | None:
         """Return the number, NaN for a word that means missing, else None."""
-        number = number_or_none(text) if self.decimal == "." else _missing(text)
+        if spells_missing(text):
+            return math.nan
+        number = number_or_none(text) if self.decimal == "." else None
         if number is not None:
             return number
         parts = _parts(text)
@@ -97,7 +99,7 @@ def read_numbers(series: pd.Series[Any]) -> WrittenNumbers | None:
 
 def find_form(texts: Sequence[str]) -> NumberForm | None:
     """Return the form in which all texts are numbers; None where Python reads them, or where there is no such form."""
-    rest = [text for text in texts if _missing(text) is None]
+    rest = [text for text in texts if not spells_missing(text)]
     if all(number_or_none(text) is not None for text in rest):
         return None
     parts = [_parts(text) for text in rest]
@@ -149,11 +151,6 @@ def _number(cell: Any) -> float | None:
         return float(cell)
     except OverflowError:
         return math.inf if cell > 0 else -math.inf
-
-
-def _missing(text: str) -> float | None:
-    """Return NaN for a blank or a word that means missing, else None."""
-    return math.nan if not text.strip() or text.strip().lower() in MISSING_WORDS else None
 
 
 def _parts(text: str) -> tuple[int, str, str] | None:
