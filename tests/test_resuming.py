@@ -5,6 +5,7 @@ import json
 import pandas as pd
 import pytest
 
+from support.stopping import killed_before
 from support.tiny import TINY, make_table, make_texts, told, write_images
 from thermocline import Predictor
 from thermocline.errors import ConfigError, OutputExistsError, ResumeError, ThermoclineWarning
@@ -14,10 +15,6 @@ from thermocline.training.trainer import Trainer
 OPTIONS = {**TINY, "optim.max_epochs": 3, "env.checkpoint_every": 1, "env.loggers": "csv"}
 
 
-class Killed(BaseException):
-    pass
-
-
 def job(path, frame=None, *, options=None, resume=True, **more):
     """The command that is run again."""
     frame = make_table(100) if frame is None else frame
@@ -25,24 +22,10 @@ def job(path, frame=None, *, options=None, resume=True, **more):
     return predictor.fit(frame, hyperparameters={**OPTIONS, **(options or {})}, resume=resume, **more)
 
 
-@pytest.fixture
-def stop_at(monkeypatch):
+def stop_at(path, step, *args, **kwargs):
     """Have a fit die before a step."""
-
-    def stop(path, number, *args, **kwargs):
-        step = Trainer.step
-
-        def dying(self, now, *rest):
-            if now == number:
-                raise Killed
-            return step(self, now, *rest)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(Trainer, "step", dying)
-            with pytest.raises(Killed):
-                job(path, *args, **kwargs)
-
-    return stop
+    with killed_before(step):
+        job(path, *args, **kwargs)
 
 
 def files(folder):
@@ -52,7 +35,7 @@ def files(folder):
     return found | {"history": history.to_json()}
 
 
-def test_the_same_command_again_ends_as_if_it_had_never_stopped(tmp_path, stop_at):
+def test_the_same_command_again_ends_as_if_it_had_never_stopped(tmp_path):
     job(tmp_path / "whole", resume=False)
     stop_at(tmp_path / "run", 4)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["run-checkpoints", "run-logs", "whole", "whole-logs"]
@@ -64,7 +47,7 @@ def test_the_same_command_again_ends_as_if_it_had_never_stopped(tmp_path, stop_a
     assert not (tmp_path / "run-checkpoints").exists()
 
 
-def test_texts_and_images_too(tmp_path, stop_at, text_folder, image_folder):
+def test_texts_and_images_too(tmp_path, text_folder, image_folder):
     frame = write_images(tmp_path / "p", 24)[["img"]].map(lambda name: str(tmp_path / "p" / name))
     frame = pd.concat([frame, make_texts(24)], axis=1)
     options = {
@@ -105,7 +88,7 @@ def test_a_run_that_ended_is_loaded(tmp_path, monkeypatch):
 # what may change
 
 
-def test_more_epochs_other_loggers_and_more_patience_go_on(tmp_path, stop_at):
+def test_more_epochs_other_loggers_and_more_patience_go_on(tmp_path):
     stop_at(tmp_path / "run", 4)
     changed = {"optim.max_epochs": 4, "env.loggers": None, "optim.patience": 20, "env.num_workers": 1}
     history = job(tmp_path / "run", options=changed).history
@@ -134,7 +117,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_another_run_is_refused_with_what_differs(change, tmp_path, stop_at):
+def test_another_run_is_refused_with_what_differs(change, tmp_path):
     stop_at(tmp_path / "run", 3)
     arguments, expected = CHANGES[change]
     with pytest.raises(ResumeError, match=expected) as caught:
@@ -144,7 +127,7 @@ def test_another_run_is_refused_with_what_differs(change, tmp_path, stop_at):
     assert len(str(caught.value).splitlines()) < 16
 
 
-def test_an_edited_plan_is_another_run(tmp_path, stop_at):
+def test_an_edited_plan_is_another_run(tmp_path):
     frame = make_table(100)
     plan = Predictor("y", verbosity=0).explain(frame, hyperparameters=OPTIONS)
     stop_at(tmp_path / "run", 3, frame, plan=plan)
@@ -153,7 +136,7 @@ def test_an_edited_plan_is_another_run(tmp_path, stop_at):
     job(tmp_path / "run", frame, plan=plan)
 
 
-def test_starting_anew_says_what_is_replaced(tmp_path, stop_at):
+def test_starting_anew_says_what_is_replaced(tmp_path):
     stop_at(tmp_path / "run", 8)
     with pytest.warns(ThermoclineWarning, match=r"run-checkpoints.*resume=True would continue it"):
         job(tmp_path / "run", resume=False, options={"optim.lr": 0.01})

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from support.stopping import Killed
 from support.tiny import TINY, make_table, told
 from thermocline import Predictor
 from thermocline.errors import OutputExistsError
@@ -18,10 +19,6 @@ from thermocline.training.checkpoint_store import CheckpointStore
 from thermocline.training.trainer import Trainer
 
 OPTIONS = {**TINY, "optim.max_epochs": 1, "env.checkpoint_every": 1}
-
-
-class Killed(BaseException):
-    """Nothing in the program catches it for good, and nothing works after it."""
 
 
 def fit(path, *, options=None, **more) -> Predictor:

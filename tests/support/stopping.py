@@ -1,10 +1,11 @@
-"""Fits of the toy model that are killed and run again."""
+"""Fits that are killed and run again: any fit at a step, those of the toy model at every moment."""
 
 import contextlib
 import hashlib
 import json
 from dataclasses import replace
 
+import pytest
 from torch import nn
 
 from support.plans import plan_of
@@ -20,6 +21,38 @@ OPTIM = {"max_epochs": 3, "val_check_interval": 0.4, "patience": 100, "head_init
 
 class Killed(BaseException):
     """Nothing in the program catches it, as nothing catches SIGKILL."""
+
+
+@contextlib.contextmanager
+def killed_before(step):
+    """Expect a fit in this block to die before a step."""
+    original = Trainer.step
+
+    def dying(self, number, *rest):
+        if number == step:
+            raise Killed
+        return original(self, number, *rest)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "step", dying)
+        with pytest.raises(Killed):
+            yield
+
+
+@contextlib.contextmanager
+def killed_after_checkpoint(step):
+    """Expect a fit in this block to die once the checkpoint of a step is written."""
+    original = Trainer.save_checkpoint
+
+    def dying(self, optimizer):
+        original(self, optimizer)
+        if self.cursor.step == step:
+            raise Killed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "save_checkpoint", dying)
+        with pytest.raises(Killed):
+            yield
 
 
 class Trap:

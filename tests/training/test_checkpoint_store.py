@@ -8,13 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from support.stopping import Killed
 from thermocline.errors import ThermoclineWarning
 from thermocline.training import checkpoint_store as module
 from thermocline.training.checkpoint_store import CheckpointStore
-
-
-class Killed(BaseException):
-    """Nothing in the program catches it, as nothing catches SIGKILL."""
 
 
 def tensors(step):

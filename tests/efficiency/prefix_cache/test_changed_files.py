@@ -8,12 +8,8 @@ import pytest
 from PIL import Image
 
 from support.cached_fits import check_same, fit, notes, of_images, weights
+from support.stopping import killed_before
 from support.tiny import write_images
-from thermocline.training.trainer import Trainer
-
-
-class Killed(BaseException):
-    pass
 
 
 @pytest.fixture(params=["backbone", 2], ids=["all layers frozen", "two layers frozen"])
@@ -31,21 +27,6 @@ def overwrite(file, color) -> None:
     size = max(file.stat().st_size, before.st_size)
     file.write_bytes(file.read_bytes().ljust(size, b"\0"))
     os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
-
-
-def kill_at(monkeypatch, number, *args, **kwargs) -> None:
-    """Fit until a step, and end there as by SIGKILL."""
-    step = Trainer.step
-
-    def dying(self, now, *rest):
-        if now == number:
-            raise Killed
-        return step(self, now, *rest)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "step", dying)
-        with pytest.raises(Killed):
-            fit(*args, **kwargs)
 
 
 def test_an_overwritten_image_is_another_row(tmp_path, options):
@@ -71,7 +52,7 @@ def test_the_same_names_in_another_folder_are_other_rows(tmp_path, options):
 
 
 @pytest.mark.parametrize("frozen", ["backbone", 2])
-def test_prefixes_of_a_stopped_run_are_not_those_of_overwritten_images(tmp_path, image_folder, frozen, monkeypatch):
+def test_prefixes_of_a_stopped_run_are_not_those_of_overwritten_images(tmp_path, image_folder, frozen):
     folder = tmp_path / "images"
     frame = write_images(folder, 22)
     options = of_images(
@@ -79,7 +60,8 @@ def test_prefixes_of_a_stopped_run_are_not_those_of_overwritten_images(tmp_path,
         **{"model.image.frozen_layers": frozen, "data.image_folder": str(folder), "env.checkpoint_every": 1},
     )
     for mode in ("disk", "off"):
-        kill_at(monkeypatch, 4, frame, mode, path=tmp_path / mode, **options)
+        with killed_before(4):
+            fit(frame, mode, path=tmp_path / mode, **options)
     assert list(tmp_path.glob("disk-checkpoints/**/*.values"))
     for number in range(0, 22, 3):
         overwrite(folder / f"{number}.png", (number * 9, 255 - number * 9, 90))

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter
-from pathlib import Path
 
 import pytest
 import torch
 
 from support.shapes import options, save_detector, write_shapes
+from support.stopping import killed_after_checkpoint
 from thermocline import Predictor
 from thermocline.training.trainer import Trainer
 
@@ -85,32 +85,15 @@ def test_the_same_names_in_another_folder_are_other_images(checkpoint, tmp_path)
     assert same(fit(frame, other), fit(frame, {**other, "optim.cache_prefix": "off"}))
 
 
-class Killed(BaseException):
-    """Nothing in the program catches it."""
-
-
-def stopped_run(frame, given, path: Path, monkeypatch, step: int) -> None:
-    save = Trainer.save_checkpoint
-
-    def stop(trainer, optimizer):
-        save(trainer, optimizer)
-        if trainer.cursor.step == step:
-            raise Killed
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Trainer, "save_checkpoint", stop)
-        with pytest.raises(Killed):
-            fit(frame, given, path)
-
-
-def test_a_resumed_run_computes_images_that_changed_since_it_stopped_again(checkpoints, tmp_path, monkeypatch):
+def test_a_resumed_run_computes_images_that_changed_since_it_stopped_again(checkpoints, tmp_path):
     """With DETR: in RT-DETR, statistics of BatchNorms that train tell the stored values from others in any case."""
     images = tmp_path / "images"
     frame = write_shapes(images)
     given = options(checkpoints["detr"], images, **FROZEN, **{"optim.cache_prefix": "disk", "env.checkpoint_every": 1})
     given |= {"optim.max_epochs": 3, "model.detector.size": None}  # two epochs are left after the stop
     for mode in ("disk", "off"):
-        stopped_run(frame, {**given, "optim.cache_prefix": mode}, tmp_path / mode, monkeypatch, step=3)
+        with killed_after_checkpoint(3):
+            fit(frame, {**given, "optim.cache_prefix": mode}, tmp_path / mode)
     assert list((tmp_path / "disk-checkpoints" / "prefixes").glob("detector-train-*"))
     for row in range(0, 12, 2):
         shutil.copy(images / f"{row + 1}.png", images / f"{row}.png")

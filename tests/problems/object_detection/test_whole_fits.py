@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import load_file
 
 from support.shapes import options, save_detector, write_coco, write_shapes, write_voc
+from support.stopping import killed_after_checkpoint
 from thermocline import LayerPlan, Predictor, cli
-from thermocline.training.trainer import Trainer
 
 NAMES = ("map", "map_50", "map_75")
 
@@ -144,27 +144,14 @@ def test_one_seed_is_one_detector(fitted, frame, checkpoint, place):
     assert not same(weights(other), weights(fitted))
 
 
-class Killed(BaseException):
-    """Nothing in the program catches it."""
-
-
-def test_a_stopped_run_resumes_to_the_same_bits(fitted, frame, checkpoint, place, tmp_path, monkeypatch):
+def test_a_stopped_run_resumes_to_the_same_bits(fitted, frame, checkpoint, place, tmp_path):
     given = options(
         checkpoint, place, **{"model.frozen_layers": "backbone", "optim.ema": 0.9, "env.checkpoint_every": 1}
     )
-    save = Trainer.save_checkpoint
-
-    def stopped(trainer, optimizer):
-        save(trainer, optimizer)
-        if trainer.cursor.step == 4:
-            raise Killed
-
     path = tmp_path / "model"
     killed = Predictor("rois", "object_detection", path=path, verbosity=0)
-    with monkeypatch.context() as patched:
-        patched.setattr(Trainer, "save_checkpoint", stopped)
-        with pytest.raises(Killed):
-            killed.fit(frame, hyperparameters=given)
+    with killed_after_checkpoint(4):
+        killed.fit(frame, hyperparameters=given)
     resumed = Predictor("rois", "object_detection", path=path, verbosity=0)
     resumed.fit(frame, hyperparameters=given, resume=True)
     assert same(weights(resumed), weights(fitted))
