@@ -84,18 +84,7 @@ class RowTarget:
         found = read_label(frame[names[0]], problem_type) if alone else read_label_columns(frame, names, problem_type)
         default = INFO.default_metric[found.problem_type]
         metric = find_metric(INFO, eval_metric or default, found.problem_type).name
-        return cls(
-            problem_type=found.problem_type,
-            label=names[0] if alone else names,
-            classes=found.classes,
-            dtypes=found.dtypes,
-            categories=found.categories,
-            mean=found.mean,
-            std=found.std,
-            eval_metric=metric,
-            reason=found.reason,
-            form=found.form,
-        )
+        return cls(label=names[0] if alone else names, eval_metric=metric, **vars(found))
 
     @property
     def labels(self) -> tuple[str, ...]:
