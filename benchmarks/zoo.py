@@ -56,6 +56,7 @@ HALF_ROTARY = {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_fa
 NEEDED: dict[str, dict[str, Any]] = {
     "autoformer": {"prediction_length": 8},
     "informer": {"prediction_length": 8},
+    "mllama_vision_model": {"intermediate_layers_indices": [1, 2]},
     "time_series_transformer": {"prediction_length": 8},
     "esm": {"vocab_size": 33, "pad_token_id": 1, "mask_token_id": 32},
     "timm_backbone": {"backbone": "resnet18"},

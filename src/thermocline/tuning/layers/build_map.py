@@ -14,11 +14,12 @@ from thermocline.tuning.layers.detector_layers import head_drafts
 from thermocline.tuning.layers.detector_parts import PARTS, built_frozen, notes_of, parts_of
 from thermocline.tuning.layers.drafts import Draft, Proposal
 from thermocline.tuning.layers.finding import find_layers
-from thermocline.tuning.layers.finished_layers import WeightState, finished_layers, finished_partition
+from thermocline.tuning.layers.finished_layers import WeightState, finished_layers, finished_partition, tower_name
 from thermocline.tuning.layers.heads import Head, base_prefix, head_parameters
 from thermocline.tuning.layers.module_names import exclusive_module
 from thermocline.tuning.layers.named_model import NamedModel
 from thermocline.tuning.layers.partition import Partition
+from thermocline.tuning.layers.tower_order import tower_notes
 from thermocline.tuning.layers.wrappers import clean_name
 
 
@@ -73,7 +74,11 @@ def build_map(model: nn.Module, request: MapRequest) -> Partition:
     if _is_one_layer(found) and len(core.parameters) > 4:
         found.doubts.append("everything came out as one layer")
     made = finished_partition(core, layers, found.doubts, order="forward pass" if found.ordered else "definition")
-    return made if parts is None else replace(made, notes=notes_of(core.model, frozen))
+    return replace(made, notes=_tower_notes(found, request.tower) if parts is None else notes_of(core.model, frozen))
+
+
+def _tower_notes(found: Proposal, tower: str) -> tuple[str, ...]:
+    return tower_notes(found, {draft.tower: tower_name(tower, draft.tower) for draft in found.drafts})
 
 
 def _check_fresh_parts(fresh: frozenset[str], parts: Mapping[str, str] | None) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from thermocline.tuning.layers.dry_run import Pass
+
 
 @dataclass
 class Draft:
@@ -37,12 +39,14 @@ class Proposal:
         doubts: Why the order is not to be trusted; empty where it is.
         merged: How many blocks were merged into others because they run side by side.
         ordered: Whether a forward pass has confirmed the order.
+        run: That forward pass, where one ran.
     """
 
     drafts: list[Draft]
     doubts: list[str] = field(default_factory=list)
     merged: int = 0
     ordered: bool = False
+    run: Pass | None = None
 
 
 def make_names_unique(drafts: list[Draft]) -> None:

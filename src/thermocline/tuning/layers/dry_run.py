@@ -28,11 +28,17 @@ class Pass:
 
     Attributes:
         first: The number of the operator that first uses a parameter; one that is not used is absent.
-        reads: At that operator: the groups whose parameters had a part in its other inputs, one bit a group.
+        last: The number of the operator that last uses it.
+        reads: At the first operator: the groups whose parameters had a part in its other inputs, one bit a group.
+        groups: The group of each parameter whose influence was followed.
+        alone: The parameters that were run in a pass of their tower alone, whose numbers compare with no others.
     """
 
     first: dict[str, int] = field(default_factory=dict)
+    last: dict[str, int] = field(default_factory=dict)
     reads: dict[str, int] = field(default_factory=dict)
+    groups: Mapping[str, int] = field(default_factory=dict)
+    alone: set[str] = field(default_factory=set)
 
 
 def forward_pass(model: nn.Module, example: Any = None, groups: Mapping[str, int] | None = None) -> Pass | None:
@@ -58,7 +64,7 @@ def forward_pass(model: nn.Module, example: Any = None, groups: Mapping[str, int
     if example is None:
         return _fullest_pass(shadow, examples_of(model), groups or {})
     try:
-        return _run(shadow, example, groups or {})
+        return _run(shadow, example, _watch(shadow, groups or {}))
     except Exception as error:  # a foreign forward pass may raise anything
         raise LayerMapError(
             f"A forward pass of {type(model).__name__} on the shapes of example= failed with "
@@ -70,22 +76,38 @@ def forward_pass(model: nn.Module, example: Any = None, groups: Mapping[str, int
 
 def _fullest_pass(shadow: nn.Module, examples: Iterable[Any], groups: Mapping[str, int]) -> Pass | None:
     """The pass that uses most parameters: an image tower does not run where only text is given."""
-    count = sum(1 for _ in shadow.parameters())
+    enough = _ENOUGH * sum(1 for _ in shadow.parameters())
     best: Pass | None = None
     for inputs in examples:
-        try:
-            seen = _run(shadow, inputs, groups)
-        except Exception:  # a foreign forward pass may raise anything: then these inputs show nothing
-            continue
-        if best is None or len(seen.first) > len(best.first):
+        seen = _pass_with_experts(shadow, inputs, groups, enough)
+        if seen is not None and (best is None or len(seen.first) > len(best.first)):
             best = seen
-        if len(best.first) >= _ENOUGH * count:
+        if best is not None and len(best.first) >= enough:
             break
     return best
 
 
-def _run(shadow: nn.Module, inputs: Any, groups: Mapping[str, int]) -> Pass:
-    watch = _ParameterWatch({id(p): name for name, p in shadow.named_parameters()}, groups)
+def _pass_with_experts(shadow: nn.Module, inputs: Any, groups: Mapping[str, int], enough: float) -> Pass | None:
+    """The pass on these inputs in which each mixture calls one expert; where that is not enough, all of them."""
+    best: Pass | None = None
+    for one_place in (True, False):
+        watch = _watch(shadow, groups, one_place=one_place)
+        try:
+            seen = _run(shadow, inputs, watch)
+        except Exception:  # a foreign forward pass may raise anything: then these inputs show nothing
+            seen = None
+        if seen is not None and (best is None or len(seen.first) > len(best.first)):
+            best = seen
+        if not watch.chose or (best is not None and len(best.first) >= enough):
+            break
+    return best
+
+
+def _watch(shadow: nn.Module, groups: Mapping[str, int], *, one_place: bool = False) -> _ParameterWatch:
+    return _ParameterWatch({id(p): name for name, p in shadow.named_parameters()}, groups, one_place=one_place)
+
+
+def _run(shadow: nn.Module, inputs: Any, watch: _ParameterWatch) -> Pass:
     with torch.random.fork_rng(devices=[]), torch.no_grad(), watch:
         if isinstance(inputs, Mapping):
             shadow(**inputs)
@@ -102,12 +124,13 @@ class _ParameterWatch(MetaDispatch):  # type: ignore[no-untyped-call]
     Args:
         names: The parameters' names, by id.
         groups: As in `forward_pass`.
+        one_place: As in `MetaDispatch`.
     """
 
-    def __init__(self, names: Mapping[int, str], groups: Mapping[str, int]) -> None:
-        super().__init__()
+    def __init__(self, names: Mapping[int, str], groups: Mapping[str, int], *, one_place: bool) -> None:
+        super().__init__(one_place=one_place)
         self._names, self._groups = names, groups
-        self.seen = Pass()
+        self.seen = Pass(groups=groups)
 
     def watch(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         """Run one operator; what it makes is marked with the parameters and groups that had a part in it."""
@@ -142,6 +165,7 @@ class _ParameterWatch(MetaDispatch):  # type: ignore[no-untyped-call]
             return frozenset(used), 0
         made_by = read
         for name in used:
+            self.seen.last[name] = self.count
             if name not in self.seen.first:
                 self.seen.first[name] = self.count
                 self.seen.reads[name] = read

@@ -19,6 +19,8 @@ _COMMON_INPUTS = (
     "visual_pos",
     "pixel_values",
     "pixel_values_videos",
+    "aspect_ratio_ids",
+    "aspect_ratio_mask",
     "task_inputs",
     "input_features",
     "input_values",
@@ -66,11 +68,19 @@ def _of_config(model: Any, config: Any) -> Iterator[Example]:
     tried: list[dict[str, Any]] = []
     for chosen in ([*plain, *several], [*plain, "attention_mask"], plain):
         for variant in range(3):
-            made = {name: _value(name, config, variant) for name in chosen if name in parameters}
+            made = {name: _value_or_none(name, config, variant) for name in chosen if name in parameters}
             shapes = {name: getattr(value, "shape", None) for name, value in made.items()}
             if shapes not in tried and all(value is not None for value in made.values()):
                 tried.append(shapes)
                 yield {**made, **common}
+
+
+def _value_or_none(name: str, config: Any, variant: int) -> Any:
+    """One input, or None where the configuration does not say its shape in a way that is known."""
+    try:
+        return _value(name, config, variant)
+    except (TypeError, ValueError, AttributeError, IndexError, RuntimeError):
+        return None
 
 
 def _value(name: str, config: Any, variant: int) -> Any:
@@ -94,6 +104,8 @@ def _value(name: str, config: Any, variant: int) -> Any:
         return torch.zeros(1, _TOKENS, wide) if wide else torch.zeros(1, _TOKENS, 4, dtype=torch.int64)
     if name in ("pixel_values", "pixel_values_videos"):
         return _pixels(config, video=name.endswith("videos") or variant > 0, channels_first=variant == 2)
+    if name.startswith("aspect_ratio_"):  # the size of each image, by its number, and which tiles it fills
+        return torch.ones((1, 1) if name.endswith("ids") else (1, 1, _tiles(config)), dtype=torch.int64)
     if name == "input_values":
         return _sound(config, variant)
     if name == "input_features":
@@ -125,11 +137,18 @@ def _first(config: Any, *names: str, default: Any) -> Any:
 def _pixels(config: Any, *, video: bool, channels_first: bool) -> torch.Tensor:
     height, width = _pair(_first(config, "image_size", "img_size", "input_size", "crop_size", default=224))
     channels = _first(config, "num_channels", "in_channels", default=3)
+    if _tiles(config) and not video:
+        return torch.empty(1, 1, _tiles(config), channels, height, width, device="meta")
     if not video:
         return torch.empty(1, channels, height, width, device="meta")
     frames = _first(config, "num_frames", "frames_per_clip", default=2)
     shape = (channels, frames) if channels_first else (frames, channels)
     return torch.empty(1, *shape, height, width, device="meta")
+
+
+def _tiles(config: Any) -> int:
+    """Into how many tiles Mllama cuts each image of a row; 0 for any other model."""
+    return int(_first(config, "max_num_tiles", default=0))
 
 
 def _patches(config: Any) -> torch.Tensor:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from thermocline.tuning.layers.wrappers import clean_name
+
 #: Leaf names of parameters that feed the blocks from outside, wherever in the module they were defined.
 EMBEDDING_LIKE = re.compile(
     r"(^|[._])(\w*embed\w*|wte|wpe|rel_pos\w*|pos_bias\w*|position\w*|relative_attention_bias|cls_token"
@@ -87,6 +89,12 @@ FAMILIES |= dict.fromkeys(
     ),
     _NESTED_MODELS,
 )
+
+
+def is_embedding(model: nn.Module, name: str) -> bool:
+    """Return whether a parameter is a table of embeddings, or one that is put beside or added to the data as it is."""
+    module = model.get_submodule(name.rpartition(".")[0])
+    return isinstance(module, nn.Embedding) or EMBEDDING_LIKE.search(clean_name(name)) is not None
 
 
 def family_of(model: nn.Module) -> Family | None:

@@ -10,10 +10,11 @@ from torch import nn
 from thermocline.tuning.layers.by_structure import find_by_structure
 from thermocline.tuning.layers.detector_layers import find_detector_layers
 from thermocline.tuning.layers.drafts import Proposal
-from thermocline.tuning.layers.dry_run import forward_pass
+from thermocline.tuning.layers.dry_run import Pass, forward_pass
 from thermocline.tuning.layers.families import family_of
 from thermocline.tuning.layers.norms import is_norm_parameter
 from thermocline.tuning.layers.running_order import put_in_order
+from thermocline.tuning.layers.tower_order import group_numbers, move_inputs_into_towers, run_towers_alone
 
 
 def find_layers(model: nn.Module, head: set[int], example: Any, parts: Mapping[str, str] | None = None) -> Proposal:
@@ -53,7 +54,10 @@ def _rank(found: Proposal) -> tuple[bool, int, int]:
 
 
 def _in_order(model: nn.Module, found: Proposal, example: Any) -> Proposal | None:
-    run = forward_pass(model, example, {n: i for i, draft in enumerate(found.drafts) for n in draft.parameters})
-    if run is None or not found.drafts:
+    groups = group_numbers(found.drafts)
+    run = forward_pass(model, example, groups) or Pass(groups=groups)
+    run_towers_alone(model, found.drafts, run)
+    if not run.first:
         return None
+    move_inputs_into_towers(model, found.drafts, run)
     return put_in_order(found, run, lambda name: is_norm_parameter(model, name))

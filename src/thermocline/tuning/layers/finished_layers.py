@@ -67,7 +67,7 @@ def finished_layers(core: NamedModel, drafts: Sequence[Draft], tower: str, weigh
         out.append(
             Layer(
                 name=draft.name,
-                tower=_tower_name(tower, draft.tower),
+                tower=tower_name(tower, draft.tower),
                 role=draft.role,
                 depth=depth,
                 parameters=tuple(draft.parameters),
@@ -82,7 +82,8 @@ def finished_layers(core: NamedModel, drafts: Sequence[Draft], tower: str, weigh
     return out
 
 
-def _tower_name(tower: str, own: str) -> str:
+def tower_name(tower: str, own: str) -> str:
+    """Return the name of a tower as it is shown: that of the whole model, of a tower within it, or both."""
     if not own:
         return tower
     return own if tower == "model" else f"{tower}.{own}"

@@ -42,11 +42,21 @@ class MetaDispatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Runs operators on shapes alone, answers what only data could tell, and counts them.
 
     A subclass watches what runs by overriding `watch`.
+
+    Args:
+        one_place: Whether one place of a tensor without values counts as nonzero; else all do. A mixture's router
+            then calls one expert, which is enough where one parameter holds all experts.
+
+    Attributes:
+        count: Operators so far.
+        chose: Whether `one_place` made a difference so far.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, one_place: bool = False) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.count = 0  # operators so far
+        self.count = 0
+        self.chose = False
+        self._one_place = one_place
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.count += 1
@@ -69,12 +79,21 @@ class MetaDispatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """
         if not any(tensor.device.type == "meta" for tensor in tensors) and not _grows(tensors):
             return func(*args, **_kept_real(args, kwargs))
+        if func.overloadpacket is _aten.nonzero:
+            return self._nonzero(args[0])
         known = _ANSWERS.get(func.overloadpacket)
         if known is not None:
             return known(*args, **kwargs)
         if func.overloadpacket in _INDEXED:
             args = (args[0], [place for index in args[1] for place in _places(index)], *args[2:])
         return func(*_on_meta(args), **_on_meta(kwargs))
+
+    def _nonzero(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The places that count as nonzero, as real values: a mixture's router iterates over them."""
+        self.chose = True
+        if self._one_place:
+            return torch.zeros(min(tensor.numel(), 1), tensor.ndim, dtype=torch.int64)
+        return torch.ones(tensor.shape, dtype=torch.bool).nonzero()
 
 
 def tensors_in(values: Any) -> list[torch.Tensor]:
@@ -129,11 +148,6 @@ def _scalar(tensor: torch.Tensor, *_: Any) -> bool | int | float:
     return 1.0 if tensor.is_floating_point() else 1
 
 
-def _nonzero(tensor: torch.Tensor) -> torch.Tensor:
-    """All places, as real values: a mixture's router iterates over them."""
-    return torch.ones(tensor.shape, dtype=torch.bool).nonzero()
-
-
 def _repeats(repeats: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
     return torch.arange(repeats.numel())
 
@@ -150,7 +164,6 @@ _ANSWERS: dict[Any, Callable[..., Any]] = {
     _aten.item: _scalar,
     _aten.is_nonzero: lambda *_: True,
     _aten.equal: lambda *_: True,
-    _aten.nonzero: _nonzero,
     _aten.masked_select: _masked_select,
     _aten.repeat_interleave: _repeats,
 }

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from torch import nn
 
 from thermocline.tuning.layers.drafts import Draft, make_names_unique
-from thermocline.tuning.layers.families import EMBEDDING_LIKE, FINAL_NORM, Family
+from thermocline.tuning.layers.families import FINAL_NORM, Family, is_embedding
 from thermocline.tuning.layers.module_names import common_module, is_inside, prefixes
 from thermocline.tuning.layers.norms import is_norm
 from thermocline.tuning.layers.patterns import compile_glob
@@ -98,7 +98,7 @@ class _Placement:
         inside = inside or [len(self.stacks) - 1]
         if is_norm(module) and FINAL_NORM.search(clean_name(name)):
             return self._last[inside[-1]]
-        if isinstance(module, nn.Embedding) or EMBEDDING_LIKE.search(clean_name(name)):
+        if is_embedding(self.model, name):
             return _STEM
         return self._by_position(name, scope, inside, norm=is_norm(module))
 

@@ -69,6 +69,8 @@ class _Placement:
             self.stem.append(name)
         elif time <= self._ends[index]:
             self.blocks[index].parameters.append(name)
+        elif index < len(self.blocks) - 1 and origin.role == "stem" and self.run.last[name] > self._starts[index + 1]:
+            self.stem.append(name)  # it feeds several blocks
         elif index < len(self.blocks) - 1:
             self._place_between(name, index)
         elif self.is_norm(name) and not self.neck:  # the norm after the last block belongs to it

@@ -34,28 +34,27 @@ def put_in_order(found: Proposal, run: Pass, is_norm: Callable[[str], bool]) -> 
 
     Args:
         found: The layers as structure proposes them; its drafts are changed.
-        run: The first uses of all parameters. Its groups are the numbers of the drafts in `found`.
+        run: The first uses of all parameters; the parameters of one draft are in one of its groups.
         is_norm: Whether a parameter is that of a normalisation.
     """
-    numbers = {id(draft): number for number, draft in enumerate(found.drafts)}
     towers = [
-        _tower([draft for draft in found.drafts if draft.tower == tower], numbers, run, is_norm)
+        _tower([draft for draft in found.drafts if draft.tower == tower], run, is_norm)
         for tower in dict.fromkeys(draft.tower for draft in found.drafts)
     ]
     drafts = [draft for tower in towers for draft in tower.drafts]
     make_names_unique(drafts)
     unused = any(draft.role == "block" and not times_of(draft, run) for draft in drafts)
     doubts = [tower.doubt for tower in towers if tower.doubt]
-    return Proposal(drafts, doubts, sum(tower.merged for tower in towers), ordered=not unused)
+    return Proposal(drafts, doubts, sum(tower.merged for tower in towers), ordered=not unused, run=run)
 
 
-def _tower(own: list[Draft], numbers: dict[int, int], run: Pass, is_norm: Callable[[str], bool]) -> _Tower:
+def _tower(own: list[Draft], run: Pass, is_norm: Callable[[str], bool]) -> _Tower:
     blocks = [draft for draft in own if draft.role == "block"]
     used = [draft for draft in blocks if times_of(draft, run)]
     if not used:
         return _Tower(own)
     rest = [draft for draft in own if draft.role != "block"]
-    mask = sum(1 << numbers[id(draft)] for draft in blocks)
+    mask = sum(1 << group for group in {run.groups[name] for draft in blocks for name in draft.parameters})
     whole, loose = _split_interrupted(used, run)
     loose += _take_outliers(whole, run)
     merged = _merge_overlapping(whole, run)
