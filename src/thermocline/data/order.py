@@ -18,7 +18,7 @@ def epoch_order(n_rows: int, batch_size: int, *, seed: int, epoch: int, lengths:
     that is chosen as large as `PADDED` allows; so a batch holds rows of like length, and rows meet others in every
     epoch. The short batch lies at a random place among the lengths (at the end it would always hold the longest rows),
     and the batches are shuffled. Rows of one length are in random order. The number of batches does not depend on
-    `lengths`. A batch of one row joins another (BatchNorm cannot take a single row).
+    `lengths`. A batch of one row joins another (BatchNorm has no statistics of a single row).
 
     Args:
         n_rows: Rows in all.
@@ -93,7 +93,7 @@ def micro_batches(
 
     Returns:
         The parts, each row in one of them. A last part of one row takes one more from the part before it, where that
-        keeps two (BatchNorm cannot take a single row).
+        keeps two (BatchNorm has no statistics of a single row).
     """
     if most_tokens is None or lengths is None:
         if len(rows) <= most_rows:

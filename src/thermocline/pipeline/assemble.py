@@ -12,6 +12,7 @@ from thermocline.data.batches import Rows
 from thermocline.pipeline.planning import plan_for, read_phases, read_plan, tower_sections
 from thermocline.pipeline.prepare import Prepared, prepare
 from thermocline.report.console import Console
+from thermocline.training.batch_norm import micro_batch_note
 
 
 def planned(request: Request) -> tuple[Prepared, Assembly]:
@@ -30,7 +31,8 @@ def planned(request: Request) -> tuple[Prepared, Assembly]:
         )
     plan, config = plan_for(prepared.problem, built, given, phases, len(prepared.train))
     built = replace(built, config=config)
-    return prepared, Assembly(prepared.problem, prepared.target, prepared.columns, built, plan, weight=request.weight)
+    assembly = Assembly(prepared.problem, prepared.target, prepared.columns, built, plan, weight=request.weight)
+    return prepared, replace(assembly, built=replace(built, notes=(*built.notes, *micro_batch_note(assembly))))
 
 
 def rows_of(prepared: Prepared, assembly: Assembly) -> tuple[Rows, Rows]:

@@ -118,12 +118,6 @@ class Run:
         """What makes this run this run; checkpoints carry it."""
         return self.assembly.facts
 
-    @property
-    def norm_eval(self) -> tuple[str, ...]:
-        """Names of the towers whose BatchNorm layers keep their statistics while they train."""
-        towers = self.model.get_submodule("towers").named_children()
-        return tuple(f"towers.{name}" for name, tower in towers if getattr(tower, "norm_eval", False))
-
     def with_rows(self, train: Rows) -> Run:
         """Return the same run on other training rows."""
         return replace(self, train=train)

@@ -16,6 +16,7 @@ from thermocline.data.order import epoch_order, micro_batches
 from thermocline.efficiency.costs.forecast import passes
 from thermocline.errors import ConfigError, NonFiniteError
 from thermocline.training import best_states, checkpoint_content
+from thermocline.training.batch_norm import norm_eval_of, single_values_allowed
 from thermocline.training.device import Precision
 from thermocline.training.ema import Ema
 from thermocline.training.history import History
@@ -56,7 +57,7 @@ class Trainer:
         self.precision = Precision.of(env.device, env.precision)
         self.device = self.precision.device
         self.model = run.model.to(self.device)
-        self.applied = AppliedPlan(self.model, run.layer_map, run.plan, batch_norm_eval=run.norm_eval)
+        self.applied = AppliedPlan(self.model, run.layer_map, run.plan, batch_norm_eval=norm_eval_of(self.model))
         self.frozen = best_states.frozen_tensor_names(self.model, run.layer_map, run.plan.frozen)
         self.frozen_hash: str | None = None  # of what is frozen throughout, once a checkpoint needs it
         self.length = RunLength.of(run.assembly.config, len(run.train))
@@ -90,7 +91,7 @@ class Trainer:
         """
         with torch.random.fork_rng(devices=[self.device.index or 0] if self.device.type == "cuda" else []):
             torch.manual_seed(self.run.seed)
-            with self.savings.installed():
+            with self.savings.installed(), single_values_allowed(self.run.assembly, self.record):
                 try:
                     self.begin()
                     self.train()
@@ -323,10 +324,9 @@ class Trainer:
             self.record.note(f"step {step} skipped: loss {loss}, gradient norm {norm}")
         if self.bad_steps >= PATIENCE_NON_FINITE:
             raise NonFiniteError(
-                f"The loss ({loss}) or the gradient norm ({norm}) was not finite for {self.bad_steps} steps in "
-                f"a row, up "
-                f"to step {step}. Lower optim.lr, raise optim.warmup, or set env.precision=fp32; check numeric columns "
-                "for extreme values."
+                f"The loss ({loss}) or the gradient norm ({norm}) was not finite for {self.bad_steps} steps in a row, "
+                f"up to step {step}. Lower optim.lr, raise optim.warmup, or set env.precision=fp32; check numeric "
+                "columns for extreme values."
             )
 
     def _show(self, bar: Any, step: int, optimizer: Any) -> None:
