@@ -47,7 +47,6 @@ from torch.nn import functional as F
 from thermocline import Predictor, load_sample
 from thermocline.efficiency.prefix_cache.cached_tower import WHOLE
 from thermocline.pipeline import fit as fitting
-from thermocline.training.device import own_accelerator_state
 from thermocline.training.run import Run
 from thermocline.training.trainer import Trainer
 from thermocline.tuning.verify import tensors_hash
@@ -474,8 +473,7 @@ def head(setting: Setting) -> dict[str, Any]:
         "optim__lr_choice": "single_lr",
     }
     try:
-        with own_accelerator_state():
-            trainer = run("minilm", setting, frozen="backbone", rows=rows, **options)
+        trainer = run("minilm", setting, frozen="backbone", rows=rows, **options)
     finally:
         fitting.Trainer = Watched  # type: ignore[attr-defined]
     seconds = Interleaved.seconds

@@ -1,22 +1,10 @@
-"""Device and precision: chosen with a reason, and accelerate's state renewed when they change."""
+"""Device and precision: chosen with a reason."""
 
 import pytest
 import torch
 
 from thermocline.errors import ConfigError
-from thermocline.training.device import (
-    choose_device,
-    choose_precision,
-    make_accelerator,
-    own_accelerator_state,
-    to_device,
-)
-
-
-@pytest.fixture(autouse=True)
-def plain_state_afterwards():
-    yield
-    make_accelerator("cpu", "fp32")
+from thermocline.training.device import Precision, choose_device, choose_precision, to_device
 
 
 def test_what_is_given_is_taken():
@@ -26,7 +14,7 @@ def test_what_is_given_is_taken():
 
 @pytest.mark.parametrize("device", ["cpu", "mps"])
 def test_fp16_without_a_gpu_is_told(device):
-    """accelerate would take it and compute in 32 bits."""
+    """It would compute in 32 bits."""
     with pytest.raises(ConfigError, match=r"env\.precision.*bf16"):
         choose_precision("fp16", device)
     assert choose_precision("fp16", "cuda") == ("fp16", "given")
@@ -58,19 +46,12 @@ def test_precision_fits_the_device(device, bf16, chosen, monkeypatch):
 
 def test_the_precision_can_change_within_a_process():
     for precision in ("fp32", "bf16", "fp32", "bf16"):
-        accelerator = make_accelerator("cpu", precision)
-        with accelerator.autocast():
+        made = Precision.of("cpu", precision)
+        with made.autocast():
             out = torch.nn.functional.linear(torch.ones(1, 2), torch.ones(1, 2))
         assert out.dtype == (torch.bfloat16 if precision == "bf16" else torch.float32)
-        assert accelerator.device.type == "cpu"
-
-
-def test_several_processes_are_refused(monkeypatch):
-    import accelerate
-
-    monkeypatch.setattr(accelerate.Accelerator, "num_processes", property(lambda self: 4))
-    with pytest.raises(ConfigError, match="4"):
-        make_accelerator("cpu", "fp32")
+        assert made.device.type == "cpu"
+        assert made.scaler is None
 
 
 def test_nested_batches_are_moved():
@@ -79,13 +60,3 @@ def test_nested_batches_are_moved():
     assert moved["b"]["c"].device.type == "meta"
     here = to_device(batch, torch.device("cpu"))
     assert here["a"] is batch["a"]  # no copy where nothing is to be done
-
-
-def test_a_callers_own_accelerator_is_left_as_it_was():
-    from accelerate import Accelerator
-
-    with own_accelerator_state():
-        theirs = Accelerator(cpu=True, mixed_precision="bf16")
-        with own_accelerator_state():
-            assert make_accelerator("cpu", "fp32").mixed_precision == "no"
-        assert theirs.mixed_precision == "bf16"

@@ -12,7 +12,6 @@ from support.toy import Recorder, fit, make_model, make_run, same, state
 from thermocline.data.batches import Rows
 from thermocline.errors import NonFiniteError
 from thermocline.inputs.table.rows import TableRows
-from thermocline.training.device import make_accelerator
 from thermocline.training.time_limit import TimeLimit
 from thermocline.training.trainer import Trainer
 
@@ -510,7 +509,6 @@ def test_fits_of_different_precision_in_one_process(tmp_path):
 def test_bf16_gradients_accumulate_too(tmp_path):
     _, history = fit(tmp_path, env={"precision": "bf16", "micro_batch_size": 3})
     assert history["note"].iloc[-1].startswith("kept: ")
-    make_accelerator("cpu", "fp32")
 
 
 # odd sizes

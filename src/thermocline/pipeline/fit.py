@@ -17,7 +17,6 @@ from thermocline.pipeline.assemble import introduce, planned, rows_of
 from thermocline.pipeline.places import Places
 from thermocline.pipeline.resume import find_checkpoint
 from thermocline.report.console import Console
-from thermocline.training.device import own_accelerator_state
 from thermocline.training.history import History
 from thermocline.training.loggers import make_loggers
 from thermocline.training.run import Reporting, Run, Storage
@@ -66,7 +65,6 @@ def fit(request: Request) -> Fit:
         stack.callback(places.tidy, best_states)
         for logger in loggers:
             stack.callback(logger.close)
-        stack.enter_context(own_accelerator_state())
         valid, train = stack.enter_context(decoded_kept([valid, train], keep))
         run = Run(
             assembly=assembly,

@@ -16,7 +16,7 @@ from thermocline.contracts.request import Request
 from thermocline.data.columns import Columns
 from thermocline.errors import ConfigError, ThermoclineWarning, counted
 from thermocline.pipeline.places import check_loggers
-from thermocline.training.device import choose_device, choose_precision
+from thermocline.training.device import choose_device, choose_precision, launch_note
 
 FEW_ROWS = 3
 """So many training rows, or fewer, are warned of."""
@@ -84,7 +84,7 @@ def prepare(request: Request) -> Prepared:
         train, reason, notes = found, "tuning_data", (*found.notes, *valid.notes)
     _warn_of_few(len(train), len(valid))
     rows = problem.describe_split(train, valid, reason)
-    return Prepared(request, problem, target, columns, config, train, valid, (rows, *notes, *unread))
+    return Prepared(request, problem, target, columns, config, train, valid, (rows, *notes, *unread, *launch_note()))
 
 
 def _warn_of_few(train: int, valid: int) -> None:

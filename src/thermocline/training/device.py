@@ -1,10 +1,12 @@
-"""Device and precision, through accelerate."""
+"""Device and precision."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -53,23 +55,6 @@ def choose_device(device: str) -> tuple[str, str]:
     return device, "given"
 
 
-@contextmanager
-def own_accelerator_state() -> Iterator[None]:
-    """Leave accelerate's state, which it keeps for the whole process, as a caller's own `Accelerator` had it."""
-    from accelerate.state import AcceleratorState, GradientState, PartialState
-
-    shared: list[dict[str, Any]] = [s._shared_state for s in (AcceleratorState, GradientState, PartialState)]
-    before = [dict(state) for state in shared]
-    for state in shared:
-        state.clear()
-    try:
-        yield
-    finally:
-        for state, content in zip(shared, before, strict=True):
-            state.clear()
-            state.update(content)
-
-
 @dataclass(frozen=True)
 class Precision:
     """Where and how exactly a run computes.
@@ -86,42 +71,28 @@ class Precision:
 
     @classmethod
     def of(cls, device: str, precision: str) -> Precision:
-        """Return device and precision of a run, asked of accelerate once.
+        """Return device and precision of a run.
 
         Args:
             device: `cpu`, `cuda` or `mps`.
             precision: `fp32`, `bf16` or `fp16`.
-
-        Raises:
-            ConfigError: The program was launched with several processes.
         """
-        accelerator = make_accelerator(device, precision)
-        autocast = nullcontext if precision == "fp32" else accelerator.autocast
-        return cls(accelerator.device, autocast, accelerator.scaler)
+        if precision == "fp32":
+            return cls(torch.device(device), nullcontext)
+        dtype = torch.bfloat16 if precision == "bf16" else torch.float16
+        scaler = torch.amp.GradScaler(device) if precision == "fp16" else None
+        return cls(torch.device(device), partial(torch.autocast, device, dtype), scaler)
 
 
-def make_accelerator(device: str, precision: str) -> Any:
-    """Return an `Accelerator` for one process on this device.
-
-    accelerate keeps its state for the whole process; a second fit with another precision or device needs it made anew.
-
-    Raises:
-        ConfigError: The program was launched with several processes.
-    """
-    from accelerate import Accelerator
-    from accelerate.state import AcceleratorState
-
-    mixed = "no" if precision == "fp32" else precision
-    state = AcceleratorState._shared_state
-    if state and (state.get("_mixed_precision") != mixed or state.get("device", torch.device(device)).type != device):
-        AcceleratorState._reset_state(reset_partial_state=True)
-    accelerator = Accelerator(mixed_precision=mixed, cpu=device == "cpu")
-    if accelerator.num_processes > 1:
-        raise ConfigError(
-            f"Thermocline trains in one process so far, but was launched with {accelerator.num_processes}. "
-            f"Start it plainly: python …"
-        )
-    return accelerator
+def launch_note() -> tuple[str, ...]:
+    """Return a line where the environment says that this is one process of several: it is not read."""
+    found = [f"{name}={os.environ[name]}" for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK") if name in os.environ]
+    if not found:
+        return ()
+    return (
+        f"{', '.join(found)} of the environment {'is' if len(found) == 1 else 'are'} without effect: a fit is one "
+        "process by itself",
+    )
 
 
 def to_device(batch: Any, device: torch.device) -> Any:

@@ -1,7 +1,7 @@
 """One optimizer step: forward pass, loss, backward pass, clipping, update. Nothing else happens inside one.
 
 Between a step's calls there is no wrapper of another library: accelerate's take about 0.2 ms of each, ten times what
-a head on kept features needs. What they know (device, precision, the scaler of fp16) is asked of them once.
+a head on kept features needs, and follow whatever a launcher left in the environment.
 """
 
 from __future__ import annotations
