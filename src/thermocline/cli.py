@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from thermocline.errors import ThermoclineError
+from thermocline.report.output import encodable, plain_where_needed
 
 LEAST_DEMO_ROWS = 50
 
@@ -25,11 +26,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0, 1 for an error of Thermocline's (one paragraph on stderr), 130 after Ctrl-C.
     """
-    given = _parser().parse_args(arguments)
+    with plain_where_needed():
+        given = _parser().parse_args(arguments)
+        return _run(given)
+
+
+def _run(given: argparse.Namespace) -> int:
     usual = warnings.formatwarning
     warnings.formatwarning = lambda message, *_args, **_kwargs: f"warning: {message}\n"
     try:
         given.run(given)
+        if sys.stdout is not None:
+            sys.stdout.flush()  # what cannot be written must show here, not when the process ends
     except ThermoclineError as error:
         print(f"thermocline: {error}", file=sys.stderr)
         return 1
@@ -208,8 +216,15 @@ def _predict(given: argparse.Namespace) -> None:
     if given.out:
         result.to_csv(given.out, index=False)
         print(f"{len(result)} predictions written to {given.out}")
-    else:
-        result.to_csv(sys.stdout, index=False)
+    elif sys.stdout is not None:
+        text = result.to_csv(index=False)
+        if not encodable(text):
+            print(
+                f"thermocline: the output is {sys.stdout.encoding}; letters that it lacks are written as \\uXXXX. "
+                "--out FILE writes UTF-8.",
+                file=sys.stderr,
+            )
+        sys.stdout.write(text)
 
 
 def _evaluate(given: argparse.Namespace) -> None:

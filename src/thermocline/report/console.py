@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from thermocline.errors import counted
+from thermocline.report.output import Tolerant, is_open
 
 
 class Console:
@@ -24,13 +25,15 @@ class Console:
         if self.verbosity > 0:
             from tqdm.auto import tqdm
 
-            tqdm.write(line, file=sys.stdout)
+            tqdm.write(line, file=Tolerant(sys.stdout))
 
     def progress(self, items: Iterable[Any], total: int, title: str) -> Iterable[Any]:
         """Wrap an iterable in a progress bar."""
         from tqdm.auto import tqdm
 
-        bar: Iterable[Any] = tqdm(items, total=total, desc=title, disable=self.verbosity <= 0, leave=False)
+        shown = self.verbosity > 0 and is_open(sys.stdout) and is_open(sys.stderr)  # tqdm flushes both
+        file = Tolerant(sys.stderr) if shown else None
+        bar: Iterable[Any] = tqdm(items, total=total, desc=title, disable=not shown, leave=False, file=file)
         return bar
 
     def missing(self, counts: Mapping[str, int], rows: int) -> None:
