@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from thermocline.data.memory_budget import Budget
+from thermocline.data.reserving import reserve
 from thermocline.errors import ThermoclineWarning
 
 HEAD = 12  # bytes a slot for the shape of its array: three int32, zeros where the slot is empty
@@ -157,7 +158,7 @@ def _make(sizes: np.ndarray, total: int, keep: Keep, folder: Path) -> PixelCache
         number, name = tempfile.mkstemp(prefix="thermocline-images-", dir=folder)
         path = Path(name)
         try:
-            _reserve(number, total)
+            reserve(number, total)
             cache = PixelCache(sizes, mmap.mmap(number, total), path)
         except BaseException:
             path.unlink(missing_ok=True)
@@ -176,14 +177,6 @@ def _make(sizes: np.ndarray, total: int, keep: Keep, folder: Path) -> PixelCache
         path.unlink()  # the memory stays valid; a process that is killed leaves no file
         cache.path = None
     return cache
-
-
-def _reserve(number: int, total: int) -> None:
-    """Allocate a file's size, so that a full disk is an error here and not a crash at the first write into memory."""
-    if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(number, 0, total)
-    else:
-        os.truncate(number, total)
 
 
 def _free_disk(folder: Path) -> int:

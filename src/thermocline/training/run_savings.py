@@ -11,8 +11,6 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from thermocline.contracts.problem import Assembly
 from thermocline.data.batches import Rows
 from thermocline.data.memory_budget import Budget
@@ -85,21 +83,17 @@ def cache_options(assembly: Assembly, rows: int, storage: Storage | None) -> Cac
     env = assembly.config.env
     budget = Budget.of(env.cache_memory) if storage is None else storage.budget
     folder = None if storage is None else storage.prefixes
-    facts = {
-        "precision": env.precision,
-        "device": env.device,
-        "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
-    }
+    assert env.eval_batch_size
     return CacheOptions(
         mode=assembly.config.optim.cache_prefix,
         usual=usual_batch(rows, env),
         budget=budget,
         folder=folder or Path(tempfile.gettempdir()) / f"thermocline-{os.getpid()}-{uuid.uuid4().hex[:8]}",
         shared=storage is not None and storage.shared,
-        facts=facts,
+        facts={"precision": env.precision},
         compiled=env.compile,
         sizes_vary=env.micro_batch_tokens is not None,
+        validated=env.eval_batch_size,
     )
 
 

@@ -205,7 +205,7 @@ def test_a_disk_without_room_is_told(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(pixels, "_reserve", full)
+    monkeypatch.setattr(pixels, "reserve", full)
     with (
         pytest.warns(ThermoclineWarning, match=r"No space left.*env\.cache_images=off"),
         pixels_kept([100], keep("disk", folder=tmp_path)) as cache,

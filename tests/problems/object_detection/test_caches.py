@@ -86,7 +86,6 @@ def test_the_same_names_in_another_folder_are_other_images(checkpoint, tmp_path)
 
 
 def test_a_resumed_run_computes_images_that_changed_since_it_stopped_again(checkpoints, tmp_path):
-    """With DETR: in RT-DETR, statistics of BatchNorms that train tell the stored values from others in any case."""
     images = tmp_path / "images"
     frame = write_shapes(images)
     given = options(checkpoints["detr"], images, **FROZEN, **{"optim.cache_prefix": "disk", "env.checkpoint_every": 1})

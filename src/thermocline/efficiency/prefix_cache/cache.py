@@ -24,11 +24,13 @@ from thermocline.efficiency.prefix_cache.deferred_calls import DeferredCalls
 from thermocline.efficiency.prefix_cache.open_stores import open_stores
 from thermocline.efficiency.prefix_cache.options import CacheOptions, reason_not_cached
 from thermocline.efficiency.prefix_cache.prefix import Prefix, prefix_of
-from thermocline.efficiency.prefix_cache.prefix_check import DRAWS, compare_batches, compare_stored
+from thermocline.efficiency.prefix_cache.prefix_check import DRAWS, compare_batches, compare_stored, found_differ
 from thermocline.efficiency.prefix_cache.tower_rows import TowerRows
-from thermocline.errors import ThermoclineWarning, counted
+from thermocline.errors import ThermoclineWarning, counted, first_line
 from thermocline.tuning.apply import frozen_modules
 from thermocline.tuning.layers.layer_map import LayerMap
+
+COMPUTED_AGAIN = "they are computed again"
 
 
 class PrefixCache:
@@ -219,12 +221,31 @@ class PrefixCache:
         """Compare batches, open the stores, and compare a batch from them; return why the prefix is not cached."""
         check = compare_batches(tower)
         reason = check.reason or open_stores(tower, self.model, self.layer_map, self.options, check.forms)
+        reason = reason or self._found_used(tower)
         if reason is not None:
             return reason
         reason = compare_stored(tower, check.values)
         if reason is not None:
             self._warn(tower.prefix.tower, reason)
         return reason
+
+    def _found_used(self, tower: CachedTower) -> str | None:
+        """Drop values that were found and are not those of this model; return why no others can be stored."""
+        if not found_differ(tower, self.options):
+            return None
+        tower.told = f"; values that were found there are of another model: {COMPUTED_AGAIN}"
+        warnings.warn(
+            f"Cached values of the {tower.prefix.tower} tower in {str(self.options.folder)!r} differ from those of an "
+            f"ordinary pass: another model or machine wrote them. {COMPUTED_AGAIN.capitalize()}.",
+            ThermoclineWarning,
+            stacklevel=4,
+        )
+        try:
+            for store in tower.stores.values():
+                store.forget()
+        except OSError as error:
+            return f"its files cannot be written to {str(self.options.folder)!r} ({first_line(error)})"
+        return None
 
     def _deferred(self, prefix: Prefix) -> DeferredCalls:
         """Install deferred calls in a tower: of the prefix's frozen modules, with its other layers' modules."""
@@ -242,7 +263,7 @@ class PrefixCache:
 
     def _stored_line(self, name: str) -> str:
         tower = self._cached[name]
-        return f"run once a row; {tower.bytes / GIGABYTE:.3f} GB {tower.where}"
+        return f"run once a row; {tower.bytes / GIGABYTE:.3f} GB {tower.where}{tower.told}"
 
     def _warn(self, name: str, reason: str) -> None:
         warnings.warn(f"The prefix cache of the {name} tower is off: {reason}.", ThermoclineWarning, stacklevel=4)

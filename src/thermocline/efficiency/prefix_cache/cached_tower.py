@@ -41,6 +41,7 @@ class CachedTower:
         names: The names of the values that are stored.
         where: Where they are, in words.
         budget_bytes: Bytes that were taken of the memory budget.
+        told: What else there is to say of what is stored.
         reads: Values of batches that were read from the stores.
     """
 
@@ -60,6 +61,7 @@ class CachedTower:
         self.names: tuple[str, ...] = ()
         self.where = "in memory"
         self.budget_bytes = 0
+        self.told = ""
         self.reads = 0
         self._damage_reported = 0
 

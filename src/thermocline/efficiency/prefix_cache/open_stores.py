@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import torch
 from torch import nn
 
 from thermocline.data.memory_budget import GIGABYTE
 from thermocline.efficiency.prefix_cache.cached_tower import CachedTower
 from thermocline.efficiency.prefix_cache.options import CacheOptions
+from thermocline.efficiency.prefix_cache.prefix_identity import store_name
 from thermocline.efficiency.prefix_cache.row_store import Form, RowStore
+from thermocline.errors import first_line
 from thermocline.tuning.layers.layer_map import LayerMap
-from thermocline.tuning.verify import tensors_hash
 
 DISK_SHARE = 0.5
 """Share of the free disk space that files may take."""
@@ -52,39 +49,19 @@ def open_stores(
         tower.where = f"on disk, in {str(options.folder)!r}"
         names = {split: store_name(tower, split, model, layer_map, options) for split in stores}
         stores = {split: _store(tower, split, options, options.folder / name) for split, name in names.items()}
-    for store in stores.values():
-        for name, form in forms.items():
-            store.open(name, form)
     tower.stores, tower.names = stores, tuple(forms)
+    try:
+        for store in stores.values():
+            for name, form in forms.items():
+                store.open(name, form)
+    except OSError as error:  # the disk filled meanwhile, or takes no more of this user
+        return f"its files cannot be written to {str(options.folder)!r} ({first_line(error)})"
     return None
-
-
-def store_name(tower: CachedTower, split: str, model: nn.Module, layer_map: LayerMap, options: CacheOptions) -> str:
-    """Return a name with a hash of all that the values depend on: weights, rows with their files, batches, versions."""
-    prefix = tower.prefix
-    names = [name for label in prefix.labels for name in layer_map[label].parameters]
-    facts = {
-        **options.facts,
-        "weights": tensors_hash(_state(model, names, f"towers.{prefix.tower}.")),
-        "rows": tower.rows[split].identity(),
-        "batch": options.usual,
-        "layers": prefix.labels,
-    }
-    digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
-    return f"{prefix.tower}-{split}-{digest[:16]}"
 
 
 def _store(tower: CachedTower, split: str, options: CacheOptions, folder: Path | None) -> RowStore:
     rows = tower.rows[split]
-    facts: Mapping[str, Any] = options.facts
-    return RowStore(rows.item_count, rows.lengths, folder=folder, facts=facts)
-
-
-def _state(model: nn.Module, parameters: Iterable[str], inside: str) -> list[tuple[str, torch.Tensor]]:
-    """Return the parameters of these names, and the buffers below a path: all that a frozen prefix depends on."""
-    wanted = set(parameters)
-    state: list[tuple[str, torch.Tensor]] = [(name, p) for name, p in model.named_parameters() if name in wanted]
-    return state + [(name, buffer) for name, buffer in model.named_buffers() if name.startswith(inside)]
+    return RowStore(rows.item_count, rows.lengths, folder=folder, facts=options.facts)
 
 
 def _existing(folder: Path) -> Path:

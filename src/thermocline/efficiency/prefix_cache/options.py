@@ -25,9 +25,10 @@ class CacheOptions:
         budget: Memory that may be taken.
         folder: Where files are written.
         shared: Whether files are kept for other fits.
-        facts: What else the values depend on (precision, versions), for files.
+        facts: What of the configuration the values depend on (precision), for files.
         compiled: Whether backbones are compiled, so that they run as a whole or not at all.
         sizes_vary: Whether training batches are cut by tokens.
+        validated: Rows of a batch of validation.
     """
 
     mode: str
@@ -38,6 +39,11 @@ class CacheOptions:
     facts: Mapping[str, Any] = field(default_factory=dict)
     compiled: bool = False
     sizes_vary: bool = False
+    validated: int = 0
+
+    def batch_size(self, split: str) -> int:
+        """Return the rows of the batches of a split whose values are stored."""
+        return self.validated if split == "valid" else self.usual
 
 
 def reason_not_cached(

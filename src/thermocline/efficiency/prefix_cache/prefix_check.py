@@ -14,6 +14,7 @@ from torch.utils import _pytree as pytree
 from thermocline.efficiency.prefix_cache.cached_tower import WHOLE, CachedTower
 from thermocline.efficiency.prefix_cache.call_shapes import OperatorWatch
 from thermocline.efficiency.prefix_cache.lazy_tensor import computed
+from thermocline.efficiency.prefix_cache.options import CacheOptions
 from thermocline.efficiency.prefix_cache.row_store import Form, FormMismatch
 
 DRAWS = "something in them draws random numbers in every pass"
@@ -61,8 +62,54 @@ def compare_batches(tower: CachedTower) -> PrefixCheck:
     return PrefixCheck(None if forms else "their outputs do not come row by row", forms, values)
 
 
+def found_differ(tower: CachedTower, options: CacheOptions) -> bool:
+    """Whether values that an earlier run left are not those of an ordinary pass, for a batch of each split."""
+    return any(_differ(tower, split, options.batch_size(split)) for split in tower.stores)
+
+
+def _differ(tower: CachedTower, split: str, size: int) -> bool:
+    rows, store = tower.rows[split], tower.stores[split]
+    epoch = rows.first_epoch
+    positions = _batch_with_values(tower, split, size)
+    if positions is None:
+        return False
+    values = _outputs(tower, positions, split=split)
+    for name in tower.names:
+        expected = rows.by_row(values[name], positions)
+        for row in positions:
+            items = rows.items(np.array([row]), epoch)
+            width = None if rows.lengths is None else int(rows.lengths[row])
+            found = store.read(name, items, width, tower.device)
+            if found is not None and not _agree(found, expected[int(row)]):
+                return True
+    return False
+
+
+def _batch_with_values(tower: CachedTower, split: str, size: int) -> np.ndarray | None:
+    """Return a batch, as this run computes them, of rows of which some have values; or None where none has any."""
+    rows, store = tower.rows[split], tower.stores[split]
+    every = np.arange(len(rows))
+    items = rows.items(every, rows.first_epoch).reshape(len(every), -1)
+    missing = np.unique(np.concatenate([store.missing(name) for name in tower.names]))
+    has_values = np.asarray(~np.isin(items, missing).any(axis=1))
+    if not has_values.any():
+        return None
+    if split != "train":  # its batches are always the same
+        return next(part for part in rows.inference_batches(size) if has_values[part].any())
+    return np.concatenate([every[has_values], every[~has_values]])[:size]
+
+
+def _agree(found: torch.Tensor, expected: torch.Tensor) -> bool:
+    if found.device.type == "cpu":
+        return torch.equal(found, expected)
+    # on other devices the rounding depends on the other rows of a batch
+    left, right = found.float(), expected.float()
+    scale = max(float(right.abs().max()), 1e-6) if right.numel() else 1.0
+    return found.dtype == expected.dtype and torch.allclose(left, right, rtol=0.02, atol=0.02 * scale)
+
+
 def compare_stored(tower: CachedTower, values: Mapping[str, torch.Tensor]) -> str | None:
-    """Write the values of a batch to the stores, run the tower from them, and return how that differs from a pass.
+    """Run the tower from the stores, and return how that differs from a pass; values that are missing are written.
 
     Args:
         tower: With open stores.
@@ -71,8 +118,10 @@ def compare_stored(tower: CachedTower, values: Mapping[str, torch.Tensor]) -> st
     rows = tower.rows["train"]
     *_, positions = rows.compositions(tower.usual)
     epoch = rows.first_epoch
+    items, store = rows.items(positions, epoch), tower.stores["train"]
     for name in tower.names:
-        tower.stores["train"].write(name, rows.items(positions, epoch), values[name])
+        if not store.has(name, items):
+            store.write(name, items, values[name])
     inputs = rows.inputs(positions, epoch, tower.device)
     tower.reads = 0
     with tower.isolated():
@@ -115,9 +164,9 @@ def _same_rows(tower: CachedTower, name: str, batches: list[Values]) -> bool:
     return all(torch.equal(other[row], last[row]) for other in others for row in other.keys() & last.keys())
 
 
-def _outputs(tower: CachedTower, positions: np.ndarray, *, training: bool = False) -> Values:
+def _outputs(tower: CachedTower, positions: np.ndarray, *, split: str = "train", training: bool = False) -> Values:
     """Return the outputs of the prefix for a batch, by name; the other layers run in train mode or in eval mode."""
-    rows = tower.rows["train"]
+    rows = tower.rows[split]
     inputs = rows.inputs(positions, rows.first_epoch, tower.device)
     with tower.isolated(training=training):
         if tower.deferred is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,6 +13,8 @@ from typing import Any
 
 import numpy as np
 import torch
+
+from thermocline.data.reserving import reserve
 
 _VERSION = 1
 
@@ -140,11 +143,17 @@ class RowStore:
         """Bytes of the values, in memory or on disk."""
         return sum(self.bytes_needed(stored.form) for stored in self._stored.values())
 
-    def open(self, name: str, form: Form) -> None:
+    def open(self, name: str, form: Form, *, anew: bool = False) -> None:
         """Allocate the values of a name, or map the files that an earlier process left.
+
+        Args:
+            name: Of the values.
+            form: How they are laid out.
+            anew: Whether new files take the place of those that are there.
 
         Raises:
             FormMismatch: The name is open with another form.
+            OSError: The disk has no space for its file.
         """
         if name in self._stored:
             if self._stored[name].form != form:
@@ -157,7 +166,7 @@ class RowStore:
             checksums: np.ndarray | None = None
             files: list[Path] = []
         else:
-            values, filled, checksums, files = self._mapped(name, form, count, dtype)
+            values, filled, checksums, files = self._mapped(name, form, count, dtype, anew=anew)
         verified = np.zeros(self.items, bool)
         self._stored[name] = _Stored(form, values.view(places, *form.row), filled, checksums, verified, files)
 
@@ -206,6 +215,17 @@ class RowStore:
         out = out if out.device == device else out.to(device, non_blocking=True)
         return out if form.in_order else out.permute(form.back)
 
+    def forget(self) -> None:
+        """Start anew without any values; another process that has mapped the files keeps them as they are.
+
+        Raises:
+            OSError: The disk has no space for new files.
+        """
+        forms = {name: stored.form for name, stored in self._stored.items()}
+        self._stored = {}
+        for name, form in forms.items():
+            self.open(name, form, anew=True)
+
     def close(self, *, remove: bool = False) -> None:
         """Release all values; `remove` deletes their files."""
         for stored in self._stored.values():
@@ -250,27 +270,40 @@ class RowStore:
         return zlib.crc32(values.contiguous().view(torch.uint8).numpy().tobytes())
 
     def _mapped(
-        self, name: str, form: Form, count: int, dtype: torch.dtype
+        self, name: str, form: Form, count: int, dtype: torch.dtype, *, anew: bool
     ) -> tuple[torch.Tensor, np.ndarray, np.ndarray, list[Path]]:
         """Map the files of a name; those that do not fit these facts are replaced."""
         assert self.folder is not None
         self.folder.mkdir(parents=True, exist_ok=True)
         data, marks, note = (self.folder / f"{name}.{kind}" for kind in ("values", "rows", "json"))
         facts = json.loads(json.dumps({**self._facts, "form": vars(form) | {}}, default=str))
-        fits = _read(note) == facts and data.is_file() and marks.is_file()
-        fits = fits and data.stat().st_size == max(count * dtype.itemsize, 1) and marks.stat().st_size == 5 * self.items
-        if not fits:
+        sizes = {data: max(count * dtype.itemsize, 1), marks: 5 * self.items}
+        if (
+            anew
+            or _read(note) != facts
+            or any(not file.is_file() or file.stat().st_size != sizes[file] for file in sizes)
+        ):
             note.unlink(missing_ok=True)
-            for file, size in ((data, max(count * dtype.itemsize, 1)), (marks, 5 * self.items)):
-                file.unlink(missing_ok=True)
-                with file.open("wb") as out:
-                    out.truncate(size)
-            part = note.with_suffix(".part")
+            for file, size in sizes.items():
+                _make(file, size)
+            part = note.with_name(f"{note.name}.{os.getpid()}.part")
             part.write_text(json.dumps(facts), encoding="utf-8")
             part.replace(note)
         values = torch.from_file(str(data), shared=True, size=count, dtype=dtype)
         rows = np.memmap(marks, np.uint8, "r+")
         return values, rows[: self.items], rows[self.items :].view(np.uint32), [data, marks, note]
+
+
+def _make(file: Path, size: int) -> None:
+    """Put a file of zeros in the place of one that another process may have mapped, which keeps it as it is."""
+    part = file.with_name(f"{file.name}.{os.getpid()}.part")
+    try:
+        with part.open("w+b") as out:
+            reserve(out.fileno(), size)
+        part.replace(file)
+    except OSError:
+        part.unlink(missing_ok=True)  # what was allocated of it would take what space is left
+        raise
 
 
 def _read(file: Path) -> Any:

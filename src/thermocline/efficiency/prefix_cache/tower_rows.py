@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from thermocline.data.batches import Rows
+from thermocline.data.order import inference_order
 from thermocline.data.row_part import identity_of
 from thermocline.efficiency.prefix_cache.row_store import Form, form_of
 
@@ -105,6 +106,10 @@ class TowerRows:
         if not by_token or self.lengths is None:
             return {int(row): each[i] for i, row in enumerate(positions)}
         return {int(row): each[i, :, : self.lengths[row]] for i, row in enumerate(positions)}
+
+    def inference_batches(self, size: int) -> list[np.ndarray]:
+        """Return the batches of a pass without training, int64 `(batch,)` each."""
+        return inference_order(len(self), size, self.rows.lengths)
 
     def compositions(self, size: int) -> tuple[np.ndarray, ...]:
         """Return batches to compare, int64 `(size,)` each.
