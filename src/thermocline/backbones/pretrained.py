@@ -270,7 +270,7 @@ def _folder_source(name: str, *, pretrained: bool) -> Source:
         raise CheckpointError(f"The folder {name!r} holds no config.json, so it is not a checkpoint.")
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{folder / 'config.json'} is not JSON ({error}). Restore the checkpoint.") from None
     if not isinstance(config, dict):
         raise CheckpointError(f"{folder / 'config.json'} holds no configuration. Restore the checkpoint.")

@@ -25,6 +25,8 @@ def parse_yaml(text: str, where: str) -> dict[str, Any]:
 
     try:
         content = copy.deepcopy(_content(text)) if text.strip() else {}
+    except RecursionError:
+        raise ConfigError(f"{where} cannot be read as YAML: it is nested too deeply.") from None
     except (yaml.YAMLError, OmegaConfBaseException, ValueError, TypeError) as error:
         raise ConfigError(f"{where} cannot be read as YAML: {_one_line(error)}") from error
     if not isinstance(content, dict) or (len(content) == 1 and _is_bare_text(content)):
@@ -32,12 +34,42 @@ def parse_yaml(text: str, where: str) -> dict[str, Any]:
     return {str(name): value for name, value in content.items()}
 
 
+_MOST_VALUES = 100_000
+
+
 @lru_cache(maxsize=64)  # presets are read at each fit
 def _content(text: str) -> Any:
     """Return what OmegaConf reads in a text, which callers copy."""
     from omegaconf import OmegaConf
 
+    _check_aliases(text)
     return OmegaConf.to_container(OmegaConf.create(text), resolve=False)
+
+
+def _check_aliases(text: str) -> None:
+    """Check that a text stays small once its aliases (`*name`) are written out, which OmegaConf does.
+
+    Raises:
+        ValueError: It does not: a few lines of aliases to aliases may stand for millions of values.
+    """
+    import yaml
+
+    if "*" not in text or "&" not in text:
+        return
+    sizes: dict[int, int] = {}
+
+    def size(node: Any) -> int:
+        if id(node) not in sizes:
+            sizes[id(node)] = _MOST_VALUES  # an alias to what it lies in has no end
+            pairs = node.value if isinstance(node, yaml.MappingNode) else []
+            parts = [one for pair in pairs for one in pair]
+            parts = node.value if isinstance(node, yaml.SequenceNode) else parts
+            sizes[id(node)] = 1 + sum(map(size, parts))
+        return sizes[id(node)]
+
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    if root is not None and size(root) >= _MOST_VALUES:
+        raise ValueError(f"written out, its aliases (`*name`) are {_MOST_VALUES:,} values or more")
 
 
 def read_yaml(path: Path, where: str) -> dict[str, Any]:

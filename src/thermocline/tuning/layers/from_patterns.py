@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
-from thermocline.errors import LayerMapError, did_you_mean, listing
+from thermocline.errors import LayerMapError, SelectorError, did_you_mean, listing
 from thermocline.tuning.layers.drafts import Draft
+from thermocline.tuning.layers.expressions import Expression
 from thermocline.tuning.layers.finished_layers import WeightState, finished_layers, finished_partition
 from thermocline.tuning.layers.heads import Head, head_parameters
 from thermocline.tuning.layers.module_names import exclusive_module, prefixes
@@ -90,9 +91,9 @@ def _matched(pattern: str, names: list[str]) -> dict[str, list[str]]:
     out: dict[str, list[str]] = {}
     if pattern.startswith("re:"):
         try:
-            regex = re.compile(pattern[3:])
-        except re.error as error:
-            raise LayerMapError(f"{pattern!r} is no regular expression: {error}.") from None
+            regex = Expression(pattern[3:], pattern)
+        except SelectorError as error:
+            raise LayerMapError(str(error)) from None
         for name in names:
             match = regex.match(clean_name(name))
             if match:

@@ -12,6 +12,7 @@ from thermocline.tuning.layers.partition import Partition
 
 #: The key under which files hold `Layer.built_frozen`; it was the attribute's name when version 1 was written first.
 _BUILT_FROZEN = "resting"
+_LONGEST_NAME = 1000
 
 
 def map_to_dict(layer_map: Partition) -> dict[str, Any]:
@@ -44,7 +45,7 @@ def map_from_dict(data: Mapping[str, Any]) -> Partition:
             str(data.get("order", "caller")),
             tuple(data.get("notes", ())),
         )
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise LayerMapError(f"A damaged layer map: {error}.") from None
 
 
@@ -54,4 +55,7 @@ def _layer_to_dict(layer: Layer) -> dict[str, Any]:
 
 def _layer_from_dict(data: Mapping[str, Any]) -> Layer:
     fields = {"built_frozen" if key == _BUILT_FROZEN else key: value for key, value in data.items()}
+    names = [fields["name"], *fields["parameters"], *fields["modules"]]
+    if any(len(name) > _LONGEST_NAME for name in names):
+        raise ValueError(f"a name of more than {_LONGEST_NAME} characters")
     return Layer(**{**fields, "parameters": tuple(fields["parameters"]), "modules": tuple(fields["modules"])})

@@ -6,13 +6,14 @@ import re
 from functools import lru_cache
 
 from thermocline.errors import SelectorError
+from thermocline.tuning.layers.expressions import Expression
 from thermocline.tuning.layers.module_names import prefixes
 
 _MAX_RANGE = 10_000
 
 
 @lru_cache(maxsize=1024)
-def compile_glob(pattern: str) -> re.Pattern[str]:
+def compile_glob(pattern: str) -> Expression:
     """Return a regular expression for a segment glob; use it with `fullmatch`.
 
     `*` stands for anything within one segment, `**` for any number of whole segments (also none), `?` for one
@@ -34,7 +35,7 @@ def compile_glob(pattern: str) -> re.Pattern[str]:
             out += r"(?:[^.]+(?:\.[^.]+)*)" if last else r"(?:[^.]+\.)*"
         else:
             out += _segment(segment, pattern) + ("" if last else r"\.")
-    return re.compile(out)
+    return Expression(out, pattern)
 
 
 def _segment(segment: str, pattern: str) -> str:

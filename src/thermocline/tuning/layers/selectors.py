@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from thermocline.errors import ConfigError, SelectorError, counted, did_you_mean, listing
+from thermocline.tuning.layers.expressions import Expression
 from thermocline.tuning.layers.layer import BACKBONE_ROLES, ROLES, Layer
 from thermocline.tuning.layers.layer_map import LayerMap
 from thermocline.tuning.layers.layer_text import folded_labels
@@ -139,10 +139,7 @@ def _count(layers: Sequence[Layer], number: int) -> set[str]:
 
 
 def _by_expression(layers: Sequence[Layer], one: str) -> set[str]:
-    try:
-        regex = re.compile(one.removeprefix("re:"))
-    except re.error as error:
-        raise SelectorError(f"{one!r} is no regular expression: {error}.") from None
+    regex = Expression(one.removeprefix("re:"), one)
     return {layer.label for layer in layers if regex.fullmatch(layer.name) or regex.fullmatch(layer.label)}
 
 

@@ -24,6 +24,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
 
 
 _VERSION = 2
+_LONGEST_NAME = 1000
 _DECISIONS = ("version", "lr", "lr_choice", "layers", "phases")
 
 
@@ -65,7 +66,7 @@ def fields_from_json(text: str) -> dict[str, Any]:
     """
     try:
         data = json.loads(text)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise ConfigError(f"A plan must be JSON text: {error}.") from None
     if not isinstance(data, dict):
         raise ConfigError(f"A plan is a JSON object; got {type(data).__name__}.")
@@ -124,6 +125,8 @@ def _record(data: Any, kind: type, where: str) -> dict[str, Any]:
         allowed = _TYPES[str(known[name].type)]
         if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
             raise ConfigError(f"{where}.{name} in the plan must be {known[name].type}; got {value!r}.")
+        if isinstance(value, str) and len(value) > _LONGEST_NAME:
+            raise ConfigError(f"{where}.{name} in the plan has {len(value):,} characters; at most {_LONGEST_NAME:,}.")
         if isinstance(value, list):
             value = tuple(value)
         out[name] = float(value) if known[name].type == "float" else value
