@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,14 @@ from safetensors.torch import load_model, save_model
 import thermocline
 from thermocline import registry
 from thermocline.backbones.pretrained import file_sha256
+from thermocline.backbones.saved_config import no_hub
 from thermocline.config import ResolvedConfig
 from thermocline.contracts.problem import Assembly, Built, Problem
 from thermocline.data.columns import Columns
 from thermocline.errors import ArtifactError, ConfigError, MissingDependencyError
-from thermocline.pipeline.saved_folder import MANIFEST, UNFINISHED, check_free, find, replaced
+from thermocline.pipeline.bounded_build import Weights, built_as_saved
+from thermocline.pipeline.listed_files import MANIFEST, WEIGHTS, ListedFiles, parsed, regular_file
+from thermocline.pipeline.saved_folder import UNFINISHED, check_free, find, replaced
 from thermocline.training.history import History
 from thermocline.tuning.layers.layer_map import LayerMap
 from thermocline.tuning.plan.layer_plan import LayerPlan
@@ -49,7 +53,7 @@ def save(assembly: Assembly, history: History, path: Path, *, identity: str, ove
             "format": FORMAT,
             "thermocline": thermocline.__version__,
             "identity": identity,
-            "files": {str(p.relative_to(draft)): file_sha256(p) for p in written},
+            "files": {p.relative_to(draft).as_posix(): file_sha256(p) for p in written},
         }
         _dump(draft / MANIFEST, manifest)
 
@@ -96,17 +100,18 @@ def load(path: Path, trust: Trust = Trust()) -> Loaded:
     """
     with _unreachable(path):
         path = find(path)
-        manifest = _check(path)
+        files, identity = _check(path)
     with _damaged(path):
-        saved = _parse(path / "task.json")
+        saved = files.json("task.json")
         problem_type = str(saved["problem_type"])
     problem = _problem_of(path, problem_type, trust.problem)
-    with _damaged(path), torch.random.fork_rng(devices=[]):  # weights are drawn, then loaded over
-        assembly = _read(path, problem, saved, trust_remote_code=trust.remote_code)
-        history = History(pd.DataFrame(_parse(path / "history.json")))
-        if (path / "rates.json").is_file():
-            history.lrs = pd.DataFrame(_parse(path / "rates.json")).set_index("step")
-    return Loaded(assembly, history, str(manifest["identity"]))
+    offline = nullcontext() if trust.remote_code else no_hub()  # code of a backbone may lie in a hub
+    with _damaged(path), offline, torch.random.fork_rng(devices=[]):  # weights are drawn, then loaded over
+        assembly = _read(files, problem, saved, trust_remote_code=trust.remote_code)
+        history = History(pd.DataFrame(files.json("history.json")))
+        if "rates.json" in files.digests:
+            history.lrs = pd.DataFrame(files.json("rates.json")).set_index("step")
+    return Loaded(assembly, history, identity)
 
 
 def _write(assembly: Assembly, history: History, folder: Path) -> None:
@@ -122,19 +127,23 @@ def _write(assembly: Assembly, history: History, folder: Path) -> None:
     (folder / "config.yaml").write_text(assembly.config.to_yaml(), encoding="utf-8")
     described = assembly.problem.describe(assembly, folder)
     _dump(folder / "towers.json", {"weight": assembly.weight, "notes": list(assembly.built.notes)} | described)
-    save_model(assembly.model, str(folder / "model.safetensors"))
+    save_model(assembly.model, str(folder / WEIGHTS))
 
 
-def _read(path: Path, problem: Problem, saved: dict[str, Any], *, trust_remote_code: bool) -> Assembly:
+def _read(files: ListedFiles, problem: Problem, saved: dict[str, Any], *, trust_remote_code: bool) -> Assembly:
     target = problem.read_target(saved)
-    columns = Columns.from_dict(_parse(path / "columns.json"))
-    config = ResolvedConfig.from_yaml((path / "config.yaml").read_text(encoding="utf-8"), problem=problem.info)
-    described = _parse(path / "towers.json")
-    layer_map = LayerMap.from_dict(_parse(path / "layers.json"))
-    plan = LayerPlan.from_json((path / "plan.json").read_text(encoding="utf-8"))
-    facts = _parse(path / "facts.json") if (path / "facts.json").is_file() else {}
-    model, inputs = problem.rebuild(described, path, target, config, trust_remote_code=trust_remote_code)
-    load_model(model, str(path / "model.safetensors"))
+    columns = Columns.from_dict(files.json("columns.json"))
+    config = ResolvedConfig.from_yaml(files.text("config.yaml"), problem=problem.info)
+    described = files.json("towers.json")
+    layer_map = LayerMap.from_dict(files.json("layers.json"))
+    plan = LayerPlan.from_json(files.text("plan.json"))
+    facts = files.json("facts.json") if "facts.json" in files.digests else {}
+    folder = files.folder()
+    model, inputs = built_as_saved(
+        lambda: problem.rebuild(described, folder, target, config, trust_remote_code=trust_remote_code),
+        Weights.of(files.file(WEIGHTS)),
+    )
+    load_model(model, str(files.file(WEIGHTS)))
     built = Built(model.eval(), inputs, layer_map, config, tuple(described["notes"]))
     return Assembly(problem, target, columns, built, plan, described["weight"], facts)
 
@@ -173,19 +182,20 @@ def _unreachable(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _check(path: Path) -> dict[str, Any]:
-    """Read the manifest and compare every file with it."""
+def _check(path: Path) -> tuple[ListedFiles, str]:
+    """Read the manifest, compare every file with it, and return the files and the identity of the run."""
     if not path.is_dir():
         raise ArtifactError(f"There is no saved predictor at {str(path)!r}: no such folder.")
-    if not (path / MANIFEST).is_file():
+    if not os.path.lexists(path / MANIFEST):
         raise ArtifactError(
             f"{str(path)!r} is not a saved predictor: it holds no {MANIFEST}. Name the folder that `save` or "
             f"`fit` wrote."
         )
     try:
-        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-        number, files = int(manifest["format"]), dict(manifest["files"])
-        str(manifest["identity"])
+        manifest = parsed(regular_file(path, MANIFEST).read_text(encoding="utf-8"), MANIFEST)
+        number = int(manifest["format"])
+        files = {str(name): str(digest) for name, digest in dict(manifest["files"]).items()}
+        identity = str(manifest["identity"])
     except (ValueError, KeyError, TypeError) as error:
         raise ArtifactError(
             f"{path / MANIFEST} is damaged ({type(error).__name__}: {error}). Restore it from a copy."
@@ -195,18 +205,9 @@ def _check(path: Path) -> dict[str, Any]:
             f"{str(path)!r} has format {number}, written by Thermocline {manifest.get('thermocline', '?')}; this "
             f"version ({thermocline.__version__}) reads up to {FORMAT}. Upgrade: pip install -U thermocline"
         )
-    for name, digest in files.items():
-        file = path / name
-        if not file.is_file():
-            raise ArtifactError(
-                f"The saved predictor {str(path)!r} is incomplete: {name} is missing. Restore it from a copy."
-            )
-        if file_sha256(file) != digest:
-            raise ArtifactError(
-                f"The saved predictor {str(path)!r} is damaged: {name} is not as it was written "
-                f"({file.stat().st_size} bytes now). Restore it from a copy."
-            )
-    return dict(manifest)
+    listed = ListedFiles(path, files)
+    listed.check()
+    return listed, identity
 
 
 @contextmanager
@@ -217,9 +218,9 @@ def _damaged(path: Path) -> Iterator[None]:
         raise
     except Exception as error:
         raise ArtifactError(
-            f"The saved predictor {str(path)!r} cannot be read ({type(error).__name__}: {str(error)[:300]}). It is "
-            "whole as it was written; install the versions of timm and transformers that it was made with, or save it "
-            "again."
+            f"The saved predictor {str(path)!r} cannot be read ({type(error).__name__}: {str(error)[:300]}). Its files "
+            "have the digests that its manifest names: it was made with other versions, or somebody manipulated it. "
+            "Install the versions of timm and transformers that it was made with, or load a copy that you trust."
         ) from error
 
 
@@ -229,14 +230,12 @@ def facts(path: Path) -> dict[str, Any] | None:
     Raises:
         ArtifactError: A saved predictor that is damaged.
     """
-    if not (path / MANIFEST).is_file() or "facts.json" not in _check(path)["files"]:
+    if not (path / MANIFEST).is_file():
         return None
-    return dict(_parse(path / "facts.json"))
+    files, _ = _check(path)
+    with _damaged(path):
+        return dict(files.json("facts.json")) if "facts.json" in files.digests else None
 
 
 def _dump(path: Path, data: object) -> None:
     path.write_text(json.dumps(data, indent=1, ensure_ascii=False, allow_nan=True) + "\n", encoding="utf-8")
-
-
-def _parse(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))

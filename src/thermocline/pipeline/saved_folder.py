@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -12,16 +11,16 @@ from typing import Any
 
 from thermocline.errors import OutputExistsError
 from thermocline.pipeline.folder_lock import locked
+from thermocline.pipeline.listed_files import MANIFEST, WEIGHTS, parsed, regular_file
 from thermocline.pipeline.path_argument import check_output, writable
 from thermocline.training.flushing import flush, flush_tree
 
-MANIFEST = "thermocline.json"
 UNFINISHED = "thermocline.unfinished"  # in a folder that is being written or removed
 
 #: What every saved predictor may hold besides the folders of its towers.
 NAMES = frozenset(
     {"task.json", "columns.json", "layers.json", "history.json", "rates.json", "facts.json", "plan.json"}
-    | {"config.yaml", "towers.json", "model.safetensors", UNFINISHED}
+    | {"config.yaml", "towers.json", WEIGHTS, UNFINISHED}
 )
 
 
@@ -93,7 +92,7 @@ def check_fit(path: Path, own: str, *, overwrite: bool) -> None:
 def identity_of(path: Path) -> str | None:
     """Return the identity of the run that is saved in a folder, or None where none can be read."""
     try:
-        return str(json.loads((path / MANIFEST).read_text(encoding="utf-8"))["identity"])
+        return str(parsed(regular_file(path, MANIFEST).read_text(encoding="utf-8"), MANIFEST)["identity"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -203,7 +202,7 @@ def _foreign(path: Path) -> list[Path]:
     if not (path / MANIFEST).is_file():
         return []
     try:
-        manifest: dict[str, Any] = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        manifest: dict[str, Any] = parsed(regular_file(path, MANIFEST).read_text(encoding="utf-8"), MANIFEST)
         own = {Path(MANIFEST), *(Path(name) for name in dict(manifest["files"]))}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise OutputExistsError(

@@ -14,6 +14,7 @@ from torch import nn
 from thermocline.backbones.adapters import Adapters, inject
 from thermocline.backbones.library_settings import correct_settings, quiet_transformers
 from thermocline.backbones.pretrained import Source, unreachable
+from thermocline.backbones.saved_config import checked_config
 from thermocline.errors import CheckpointError, ConfigError, first_line
 from thermocline.inputs.image.preprocessor import transformers_spec
 from thermocline.inputs.image.spec import ImageSpec
@@ -74,12 +75,11 @@ def check_description(described: Mapping[str, Any]) -> dict[str, Any]:
     """
     from timm import is_model
 
-    arguments = described["timm"] or {}
-    odd = sorted({"checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir"} & set(arguments))
-    if odd or (arguments and not is_model(arguments["architecture"])):
-        raise ValueError(f"towers.json: {odd or arguments['architecture']} is nothing that this timm builds by itself")
-    config = {key: value for key, value in (described["config"] or {}).items() if key != "auto_map"}
-    return {**described, "config": config or None}
+    arguments = checked_config(described["timm"] or {}, "towers.json: image.tower.timm")
+    if arguments and not is_model(arguments["architecture"]):
+        raise ValueError(f"towers.json: {arguments['architecture']!r} is no model that this timm builds by itself")
+    config = checked_config(described["config"] or {}, "towers.json: image.tower.config")
+    return {**described, "timm": arguments or None, "config": config or None}
 
 
 def rebuild_image(data: Mapping[str, Any]) -> ImageTower:

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+MOST_PIXELS = 4096
+"""Pixels that a side of an image may have in a saved predictor."""
+
 
 @dataclass(frozen=True)
 class ImageSpec:
@@ -33,6 +36,13 @@ class ImageSpec:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ImageSpec:
-        """Inverse of `to_dict`."""
+        """Inverse of `to_dict`.
+
+        Raises:
+            ValueError: Images of a size that no backbone takes: one is run through it as it is built.
+        """
         fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
-        return cls(**fields)
+        spec = cls(**fields)
+        if not all(1 <= side <= MOST_PIXELS for side in spec.size):
+            raise ValueError(f"images of {spec.size} pixels; a side has 1 to {MOST_PIXELS:,}")
+        return spec

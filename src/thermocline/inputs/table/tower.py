@@ -52,8 +52,9 @@ class TableTower(Tower):
         self.cardinalities = list(cardinalities)
         self.options = {"width": width, "blocks": blocks, "dropout": dropout, "embedding": embedding}
         self.binned = [j for j, edges in enumerate(bins) if len(edges) > 1]
-        edges = [torch.tensor(bins[j], dtype=torch.float32) for j in self.binned]
-        self.encoding = embeddings.PiecewiseLinearEncoding(edges) if edges else None
+        with torch.device("cpu"):  # their shapes follow from values, also where the rest is built for its shapes alone
+            edges = [torch.tensor(bins[j], dtype=torch.float32) for j in self.binned]
+            self.encoding = embeddings.PiecewiseLinearEncoding(edges) if edges else None
         self.fixed = sum(len(e) - 1 for e in edges) + len(bins) + sum(cardinalities)
         self.stem = TableStem(edges, len(bins), cardinalities, width=width, embedding=embedding)
         self.blocks = nn.ModuleList(TableBlock(width, dropout) for _ in range(blocks))
@@ -154,7 +155,7 @@ def _number_embedding(kind: str, edges: list[torch.Tensor]) -> tuple[nn.Module |
         return None, 0
     if kind == "periodic":
         return embeddings.PeriodicEmbeddings(len(edges), 16, lite=False), 16 * len(edges)
-    with warnings.catch_warnings():
+    with torch.device("cpu"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of columns with two bins, such as 0/1 columns
         module = embeddings.PiecewiseLinearEmbeddings(edges, 12, activation=False, version="B")
     return module, 12 * len(edges)

@@ -14,6 +14,7 @@ from torch import nn
 from thermocline.backbones.adapters import Adapters, inject
 from thermocline.backbones.library_settings import correct_settings, quiet_transformers
 from thermocline.backbones.pretrained import ARCHITECTURES, Source
+from thermocline.backbones.saved_config import checked_config
 from thermocline.errors import ArtifactError, CheckpointError, first_line
 from thermocline.inputs.text.tokenizer import fit_vocabulary
 from thermocline.inputs.text.tower import TextTower
@@ -70,6 +71,7 @@ def rebuild_text(
     from transformers import CONFIG_MAPPING, AutoConfig
 
     data = json.loads((config_folder / "config.json").read_text(encoding="utf-8"))
+    data = checked_config(data, "text/config.json", code=trust_remote_code)
     if data.get("model_type") not in CONFIG_MAPPING and not trust_remote_code:
         raise ArtifactError(
             f"The saved text backbone is of type {data.get('model_type')!r}, which this transformers does not "
@@ -77,7 +79,10 @@ def rebuild_text(
             "its checkpoint. If you trust that code: Predictor.load(path, trust_remote_code=True)."
         )
     with quiet_transformers():
-        config = AutoConfig.from_pretrained(str(config_folder), trust_remote_code=trust_remote_code)
+        if trust_remote_code:
+            config = AutoConfig.from_pretrained(str(config_folder), trust_remote_code=True)
+        else:
+            config = CONFIG_MAPPING[data["model_type"]].from_dict(data)
         backbone = _encoder_of(_random_model(config, trust=trust_remote_code))
     correct_settings(backbone)
     tower = TextTower(backbone, pooling=pooling, pretrained=pretrained)

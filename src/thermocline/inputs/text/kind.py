@@ -11,6 +11,7 @@ import pandas as pd
 from thermocline.backbones.adapters import Adapters
 from thermocline.backbones.library_settings import quiet_transformers
 from thermocline.backbones.pretrained import Source, find_text, folder_of, has_tokenizer
+from thermocline.backbones.saved_config import only_shapes
 from thermocline.config import ResolvedConfig
 from thermocline.contracts.inputs import BuiltInput, InputKind, RowSource
 from thermocline.data.columns import Column, Columns
@@ -96,6 +97,8 @@ class TextInput(InputKind):
             trust_remote_code=trust_remote_code,
             adapters=Adapters.from_dict(adapters) if adapters else None,
         )
+        if only_shapes():  # the tokenizer has no part in them
+            return BuiltInput(self, None, tower, config)
         tokenizer = load_tokenizer(folder / FOLDER, name=str(folder), trust_remote_code=trust_remote_code)
         return BuiltInput(self, TextProcessor.from_dict(described["processor"], tokenizer), tower, config)
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from thermocline.backbones.library_settings import quiet_transformers
+from thermocline.backbones.saved_config import checked_config
 from thermocline.problems.object_detection.box_spec import DetectionSpec
 from thermocline.problems.object_detection.detector import Detector, DetectorOrigin
 from thermocline.problems.object_detection.detector_backbone import (
@@ -56,8 +57,8 @@ def rebuild_detector(data: Mapping[str, Any]) -> Detector:
     return Detector(model.float(), DetectionSpec.from_dict(data["spec"]), data["classes"], origin)
 
 
-def check_described(data: Mapping[str, Any]) -> None:
-    """Check that a description names what transformers and timm build by themselves.
+def checked_description(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a description, checked to name what transformers and timm build by themselves.
 
     Raises:
         ValueError: It names a file, a hub or code.
@@ -65,8 +66,11 @@ def check_described(data: Mapping[str, Any]) -> None:
     from timm import is_model
     from transformers.models.auto.modeling_auto import MODEL_FOR_OBJECT_DETECTION_MAPPING_NAMES as KNOWN
 
-    kind, timm = data["config"]["model_type"], data["timm"]
+    config = checked_config(data["config"], "towers.json: detector.config")
+    timm = data["timm"] and checked_config(data["timm"], "towers.json: detector.timm")
+    kind = config["model_type"]
     if kind not in KNOWN or "auto_map" in data["config"]:
         raise ValueError(f"towers.json: {kind!r} is no detector that this transformers builds by itself")
     if timm is not None and not is_model(timm["architecture"]):
         raise ValueError(f"towers.json: {timm['architecture']!r} is no model that this timm builds by itself")
+    return {**data, "config": config, "timm": timm}

@@ -22,7 +22,11 @@ from thermocline.inputs.image.files import open_image
 from thermocline.problems.object_detection.boxes import Boxes
 from thermocline.problems.object_detection.collector import MOST_BOXES, PER_CLASS, BoxCollector, Found
 from thermocline.problems.object_detection.defaults import choose_defaults
-from thermocline.problems.object_detection.detector_saved import check_described, describe_detector, rebuild_detector
+from thermocline.problems.object_detection.detector_saved import (
+    checked_description,
+    describe_detector,
+    rebuild_detector,
+)
 from thermocline.problems.object_detection.drawing import draw, show_grid
 from thermocline.problems.object_detection.info import INFO
 from thermocline.problems.object_detection.model import TOWER, DetectionModel, detector_of, find_sources, layers_of
@@ -225,5 +229,4 @@ class ObjectDetection(Problem):
     ) -> tuple[DetectionModel, Mapping[str, Any]]:
         """Build the saved detector."""
         del folder, target, config, trust_remote_code
-        check_described(described[TOWER])
-        return DetectionModel(rebuild_detector(described[TOWER])), {}
+        return DetectionModel(rebuild_detector(checked_description(described[TOWER]))), {}
