@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from thermocline.config import schema_of
-from thermocline.config.foreign import _ABSENT, _RENAMED, _VALUES
 from thermocline.config.values import convert, parse
 from thermocline.errors import ConfigError
 
@@ -173,16 +172,6 @@ def test_the_nearest_keys_are_found_by_their_last_segment_too() -> None:
     assert SCHEMA.nearest("training.optimizer.lr_decay")[0] == "optim.lr_decay"
     assert SCHEMA.nearest("model.txt.frozen_layers")[0] == "model.text.frozen_layers"
     assert SCHEMA.nearest("zzzzzz") == []
-
-
-def test_the_table_of_other_names_points_to_keys_that_exist() -> None:
-    assert set(_RENAMED.values()) <= set(KEYS)
-    assert not set(_RENAMED) & set(KEYS)
-    assert not set(_ABSENT) & set(KEYS)
-    for (path, theirs), ours in _VALUES.items():
-        parse(KEYS[path], ours)
-        with pytest.raises(ConfigError, match=f"is {ours} here"):
-            convert(KEYS[path], theirs)
 
 
 def test_importing_config_and_reading_the_kinds_stays_light() -> None:

@@ -1,119 +1,105 @@
-"""Names that other trainers have for our options, so that an error can say what theirs is called here."""
+"""Names that other trainers have for our options, so that an error can say what theirs is called here.
+
+The names are data: a file for each trainer in `foreign_names/`, printed as `docs/OTHER_NAMES.md` (`foreign_page.py`).
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
 
+from .documents import read_yaml
 from .keys import Key
 
-_SECTIONS = {
-    "optimization.": "optim.",
-    "environment.": "env.",
-    "model.hf_text.": "model.text.",
-    "model.timm_image.": "model.image.",
-    "model.fusion_mlp.": "model.fusion.",
-    "model.ft_transformer.": "model.table.",
-    "model.numerical_mlp.": "model.table.",
-    "model.categorical_mlp.": "model.table.",
-}
-"""AutoGluon's sections (its older and its present names) by ours."""
+FOLDER = Path(__file__).parent / "foreign_names"
+FILES = ("autogluon", "transformers", "others")
+"""In the order in which a name is looked up."""
 
-_RENAMED = {
-    "optim.learning_rate": "optim.lr",
-    "optim.optim_type": "optim.optimizer",
-    "optim.warmup_steps": "optim.warmup",
-    "optim.gradient_clip_val": "optim.gradient_clip",
-    "optim.top_k_average_method": "optim.top_k_average",
-    "optim.peft": "model.peft",
-    "optim.efficient_finetune": "model.peft",
-    "optim.lora.r": "model.lora_rank",
-    "optim.lora.alpha": "model.lora_alpha",
-    "env.per_gpu_batch_size": "env.micro_batch_size",
-    "env.per_gpu_batch_size_evaluation": "env.eval_batch_size",
-    "env.accelerator": "env.device",
-    "env.num_workers_inference": "env.num_workers",
-    "env.num_workers_evaluation": "env.num_workers",
-    "model.text.checkpoint_name": "model.text.checkpoint",
-    "model.text.pooling_mode": "model.text.pooling",
-    "model.text.max_text_len": "model.text.max_length",
-    "model.text.insert_sep": "model.text.join",
-    "model.image.checkpoint_name": "model.image.checkpoint",
-    "model.image.image_size": "model.image.size",
-    "model.image.train_transforms": "model.image.augment",
-    "model.table.hidden_size": "model.table.width",
-    "model.table.token_dim": "model.table.width",
-    "model.table.num_blocks": "model.table.blocks",
-    "model.table.num_layers": "model.table.blocks",
-    "model.table.drop_rate": "model.table.dropout",
-    "model.table.residual_dropout": "model.table.dropout",
-    "model.table.embedding_arch": "model.table.embedding",
-    "model.fusion.hidden_sizes": "model.fusion.width",
-    "model.fusion.drop_rate": "model.fusion.dropout",
-    "data.categorical.maximum_num_cat": "data.max_categories",
-    "data.image.missing_value_strategy": "data.max_unreadable_images",
-    "learning_rate": "optim.lr",
-    "num_train_epochs": "optim.max_epochs",
-    "epochs": "optim.max_epochs",
-    "warmup_ratio": "optim.warmup",
-    "max_grad_norm": "optim.gradient_clip",
-    "lr_scheduler_type": "optim.lr_schedule",
-    "label_smoothing_factor": "optim.label_smoothing",
-    "save_steps": "env.checkpoint_every",
-    "save_total_limit": "env.checkpoints_kept",
-    "per_device_train_batch_size": "env.micro_batch_size",
-    "per_device_eval_batch_size": "env.eval_batch_size",
-    "dataloader_num_workers": "env.num_workers",
-    "early_stopping_patience": "optim.patience",
-}
-"""Options of AutoGluon's multimodal predictor and of transformers' `TrainingArguments`, by ours."""
 
-_ABSENT = {
-    "env.num_gpus": "one device is used; `env.device` says which.",
-    "env.inference_batch_size_ratio": "`env.eval_batch_size` says the number of rows itself.",
-    "env.eval_batch_size_ratio": "`env.eval_batch_size` says the number of rows itself.",
-    "env.strategy": "one device is used; `env.device` says which.",
-    "optim.end_lr": "`optim.lr_schedule` ends at zero, or stays where it is with 'constant'.",
-    "optim.check_val_every_n_epoch": "`optim.val_check_interval` counts in epochs, 2.0 is every second one.",
-    "optim.gradient_clip_algorithm": "`optim.gradient_clip` is always the largest norm.",
-    "optim.lora": "every linear layer of the blocks is adapted; `frozen_layers` leaves some out.",
-    "model.names": "the towers follow from the types of the columns.",
-}
+@dataclass(frozen=True)
+class ForeignNames:
+    """The names of one trainer, or of several.
 
-_VALUES: dict[tuple[str, object], str] = {
-    ("optim.lr_schedule", "cosine_decay"): "cosine",
-    ("optim.lr_schedule", "linear_decay"): "linear",
-    ("optim.max_steps", -1): "null",
-    ("env.precision", "16-mixed"): "fp16",
-    ("env.precision", "16"): "fp16",
-    ("env.precision", 16): "fp16",
-    ("env.precision", "bf16-mixed"): "bf16",
-    ("env.precision", "32"): "fp32",
-    ("env.precision", "32-true"): "fp32",
-    ("env.precision", 32): "fp32",
-    ("env.device", "gpu"): "cuda",
-    ("model.peft", "bit_fit"): "bitfit",
-    ("model.peft", "norm_fit"): "norm",
-}
+    Attributes:
+        of: Whose they are.
+        sections: Their sections → ours.
+        same: Options of ours that they have under the same name → how theirs differs, or an empty text.
+        called: Their name → ours, and how it differs, or an empty text.
+        absent: Their name, or the section of such names → why there is no such option, or what to do instead.
+        values: Our option → their value, in small letters → ours, or a sentence (with spaces).
+    """
+
+    of: str
+    sections: Mapping[str, str]
+    same: Mapping[str, str]
+    called: Mapping[str, tuple[str, str]]
+    absent: Mapping[str, str]
+    values: Mapping[str, Mapping[str, str]]
+
+    @classmethod
+    def read(cls, path: Path) -> ForeignNames:
+        """Read a file of names."""
+        content: dict[str, Any] = read_yaml(path, f"the names in {path.name!r}")
+        called = {
+            name: (ours, "") if isinstance(ours, str) else tuple(ours) for name, ours in content["called"].items()
+        }
+        values = {
+            path: {str(theirs): str(ours) for theirs, ours in words.items()}
+            for path, words in content["values"].items()
+        }
+        same, sections = content.get("same", {}), content.get("sections", {})
+        return cls(content["of"], sections, same, called, content["absent"], values)
+
+    def hint(self, name: str, keys: Mapping[str, Key]) -> str:
+        """Return a sentence about one of these names, or an empty text where it is none of them.
+
+        Args:
+            name: A dotted name that the schema does not have.
+            keys: The options of the schema.
+        """
+        ours = name
+        for theirs, section in self.sections.items():
+            if name.startswith(f"{theirs}."):
+                ours = section + name.removeprefix(theirs)
+        for known in (name, ours):
+            target, difference = self.called.get(known, (known, ""))
+            if target in keys:
+                return f"it is called {target!r} here ({keys[target].doc.rstrip('.')}). {difference}".rstrip()
+        stems = [stem for known in (name, ours) for stem in _stems(known)]
+        return next((f"there is no such option: {self.absent[stem]}" for stem in stems if stem in self.absent), "")
+
+
+@lru_cache(maxsize=1)
+def foreign_names() -> tuple[ForeignNames, ...]:
+    """Return the names of all trainers, in the order in which a name is looked up."""
+    return tuple(ForeignNames.read(FOLDER / f"{file}.yaml") for file in FILES)
 
 
 def foreign_key(name: str, keys: Mapping[str, Key]) -> str:
     """Return a sentence that says what another trainer's option is called here, or an empty text.
 
+    A name is looked up as a whole; then, as others have no sections or other ones, by its last segment, unless options
+    of ours end in the same word.
+
     Args:
         name: A dotted name that the schema does not have.
         keys: The options of the schema.
+
+    Example:
+        >>> foreign_key("trainer.gradient_clip_val", schema_of().keys)
+        "it is called 'optim.gradient_clip' here (Largest gradient norm; null: no clipping)."
     """
-    ours = name
-    for theirs, prefix in _SECTIONS.items():
-        if name.startswith(theirs):
-            ours = prefix + name.removeprefix(theirs)
-    target = _RENAMED.get(ours, ours)
-    if target in keys:
-        return f"it is called {target!r} here ({keys[target].doc.rstrip('.')})."
-    parts = ours.split(".")
-    stems = [".".join(parts[:end]) for end in range(len(parts), 0, -1)]
-    return next((f"there is no such option: {_ABSENT[stem]}" for stem in stems if stem in _ABSENT), "")
+    plain = name.lower().replace("-", "_")
+    last = plain.rpartition(".")[2]
+    for known in [plain] if any(key.name == last for key in keys.values()) else [plain, last]:
+        for names in foreign_names():
+            if hint := names.hint(known, keys):
+                return hint
+    return ""
 
 
 def foreign_value(path: str, value: object) -> str:
@@ -128,5 +114,15 @@ def foreign_value(path: str, value: object) -> str:
     if path == "env.device" and (number := re.fullmatch(r"(?:(?:cuda|gpu|mps):)?(\d+)", str(value).lower())):
         first = "'cuda' is the first device that the process sees"
         return f" {first}." if number[1] == "0" else f" {first}; start it with CUDA_VISIBLE_DEVICES={number[1]}."
-    ours = _VALUES.get((path, value), "")
+    theirs = str(value).lower().replace("torch.", "")
+    ours = next((names.values[path][theirs] for names in foreign_names() if theirs in names.values.get(path, {})), "")
+    if " " in ours:
+        return f" {value!r} is {ours}"
     return f" What others call {value!r} is {ours} here." if ours else ""
+
+
+def _stems(name: str) -> Iterator[str]:
+    """Yield a dotted name and the sections it is in, the innermost first."""
+    parts = name.split(".")
+    for end in range(len(parts), 0, -1):
+        yield ".".join(parts[:end])

@@ -125,10 +125,12 @@ def _checked(entry: _Entry, schema: Schema) -> Any:
 
 def _unknown(path: str, schema: Schema) -> str:
     """Return a line about a name that is no option: a section, another trainer's, or a misspelling."""
+    renamed = foreign_key(path, schema.keys)
     if path in schema.sections:
         inside = [name for name in schema.keys if name.startswith(f"{path}.")]
-        return f"{path} is a section, not an option; it holds {', '.join(inside)}."
-    if renamed := foreign_key(path, schema.keys):
+        what = f" As the option of another trainer, {renamed}" if renamed else ""
+        return f"{path} is a section, not an option; it holds {', '.join(inside)}.{what}"
+    if renamed:
         return f"{path}: {renamed}"
     if nearest := schema.nearest(path):
         return f"{path} is not an option. Did you mean {' or '.join(map(repr, nearest))}?"
