@@ -107,8 +107,10 @@ class Predictor:
             train_data: A DataFrame, of pandas, polars or any library with Arrow's interface; a dict of columns, or a
                 list of dicts; or a path to a CSV or Parquet file. It is not changed. Some problem types read annotation
                 files too (README).
-            tuning_data: Rows to validate on; by default some of `train_data` are split off.
-            presets: Preset names or files, composed left to right; by default the one of the problem type.
+            tuning_data: Rows to validate on; by default some of `train_data` are split off. In its place the labels of
+                `train_data`, where that has no label column, as in scikit-learn: `fit(X, y)`.
+            presets: Preset names or files, composed left to right: a later one replaces values of an earlier one. By
+                default the one of the problem type.
             hyperparameters: Overrides: a dict with dotted or nested keys, `"key=value"` strings, or a YAML file.
             column_types: Column → `numeric`, `categorical`, `text`, `image` or `null`, where inference is to be
                 overruled.
@@ -210,7 +212,8 @@ class Predictor:
         Args:
             data: As for `fit`, labels included; the column of sample weights is used where it is there.
             metrics: Names of metrics; by default `eval_metric` and then the usual ones of the problem type. Where boxes
-                are predicted also `per_class`: `map/…` and `map_50/…` of each class.
+                are predicted also `per_class`: `map/…` and `map_50/…` of each class. In their place the labels of
+                `data`, where that has no label column: `evaluate(X, y)`.
 
         Returns:
             Name → score, in the label's own units.
@@ -219,9 +222,12 @@ class Predictor:
             ConfigError: A metric that does not exist or does not fit.
             LabelError: A label that training did not see.
         """
+        from thermocline.pipeline.called_with import table_to_score
         from thermocline.pipeline.predict import evaluate
 
-        return evaluate(self._fitted(), data, metrics, verbosity=self.verbosity)
+        fitted = self._fitted()
+        table, names = table_to_score(data, metrics, self.label)
+        return evaluate(fitted, table, names, verbosity=self.verbosity)
 
     def embed(self, data: Data) -> np.ndarray:
         """Return the features below the head, float32 `(rows, width)`, towers side by side.
@@ -379,11 +385,13 @@ class Predictor:
     ) -> Request:
         """Put what `fit` or `explain` was given together with what the constructor was given."""
         from thermocline.contracts.request import Request
+        from thermocline.pipeline.called_with import tables_to_fit
 
+        data, tuning = tables_to_fit(train_data, tuning_data, self.label)
         return Request(
-            train_data,
+            data,
             self.label,
-            tuning_data=tuning_data,
+            tuning_data=tuning,
             problem_type=self._problem_type,
             eval_metric=self._eval_metric,
             weight=self.sample_weight,

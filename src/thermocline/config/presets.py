@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -18,8 +19,8 @@ from .overrides import check_values, raise_faults
 if typing.TYPE_CHECKING:
     import pandas as pd
 
-Presets: TypeAlias = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None
-"""A name, a path to a YAML file, or several of these, composed left to right."""
+Presets: TypeAlias = str | os.PathLike[str] | Sequence[Any] | None
+"""A name, a path to a YAML file, or several of these (names also as one text with commas), composed left to right."""
 
 BASE = "default"
 """The preset that is composed before every other."""
@@ -91,10 +92,22 @@ def find_preset(name: str | os.PathLike[str], *, beside: Path | None = None) -> 
     names = preset_names()
     if isinstance(name, str) and name in names:
         return presets_folder() / f"{name}.yaml"
-    hint = did_you_mean(name, names)
     raise ConfigError(
-        f"There is no preset {str(name)!r}.{hint} Presets: {', '.join(names)}; or a path that ends in .yaml."
+        f"There is no preset {str(name)!r}.{_meant(str(name), names)} Presets: {', '.join(names)}; or a path that ends "
+        "in .yaml."
     )
+
+
+def _meant(given: str, names: Sequence[str]) -> str:
+    """Return what may have been meant by a name that is no preset."""
+    lowered = given.strip().lower()
+    several = [part for part in re.split(r"[\s+;|&/]+", lowered) if part]
+    if len(several) > 1 and set(several) <= set(names):
+        return f" Several are a list: presets={several}."
+    if "=" in given:
+        return f" Options go to hyperparameters={given!r}."
+    begun = [name for name in names if name.startswith(f"{lowered}_") and lowered]
+    return f" Did you mean {' or '.join(map(repr, begun))}?" if begun else did_you_mean(given, names)
 
 
 def preset_text(name: str | os.PathLike[str]) -> str:
@@ -136,22 +149,36 @@ def asked_for(presets: Presets) -> list[str | os.PathLike[str]]:
     """Return the names and paths that were asked for; `default` where there are none.
 
     Args:
-        presets: A name, a path, several of these, or `None`.
+        presets: A name, several with commas between them, a path, a list of these, or `None`.
 
     Raises:
         ConfigError: It is something else.
     """
+    return list(_each(presets)) or [BASE]
+
+
+def _each(presets: Any) -> Iterator[Any]:
+    if type(presets).__module__.partition(".")[0] in ("numpy", "pandas") and hasattr(presets, "tolist"):
+        presets = presets.tolist()
     if presets is None:
-        return [BASE]
-    if isinstance(presets, (str, os.PathLike)):
-        return [presets]
-    if isinstance(presets, Sequence):
-        return list(presets) or [BASE]
-    raise ConfigError(f"presets takes a name, a path or a list of these, not {presets!r}.")
+        return
+    if isinstance(presets, str) and "," in presets and not Path(presets).is_file():
+        yield from (part for part in map(str.strip, presets.split(",")) if part)
+    elif isinstance(presets, (str, os.PathLike)):
+        yield presets
+    elif isinstance(presets, Sequence) and not isinstance(presets, (bytes, bytearray)):
+        for part in presets:
+            if part is None:
+                yield part  # an error: one of several that is nothing is a mistake
+            else:
+                yield from _each(part)
+    else:
+        hint = " Options go to hyperparameters." if isinstance(presets, Mapping) else ""
+        raise ConfigError(f"presets takes a name, a path or a list of these, not {presets!r}.{hint}")
 
 
-def compose(presets: Presets, schema: Schema | None = None) -> list[Preset]:
-    """Return the presets in the order in which they are composed, parents before children.
+def lineages(presets: Presets, schema: Schema | None = None) -> list[list[Preset]]:
+    """Return, for each preset that was asked for, itself after all that it extends, in the order of composition.
 
     `default` comes first whatever is asked for, so a preset has to say only what differs from it.
 
@@ -163,15 +190,53 @@ def compose(presets: Presets, schema: Schema | None = None) -> list[Preset]:
         ConfigError: A preset is not there or not right, or extends itself in the end.
     """
     names = asked_for(presets)
-    layers: list[Preset] = []
+    found: list[list[Preset]] = []
     faults: list[str] = []
     for name in names if names[0] == BASE else [BASE, *names]:
         try:
-            layers += _lineage(name, None, (), schema or schema_of())
+            found.append(_lineage(name, None, (), schema or schema_of()))
         except ConfigError as error:
             faults.append(str(error))
     raise_faults(faults, "presets")
-    return layers
+    return found
+
+
+def compose(presets: Presets, schema: Schema | None = None) -> list[Preset]:
+    """Return the presets in the order in which they are composed, parents before children; see `lineages`.
+
+    Args:
+        presets: A name, a path, or several of these.
+        schema: The options there are.
+
+    Raises:
+        ConfigError: As `lineages`.
+    """
+    return [preset for lineage in lineages(presets, schema) for preset in lineage]
+
+
+def replacements(found: Sequence[Sequence[Preset]], without: Iterable[str] = ()) -> tuple[str, ...]:
+    """Return a note for each preset that replaces values of one that was asked for before it.
+
+    Args:
+        found: From `lineages`: the first one is that of `default`.
+        without: Options to leave out: those that are set by hand.
+    """
+    values: dict[str, tuple[str, Any]] = {}  # the preset that was asked for and the value, by option
+    notes = []
+    for lineage in found[1:]:
+        name, replaced = lineage[-1].name, dict[str, list[str]]()
+        own: dict[str, Any] = {}
+        for preset in lineage:
+            own |= preset.values
+        for path in own.keys() & values.keys() - set(without):
+            if values[path][1] != own[path]:
+                replaced.setdefault(values[path][0], []).append(path)
+        for before, paths in replaced.items():
+            notes.append(
+                f"preset {name!r} comes after {before!r} and replaces what that sets: {', '.join(sorted(paths))}"
+            )
+        values |= {path: (name, value) for path, value in own.items()}
+    return tuple(notes)
 
 
 def _lineage(

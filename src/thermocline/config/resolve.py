@@ -10,7 +10,7 @@ from thermocline.registry import ProblemInfo
 
 from .joined import schema_of
 from .overrides import Hyperparameters, raise_faults, read_overrides
-from .presets import Preset, Presets, asked_for, compose
+from .presets import Preset, Presets, asked_for, lineages, replacements
 from .resolved import PRESET, Origins, ResolvedConfig
 
 
@@ -37,23 +37,23 @@ def resolve(
         >>> config.optim.lr, config.provenance["optim.lr"]
         (0.0003, 'user')
     """
-    schema, named = schema_of(problem), bool(presets)
+    schema, named = schema_of(problem), presets is not None
     if presets is None and problem is not None:
         presets = problem.preset
     read = read_overrides(hyperparameters, schema)
-    layers: list[Preset] = []
+    found: list[list[Preset]] = []
     try:
-        layers = compose(presets, schema)
+        found = lineages(presets, schema)
     except ConfigError as error:
         read.faults.insert(0, str(error))
     raise_faults(read.faults, "presets and hyperparameters" if named else "hyperparameters")
 
     values: dict[str, Any] = {}
     provenance: dict[str, str] = {}
-    for preset in layers:
+    for preset in (preset for lineage in found for preset in lineage):
         values |= preset.values
         provenance |= dict.fromkeys(preset.values, f"{PRESET}{preset.name}")
     names = tuple(Path(name).name for name in asked_for(presets))
     replaced = {path: value for path, value in values.items() if path in read.values}
-    origins = Origins(provenance | read.origins, names, replaced)
+    origins = Origins(provenance | read.origins, names, replaced, replacements(found, without=read.values))
     return ResolvedConfig.build(schema, values | read.values, origins)

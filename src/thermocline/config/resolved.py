@@ -36,11 +36,13 @@ class Origins:
         provenance: Dotted name → `preset:NAME`, `user`, `file:NAME` or `chosen: why`; `default` may be left out.
         presets: The presets that were asked for, in that order.
         replaced: Dotted name → the preset's value in place of which the user set another.
+        notes: Which presets replace values of others that were asked for.
     """
 
     provenance: Mapping[str, str] = field(default_factory=dict)
     presets: tuple[str, ...] = ()
     replaced: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, repr=False)
@@ -54,6 +56,7 @@ class ResolvedConfig:
             of hyperparameters), or `chosen: why`.
         presets: The presets that were asked for, in that order.
         replaced: Dotted name → the preset's value in place of which the user set another; not saved.
+        notes: Which presets replace values of others that were asked for; not saved.
     """
 
     schema: Schema
@@ -61,6 +64,7 @@ class ResolvedConfig:
     provenance: Mapping[str, str]
     presets: tuple[str, ...] = ()
     replaced: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
     @classmethod
     def build(cls, schema: Schema, values: Mapping[str, Any], origins: Origins = Origins()) -> ResolvedConfig:
@@ -72,7 +76,7 @@ class ResolvedConfig:
             origins: Where those values came from.
         """
         provenance = {path: origins.provenance.get(path, DEFAULT) for path in schema.keys}
-        return cls(schema, schema.filled(values), provenance, origins.presets, origins.replaced)
+        return cls(schema, schema.filled(values), provenance, origins.presets, origins.replaced, origins.notes)
 
     @classmethod
     def from_yaml(cls, text: str, *, problem: ProblemInfo | None = None) -> ResolvedConfig:
@@ -97,7 +101,7 @@ class ResolvedConfig:
         return cls.build(schema, values, Origins(origins, tuple(map(str, presets))))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        origins = Origins(self.provenance, self.presets, self.replaced)
+        origins = Origins(self.provenance, self.presets, self.replaced, self.notes)
         return ResolvedConfig.build, (self.schema, dict(self.items()), origins)
 
     @property

@@ -84,7 +84,8 @@ def prepare(request: Request) -> Prepared:
         train, reason, notes = found, "tuning_data", (*found.notes, *valid.notes)
     _warn_of_few(len(train), len(valid))
     rows = problem.describe_split(train, valid, reason)
-    return Prepared(request, problem, target, columns, config, train, valid, (rows, *notes, *unread, *launch_note()))
+    told = (rows, *notes, *config.notes, *unread, *launch_note())
+    return Prepared(request, problem, target, columns, config, train, valid, told)
 
 
 def _warn_of_few(train: int, valid: int) -> None:
