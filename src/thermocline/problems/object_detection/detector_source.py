@@ -6,8 +6,9 @@ import copy
 from pathlib import Path
 from typing import Any
 
+from thermocline.backbones.hub_names import meant_detector
 from thermocline.backbones.pretrained import Source, find_image
-from thermocline.errors import CheckpointError, did_you_mean, listing
+from thermocline.errors import CheckpointError, listing
 
 _HGNET_B0: dict[str, Any] = {
     "model_type": "hgnet_v2",
@@ -93,7 +94,7 @@ def find_detector(name: str, *, pretrained: bool) -> Source:
     if "/" not in name:
         raise CheckpointError(
             f"There is no detector {name!r}: not a folder, not a type that transformers builds, and a hub id reads "
-            f"owner/name.{did_you_mean(name, [*types, *DETECTORS])} Types are {listing(types, limit=30)}."
+            f"owner/name.{meant_detector(name, [*types, *DETECTORS])} Types are {listing(types, limit=30)}."
         )
     kind = "architecture" if not pretrained and name in DETECTORS else "hub"
     return Source("transformers", kind, name, name, pretrained)  # type: ignore[arg-type]
