@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import numpy as np
@@ -118,6 +119,12 @@ class Lazy:
         (np.zeros((3, 2)), "numpy.ndarray. Columns need names: pass `pd.DataFrame(values, columns=[...])`."),
         ([[1, 2], [3, 4]], "Columns need names"),
         ([], "not list"),
+        ((row for row in [{"x": 1, "y": 2}]), "pass `list(rows)`, one dict a row"),
+        ([make_table(4), make_table(4)], "pd.concat(frames, ignore_index=True)"),
+        (["a.csv", "b.csv"], "pd.concat(map(pd.read_csv, paths), ignore_index=True)"),
+        (make_table(4).groupby("y"), "Pass the frame that was grouped"),
+        (io.StringIO("x,y"), "Pass the path of the file"),
+        (b"rows.csv", "Pass a path as text"),
         ([{"a": 1}, 2], "not list"),
         (Lazy(), "Pass `frame.collect()`."),
         (pa.chunked_array([[1, 2]]), "It is one column; pass the table."),

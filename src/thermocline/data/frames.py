@@ -12,10 +12,11 @@ import numpy as np
 import pandas as pd
 
 from thermocline.data.cells import CellRules, read_cells
+from thermocline.data.other_files import check_path, how_to_read, of_a_pattern
 from thermocline.data.quoted_lines import check_merged, open_mark, read_unquoted
 from thermocline.data.row_names import first_rows
 from thermocline.data.tables import as_frame
-from thermocline.data.text_files import check_decimal_commas, encoding_error, separator_of
+from thermocline.data.text_files import PACKED, check_decimal_commas, encoding_error, separator_of, unpacked
 from thermocline.errors import (
     DataError,
     MissingColumnError,
@@ -25,9 +26,6 @@ from thermocline.errors import (
     listing,
 )
 from thermocline.registry import problem_infos
-
-COMPRESSED = (".gz", ".bz2", ".xz", ".zip")
-
 
 # -- reading ---------------------------------------------------------------------------------------
 
@@ -49,9 +47,10 @@ def read_frame(data: object, rules: CellRules | None = None) -> tuple[pd.DataFra
     """
     if not isinstance(data, (str, os.PathLike)):
         return as_frame(data), None
+    check_path(os.fsdecode(data))
     path = Path(data).expanduser()
     suffixes = [suffix.lower() for suffix in path.suffixes]
-    kind = suffixes[-2] if len(suffixes) > 1 and suffixes[-1] in COMPRESSED else "".join(suffixes[-1:])
+    kind = suffixes[-2] if len(suffixes) > 1 and suffixes[-1] in PACKED else "".join(suffixes[-1:])
     if kind not in {".csv", ".tsv", ".parquet", ".pq"}:
         hints = [
             f" If it is {info.file_types[kind]}, pass problem_type={info.problem_types[0]!r}."
@@ -60,16 +59,18 @@ def read_frame(data: object, rules: CellRules | None = None) -> tuple[pd.DataFra
         ]
         raise DataError(
             f"{str(path)!r}: the extension {kind!r} is none of .csv, .tsv, .parquet. Read it with pandas "
-            f"and pass the DataFrame.{''.join(hints)}"
+            f"and pass the DataFrame.{how_to_read(path, kind)}{''.join(hints)}"
         )
     if not path.is_file():
         what = "is a folder, not a file" if path.is_dir() else "does not exist"
         near = did_you_mean(path.name, [p.name for p in path.parent.iterdir()]) if path.parent.is_dir() else ""
-        raise DataError(f"The file {str(path)!r} {what}.{near}")
+        raise DataError(f"The file {str(path)!r} {what}.{of_a_pattern(path) or near}")
     if kind in {".parquet", ".pq"}:
         frame = _read_parquet(path)
     else:
-        frame = read_cells(_read_text(path, "\t" if kind == ".tsv" else separator_of(path)), rules or CellRules())
+        with unpacked(path):
+            cells = _read_text(path, "\t" if kind == ".tsv" else separator_of(path))
+        frame = read_cells(cells, rules or CellRules())
     return frame, path.resolve().parent
 
 
@@ -141,9 +142,12 @@ def check_names(frame: pd.DataFrame, *, what: str = "train_data") -> None:
     names = list(frame.columns)
     odd = [name for name in names if not isinstance(name, str)]
     if odd:
+        levels: Any = frame.columns.to_flat_index()
+        texts = all(isinstance(part, str) for name in levels if isinstance(name, tuple) for part in name)
+        way = "'_'.join" if isinstance(frame.columns, pd.MultiIndex) and texts else "str"
         raise DataError(
             f"{what} has column names that are not text: {listing(odd)}. Rename them, for instance with "
-            "`frame.columns = frame.columns.map(str)`."
+            f"`frame.columns = frame.columns.map({way})`."
         )
     if not frame.columns.is_unique:
         twice = list(dict.fromkeys(frame.columns[frame.columns.duplicated()]))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import pandas as pd
@@ -107,6 +108,18 @@ def _hint(data: object) -> str:
                 " For one row of a frame pass `frame.iloc[[0]]`, with two brackets; for one column `series.to_frame()`."
             )
         return " Pass `series.to_frame()`."
+    if isinstance(data, (list, tuple)) and data and all(isinstance(one, pd.DataFrame) for one in data):
+        return " Pass `pd.concat(frames, ignore_index=True)`, or rows to validate on as `tuning_data`."
+    if isinstance(data, (list, tuple)) and data and all(isinstance(one, (str, os.PathLike)) for one in data):
+        return " For files that hold tables pass `pd.concat(map(pd.read_csv, paths), ignore_index=True)`."
+    if isinstance(data, io.IOBase):
+        return " Pass the path of the file."
+    if isinstance(data, bytes):
+        return " Pass a path as text."
+    if isinstance(data, Iterator):
+        return " It is read once only: pass `list(rows)`, one dict a row."
+    if type(data).__name__.endswith("GroupBy") and hasattr(data, "obj"):
+        return " Pass the frame that was grouped."
     if hasattr(data, "collect"):
         return " Pass `frame.collect()`."
     if hasattr(data, "shape") or isinstance(data, (list, tuple)):

@@ -8,17 +8,21 @@ import gzip
 import lzma
 import re
 import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from thermocline.errors import DataError
+from thermocline.errors import DataError, ThermoclineError
 
 SEPARATORS = (",", ";", "\t", "|")
 HEAD = 65_536  # bytes
 LINES = re.compile(r"\r\n|\n|\r")
 DECIMAL_COMMA = re.compile(r"\s*[+-]?\d+,\d+\s*")
+PACKED = (".gz", ".bz2", ".xz", ".zip")
 COMMA_OR_WHOLE = re.compile(r"\s*([+-]?\d+(,\d+)?)?\s*")
 
 
@@ -30,6 +34,23 @@ def text_of(path: Path, limit: int = -1) -> str:
         limit: The most bytes to read; all by default.
     """
     return _bytes_of(path, limit).decode("utf-8-sig", errors="replace")
+
+
+@contextmanager
+def unpacked(path: Path) -> Iterator[None]:
+    """Say which file it was where one cannot be read, or is packed otherwise than its name says.
+
+    Raises:
+        DataError: For the errors of the system and of what unpacks.
+    """
+    try:
+        yield
+    except ThermoclineError:
+        raise
+    except (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, ValueError, LookupError) as error:
+        fault = str(error).strip(". ") or type(error).__name__
+        hint = " Unpack it, and pass the path of one table." if path.suffix.lower() in PACKED else ""
+        raise DataError(f"The file {str(path)!r} cannot be read: {fault}.{hint}") from error
 
 
 def _bytes_of(path: Path, limit: int = -1) -> bytes:

@@ -1,0 +1,86 @@
+"""Files that are not read: what reads them, for the error."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from thermocline.errors import DataError
+
+_ADDRESS = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]+://")
+"""How the address of a file on another machine begins."""
+
+_READERS = {
+    ".jsonl": "read_json({path}, lines=True)",
+    ".ndjson": "read_json({path}, lines=True)",
+    ".json": "read_json({path})",
+    ".feather": "read_feather({path})",
+    ".arrow": "read_feather({path})",
+    ".orc": "read_orc({path})",
+    ".xlsx": "read_excel({path})",
+    ".xls": "read_excel({path})",
+    ".ods": "read_excel({path})",
+    ".xml": "read_xml({path})",
+    ".html": "read_html({path})[0]",
+    ".dta": "read_stata({path})",
+    ".sas7bdat": "read_sas({path})",
+    ".sav": "read_spss({path})",
+    ".h5": "read_hdf({path})",
+    ".pkl": "read_pickle({path})",
+    ".pickle": "read_pickle({path})",
+    ".txt": "read_csv({path}, sep=None, engine='python')",
+    ".data": "read_csv({path}, sep=None, engine='python')",
+    ".zip": "read_csv({path})",
+    ".gz": "read_csv({path})",
+}
+"""What reads the files of an extension in pandas."""
+
+
+def how_to_read(path: Path, kind: str) -> str:
+    """Return what to do with a path that is no .csv, .tsv or .parquet file: a sentence, or an empty text.
+
+    Args:
+        path: The path.
+        kind: Its extension.
+    """
+    if path.is_dir():
+        tables = sorted({file.suffix.lower() for file in path.iterdir()} & {".csv", ".tsv", ".parquet", ".pq"})
+        if not tables:
+            return ""
+        reader = "read_parquet" if tables[0] in (".parquet", ".pq") else "read_csv"
+        every = f"Path({str(path)!r}).glob('*{tables[0]}')"
+        return f" It is a folder of tables: pass `pd.concat(map(pd.{reader}, {every}), ignore_index=True)`."
+    if kind in (".yaml", ".yml"):
+        return f" A preset is given as presets={str(path)!r}, options as hyperparameters={str(path)!r}."
+    reader = _READERS.get(kind, "")
+    return f" Pass `pd.{reader.format(path=repr(str(path)))}`." if reader else ""
+
+
+def check_path(given: str) -> None:
+    """Check that a text is a path, and no address of another machine and no content of a file.
+
+    Raises:
+        DataError: It is one of these.
+    """
+    if "\n" in given:
+        raise DataError(
+            f"{given[:40]!r}… has several lines, so it is no path. For the content of a file pass "
+            "`pd.read_csv(io.StringIO(text))`."
+        )
+    if _ADDRESS.match(given):
+        suffix = Path(given.split("?")[0]).suffix.lower()
+        reader = "read_parquet" if suffix in (".parquet", ".pq") else "read_csv"
+        raise DataError(
+            f"{given!r} is an address, not a path. Download the file and pass its path, or pass "
+            f"`pd.{reader}({given!r})`."
+        )
+
+
+def of_a_pattern(path: Path) -> str:
+    """Return what to do with a path that is a pattern of many, or an empty text."""
+    if not any(letter in str(path) for letter in "*?["):
+        return ""
+    reader = "read_parquet" if path.suffix.lower() in (".parquet", ".pq") else "read_csv"
+    return (
+        f" For all files of a pattern pass `pd.concat(map(pd.{reader}, glob.glob({str(path)!r})), ignore_index=True)`."
+    )
