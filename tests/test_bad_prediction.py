@@ -234,19 +234,21 @@ def test_images_that_workers_cannot_decode(image_folder, fitted_images):
 
 
 @pytest.mark.parametrize("value", [None, np.nan, "", pd.NA])
-def test_missing_images_are_fine(fitted_images, capsys, value):
+def test_missing_images_are_fine(fitted_images, capsys, caplog, value):
     predictor, frame = fitted_images
+    caplog.set_level("DEBUG", "thermocline")
     frame = frame.copy()
     frame["img"] = frame["img"].astype(object)
     frame.loc[[3, 4], "img"] = [value, value]
     assert len(predictor.predict(frame)) == len(frame)
-    assert capsys.readouterr().out == ""
+    assert caplog.messages == []
     predictor.verbosity = 1
     try:
         predictor.predict(frame)
     finally:
         predictor.verbosity = 0
-    assert "missing values in 24 rows: img 2" in capsys.readouterr().out
+    assert "missing values in 24 rows: img 2" in caplog.messages
+    assert capsys.readouterr() == ("", "")
 
 
 def test_missing_image_column(fitted_images):

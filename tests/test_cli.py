@@ -80,7 +80,8 @@ def test_predict_to_the_screen_and_to_a_file(
     assert set(lines[1:]) <= {"yes", "no"}
     target = tmp_path / "answers.csv"
     assert main(["predict", str(model), str(table), "--proba", "--out", str(target)]) == 0
-    assert "80 predictions written to" in capsys.readouterr().out
+    out, err = capsys.readouterr()
+    assert (out, "80 predictions written to" in err) == ("", True)
     proba = pd.read_csv(target)
     assert list(proba.columns) == ["no", "yes"]
     assert np.allclose(proba.sum(axis=1), 1, atol=1e-5)

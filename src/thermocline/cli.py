@@ -6,12 +6,13 @@ import argparse
 import json
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from thermocline.errors import ThermoclineError
+from thermocline.errors import ThermoclineError, counted
 from thermocline.report.output import encodable, plain_where_needed
 
 LEAST_DEMO_ROWS = 50
@@ -204,18 +205,37 @@ def _explain(given: argparse.Namespace) -> None:
 def _load(given: argparse.Namespace) -> Any:
     from thermocline.predictor import Predictor
 
-    return Predictor.load(given.model, trust_remote_code=given.trust_remote_code, verbosity=0)
+    return Predictor.load(given.model, trust_remote_code=given.trust_remote_code)
+
+
+@contextmanager
+def _notes_on_stderr() -> Iterator[None]:
+    """Write what predictions note to stderr; stdout holds nothing but the result."""
+    import logging
+
+    from thermocline.report.console import LOG
+
+    handler, level = logging.StreamHandler(sys.stderr), LOG.level
+    handler.setFormatter(logging.Formatter("note: %(message)s"))
+    LOG.addHandler(handler)
+    LOG.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        LOG.setLevel(level)
+        LOG.removeHandler(handler)
 
 
 def _predict(given: argparse.Namespace) -> None:
     _check_out(given.out)
     predictor = _load(given)
-    result = predictor.predict_proba(given.data) if given.proba else predictor.predict(given.data)
+    with _notes_on_stderr():
+        result = predictor.predict_proba(given.data) if given.proba else predictor.predict(given.data)
     if predictor.problem_type == "object_detection":
         result = result.map(partial(json.dumps, ensure_ascii=False))
     if given.out:
         result.to_csv(given.out, index=False)
-        print(f"{len(result)} predictions written to {given.out}")
+        print(f"{counted(len(result), 'prediction')} written to {given.out}", file=sys.stderr)
     elif sys.stdout is not None:
         text = result.to_csv(index=False)
         if not encodable(text):
@@ -228,7 +248,10 @@ def _predict(given: argparse.Namespace) -> None:
 
 
 def _evaluate(given: argparse.Namespace) -> None:
-    for name, score in _load(given).evaluate(given.data, given.metrics).items():
+    predictor = _load(given)
+    with _notes_on_stderr():
+        scores = predictor.evaluate(given.data, given.metrics)
+    for name, score in scores.items():
         print(f"{name} {score:.6g}")
 
 

@@ -41,7 +41,8 @@ class Predictor:
         sample_weight: A column of row weights, used in the loss and in validation; no feature.
         problem: A kind of problem of your own in place of `problem_type`: an instance of a class that derives from
             `thermocline.contracts.problem.Problem`.
-        verbosity: 0 prints nothing, 1 prints choices, progress and scores.
+        verbosity: 0 says nothing; 1 prints choices and scores of a fit, shows progress in a terminal or a notebook, and
+            notes what predictions come across in the logger `thermocline`.
 
     Attributes:
         columns: The columns and their types, with reasons (after `fit`).

@@ -25,7 +25,7 @@ def test_one_none_and_many():
     assert [counted(n, "box is", "boxes are") for n in (1, 2)] == ["1 box is", "2 boxes are"]
 
 
-def test_notes_about_rows(capsys):
+def test_notes_about_rows(caplog):
     assert split_note(1, 1, "row", "given") == "1 row trains, 1 validates (given)"
     assert split_note(2, 3, "image", "given") == "2 images train, 3 validate (given)"
     weighed = make_table(4).assign(w=[0.0, 1.0, 1.0, 1.0])
@@ -33,8 +33,9 @@ def test_notes_about_rows(capsys):
     assert drop_weightless(weighed.assign(w=[0.0, 0.0, 1.0, 1.0]), "w", "data")[1] == [
         "2 rows of data left out: their weight is 0"
     ]
-    Console(1).missing({"x": 1}, 1)
-    assert "missing values in 1 row: x 1" in capsys.readouterr().out
+    with caplog.at_level("INFO", "thermocline"):
+        Console(1).missing({"x": 1}, 1, set())
+    assert caplog.messages == ["missing values in 1 row: x 1"]
 
 
 @pytest.mark.parametrize(

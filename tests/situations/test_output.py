@@ -41,6 +41,11 @@ def encoded(encoding):
     return io.TextIOWrapper(io.BytesIO(), encoding=encoding, write_through=True)
 
 
+class Terminal(io.TextIOWrapper):
+    def isatty(self):
+        return True
+
+
 def text_of(stream):
     return stream.buffer.getvalue().decode(stream.encoding)
 
@@ -73,7 +78,7 @@ def test_nowhere_to_print(make, monkeypatch):
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
 def test_a_fit_prints_columns_of_any_name(encoding, monkeypatch):
-    out, bars = encoded(encoding), encoded(encoding)
+    out, bars = encoded(encoding), Terminal(io.BytesIO(), encoding=encoding, write_through=True)
     monkeypatch.setattr(sys, "stdout", out)
     monkeypatch.setattr(sys, "stderr", bars)
     frame = make_table(40).rename(columns=STRANGE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import pandas as pd
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 BATCHES_SHOWN = 50
 """Batches from which a pass shows its progress."""
+
+_TOLD: WeakKeyDictionary[torch.nn.Module, set[str]] = WeakKeyDictionary()
+"""The columns of whose missing values a model's predictions have told, so that a service is told once."""
 
 
 def predict(assembly: Assembly, data: object, *, verbosity: int = 0) -> pd.Series[Any] | pd.DataFrame:
@@ -132,7 +136,8 @@ def _run(assembly: Assembly, rows: Rows, collector: Collector, found: Labelled, 
     if not len(rows):
         return
     frame, env = found.frame, assembly.config.env
-    console.missing({name: int(missing_mask(frame[name]).sum()) for name in assembly.columns.used}, len(frame))
+    missing = {name: int(missing_mask(frame[name]).sum()) for name in assembly.columns.used}
+    console.missing(missing, len(frame), _TOLD.setdefault(assembly.model, set()))
     size, device = env.eval_batch_size, assembly.device
     assert size
     how = Pass(

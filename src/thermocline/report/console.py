@@ -1,7 +1,8 @@
-"""Lines and progress bars during a fit and a prediction. Nothing is printed under verbosity 0."""
+"""Lines, notes and progress bars during a fit and a prediction. Nothing is said under verbosity 0."""
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -9,9 +10,12 @@ from typing import Any
 from thermocline.errors import counted
 from thermocline.report.output import Tolerant, is_open
 
+LOG = logging.getLogger("thermocline")
+"""Where predictions note what is worth knowing; the package adds no handler and sets no level."""
+
 
 class Console:
-    """Prints lines and progress bars, or nothing.
+    """Says lines, notes and progress, or nothing.
 
     Args:
         verbosity: 0 is silent.
@@ -21,23 +25,43 @@ class Console:
         self.verbosity = verbosity
 
     def say(self, line: str) -> None:
-        """Print a line, clear of any progress bar."""
+        """Print a line to stdout, clear of any progress bar; at once, so that a log has it."""
         if self.verbosity > 0:
             from tqdm.auto import tqdm
 
-            tqdm.write(line, file=Tolerant(sys.stdout))
+            out = Tolerant(sys.stdout)
+            tqdm.write(line, file=out)
+            out.flush()
 
     def progress(self, items: Iterable[Any], total: int, title: str) -> Iterable[Any]:
-        """Wrap an iterable in a progress bar."""
+        """Wrap an iterable in a progress bar on stderr, where someone watches: not in a file, a pipe or a log."""
         from tqdm.auto import tqdm
 
-        shown = self.verbosity > 0 and is_open(sys.stdout) and is_open(sys.stderr)  # tqdm flushes both
-        file = Tolerant(sys.stderr) if shown else None
+        shown = self.verbosity > 0 and is_open(sys.stdout) and is_open(sys.stderr) and _is_watched()
+        file = Tolerant(sys.stderr) if shown else None  # tqdm flushes stdout, too
         bar: Iterable[Any] = tqdm(items, total=total, desc=title, disable=not shown, leave=False, file=file)
         return bar
 
-    def missing(self, counts: Mapping[str, int], rows: int) -> None:
-        """Say which columns have missing values; they are ordinary, but worth knowing."""
+    def missing(self, counts: Mapping[str, int], rows: int, told: set[str]) -> None:
+        """Note which columns have missing values; they are ordinary, but worth knowing, once a column.
+
+        Args:
+            counts: Missing values by column.
+            rows: How many rows there are.
+            told: Columns that were noted before; those of now are added. They are repeated at the level DEBUG only.
+        """
         parts = [f"{name} {count}" for name, count in counts.items() if count]
-        if parts:
-            self.say(f"missing values in {counted(rows, 'row')}: {', '.join(parts)}")
+        if parts and self.verbosity > 0:
+            new = {name for name, count in counts.items() if count} - told
+            level = logging.INFO if new else logging.DEBUG
+            LOG.log(level, "missing values in %s: %s", counted(rows, "row"), ", ".join(parts))
+            told |= new
+
+
+def _is_watched() -> bool:
+    """Whether stderr is a terminal or a notebook's output."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    try:
+        return sys.stderr.isatty() or "IPKernelApp" in getattr(shell, "config", ())
+    except (AttributeError, ValueError):  # a stream that does not know; a closed one
+        return False
