@@ -210,11 +210,11 @@ def test_image_bytes_that_cannot_be_decoded(fitted_images):
 
 def test_values_that_are_no_images(fitted_images):
     predictor, frame = fitted_images
-    for value in (5, ["a.png"], np.zeros((2, 2, 3))):
+    for value in (5, {"a": 1}, np.zeros(3)):
         odd = frame.assign(img=pd.Series([value] * 24, dtype=object))
         message = told(ImageReadError, OSError, lambda odd=odd: predictor.predict(odd))
         assert "24 of 24 rows" in message
-        assert f"{type(value).__name__}: neither a path nor bytes nor a PIL image" in message
+        assert f"{type(value).__name__}: neither a path nor bytes nor a PIL image nor an array" in message
 
 
 def test_images_that_workers_cannot_decode(image_folder, fitted_images):

@@ -70,7 +70,7 @@ STRINGS = [
     (["31.12.2020", "01.02.2021"], "numeric", "date:%d.%m.%Y"),
     (["01/13/2020 08:30", "02/03/2021 17:05"], "numeric", "date:%m/%d/%Y %H:%M"),
     (["a.png", "b.JPG", "dir/c.webp"], "image", "path"),
-    (["http://x.org/a.png", "http://x.org/b.png"], "categorical", "category"),
+    (["http://x.org/a.png", "http://x.org/b.png"], "null", "images not read"),
     (["", " ", None], "null", ""),
     (["same", "same", None], "null", ""),
 ]
@@ -203,7 +203,7 @@ def test_given_types_that_cannot_be():
     frame = pd.DataFrame({"x": ["1", "abc", "def"], "n": [1, 2, 3], "l": [[1], [2], [3]]}, index=["p", "q", "r"])
     with pytest.raises(ColumnTypeError, match=r"'x'.*2 of 3.*row 1 \(index 'q'\): 'abc', row 2"):
         infer_columns(frame, column_types={"x": "numeric"})
-    with pytest.raises(ColumnTypeError, match=r"'n'.*paths, bytes or PIL images"):
+    with pytest.raises(ColumnTypeError, match=r"'n'.*paths, bytes, PIL images or arrays"):
         infer_columns(frame, column_types={"n": "image"})
     with pytest.raises(ColumnTypeError, match=r"'l'.*plain values"):
         infer_columns(frame, column_types={"l": "text"})

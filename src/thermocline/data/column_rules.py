@@ -13,19 +13,17 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from thermocline.data.image_cells import is_empty_record
+from thermocline.data.image_columns import judge_bytes, judge_images
 from thermocline.data.values import CODE, TRUTH, is_duration, number_or_none, parse_dates, stable_text
+from thermocline.data.verdict import Verdict
 from thermocline.errors import counted
-
-IMAGE_PATH = re.compile(r"(?!https?://).*\.(png|jpe?g|bmp|gif|webp|tiff?)", re.IGNORECASE | re.DOTALL)
-IMAGE_START = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"BM", b"II*\x00", b"MM\x00*")
-IMAGE_SHARE = 0.95  # of the values that are there: a few broken names do not turn images into text
 
 DRAW = 50  # rows
 # How varied a column must be to be text, as the number of equally common values that would be as varied:
@@ -54,27 +52,12 @@ _DAYS = (
 )
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """What a column is taken for.
-
-    Attributes:
-        kind: `numeric`, `categorical`, `text`, `image` or `null`.
-        reason: Why, with counts.
-        form: How the values are written: see `Column.form`.
-    """
-
-    kind: str
-    reason: str
-    form: str = ""
-
-
 def missing_mask(series: pd.Series[Any]) -> np.ndarray:
-    """Return which values are missing `(n,)`; blank strings are."""
+    """Return which values are missing `(n,)`; blank strings are, and images without bytes and path."""
     mask = series.isna().to_numpy(dtype=bool).copy()
     if pd.api.types.is_string_dtype(series.dtype) or series.dtype == object:
         values = series.astype(object).to_numpy()
-        mask |= np.array([isinstance(v, str) and not v.strip() for v in values], dtype=bool)
+        mask |= np.array([not v.strip() if isinstance(v, str) else is_empty_record(v) for v in values], dtype=bool)
     return mask
 
 
@@ -130,9 +113,7 @@ def _judge_objects(values: list[Any]) -> Verdict:
     if len(sorts) == 1:
         sort = next(iter(sorts))
         if sort == "bytes":
-            return _judge_bytes(values)
-        if sort == "picture":
-            return Verdict("image", f"{len(values):,} PIL images", "pil")
+            return judge_bytes(values)
         if sort in {"number", "truth", "date", "duration"} and len({stable_text(v) for v in values}) == 1:
             return constant(values[0])
         alone = {
@@ -143,7 +124,10 @@ def _judge_objects(values: list[Any]) -> Verdict:
         }
         if sort in alone:
             return alone[sort]
-    odd = [value for value in values if sort_of(value) in {"other", "bytes", "picture"}]
+    odd = [value for value in values if sort_of(value) in {"other", "bytes"}]
+    images = judge_images(values) if odd else None
+    if images is not None:
+        return images
     if odd:
         return Verdict(
             "null",
@@ -171,28 +155,11 @@ def sort_of(value: object) -> str:
         return "duration"
     if isinstance(value, (datetime.date, np.datetime64)):
         return "date"
-    pillow = sys.modules.get("PIL.Image")  # whoever holds such an image has imported it
-    if pillow is not None and isinstance(value, pillow.Image):
-        return "picture"
     try:
         stable_text(value)
     except TypeError:
         return "other"
     return "string"
-
-
-def is_image_bytes(value: bytes) -> bool:
-    """Whether bytes begin as PNG, JPEG, GIF, BMP, TIFF or WebP files do."""
-    start = bytes(value[:12])
-    return start.startswith(IMAGE_START) or (start[:4] == b"RIFF" and start[8:] == b"WEBP")
-
-
-def _judge_bytes(values: list[bytes]) -> Verdict:
-    images = sum(map(is_image_bytes, values))
-    share = f"{images:,} of {len(values):,} values begin as image files do"
-    if images >= IMAGE_SHARE * len(values):
-        return Verdict("image", f"bytes: {share}", "bytes")
-    return Verdict("null", f"bytes that are not images: {share}")
 
 
 # -- strings ---------------------------------------------------------------------------------------
@@ -203,9 +170,9 @@ def judge_texts(texts: Sequence[str]) -> Verdict:
     counts = Counter(texts)
     if len(counts) == 1:
         return constant(texts[0])
-    paths = sum(count for text, count in counts.items() if IMAGE_PATH.fullmatch(text))
-    if paths >= IMAGE_SHARE * len(texts):
-        return Verdict("image", f"{paths:,} of {len(texts):,} values end as image files do", "path")
+    images = judge_images(counts)
+    if images is not None:
+        return images
     truths = {text.lower() for text in counts}
     if truths <= TRUTH.keys():
         return constant(texts[0]) if len(truths) == 1 else Verdict("categorical", "true or false, 2 values", "boolean")

@@ -9,10 +9,12 @@ from typing import Any, Literal, cast, get_args
 import numpy as np
 import pandas as pd
 
-from thermocline.data.column_rules import Verdict, category_form, date_form, judge, missing_mask, sort_of
+from thermocline.data.column_rules import category_form, date_form, judge, missing_mask, sort_of
 from thermocline.data.frames import check_columns
+from thermocline.data.image_columns import given_image_form
 from thermocline.data.row_names import first_rows
 from thermocline.data.values import is_duration, parse_numbers
+from thermocline.data.verdict import Verdict
 from thermocline.errors import ColumnTypeError, ConfigError, counted, did_you_mean, listing
 
 Kind = Literal["numeric", "categorical", "text", "image", "null"]
@@ -30,7 +32,8 @@ class Column:
         missing: How many values were missing; blank strings count.
         form: How its values are written. Numeric: `number`, `number as text`, `date`, `date:<format>`,
             `duration`. Categorical: `category` (as written), `number category`, `boolean`. Text: `text`.
-            Image: `path`, `bytes`, `pil`, `mixed`. Null: empty.
+            Image: `path`, `encoded` (base64 or data URLs), `bytes`, `pil`, `array`, `record` (a dict of bytes and
+            path), `mixed`. Null: empty, or `images not read`, where the reason says what to do.
     """
 
     name: str
@@ -167,26 +170,19 @@ def _given(series: pd.Series[Any], name: str, kind: str) -> Verdict:
     if kind == "numeric":
         return Verdict(kind, reason, _numeric_form(series, name))
     present = ~missing_mask(series)
-    sorts = np.array(
-        [sort_of(value) if there else "" for value, there in zip(series.astype(object).tolist(), present, strict=True)],
-        dtype=object,
-    )
-    allowed = {"string", "bytes", "picture"} if kind == "image" else {"string", "truth", "number", "date", "duration"}
-    bad = present & ~np.isin(sorts, list(allowed))
+    if kind == "image":
+        return Verdict(kind, reason, given_image_form(series[present], name))
+    cells = zip(series.astype(object).tolist(), present, strict=True)
+    bad = np.array([there and sort_of(value) in {"bytes", "other"} for value, there in cells], dtype=bool)
     if bad.any():
-        wanted = "paths, bytes or PIL images" if kind == "image" else "plain values"
         raise ColumnTypeError(
-            f"column_types[{name!r}] is {kind!r}, which takes {wanted}, but "
+            f"column_types[{name!r}] is {kind!r}, which takes plain values, but "
             f"{counted(int(bad.sum()), 'value is', 'values are')} "
             f"none: {first_rows(series.index, bad, series)}."
         )
-    if kind != "image":
-        if kind == "text":
-            return Verdict(kind, reason, "text")
-        return Verdict(kind, reason, category_form(series[present].astype(object).unique().tolist()))
-    forms = {"string": "path", "bytes": "bytes", "picture": "pil"}
-    found = sorted({forms[sort] for sort in set(sorts[present])})
-    return Verdict(kind, reason, found[0] if len(found) == 1 else "mixed" if found else "path")
+    if kind == "text":
+        return Verdict(kind, reason, "text")
+    return Verdict(kind, reason, category_form(series[present].astype(object).unique().tolist()))
 
 
 def _numeric_form(series: pd.Series[Any], name: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import pandas as pd
 
+from thermocline.data.image_cells import image_sort
 from thermocline.errors import DataError, MissingDependencyError
 
 
@@ -60,7 +61,7 @@ def as_frame(data: object) -> pd.DataFrame:
     if hasattr(data, "__arrow_c_stream__") and not isinstance(data, (type, pd.Series)):
         return _of_arrow(data)
     if isinstance(data, Mapping):
-        return _of_dicts(dict(data), one=bool(data) and all(pd.api.types.is_scalar(value) for value in data.values()))
+        return _of_dicts(dict(data), one=bool(data) and all(map(_is_one, data.values())))
     if isinstance(data, Sequence) and data and all(isinstance(row, Mapping) for row in data):
         return _of_dicts([dict(row) for row in data])
     converted = _of_pandas_method(data)
@@ -83,7 +84,15 @@ def _of_arrow(data: Any) -> pd.DataFrame:
         raise DataError(f"{_name(data)} cannot be read as a table: {error}.{hint}") from error
 
 
+def _is_one(value: object) -> bool:
+    """Whether a value is one cell, not a column."""
+    return bool(pd.api.types.is_scalar(value)) or image_sort(value) in ("pil", "record")
+
+
 def _of_dicts(data: Any, *, one: bool = False) -> pd.DataFrame:
+    if isinstance(data, dict):  # a block of pictures, rows × height × width, is a column of pictures
+        blocks = {name for name, values in data.items() if getattr(values, "ndim", 0) > 2}
+        data = {name: list(values) if name in blocks else values for name, values in data.items()}
     try:
         return pd.DataFrame([data] if one else data)
     except (ValueError, TypeError) as error:

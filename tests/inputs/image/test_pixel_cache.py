@@ -83,7 +83,7 @@ def test_the_same_bits_as_without_a_cache(frame, tmp_path, where, workers, augme
 def test_each_image_is_decoded_once(frame, tmp_path, augment, monkeypatch):
     opened = []
     read = image.open_image
-    monkeypatch.setattr(image, "open_image", lambda cell, folder: opened.append(str(cell)[:50]) or read(cell, folder))
+    monkeypatch.setattr(image, "open_image", lambda cell, *how: opened.append(str(cell)[:50]) or read(cell, *how))
     rows = made(frame.drop(columns="b").assign(b=None), tmp_path, augment=augment, views=2)
     with decoded_kept([rows], keep()) as (kept,):
         passes(kept)

@@ -20,6 +20,7 @@ from thermocline.data.columns import Column
 from thermocline.data.loading import load
 from thermocline.errors import ImageReadError
 from thermocline.inputs.image.files import decoded_size, find_image, is_missing, open_image, unreadable_rows
+from thermocline.inputs.image.grey_range import grey_range
 from thermocline.inputs.image.processor import ImageProcessor
 from thermocline.inputs.image.spec import ImageSpec
 from thermocline.inputs.image.transforms import plain_transform, train_transform
@@ -99,12 +100,12 @@ def test_sixteen_bit_greys_are_scaled_not_clipped():
 
 @pytest.mark.parametrize(
     ("values", "expected"),
-    [([0, 100, 255], [0, 100, 255]), ([-10.0, 0.0, 10.0], [0, 128, 255]), ([0.0, 1e6, 2e6], [0, 128, 255])],
+    [([0, 100, 255], [0, 100, 255]), ([-16.0, 0.0, 15.0], [0, 132, 255]), ([0.5, 2.0, 4.0], [32, 128, 255])],
 )
 def test_float_and_32_bit_greys(values, expected):
     array = np.array([values])
     image = Image.fromarray(array.astype(np.float32 if array.dtype.kind == "f" else np.int32))
-    assert np.asarray(open_image(image))[0, :, 0].tolist() == expected
+    assert np.asarray(open_image(image, None, grey_range([image])))[0, :, 0].tolist() == expected
 
 
 def test_float_greys_with_holes_are_read():

@@ -113,9 +113,9 @@ def decoded(monkeypatch) -> Counter[str]:
     counts: Counter[str] = Counter()
     inner = rows.open_image
 
-    def counted(cell, folder):
+    def counted(cell, *how):
         counts[str(cell)] += 1
-        return inner(cell, folder)
+        return inner(cell, *how)
 
     monkeypatch.setattr(rows, "open_image", counted)
     return counts

@@ -3,42 +3,53 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from thermocline.inputs.image.files import find_image, is_missing
+import numpy as np
+
+from thermocline.inputs.image.cells import is_missing, source_of
+from thermocline.inputs.image.files import find_image
 
 _ORIENTATION = 0x0112  # the EXIF tag
 
 
 def cell_names(cells: Iterable[object]) -> Iterator[bytes]:
-    """Yield bytes for each cell: a path as it is written, else a hash of the bytes; empty where there is no image."""
+    """Yield bytes for each cell: a path as it is written, else a hash of the image; empty where there is none."""
     for cell in cells:
-        if isinstance(cell, bytes | bytearray | memoryview):
-            yield hashlib.sha256(cell).digest()
-        elif hasattr(cell, "tobytes"):
-            yield hashlib.sha256(cell.tobytes()).digest()
-        else:
-            yield b"" if is_missing(cell) else f"{cell}\n".encode()
+        yield _identity(cell, lambda path: f"{path}\n".encode())
 
 
 def cell_contents(cells: Iterable[object], folder: Path | None) -> Iterator[bytes]:
     """Yield bytes for each cell that change when its pixels change.
 
     Args:
-        cells: Paths, bytes, PIL images; or missing.
+        cells: Paths, encoded bytes, PIL images, arrays, dicts; or missing.
         folder: Where relative paths start.
 
     Yields:
-        Of a path the file's resolved path, size in bytes and time of change; of a PIL image mode, size, palette,
-        transparency, orientation and a hash of the pixels; of bytes their hash.
+        Of a path the file's resolved path, size in bytes and time of change; of all others what `cell_names` gives: of
+        encoded bytes and text a hash; of a PIL image one of its mode, size, palette, transparency, orientation and
+        pixels; of an array one of its shape, type and values.
     """
-    for cell, name in ((cell, next(cell_names([cell]))) for cell in cells):
-        if isinstance(cell, str | Path) and not is_missing(cell):
-            yield _file(find_image(str(cell), folder))
-        else:
-            yield name + (_format(cell) if hasattr(cell, "getpalette") else _layout(cell))
+    for cell in cells:
+        yield _identity(cell, lambda path: _file(find_image(path, folder)))
+
+
+def _identity(cell: object, of_path: Callable[[str], bytes]) -> bytes:
+    if is_missing(cell):
+        return b""
+    try:
+        source = source_of(cell)
+    except (OSError, TypeError):  # the error is raised where the image is read
+        source = str(cell)
+    if isinstance(source, str):
+        return of_path(source)
+    if isinstance(source, bytes):
+        return hashlib.sha256(source).digest()
+    facts = _array_facts(source) if isinstance(source, np.ndarray) else _picture_facts(source)
+    return hashlib.sha256(repr(facts).encode() + source.tobytes()).digest()
 
 
 def _file(path: Path) -> bytes:
@@ -49,13 +60,11 @@ def _file(path: Path) -> bytes:
     return f"{path.resolve()}\n{stat.st_size} {stat.st_mtime_ns}\n".encode()
 
 
-def _format(image: Any) -> bytes:
+def _picture_facts(image: Any) -> tuple[object, ...]:
     palette = image.getpalette(None) if image.palette is not None else None
     facts = (image.mode, image.size, image.info.get("transparency"), image.getexif().get(_ORIENTATION))
-    return repr((*facts, image.palette and image.palette.mode, palette)).encode()
+    return (*facts, image.palette and image.palette.mode, palette)
 
 
-def _layout(cell: object) -> bytes:
-    """Return shape and dtype of an array; nothing of other cells."""
-    facts = (getattr(cell, "shape", None), str(getattr(cell, "dtype", "")))
-    return repr(facts).encode() if facts[0] is not None else b""
+def _array_facts(array: np.ndarray) -> tuple[object, ...]:
+    return array.shape, array.dtype.str

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,9 @@ import pandas as pd
 
 from thermocline.data.row_names import first_rows
 from thermocline.errors import ImageReadError, counted
-from thermocline.inputs.image.files import NO_IMAGE, find_image, is_missing
+from thermocline.inputs.image.cells import cell_text, is_missing, reason_of, source_of
+from thermocline.inputs.image.files import find_image
+from thermocline.inputs.image.headers import opened
 
 _ORIENTATION = 0x0112  # the EXIF tag
 _SWAPPED = frozenset({5, 6, 7, 8})  # its values that swap height and width
@@ -27,27 +28,22 @@ def image_size(value: object, folder: Path | None = None) -> tuple[int, int]:
     """Return the height and width that `open_image` gives for a cell, EXIF rotation undone.
 
     Args:
-        value: A path (relative ones are tried below `folder` first), encoded bytes, or a PIL image.
+        value: The cell, as for `open_image`.
         folder: Where relative paths start.
 
     Raises:
         OSError: The file is missing or its header cannot be read.
     """
-    from PIL import Image as pil
-
-    if isinstance(value, pil.Image):
-        return _upright_size(value)
-    source: Any
-    if isinstance(value, str | os.PathLike):
-        source = find_image(str(value), folder)
-    elif isinstance(value, bytes | bytearray | memoryview):
-        source = io.BytesIO(value)
-    else:
-        raise OSError(NO_IMAGE)
     try:
-        with pil.open(source) as image:
+        source = source_of(value)
+        if isinstance(source, np.ndarray):
+            return int(source.shape[0]), int(source.shape[1])
+        if not isinstance(source, str | bytes):
+            return _upright_size(source)
+        place = find_image(source, folder) if isinstance(source, str) else source
+        with opened(place) as image:
             # for the EXIF data of a PNG without any, Pillow would decode all pixels
-            plain = image.format == "PNG" and not image.info.keys() & _READ and not _has_metadata_at_end(source)
+            plain = image.format == "PNG" and not image.info.keys() & _READ and not _has_metadata_at_end(place)
             return (image.height, image.width) if plain else _upright_size(image)
     except (OSError, MemoryError):
         raise
@@ -62,9 +58,9 @@ def _upright_size(image: Any) -> tuple[int, int]:
     return (width, height) if swapped else (height, width)
 
 
-def _has_metadata_at_end(source: Any) -> bool:
+def _has_metadata_at_end(place: Path | bytes) -> bool:
     """Whether a PNG has texts or EXIF data after its pixels."""
-    with source.open("rb") if isinstance(source, Path) else nullcontext(source) as file:
+    with place.open("rb") if isinstance(place, Path) else io.BytesIO(place) as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))
         tail = file.read()
     return any(chunk in tail for chunk in _METADATA)
@@ -89,10 +85,8 @@ def image_sizes(cells: Sequence[object], index: pd.Index[Any], folder: Path | No
             if is_missing(cell):
                 raise OSError("no image")
             sizes[row] = image_size(cell, folder)
-        except OSError as error:
-            shown = str(cell) if isinstance(cell, str | os.PathLike) else type(cell).__name__
-            reason = "no such file" if isinstance(error, FileNotFoundError) else str(error) or repr(error)
-            faults[row] = f"{shown}: {reason}"
+        except (OSError, TypeError) as error:
+            faults[row] = f"{cell_text(cell)}: {reason_of(error)}"
     if faults:
         named = [f"{first_rows(index, np.arange(len(cells)) == row)}: {why}" for row, why in list(faults.items())[:3]]
         more = f" and {len(faults) - 3:,} more" if len(faults) > 3 else ""

@@ -15,7 +15,9 @@ from thermocline.data.columns import Column, Columns
 from thermocline.data.row_part import RowPart
 from thermocline.errors import ImageReadError
 from thermocline.inputs.image.build import build_image, check_description, describe_image, model_size, rebuild_image
-from thermocline.inputs.image.files import is_missing, open_image
+from thermocline.inputs.image.cells import is_missing
+from thermocline.inputs.image.files import open_image
+from thermocline.inputs.image.grey_range import grey_range
 from thermocline.inputs.image.info import INFO
 from thermocline.inputs.image.processor import ImageProcessor
 from thermocline.inputs.image.reading import readable_rows
@@ -63,19 +65,23 @@ class ImageInput(InputKind):
         tower.norm_eval = _norm_eval(config, pretrained=tower.pretrained)
         if size is None:
             config = config.choose("model.image.size", tower.spec.size[0], "the model's own")
-        return BuiltInput(self, ImageProcessor(own, tower.spec), tower, config)
+        ranges = [grey_range(source.frame[column.name].astype(object).tolist(), source.folder) for column in own]
+        return BuiltInput(self, ImageProcessor(own, tower.spec, ranges), tower, config)
 
     def rows(self, built: BuiltInput, source: RowSource) -> RowPart:
         """Collect the cells of the image columns; nothing is decoded yet."""
         options = built.config.model.image
         processor: ImageProcessor = built.processor
-        return processor.rows(
+        rows = processor.rows(
             source.frame,
             source.folder,
             augment=options.augment if source.training else None,
             seed=source.seed,
             views=options.augment_views,
         )
+        if not source.training:
+            processor.compare(source.frame, source.folder)
+        return rows
 
     def layers(self, tower: Any) -> Mapping[str, LayerMap]:
         """Return the layers of the backbone."""

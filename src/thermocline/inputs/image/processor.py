@@ -11,6 +11,8 @@ import pandas as pd
 from thermocline.data.columns import Column, Columns
 from thermocline.errors import ImageReadError, counted, listing
 from thermocline.inputs.image.files import unreadable_rows
+from thermocline.inputs.image.grey import Range
+from thermocline.inputs.image.grey_range import warn_of_outside
 from thermocline.inputs.image.rows import ImageRows
 from thermocline.inputs.image.spec import ImageSpec
 
@@ -21,11 +23,16 @@ class ImageProcessor:
     Args:
         columns: The image columns, in order.
         spec: The pixels that the backbone takes.
+        ranges: For each column the range of values of more than 8 bits that training images had (`grey_range`); None
+            where those had 8 bits.
     """
 
-    def __init__(self, columns: Sequence[Column], spec: ImageSpec) -> None:
+    def __init__(
+        self, columns: Sequence[Column], spec: ImageSpec, ranges: Sequence[Range | None] | None = None
+    ) -> None:
         self.columns = tuple(columns)
         self.spec = spec
+        self.ranges = (None,) * len(self.columns) if ranges is None else tuple(ranges)
 
     def rows(
         self,
@@ -60,13 +67,24 @@ class ImageProcessor:
             )
         cells = tuple(zip(*(frame[c.name].tolist() for c in self.columns), strict=True))
         names = tuple(c.name for c in self.columns)
-        return ImageRows(cells, folder, self.spec, None if augment == "none" else augment, seed, names, views)
+        augment = None if augment == "none" else augment
+        return ImageRows(cells, folder, self.spec, augment, seed, names, views, self.ranges)
+
+    def compare(self, frame: pd.DataFrame, folder: Path | None) -> None:
+        """Warn where images hold values outside of the range that their column had in training."""
+        for column, grey in zip(self.columns, self.ranges, strict=True):
+            warn_of_outside(frame[column.name].astype(object).tolist(), folder, grey, column.name)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON."""
-        return {"columns": Columns(self.columns).to_dict(), "spec": self.spec.to_dict()}
+        ranges = [None if grey is None else list(grey) for grey in self.ranges]
+        return {"columns": Columns(self.columns).to_dict(), "spec": self.spec.to_dict(), "ranges": ranges}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ImageProcessor:
         """Inverse of `to_dict`."""
-        return cls(Columns.from_dict(data["columns"]).columns, ImageSpec.from_dict(data["spec"]))
+        columns, spec = Columns.from_dict(data["columns"]).columns, ImageSpec.from_dict(data["spec"])
+        if "ranges" not in data:  # written before there were any
+            return cls(columns, spec)
+        ranges = [None if grey is None else (float(grey[0]), float(grey[1])) for grey in data["ranges"]]
+        return cls(columns, spec, ranges)

@@ -14,7 +14,9 @@ from thermocline.data.pixel_cache import Keep, PixelCache, pixels_kept
 from thermocline.data.row_part import RowPart
 from thermocline.errors import ImageReadError
 from thermocline.inputs.image.cell_identity import cell_contents, cell_names
-from thermocline.inputs.image.files import decoded_size, is_missing, open_image
+from thermocline.inputs.image.cells import cell_text, is_missing, reason_of
+from thermocline.inputs.image.files import decoded_size, open_image
+from thermocline.inputs.image.grey import Range
 from thermocline.inputs.image.spec import ImageSpec
 from thermocline.inputs.image.transforms import plain_transform, train_transform
 
@@ -35,6 +37,7 @@ class ImageRows(RowPart):
         seed: Augmentation is a function of (seed, variant, row, column).
         names: The image columns, for messages.
         views: Variants of an image, one an epoch in turn, or `None` for a new one every epoch.
+        ranges: For each image column the range of values of more than 8 bits, where training images had some.
         cache: Pixels that were decoded before: of the whole image where it is augmented, else resized and cropped.
     """
 
@@ -45,6 +48,7 @@ class ImageRows(RowPart):
     seed: int = 0
     names: tuple[str, ...] = ()
     views: int | None = None
+    ranges: tuple[Range | None, ...] = ()
     cache: PixelCache | None = field(default=None, compare=False, repr=False)
 
     def __len__(self) -> int:
@@ -109,7 +113,7 @@ class ImageRows(RowPart):
             return
         yield from cell_contents(cells, self.folder)
         folder = None if self.folder is None else str(self.folder.resolve())
-        yield f"{folder} {self.per_row} {self.spec} {self.augment} {self.seed} {self.views}".encode()
+        yield f"{folder} {self.per_row} {self.spec} {self.augment} {self.seed} {self.views} {self.ranges}".encode()
 
     def undecoded(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         """Return `present`, bool `(len(rows), columns)`."""
@@ -194,13 +198,12 @@ class ImageRows(RowPart):
 
     def _open(self, cell: object, row: int, place: int) -> Image:
         try:
-            return open_image(cell, self.folder)
+            return open_image(cell, self.folder, self.ranges[place] if self.ranges else None)
         except (OSError, TypeError) as error:
-            where = cell if isinstance(cell, str | Path) else type(cell).__name__
             column = f" of column {self.names[place]!r}" if self.names else ""
             raise ImageReadError(
-                f"The image in row {row}{column} cannot be read: {where} ({error}). Restore the file, drop the row, or "
-                "set the cell to None where there is no image."
+                f"The image in row {row}{column} cannot be read: {cell_text(cell)} ({reason_of(error)}). Restore the "
+                "file, drop the row, or set the cell to None where there is no image."
             ) from error
 
 

@@ -34,6 +34,7 @@ class DetectionSpec:
         interpolation: `nearest`, `bilinear` or `bicubic`.
         relative: What boxes are shares of: the `image` without its padding (as DETR was trained, for detectors that
             are given the mask), or the whole `canvas` (for detectors that see no mask).
+        grey: The range of values of more than 8 bits that becomes 0 to 255, where training images had some.
     """
 
     resize: Resize = "squash"
@@ -45,6 +46,7 @@ class DetectionSpec:
     std: tuple[float, float, float] = _STD
     interpolation: str = "bilinear"
     relative: Relative = "image"
+    grey: tuple[float, float] | None = None
 
     @property
     def one_size(self) -> bool:

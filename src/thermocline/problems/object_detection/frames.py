@@ -87,4 +87,6 @@ def image_column(frame: pd.DataFrame, label: str, *, what: str = "train_data") -
     if images:
         raise DataError(f"{what} has {len(images)} columns of images: {listing(images)}. Drop all but one.")
     held = listing([f"{column.name}: {column.reason}" for column in columns])
-    raise DataError(f"{what} has no column of images (paths, bytes or PIL images) apart from {label!r}: {held}.")
+    raise DataError(
+        f"{what} has no column of images (paths, bytes, PIL images or arrays) apart from {label!r}: {held}."
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from thermocline.data.columns import Columns
 from thermocline.data.splitting import split_note
 from thermocline.errors import ConfigError, DataError, LabelError
 from thermocline.inputs.image.files import open_image
+from thermocline.inputs.image.grey_range import grey_range, warn_of_outside
 from thermocline.problems.object_detection.boxes import Boxes
 from thermocline.problems.object_detection.collector import MOST_BOXES, PER_CLASS, BoxCollector, Found
 from thermocline.problems.object_detection.defaults import choose_defaults
@@ -121,9 +123,11 @@ class ObjectDetection(Problem):
         self, train: Labelled, columns: Columns, target: BoxTarget, config: ResolvedConfig, *, seed: int
     ) -> Built:
         """Build the detector."""
-        del columns, seed
+        del seed
         options = config.section("model.detector", DetectorOptions)
         detector = detector_of(options, target.classes)
+        cells = train.frame[columns.of("image")[0]].astype(object).tolist()
+        detector.spec = replace(detector.spec, grey=grey_range(cells, train.folder))
         if options.size is None:
             config = config.choose("model.detector.size", detector.spec.size[0], "the detector's own")
         config = choose_defaults(config, pretrained=detector.pretrained, rows=len(train))
@@ -137,6 +141,8 @@ class ObjectDetection(Problem):
         detector, image = assembly.model.detector, assembly.columns.of("image")[0]
         if not training:
             check_images(found.frame, image, "data")
+            cells = found.frame[image].astype(object).tolist()
+            warn_of_outside(cells, found.folder, detector.spec.grey, image)
         part = DetectionRows.of(found.frame[image], found.folder, detector.spec)
         if labelled:
             part = part.with_boxes(found.labels, assembly.target.classes)
@@ -200,10 +206,11 @@ class ObjectDetection(Problem):
 
     def picture(self, outputs: list[Found], found: Labelled, assembly: Assembly) -> Figure:
         """Draw the boxes on their images."""
-        cells = found.frame[assembly.columns.of("image")[0]]
+        cells, grey = found.frame[assembly.columns.of("image")[0]], assembly.model.detector.spec.grey
         classes = assembly.target.classes
         pictures = [
-            draw(open_image(cell, found.folder), boxes, classes) for cell, boxes in zip(cells, outputs, strict=True)
+            draw(open_image(cell, found.folder, grey), boxes, classes)
+            for cell, boxes in zip(cells, outputs, strict=True)
         ]
         return show_grid(pictures, [str(name) for name in found.frame.index])
 

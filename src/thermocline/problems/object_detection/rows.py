@@ -17,7 +17,8 @@ from thermocline.data.row_names import first_rows
 from thermocline.data.row_part import RowPart
 from thermocline.errors import ImageReadError
 from thermocline.inputs.image.cell_identity import cell_contents, cell_names
-from thermocline.inputs.image.files import decoded_size, is_missing, open_image
+from thermocline.inputs.image.cells import cell_text, is_missing, reason_of
+from thermocline.inputs.image.files import decoded_size, open_image
 from thermocline.problems.object_detection.box_spec import DetectionSpec, box_scale, to_shares
 from thermocline.problems.object_detection.box_transforms import Scene, augmented, resized
 from thermocline.problems.object_detection.boxes import Boxes
@@ -280,12 +281,12 @@ class DetectionRows(RowPart):
         try:
             if is_missing(cell):
                 raise OSError("the cell is empty")
-            return open_image(cell, self.folder)
+            return open_image(cell, self.folder, self.spec.grey)
         except (OSError, TypeError) as error:
-            shown = cell if isinstance(cell, str | Path) else type(cell).__name__
             named = first_rows(self.index, np.arange(len(self)) == row)
             raise ImageReadError(
-                f"The image in {named} cannot be read: {shown} ({error}). Restore the file, or drop the row."
+                f"The image in {named} cannot be read: {cell_text(cell)} ({reason_of(error)}). Restore the file, "
+                "or drop the row."
             ) from error
 
 

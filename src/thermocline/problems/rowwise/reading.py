@@ -13,6 +13,7 @@ from thermocline.contracts.request import Request
 from thermocline.data.cells import CellRules
 from thermocline.data.columns import Columns, infer_columns
 from thermocline.data.frames import check_columns, check_frame, check_names, read_frame
+from thermocline.data.image_columns import check_images_read
 from thermocline.data.label_columns import label_columns
 from thermocline.data.sources import image_root
 from thermocline.errors import ConfigError, DataError, counted, listing
@@ -72,10 +73,12 @@ def feature_columns(found: Labelled, request: Request) -> Columns:
     Raises:
         DataError: There is none to learn from.
         ConfigError: Column types that do not fit.
+        ColumnTypeError: A column of images that cannot be read as it is.
     """
     names, weight = label_columns(request.label), request.weight
     frame, given = found.frame, request.column_types
     columns = infer_columns(frame, exclude=[*names, *([weight] if weight else [])], column_types=given)
+    check_images_read(columns)
     if columns.used:
         return columns
     reasons = listing([f"{c.name}: {c.reason}" for c in columns.columns], limit=6)
