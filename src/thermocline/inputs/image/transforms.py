@@ -13,20 +13,55 @@ from thermocline.inputs.image.spec import ImageSpec
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+MOST_PIXELS = 2**24  # of a resized image before it is cropped, 50 MB
+TIMES_CROP = 16  # or so many times the crop, where crops are large
+
 
 @lru_cache(maxsize=8)
 def plain_transform(spec: ImageSpec) -> Callable[[Image], np.ndarray]:
-    """Return resize and centre crop as in the backbone's own evaluation, to uint8 `(3, height, width)`."""
+    """Return resize and centre crop as in the backbone's own evaluation, to uint8 `(3, height, width)`.
+
+    Of an image so long that it would be resized to more than `MOST_PIXELS`, only what the crop keeps is resized.
+    """
     from torchvision.transforms import v2
 
     mode = v2.InterpolationMode(spec.interpolation)
     height, width = spec.size
     enlarged = [int(np.floor(side / spec.crop_fraction)) for side in spec.size]
+    keeps_aspect = not spec.squash and height == width
     steps: list[Any] = [
-        v2.Resize(enlarged if spec.squash or height != width else enlarged[0], interpolation=mode, antialias=True),
+        v2.Resize(enlarged[0] if keeps_aspect else enlarged, interpolation=mode, antialias=True),
         v2.CenterCrop([height, width]),
     ]
-    return _to_array(v2.Compose(steps))
+    whole = v2.Compose(steps)
+    most = max(MOST_PIXELS, TIMES_CROP * height * width)
+
+    def apply(image: Image) -> Image:
+        size = _resized_size(image, enlarged[0])
+        if keeps_aspect and size[0] * size[1] > most:
+            return _centre(image, size, height, spec.interpolation)
+        resized: Image = whole(image)
+        return resized
+
+    return _to_array(apply)
+
+
+def _resized_size(image: Image, shorter: int) -> tuple[int, int]:
+    """Return width and height of an image whose shorter side becomes so long, as torchvision counts them."""
+    width, height = image.size
+    return (shorter, int(shorter * height / width)) if width <= height else (int(shorter * width / height), shorter)
+
+
+def _centre(image: Image, size: tuple[int, int], side: int, interpolation: str) -> Image:
+    """Return the centre crop of an image resized to `size`, without resizing the rest of it."""
+    from PIL import Image as pil
+
+    starts = [round((whole - side) / 2) for whole in size]
+    scales = [own / whole for own, whole in zip(image.size, size, strict=True)]
+    left, upper = (start * scale for start, scale in zip(starts, scales, strict=True))
+    right, lower = ((start + side) * scale for start, scale in zip(starts, scales, strict=True))
+    box = (max(left, 0.0), max(upper, 0.0), min(right, image.width), min(lower, image.height))
+    return image.resize((side, side), pil.Resampling[interpolation.upper()], box=box)
 
 
 @lru_cache(maxsize=8)
