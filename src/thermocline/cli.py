@@ -82,7 +82,9 @@ def _add_demo(commands: Any) -> None:
 
 def _add_fit(commands: Any, name: str, run: Any, text: str) -> None:
     fit = commands.add_parser(name, help=text)
-    fit.add_argument("data", help="training data: .csv, .tsv or .parquet; boxes also COCO .json or a VOC folder")
+    fit.add_argument(
+        "data", help="training data: .csv, .tsv or .parquet; images also a folder by class; boxes COCO or VOC"
+    )
     fit.add_argument("--label", action="append", required=True, help="the label column; several for multilabel")
     fit.add_argument("--tuning-data", help="rows to validate on")
     fit.add_argument("--problem-type", help="binary, multiclass, multilabel, regression or object_detection")
@@ -109,7 +111,9 @@ def _add_fit(commands: Any, name: str, run: Any, text: str) -> None:
 def _add_use(commands: Any, name: str, run: Any, text: str) -> None:
     use = commands.add_parser(name, help=text)
     use.add_argument("model", help="the folder of a saved predictor")
-    use.add_argument("data", help="the rows: .csv, .tsv or .parquet; boxes also COCO .json or a VOC folder")
+    use.add_argument(
+        "data", help="the rows: .csv, .tsv or .parquet; images also a folder; boxes COCO .json or a VOC folder"
+    )
     use.add_argument("--trust-remote-code", action="store_true", help="let code that a text backbone brought run")
     if name == "predict":
         use.add_argument("--out", help="write a CSV here; to the screen by default")
@@ -227,17 +231,20 @@ def _notes_on_stderr() -> Iterator[None]:
 
 
 def _predict(given: argparse.Namespace) -> None:
+    from thermocline.data.image_files import FILE
+
     _check_out(given.out)
     predictor = _load(given)
     with _notes_on_stderr():
         result = predictor.predict_proba(given.data) if given.proba else predictor.predict(given.data)
     if predictor.problem_type == "object_detection":
         result = result.map(partial(json.dumps, ensure_ascii=False))
+    named = result.index.name == FILE  # of images in a folder
     if given.out:
-        result.to_csv(given.out, index=False)
+        result.to_csv(given.out, index=named)
         print(f"{counted(len(result), 'prediction')} written to {given.out}", file=sys.stderr)
     elif sys.stdout is not None:
-        text = result.to_csv(index=False)
+        text = result.to_csv(index=named)
         if not encodable(text):
             print(
                 f"thermocline: the output is {sys.stdout.encoding}; letters that it lacks are written as \\uXXXX. "

@@ -106,8 +106,9 @@ class Predictor:
 
         Args:
             train_data: A DataFrame, of pandas, polars or any library with Arrow's interface; a dict of columns, or a
-                list of dicts; or a path to a CSV or Parquet file. It is not changed. Some problem types read annotation
-                files too (README).
+                list of dicts; or a path to a CSV or Parquet file. It is not changed. Images also come as a folder that
+                holds a folder of each class, or as a glob such as `"photos/*/*.jpg"`. Some problem types read
+                annotation files too (README).
             tuning_data: Rows to validate on; by default some of `train_data` are split off. In its place the labels of
                 `train_data`, where that has no label column, as in scikit-learn: `fit(X, y)`.
             presets: Preset names or files, composed left to right: a later one replaces values of an earlier one. By
@@ -179,7 +180,8 @@ class Predictor:
         """Return predictions on the frame's index, in the label's dtype.
 
         Args:
-            data: As for `fit`, with the columns that training used; the label is not needed.
+            data: As for `fit`, with the columns that training used; the label is not needed. Where an image is all that
+                is used: a folder of images, a glob, the path of one, or a list of paths or images.
 
         Returns:
             A Series; a DataFrame of 0 and 1 for a multilabel target given as columns. Where boxes are predicted each

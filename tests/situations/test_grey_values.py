@@ -177,6 +177,9 @@ def test_a_detector_keeps_the_range_of_training(tmp_path: Path):
     loaded = Predictor.load(tmp_path / "model", verbosity=0)
     assert loaded._fitted().model.detector.spec.grey == (0.0, 4095.0)
     assert loaded.predict(frame).tolist() == predictor.predict(frame).tolist()
+    files = [tmp_path / "shapes" / name for name in frame["file"]]
+    for data in (tmp_path / "shapes", str(tmp_path / "shapes" / "*.png"), files):
+        assert loaded.predict(data).tolist() == loaded.predict(frame).tolist()
     bright = pd.DataFrame({"file": [np.full((72, 96), 60_000, np.uint16)]}, dtype=object)
     with pytest.warns(ThermoclineWarning, match="outside of 0 to 4095"):
         loaded.predict(bright)

@@ -51,7 +51,7 @@ def read_frame(data: object, rules: CellRules | None = None) -> tuple[pd.DataFra
     path = Path(data).expanduser()
     suffixes = [suffix.lower() for suffix in path.suffixes]
     kind = suffixes[-2] if len(suffixes) > 1 and suffixes[-1] in PACKED else "".join(suffixes[-1:])
-    if kind not in {".csv", ".tsv", ".parquet", ".pq"}:
+    if kind not in {".csv", ".tsv", ".parquet", ".pq"} and (kind or path.exists()):
         hints = [
             f" If it is {info.file_types[kind]}, pass problem_type={info.problem_types[0]!r}."
             for info in problem_infos()

@@ -31,12 +31,19 @@ class PandasTable(Protocol):
 
 #: What `fit`, `predict` and the others take.
 Data = (
-    pd.DataFrame | ArrowTable | PandasTable | Mapping[str, Any] | Sequence[Mapping[str, Any]] | str | os.PathLike[str]
+    pd.DataFrame
+    | ArrowTable
+    | PandasTable
+    | Mapping[str, Any]
+    | Sequence[Mapping[str, Any]]
+    | Sequence[str | os.PathLike[str]]
+    | str
+    | os.PathLike[str]
 )
 
 ACCEPTED = (
     "Data is a DataFrame (pandas, polars, or any table with Arrow's interface), a dict of columns, a list of dicts, or "
-    "a path to a CSV or Parquet file"
+    "a path to a CSV or Parquet file; images also come as a folder by class, a glob or a list of files"
 )
 
 

@@ -13,6 +13,7 @@ from thermocline.contracts.labelled import Labelled, Reading
 from thermocline.contracts.request import Request
 from thermocline.data.columns import Column, Columns, infer_columns
 from thermocline.data.frames import check_columns, check_frame, check_names, read_frame
+from thermocline.data.image_files import Naming, image_files
 from thermocline.data.row_names import first_rows
 from thermocline.data.sources import image_root
 from thermocline.errors import ConfigError, DataError, ImageReadError, LabelError, listing
@@ -112,11 +113,14 @@ def read_unlabelled(data: object, reading: Reading) -> Labelled:
         found = read_detection(data, str(reading.request.label), image=image, what=what)
         frame, folder = found.frame, found.folder
     else:
-        frame, folder = read_frame(data)
+        files = image_files(data, Naming(None, image, what=what))
+        frame, folder = read_frame(data) if files is None else (files.frame, files.folder)
         check_names(frame, what=what)
         check_columns(frame, [image], what=what)
         if len(frame):
             check_frame(frame[[image]], what=what)
+        if files is not None and files.folder is not None:
+            return Labelled(frame, folder, None, files.notes)
     return Labelled(frame, image_root(reading.config.data.image_folder, folder))
 
 

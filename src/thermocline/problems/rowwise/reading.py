@@ -14,6 +14,7 @@ from thermocline.data.cells import CellRules
 from thermocline.data.columns import Columns, infer_columns
 from thermocline.data.frames import check_columns, check_frame, check_names, read_frame
 from thermocline.data.image_columns import check_images_read
+from thermocline.data.image_files import Naming, image_files, image_name
 from thermocline.data.label_columns import label_columns
 from thermocline.data.sources import image_root
 from thermocline.errors import ConfigError, DataError, counted, listing
@@ -27,7 +28,11 @@ def read_rows(data: object, reading: Reading) -> Labelled:
     """
     request, what, columns = reading.request, reading.what, reading.columns
     labels = label_columns(request.label)
-    frame, folder = read_frame(data, _cell_rules(reading, labels))
+    files = image_files(data, _naming(reading, labels))
+    if files is None:
+        frame, folder = read_frame(data, _cell_rules(reading, labels))
+    else:
+        frame, folder = files.frame, files.folder
     if reading.for_fit:
         check_frame(frame, what=what)
     elif columns is not None:
@@ -39,10 +44,22 @@ def read_rows(data: object, reading: Reading) -> Labelled:
         if not len(frame):
             raise DataError(f"{what} is empty: there is nothing to score.")
         check_columns(frame, labels, what=f"{what} (needed to score)")
-    notes: list[str] = []
+    notes = [] if files is None else [*files.notes]
     if reading.for_fit:
-        frame, notes = drop_weightless(frame, request.weight, what)
-    return Labelled(frame, image_root(reading.config.data.image_folder, folder), None, tuple(notes))
+        frame, left_out = drop_weightless(frame, request.weight, what)
+        notes += left_out
+    if files is None or files.folder is None:
+        folder = image_root(reading.config.data.image_folder, folder)
+    return Labelled(frame, folder, None, tuple(notes))
+
+
+def _naming(reading: Reading, labels: tuple[str, ...]) -> Naming:
+    """Images that come as files are in the one column of images that training had."""
+    own = reading.columns.of("image") if reading.columns is not None else []
+    label = labels[0] if len(labels) == 1 else None
+    needed = None if reading.purpose == "predict" else label
+    categories = reading.request.problem_type is None
+    return Naming(needed, own[0] if len(own) == 1 else image_name(label), categories=categories, what=reading.what)
 
 
 def _cell_rules(reading: Reading, labels: tuple[str, ...]) -> CellRules:
