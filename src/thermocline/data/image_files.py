@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from thermocline.data.image_cells import image_sort, image_suffixes
+from thermocline.data.other_files import check_path, how_to_read
 from thermocline.errors import DataError, counted, listing
 
 FILE = "file"  # the name of the index of images that were found as files
@@ -86,6 +87,7 @@ def image_files(data: object, naming: Naming) -> ImageFiles | None:
             dog/1.png   dog/1.png   dog
     """
     if isinstance(data, str | os.PathLike):
+        check_path(os.fsdecode(data))
         return _of_path(Path(data).expanduser(), naming)
     cells = [data] if image_sort(data) == "pil" else data
     if not isinstance(cells, list | tuple) or not any(map(image_sort, cells)):
@@ -111,10 +113,10 @@ def _of_path(path: Path, naming: Naming) -> ImageFiles | None:
 def _of_folder(folder: Path, naming: Naming) -> ImageFiles:
     images, skipped = _images_below(folder)
     if not images:
-        tables = sorted(one.name for one in folder.iterdir() if one.suffix.lower() in TABLES)
-        hint = f" It holds {listing(tables, limit=3)}: pass the path of that file." if tables else ""
-        there = _left_out(skipped)
-        raise DataError(f"{naming.what}: the folder {str(folder)!r} holds no image files ({there}).{hint}")
+        raise DataError(
+            f"{naming.what}: the folder {str(folder)!r} holds no image files ({_left_out(skipped)})."
+            f"{how_to_read(folder, '')}"
+        )
     if naming.label is None:
         return ImageFiles(_frame(images, None, naming), folder.resolve(), _notes(skipped, naming))
     inside = [name for name in images if len(PurePath(name).parts) > 1]
