@@ -94,8 +94,7 @@ def run(case: Case, arguments: argparse.Namespace) -> dict[str, Any]:
     predictor = Predictor(case.label, eval_metric=case.metric, verbosity=arguments.verbosity).fit(
         train, presets=arguments.presets, hyperparameters=[overrides, *arguments.set], seed=arguments.seed
     )
-    test = pd.read_csv(folder / "test.csv")
-    score = predictor.evaluate(test, [case.metric])[case.metric]
+    score = predictor.evaluate(folder / "test.csv", [case.metric])[case.metric]
     history = predictor.history
     scored = history.dropna(subset=[f"val_{case.metric}"])
     known = baselines(folder)

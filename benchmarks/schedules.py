@@ -181,7 +181,8 @@ def run(case: Case, method: str, seed: int, steps: int, arguments: argparse.Name
         options["optim.lr"] = 1e-12  # its one step moves nothing, and the probe is what is left
     fitted = predictor().fit(**asked(case, arguments, seed, options))
     test = pd.read_csv(arguments.data / case.folder / "test.csv").sample(case.test_rows, random_state=0)
-    scores = fitted.evaluate(test, ["accuracy", "log_loss"])
+    images = arguments.data / case.folder if case.image else None
+    scores = fitted.evaluate(test, ["accuracy", "log_loss"], image_folder=images)
     return {
         "case": case.folder,
         "method": method,

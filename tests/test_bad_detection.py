@@ -28,6 +28,12 @@ def place(tmp_path_factory):
     return tmp_path_factory.mktemp("shapes")
 
 
+@pytest.fixture(autouse=True)
+def in_place(place, monkeypatch):
+    """Paths of rows that are predicted start at the working folder, whatever the fit was told."""
+    monkeypatch.chdir(place)
+
+
 @pytest.fixture(scope="module")
 def frame(place):
     return write_shapes(place, rows=6)

@@ -115,6 +115,7 @@ def _add_use(commands: Any, name: str, run: Any, text: str) -> None:
         "data", help="the rows: .csv, .tsv or .parquet; images also a folder; boxes COCO .json or a VOC folder"
     )
     use.add_argument("--trust-remote-code", action="store_true", help="let code that a text backbone brought run")
+    use.add_argument("--image-folder", help="where relative paths of images start; the folder of the file by default")
     if name == "predict":
         use.add_argument("--out", help="write a CSV here; to the screen by default")
         use.add_argument("--proba", action="store_true", help="probabilities, a column per class")
@@ -235,8 +236,9 @@ def _predict(given: argparse.Namespace) -> None:
 
     _check_out(given.out)
     predictor = _load(given)
+    predict = predictor.predict_proba if given.proba else predictor.predict
     with _notes_on_stderr():
-        result = predictor.predict_proba(given.data) if given.proba else predictor.predict(given.data)
+        result = predict(given.data, image_folder=given.image_folder)
     if predictor.problem_type == "object_detection":
         result = result.map(partial(json.dumps, ensure_ascii=False))
     named = result.index.name == FILE  # of images in a folder
@@ -257,7 +259,7 @@ def _predict(given: argparse.Namespace) -> None:
 def _evaluate(given: argparse.Namespace) -> None:
     predictor = _load(given)
     with _notes_on_stderr():
-        scores = predictor.evaluate(given.data, given.metrics)
+        scores = predictor.evaluate(given.data, given.metrics, image_folder=given.image_folder)
     for name, score in scores.items():
         print(f"{name} {score:.6g}")
 

@@ -176,12 +176,17 @@ class Predictor:
         request = self._request(train_data, tuning_data, presets, hyperparameters, column_types, seed, training=False)
         return explain(request)
 
-    def predict(self, data: Data) -> pd.Series[Any] | pd.DataFrame:
+    def predict(
+        self, data: Data, *, image_folder: str | os.PathLike[str] | None = None
+    ) -> pd.Series[Any] | pd.DataFrame:
         """Return predictions on the frame's index, in the label's dtype.
 
         Args:
             data: As for `fit`, with the columns that training used; the label is not needed. Where an image is all that
                 is used: a folder of images, a glob, the path of one, or a list of paths or images.
+            image_folder: Where relative paths of images in `data` start. By default they start at the folder of the
+                table or annotation file, else at the working folder; all of them at one. `data.image_folder` is of the
+                training data and does not count here.
 
         Returns:
             A Series; a DataFrame of 0 and 1 for a multilabel target given as columns. Where boxes are predicted each
@@ -192,14 +197,21 @@ class Predictor:
             NotFittedError: `fit` has not been called.
             MissingColumnError: A column is missing.
             ColumnTypeError: A value that is no number in a numeric column.
-            ImageReadError: An image that is named but not there.
+            ImageReadError: An image that is named but not there; the message lists the folders that were tried.
+
+        Example:
+            `predictor.predict("test.csv", image_folder="test_images")`
         """
         from thermocline.pipeline.predict import predict
 
-        return predict(self._fitted(), data, verbosity=self.verbosity)
+        return predict(self._fitted(), data, image_folder=image_folder, verbosity=self.verbosity)
 
-    def predict_proba(self, data: Data) -> pd.DataFrame:
+    def predict_proba(self, data: Data, *, image_folder: str | os.PathLike[str] | None = None) -> pd.DataFrame:
         """Return probabilities on the frame's index, a column per class or label.
+
+        Args:
+            data: As `predict`.
+            image_folder: As `predict`.
 
         Raises:
             ConfigError: The problem has none.
@@ -207,9 +219,15 @@ class Predictor:
         """
         from thermocline.pipeline.predict import probabilities
 
-        return probabilities(self._fitted(), data, verbosity=self.verbosity)
+        return probabilities(self._fitted(), data, image_folder=image_folder, verbosity=self.verbosity)
 
-    def evaluate(self, data: Data, metrics: str | Iterable[str] | None = None) -> dict[str, float]:
+    def evaluate(
+        self,
+        data: Data,
+        metrics: str | Iterable[str] | None = None,
+        *,
+        image_folder: str | os.PathLike[str] | None = None,
+    ) -> dict[str, float]:
         """Score predictions against the labels in a frame.
 
         Args:
@@ -217,6 +235,7 @@ class Predictor:
             metrics: Names of metrics; by default `eval_metric` and then the usual ones of the problem type. Where boxes
                 are predicted also `per_class`: `map/…` and `map_50/…` of each class. In their place the labels of
                 `data`, where that has no label column: `evaluate(X, y)`.
+            image_folder: As `predict`.
 
         Returns:
             Name → score, in the label's own units.
@@ -230,31 +249,39 @@ class Predictor:
 
         fitted = self._fitted()
         table, names = table_to_score(data, metrics, self.label)
-        return evaluate(fitted, table, names, verbosity=self.verbosity)
+        return evaluate(fitted, table, names, image_folder=image_folder, verbosity=self.verbosity)
 
-    def embed(self, data: Data) -> np.ndarray:
+    def embed(self, data: Data, *, image_folder: str | os.PathLike[str] | None = None) -> np.ndarray:
         """Return the features below the head, float32 `(rows, width)`, towers side by side.
+
+        Args:
+            data: As `predict`.
+            image_folder: As `predict`.
 
         Raises:
             ConfigError: The problem has no features of a whole row.
         """
         from thermocline.pipeline.predict import embed
 
-        return embed(self._fitted(), data, verbosity=self.verbosity)
+        return embed(self._fitted(), data, image_folder=image_folder, verbosity=self.verbosity)
 
-    def show(self, data: Data, *, least_score: float = 0.3) -> Figure:
+    def show(
+        self, data: Data, *, least_score: float = 0.3, image_folder: str | os.PathLike[str] | None = None
+    ) -> Figure:
         """Draw predictions on their rows: boxes on images.
 
         Args:
             data: A few rows, such as `frame.head()`.
             least_score: Boxes of a lower score are not drawn.
+            image_folder: As `predict`.
 
         Raises:
             ConfigError: The predictions of this problem have no picture.
         """
         from thermocline.pipeline.predict import show
 
-        return show(self._fitted(), data, verbosity=self.verbosity, least_score=least_score)
+        options = {"image_folder": image_folder, "least_score": least_score}
+        return show(self._fitted(), data, verbosity=self.verbosity, **options)
 
     def save(self, path: str | os.PathLike[str] | None = None, *, overwrite: bool = False) -> Path:
         """Save into a folder of safetensors, JSON and YAML.

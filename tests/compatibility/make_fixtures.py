@@ -33,7 +33,7 @@ from fixture_cases import (
     new_rows,
     write_backbones,
 )
-from recorded import FIXTURES, RECORD, differences, environment, measure, predictions, scores
+from recorded import FIXTURES, RECORD, differences, environment, measure, predictions, scores, where_images_are
 
 import thermocline
 
@@ -98,7 +98,7 @@ def _store(name: str) -> dict:
     return {
         "problem_type": predictor.problem_type,
         **told,
-        "scores": predictor.evaluate(labelled_rows(name, told)),
+        "scores": predictor.evaluate(labelled_rows(name, told), image_folder=where_images_are(predictor)),
         "history": scores(predictor),
     }
 

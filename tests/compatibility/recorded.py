@@ -127,13 +127,19 @@ def _number(value: Any) -> float | None:
     return None if math.isnan(value) else float(value)
 
 
+def where_images_are(predictor: Any) -> str | None:
+    """Return the folder of the images that rows name, or None for a predictor without images."""
+    return "pictures" if predictor.columns.of("image") else None
+
+
 def predictions(predictor: Any, rows: pd.DataFrame) -> dict[str, Any]:
     """Return what a predictor says of rows, as JSON has it: predictions, and probabilities where there are any."""
-    found = predictor.predict(rows)
+    images = where_images_are(predictor)
+    found = predictor.predict(rows, image_folder=images)
     told = {"index": list(found.index), "predictions": json.loads(json.dumps(found.to_numpy().tolist(), default=str))}
     if predictor.problem_type in ("regression", "object_detection"):
         return told
-    chances = predictor.predict_proba(rows)
+    chances = predictor.predict_proba(rows, image_folder=images)
     return {**told, "columns": list(map(str, chances.columns)), "probabilities": chances.to_numpy().tolist()}
 
 

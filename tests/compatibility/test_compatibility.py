@@ -19,7 +19,17 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from fixture_cases import CANVAS, CASES, STEP, STORED, file_name, fit_case, labelled_rows, new_rows
-from recorded import FIXTURES, RECORD, differences, environment, measure, predictions, recorded_in, scores
+from recorded import (
+    FIXTURES,
+    RECORD,
+    differences,
+    environment,
+    measure,
+    predictions,
+    recorded_in,
+    scores,
+    where_images_are,
+)
 
 from thermocline import LayerPlan, Predictor
 from thermocline.errors import ResumeError
@@ -96,7 +106,7 @@ def test_a_saved_predictor_predicts_as_recorded(name):
     predictor = Predictor.load(stored(name) / "saved", verbosity=0)
     assert predictor.problem_type == recorded["problem_type"]
     check_predictions(predictions(predictor, new_rows(name)), recorded)
-    scored = predictor.evaluate(labelled_rows(name, recorded))
+    scored = predictor.evaluate(labelled_rows(name, recorded), image_folder=where_images_are(predictor))
     assert scored == pytest.approx(recorded["scores"], abs=1e-5)
     assert scores(predictor) == recorded["history"]
 

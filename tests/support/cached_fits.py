@@ -38,7 +38,8 @@ def check_same(one: Predictor, other: Predictor, frame: pd.DataFrame) -> None:
     assert history(one).equals(history(other))
     left, right = weights(one), weights(other)
     assert [name for name in left if not torch.equal(left[name], right[name])] == []
-    assert one.predict_proba(frame).equals(other.predict_proba(frame))
+    images = one.config.data.image_folder
+    assert one.predict_proba(frame, image_folder=images).equals(other.predict_proba(frame, image_folder=images))
 
 
 def check(frame: pd.DataFrame, mode: str = "memory", *, cached: bool = True, **options: Any) -> Predictor:

@@ -125,7 +125,9 @@ class DataConfig:
     max_unreadable_images: float = option(
         0.05, "Share of image files that may fail before it is an error.", at_least=0, at_most=1
     )
-    image_folder: str | None = option(None, "Where relative image paths begin; null: the working folder.")
+    image_folder: str | None = option(
+        None, "Where relative image paths of training data begin; null: the table's or the working folder."
+    )
 
 
 @dataclass(frozen=True)

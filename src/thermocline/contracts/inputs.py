@@ -24,7 +24,7 @@ class RowSource:
 
     Attributes:
         frame: The rows.
-        folder: Where relative paths start, or None for the working folder.
+        folder: Where relative paths start, or None where there are none.
         training: Whether rows are augmented, as in training.
         seed: The run's seed; augmentation is a function of (seed, epoch, row).
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias
 
@@ -11,6 +11,7 @@ import pandas as pd
 from thermocline.config import ResolvedConfig
 from thermocline.contracts.request import Request
 from thermocline.data.columns import Columns
+from thermocline.data.roots import Roots
 
 Purpose: TypeAlias = Literal["train", "validate", "score", "predict"]
 
@@ -21,15 +22,17 @@ class Labelled:
 
     Attributes:
         frame: The rows.
-        folder: Where relative paths start.
+        folder: Where relative paths start, once it was found; None where there are none.
         labels: Labels that were read apart from the frame's columns (boxes), or None.
         notes: What a user should know of the reading.
+        roots: Where they may start: from these `folder` is found as soon as the columns of images are known.
     """
 
     frame: pd.DataFrame
     folder: Path | None = None
     labels: Any = None
     notes: tuple[str, ...] = ()
+    roots: Roots = field(default_factory=Roots)
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -72,6 +75,7 @@ class Reading:
         request: Label, weight, column types as they were given.
         config: The configuration.
         columns: The columns that have to be there; None for training data, which decide them.
+        roots: Where relative paths in these data may start, but for the folders of the data themselves.
     """
 
     what: str
@@ -79,6 +83,7 @@ class Reading:
     request: Request
     config: ResolvedConfig
     columns: Columns | None = None
+    roots: Roots = field(default_factory=Roots)
 
     @property
     def for_fit(self) -> bool:

@@ -182,7 +182,7 @@ class Problem:
     def take(self, found: Labelled, rows: np.ndarray) -> Labelled:
         """Return some of the rows, with their labels."""
         assert found.labels is None
-        return Labelled(found.frame.iloc[rows], found.folder, None, found.notes)
+        return replace(found, frame=found.frame.iloc[rows])
 
     def describe_split(self, train: Labelled, valid: Labelled, reason: str) -> str:
         """Return the note that says how many rows train and how many validate."""

@@ -17,6 +17,7 @@ from thermocline.contracts.problem import Assembly
 from thermocline.contracts.request import Request
 from thermocline.data.batches import Rows
 from thermocline.data.column_rules import missing_mask
+from thermocline.data.roots import Roots
 from thermocline.errors import ConfigError
 from thermocline.report.console import Console
 from thermocline.training.device import choose_device
@@ -32,18 +33,20 @@ _TOLD: WeakKeyDictionary[torch.nn.Module, set[str]] = WeakKeyDictionary()
 """The columns of whose missing values a model's predictions have told, so that a service is told once."""
 
 
-def predict(assembly: Assembly, data: object, *, verbosity: int = 0) -> pd.Series[Any] | pd.DataFrame:
+def predict(
+    assembly: Assembly, data: object, *, image_folder: object = None, verbosity: int = 0
+) -> pd.Series[Any] | pd.DataFrame:
     """Return predictions on the frame's index, in the label's dtype.
 
     Raises:
         DataError: A column is missing, or a cell cannot be read.
     """
-    found = _read(assembly, data, "predict")
+    found = _read(assembly, data, "predict", image_folder)
     outputs = _outputs(assembly, found, Console(verbosity))
     return assembly.problem.predictions(outputs, assembly.target, found.frame.index)
 
 
-def probabilities(assembly: Assembly, data: object, *, verbosity: int = 0) -> pd.DataFrame:
+def probabilities(assembly: Assembly, data: object, *, image_folder: object = None, verbosity: int = 0) -> pd.DataFrame:
     """Return probabilities on the frame's index, a column per class or label.
 
     Raises:
@@ -51,12 +54,12 @@ def probabilities(assembly: Assembly, data: object, *, verbosity: int = 0) -> pd
         DataError: As `predict`.
     """
     assembly.problem.check_probabilities(assembly.target)
-    found = _read(assembly, data, "predict")
+    found = _read(assembly, data, "predict", image_folder)
     outputs = _outputs(assembly, found, Console(verbosity))
     return assembly.problem.probabilities(outputs, assembly.target, found.frame.index)
 
 
-def embed(assembly: Assembly, data: object, *, verbosity: int = 0) -> np.ndarray:
+def embed(assembly: Assembly, data: object, *, image_folder: object = None, verbosity: int = 0) -> np.ndarray:
     """Return features float32 `(rows, width)`.
 
     Raises:
@@ -64,7 +67,7 @@ def embed(assembly: Assembly, data: object, *, verbosity: int = 0) -> np.ndarray
         DataError: As `predict`.
     """
     features = assembly.problem.features(assembly)
-    found = _read(assembly, data, "predict")
+    found = _read(assembly, data, "predict", image_folder)
     rows = assembly.problem.rows(found, assembly, labelled=False)
     width = None if len(rows) else sum(getattr(assembly.model, "widths", {}).values())
     collector = ArrayCollector(features, len(rows), width=width)
@@ -73,7 +76,12 @@ def embed(assembly: Assembly, data: object, *, verbosity: int = 0) -> np.ndarray
 
 
 def evaluate(
-    assembly: Assembly, data: object, names: str | Iterable[str] | None, *, verbosity: int = 0
+    assembly: Assembly,
+    data: object,
+    names: str | Iterable[str] | None,
+    *,
+    image_folder: object = None,
+    verbosity: int = 0,
 ) -> dict[str, float]:
     """Score labelled data, `eval_metric` first where no metrics are named.
 
@@ -88,7 +96,7 @@ def evaluate(
     if asked is None:
         asked = list(dict.fromkeys([target.eval_metric, *problem.info.usual_metrics[target.problem_type]]))
     canonical = {name: problem.check_metric(name, target) for name in asked}
-    found = _read(assembly, data, "score")
+    found = _read(assembly, data, "score", image_folder)
     problem.check_labels(found, target, what="data")
     rows = problem.rows(found, assembly, labelled=True)
     collector = problem.collector(assembly, rows, found, scoring=True)
@@ -98,7 +106,9 @@ def evaluate(
     return named | {name: score for name, score in scores.items() if name not in canonical.values()}
 
 
-def show(assembly: Assembly, data: object, *, verbosity: int = 0, **options: Any) -> Figure:
+def show(
+    assembly: Assembly, data: object, *, image_folder: object = None, verbosity: int = 0, **options: Any
+) -> Figure:
     """Draw predictions on their rows.
 
     Raises:
@@ -107,7 +117,7 @@ def show(assembly: Assembly, data: object, *, verbosity: int = 0, **options: Any
     """
     problem = assembly.problem
     problem.check_drawable(assembly.target)
-    found = _read(assembly, data, "predict")
+    found = _read(assembly, data, "predict", image_folder)
     problem.check_picture(found, assembly, **options)
     outputs = _outputs(assembly, found, Console(verbosity), **options)
     return problem.picture(outputs, found, assembly)
@@ -118,9 +128,16 @@ def to_best_device(model: torch.nn.Module) -> None:
     model.to(choose_device("auto")[0])
 
 
-def _read(assembly: Assembly, data: object, purpose: Purpose) -> Labelled:
+def _read(assembly: Assembly, data: object, purpose: Purpose, image_folder: object) -> Labelled:
+    """Read data whose relative paths start at a folder of their own, whatever held for the training data."""
+    roots = Roots.of_use(image_folder)
+    if image_folder is not None and not assembly.columns.of("image"):
+        raise ConfigError(
+            f"image_folder={image_folder!r} has no effect: this predictor was trained on no column of images. "
+            "Leave it out."
+        )
     request = Request(data, assembly.target.label, weight=assembly.weight, training=False)
-    return assembly.problem.read(data, Reading("data", purpose, request, assembly.config, assembly.columns))
+    return assembly.problem.read(data, Reading("data", purpose, request, assembly.config, assembly.columns, roots))
 
 
 def _outputs(assembly: Assembly, found: Labelled, console: Console, **options: Any) -> Any:

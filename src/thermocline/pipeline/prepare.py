@@ -14,6 +14,7 @@ from thermocline.contracts.labelled import Labelled, Reading
 from thermocline.contracts.problem import Problem
 from thermocline.contracts.request import Request
 from thermocline.data.columns import Columns
+from thermocline.data.roots import Roots
 from thermocline.errors import ConfigError, ThermoclineWarning, counted
 from thermocline.pipeline.places import check_loggers
 from thermocline.training.device import choose_device, choose_precision, launch_note
@@ -66,7 +67,8 @@ def prepare(request: Request) -> Prepared:
         check_loggers(request.path, config.env.loggers)
     problem.check_request(request, config)
     config = with_device(config)
-    reading = Reading("train_data", "train", request, config)
+    roots = Roots.of_training(config.data.image_folder)
+    reading = Reading("train_data", "train", request, config, roots=roots)
     found = problem.read(request.data, reading)
     columns = problem.find_columns(found, request)
     _check_options(problem, columns, config, request.problem_type)  # early; checked again once the type is inferred
@@ -78,7 +80,8 @@ def prepare(request: Request) -> Prepared:
         train, valid, config, reason = _split(problem, found, target, config, seed=request.seed)
         notes = found.notes
     else:
-        reading = Reading("tuning_data", "validate", request, config, columns)
+        roots = Roots.of_tuning(config.data.image_folder)
+        reading = Reading("tuning_data", "validate", request, config, columns, roots)
         valid = problem.keep_usable(problem.read(request.tuning_data, reading), columns, reading)
         problem.check_labels(valid, target, what="tuning_data")
         train, reason, notes = found, "tuning_data", (*found.notes, *valid.notes)

@@ -7,7 +7,6 @@ import random
 import struct
 import warnings
 import zlib
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -153,13 +152,15 @@ def test_a_decompression_bomb_is_an_os_error():
         open_image(b"\x89PNG\r\n\x1a\n" + chunk)
 
 
-def test_relative_paths_start_at_the_folder_and_fall_back(tmp_path, monkeypatch):
+def test_relative_paths_start_at_the_folder_and_nowhere_else(tmp_path, monkeypatch):
     (tmp_path / "pics").mkdir()
     (tmp_path / "pics" / "a.png").write_bytes(encoded(natural()))
     assert find_image("a.png", tmp_path / "pics") == tmp_path / "pics" / "a.png"
-    assert find_image("pics/a.png", tmp_path / "elsewhere") == Path("pics/a.png")
+    assert find_image(str(tmp_path / "a.png"), tmp_path / "pics") == tmp_path / "a.png"
     monkeypatch.chdir(tmp_path)
-    assert open_image("pics/a.png", tmp_path / "elsewhere").size == (80, 60)
+    assert open_image("pics/a.png").size == (80, 60)
+    with pytest.raises(FileNotFoundError):
+        open_image("pics/a.png", tmp_path / "elsewhere")
 
 
 @pytest.mark.parametrize("cell", [None, np.nan, pd.NA, "", "  "])

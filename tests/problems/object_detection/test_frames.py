@@ -26,7 +26,7 @@ def frame_of(**columns):
 
 def test_a_frame_finds_its_column_of_images():
     found = read_detection(frame_of(), "rois", box_format="xywh")
-    assert (found.image, found.label, found.folder, found.box_format) == ("picture", "rois", None, "xywh")
+    assert (found.image, found.label, found.roots.own, found.box_format) == ("picture", "rois", (), "xywh")
 
 
 def test_a_csv_starts_paths_at_its_folder(folder):
@@ -34,7 +34,7 @@ def test_a_csv_starts_paths_at_its_folder(folder):
     frame["rois"] = frame["rois"].map(json.dumps)
     frame.to_csv(folder / "boxes.csv", index=False)
     found = read_detection(str(folder / "boxes.csv"), "rois")
-    assert (found.image, found.folder) == ("picture", folder)
+    assert (found.image, found.roots.places[0].folder) == ("picture", folder)
 
 
 def test_coco_and_voc_bring_their_own_format(folder):
@@ -45,11 +45,12 @@ def test_coco_and_voc_bring_their_own_format(folder):
     }
     (folder / "boxes.json").write_text(json.dumps(coco))
     found = read_detection(folder / "boxes.json", "image", box_format="xyxy")
-    assert (found.image, found.label, found.folder, found.box_format) == ("picture", "image", folder, "xywh")
+    assert (found.image, found.label, found.box_format) == ("picture", "image", "xywh")
+    assert found.roots.places[0].folder == folder
     (folder / "Annotations").mkdir()
     (folder / "Annotations" / "a.xml").write_text("<annotation><filename>a.png</filename></annotation>")
     found = read_detection(folder, "rois", box_format="xywh")
-    assert (found.image, found.folder, found.box_format) == ("image", folder, "xyxy")
+    assert (found.image, found.roots.places[0].folder, found.box_format) == ("image", folder, "xyxy")
     assert found.frame["image"].tolist() == ["a.png"]
 
 

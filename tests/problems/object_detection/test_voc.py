@@ -4,6 +4,7 @@ import pytest
 from PIL import Image
 
 from support.tiny import told
+from thermocline.data.roots import Roots
 from thermocline.errors import DataError
 from thermocline.problems.object_detection.voc import is_voc, read_voc
 
@@ -35,7 +36,8 @@ def voc(tmp_path):
 
 
 def read(path):
-    return read_voc(path, image="image", label="rois")
+    frame, roots = read_voc(path, image="image", label="rois", roots=Roots())
+    return frame, roots.places[0].folder
 
 
 def test_the_whole_folder(voc):

@@ -51,7 +51,7 @@ def source_of(cell: object) -> Source:
     if isinstance(cell, pil.Image):
         return cell
     if isinstance(cell, str | os.PathLike):
-        return _source_of_text(os.fspath(cell))
+        return _source_of_text(cell)
     if isinstance(cell, bytes | bytearray | memoryview):
         return bytes(cell)
     if isinstance(cell, Mapping) and not is_empty_record(cell) and set(cell) <= {"bytes", "path"}:
@@ -64,19 +64,36 @@ def source_of(cell: object) -> Source:
     return _checked(array)
 
 
-def _source_of_text(text: str | bytes) -> str | bytes:
+def path_of(cell: object) -> str | None:
+    """Return the path that a cell holds, or None where its pixels are elsewhere; nothing is decoded."""
+    if isinstance(cell, Mapping):
+        cell = None if cell.get("bytes") else cell.get("path")
+    if isinstance(cell, list | tuple) and len(cell) == 1:
+        cell = cell[0]
+    if not isinstance(cell, str | os.PathLike) or is_missing(cell):
+        return None
+    text = os.fspath(cell)
     if isinstance(text, bytes):
         return os.fsdecode(text)
     if text[:7].lower() == "file://":
         return url2pathname(text[7:])
-    if SCHEME.match(text):
+    return None if SCHEME.match(text) or _is_encoded(text) else text
+
+
+def _source_of_text(text: str | os.PathLike[str]) -> str | bytes:
+    path = path_of(text)
+    if path is not None:
+        return path
+    if not _is_encoded(str(text)):
         raise OSError(ADDRESS)
-    if DATA_ADDRESS.match(text) or image_sort(text) == "encoded":
-        try:
-            return encoded_bytes(text)
-        except ValueError as error:
-            raise OSError(str(error)) from None
-    return text
+    try:
+        return encoded_bytes(str(text))
+    except ValueError as error:
+        raise OSError(str(error)) from None
+
+
+def _is_encoded(text: str) -> bool:
+    return DATA_ADDRESS.match(text) is not None or image_sort(text) == "encoded"
 
 
 def _checked(array: np.ndarray) -> np.ndarray:
@@ -101,7 +118,7 @@ def cell_text(cell: object) -> str:
         cell = cell["path"]
     if isinstance(cell, str | os.PathLike):
         text = str(cell)
-        if DATA_ADDRESS.match(text) or image_sort(text) == "encoded":
+        if _is_encoded(text):
             return f"text that holds an image, {text[:24]}..."
         return text if len(text) <= 300 else f"{text[:297]}..."
     return type(cell).__name__

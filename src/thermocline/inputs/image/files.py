@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from thermocline.data.columns import Column
-from thermocline.inputs.image.cells import cell_text, is_missing, reason_of, source_of
+from thermocline.inputs.image.cells import cell_text, is_missing, path_of, reason_of, source_of
 from thermocline.inputs.image.grey import Range, image_of_array, is_deep, scaled
 from thermocline.inputs.image.headers import opened, tell_large
 
@@ -22,8 +22,8 @@ def open_image(value: object, folder: Path | None = None, grey: Range | None = N
     """Read a cell's image as RGB; transparency becomes white, EXIF rotation is undone.
 
     Args:
-        value: A path (relative ones are tried below `folder` first), encoded bytes, base64 text or a data URL, a PIL
-            image, an array, or a dict of `bytes` and `path`.
+        value: A path (relative ones start at `folder`), encoded bytes, base64 text or a data URL, a PIL image, an
+            array, or a dict of `bytes` and `path`.
         folder: Where relative paths start.
         grey: The range that values of more than 8 bits are scaled by; by default that of their type (`grey`).
 
@@ -82,10 +82,19 @@ def _decoded(value: object, folder: Path | None) -> Image | np.ndarray:
 
 
 def find_image(path: str, folder: Path | None) -> Path:
-    """Return a path below `folder` where there is such a file, else as given."""
-    if folder is not None and not Path(path).is_absolute() and (folder / path).is_file():
-        return folder / path
-    return Path(path)
+    """Return a path below `folder` where it is relative, else as given."""
+    return Path(path) if folder is None else folder / path
+
+
+def start_of(folder: Path | None) -> str:
+    """Return a sentence for messages that says where relative paths start, empty where there are none."""
+    return "" if folder is None else f"Relative paths start at {str(folder)!r}. "
+
+
+def relative_name(cell: object) -> str | None:
+    """Return the path that a cell holds where it is relative, else None."""
+    path = path_of(cell)
+    return None if path is None or Path(path).is_absolute() else path
 
 
 def unreadable_rows(

@@ -14,7 +14,7 @@ import pandas as pd
 from thermocline.data.row_names import first_rows
 from thermocline.errors import ImageReadError, counted
 from thermocline.inputs.image.cells import cell_text, is_missing, reason_of, source_of
-from thermocline.inputs.image.files import find_image
+from thermocline.inputs.image.files import find_image, start_of
 from thermocline.inputs.image.headers import opened
 
 _ORIENTATION = 0x0112  # the EXIF tag
@@ -92,7 +92,6 @@ def image_sizes(cells: Sequence[object], index: pd.Index[Any], folder: Path | No
         more = f" and {len(faults) - 3:,} more" if len(faults) > 3 else ""
         raise ImageReadError(
             f"{where}: {len(faults):,} of {counted(len(cells), 'image')} cannot be read: {', '.join(named)}{more}. "
-            f"Relative paths start at {str(folder) if folder else 'the working folder ' + str(Path.cwd())}; set "
-            "data.image_folder for another, correct the paths, or drop these rows."
+            f"{start_of(folder)}Correct the paths, or drop these rows."
         )
     return sizes

@@ -10,7 +10,7 @@ import pandas as pd
 
 from thermocline.data.columns import Column, Columns
 from thermocline.errors import ImageReadError, counted, listing
-from thermocline.inputs.image.files import unreadable_rows
+from thermocline.inputs.image.files import start_of, unreadable_rows
 from thermocline.inputs.image.grey import Range
 from thermocline.inputs.image.grey_range import warn_of_outside
 from thermocline.inputs.image.rows import ImageRows
@@ -61,9 +61,7 @@ class ImageProcessor:
                 f"{len(faults):,} of {counted(len(frame), 'row')} {'names' if len(faults) == 1 else 'name'} "
                 "images that cannot be read, first "
                 f"{listing([f'row {frame.index[r]}: {why}' for r, why in faults.items()], limit=3)}. "
-                "Correct the paths (relative ones start at the CSV's folder, `data.image_folder`, or the "
-                "working folder), "
-                "or set the cells to None where there is no image."
+                f"{start_of(folder)}Correct the paths, or set the cells to None where there is no image."
             )
         cells = tuple(zip(*(frame[c.name].tolist() for c in self.columns), strict=True))
         names = tuple(c.name for c in self.columns)

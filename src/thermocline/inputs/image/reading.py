@@ -1,16 +1,38 @@
-"""Rows whose images cannot be read: left out where they are few, an error where they are many."""
+"""Where a frame's images lie, and rows whose images cannot be read: left out where few, an error where many."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from thermocline.contracts.labelled import Labelled, Reading
 from thermocline.data.columns import Columns
 from thermocline.errors import ImageReadError, ThermoclineWarning, counted, listing
-from thermocline.inputs.image.files import unreadable_rows
+from thermocline.inputs.image.files import relative_name, start_of, unreadable_rows
+
+
+def located(found: Labelled, images: Sequence[str], reading: Reading) -> Labelled:
+    """Return the same data with the folder that relative paths start at.
+
+    Args:
+        found: The data.
+        images: The columns of images.
+        reading: What they are read for: in a fit a few files may be absent.
+
+    Raises:
+        ImageReadError: Files are absent; the message says where they were looked for.
+    """
+    columns = [found.frame[name].tolist() for name in images]
+    names = [
+        [name for cell in cells if (name := relative_name(cell)) is not None] for cells in zip(*columns, strict=True)
+    ]
+    most = reading.config.data.max_unreadable_images if reading.for_fit else 0.0
+    return replace(found, folder=found.roots.find(names, found.frame.index, what=reading.what, most=most))
 
 
 def readable_rows(
@@ -40,9 +62,8 @@ def readable_rows(
     count = f"{len(faults)} of {counted(len(frame), 'row')} of {what} {verb} images that cannot be read: {shown}"
     if len(faults) > most * len(frame) or len(faults) == len(frame):
         raise ImageReadError(
-            f"{count}. At most {most:.0%} may (data.max_unreadable_images). Relative paths start at "
-            f"{str(folder) if folder else 'the working folder ' + str(Path.cwd())}; set data.image_folder for "
-            f"another, or correct the paths."
+            f"{count}. At most {most:.0%} may (data.max_unreadable_images). {start_of(folder)}Correct the paths, or "
+            "drop these rows."
         )
     warnings.warn(f"{count}. They are left out.", ThermoclineWarning, stacklevel=7)
     kept = np.setdiff1d(np.arange(len(frame)), list(faults))

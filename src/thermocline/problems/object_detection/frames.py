@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -10,9 +10,11 @@ import pandas as pd
 from thermocline.data.columns import infer_columns
 from thermocline.data.frames import check_frame, read_frame
 from thermocline.data.label_columns import check_there
+from thermocline.data.roots import Roots
 from thermocline.errors import DataError, did_you_mean, listing
 from thermocline.problems.object_detection.boxes import CROWD
 from thermocline.problems.object_detection.coco import read_coco
+from thermocline.problems.object_detection.image_places import image_places
 from thermocline.problems.object_detection.options import BoxFormat
 from thermocline.problems.object_detection.voc import ANNOTATIONS, is_voc, read_voc
 
@@ -25,19 +27,25 @@ class DetectionFrame:
         frame: The rows.
         image: Its column of images.
         label: Its column of boxes.
-        folder: Where relative image paths start; None: the working folder.
+        roots: Where relative image paths may start.
         box_format: How the boxes are written.
     """
 
     frame: pd.DataFrame
     image: str
     label: str
-    folder: Path | None
+    roots: Roots
     box_format: BoxFormat
 
 
 def read_detection(
-    data: object, label: str, *, box_format: BoxFormat = "xyxy", image: str | None = None, what: str = "train_data"
+    data: object,
+    label: str,
+    *,
+    box_format: BoxFormat = "xyxy",
+    image: str | None = None,
+    what: str = "train_data",
+    roots: Roots | None = None,
 ) -> DetectionFrame:
     """Return images and boxes as a frame.
 
@@ -48,21 +56,24 @@ def read_detection(
         box_format: How a frame's boxes are written; COCO's are `xywh` and VOC's `xyxy`, whatever this says.
         image: The column of images; None: the only one that holds images.
         what: The name of the data, for messages.
+        roots: Where images may lie besides the folders of the data themselves.
 
     Raises:
         DataError: Data that cannot be read, or that has not one column of images.
         MissingColumnError: The frame has no column of that label.
     """
     path = Path(data).expanduser() if isinstance(data, str | Path) else None
+    roots = roots or Roots()
     name = image or ("image" if label != "image" else "picture")
     if path is not None and path.suffix.lower() == ".json":
         if not path.is_file():
             near = did_you_mean(path.name, [p.name for p in path.parent.iterdir()]) if path.parent.is_dir() else ""
             raise DataError(f"The file {str(path)!r} does not exist.{near}")
-        return DetectionFrame(read_coco(path, image=name, label=label), name, label, path.resolve().parent, "xywh")
+        roots = replace(roots, own=image_places(path))
+        return DetectionFrame(read_coco(path, image=name, label=label), name, label, roots, "xywh")
     if path is not None and is_voc(path):
-        frame, images = read_voc(path, image=name, label=label)
-        return DetectionFrame(frame, name, label, images.resolve(), "xyxy")
+        frame, roots = read_voc(path, image=name, label=label, roots=roots)
+        return DetectionFrame(frame, name, label, roots, "xyxy")
     if path is not None and path.is_dir():
         raise DataError(
             f"The folder {str(path)!r} has no subfolder {ANNOTATIONS!r}, so it is no Pascal VOC folder. "
@@ -71,7 +82,8 @@ def read_detection(
     frame, folder = read_frame(data)
     check_frame(frame, what=what)
     check_there(frame, (label,), what=what)
-    return DetectionFrame(frame, image or image_column(frame, label, what=what), label, folder, box_format)
+    column = image or image_column(frame, label, what=what)
+    return DetectionFrame(frame, column, label, roots.beside(data, folder), box_format)
 
 
 def image_column(frame: pd.DataFrame, label: str, *, what: str = "train_data") -> str:

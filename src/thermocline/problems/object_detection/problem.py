@@ -111,7 +111,7 @@ class ObjectDetection(Problem):
 
     def take(self, found: Labelled, rows: np.ndarray) -> Labelled:
         """Return some of the images with their boxes."""
-        return Labelled(found.frame.iloc[rows], found.folder, found.labels.take(rows), found.notes)
+        return replace(found, frame=found.frame.iloc[rows], labels=found.labels.take(rows))
 
     def describe_split(self, train: Labelled, valid: Labelled, reason: str) -> str:
         """Return the note that says how many images train and how many validate."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +15,8 @@ from thermocline.data.columns import Column, Columns, infer_columns
 from thermocline.data.frames import check_columns, check_frame, check_names, read_frame
 from thermocline.data.image_files import Naming, image_files
 from thermocline.data.row_names import first_rows
-from thermocline.data.sources import image_root
 from thermocline.errors import ConfigError, DataError, ImageReadError, LabelError, listing
-from thermocline.inputs.image.reading import readable_rows
+from thermocline.inputs.image.reading import located, readable_rows
 from thermocline.problems.object_detection.boxes import CROWD, Boxes, read_boxes
 from thermocline.problems.object_detection.frames import read_detection
 from thermocline.problems.object_detection.options import BoxFormat, BoxOptions
@@ -88,16 +87,16 @@ def read_labelled(data: object, reading: Reading) -> Labelled:
     config, columns = reading.config, reading.columns
     image = given_image(reading.request) if columns is None else columns.of("image")[0]
     label, written = str(reading.request.label), config["data.box_format"]
-    found = read_detection(data, label, box_format=written, image=image, what=reading.what)
-    folder = image_root(config.data.image_folder, found.folder)
-    labelled = Labelled(found.frame, folder, BoxColumn(found.image, found.box_format))
+    found = read_detection(data, label, box_format=written, image=image, what=reading.what, roots=reading.roots)
+    labelled = Labelled(found.frame, labels=BoxColumn(found.image, found.box_format), roots=found.roots)
     if reading.for_fit:
         return labelled
     check_columns(found.frame, [found.image], what=reading.what)
     if not len(found.frame):
         raise DataError(f"{reading.what} is empty: there is nothing to score.")
+    labelled = located(labelled, [found.image], reading)
     boxes = boxes_of(labelled, label, reading)
-    return Labelled(found.frame, folder, boxes, boxes.notes)
+    return replace(labelled, labels=boxes, notes=boxes.notes)
 
 
 def read_unlabelled(data: object, reading: Reading) -> Labelled:
@@ -108,10 +107,11 @@ def read_unlabelled(data: object, reading: Reading) -> Labelled:
     """
     assert reading.columns is not None
     image, what = reading.columns.of("image")[0], reading.what
+    notes: tuple[str, ...] = ()
     path = Path(data).expanduser() if isinstance(data, str | Path) else None
     if path is not None and (path.suffix.lower() == ".json" or is_voc(path)):
-        found = read_detection(data, str(reading.request.label), image=image, what=what)
-        frame, folder = found.frame, found.folder
+        found = read_detection(data, str(reading.request.label), image=image, what=what, roots=reading.roots)
+        frame, roots = found.frame, found.roots
     else:
         files = image_files(data, Naming(None, image, what=what))
         frame, folder = read_frame(data) if files is None else (files.frame, files.folder)
@@ -119,9 +119,9 @@ def read_unlabelled(data: object, reading: Reading) -> Labelled:
         check_columns(frame, [image], what=what)
         if len(frame):
             check_frame(frame[[image]], what=what)
-        if files is not None and files.folder is not None:
-            return Labelled(frame, folder, None, files.notes)
-    return Labelled(frame, image_root(reading.config.data.image_folder, folder))
+        roots = reading.roots.beside(data, folder)
+        notes = files.notes if files is not None else ()
+    return located(Labelled(frame, notes=notes, roots=roots), [image], reading)
 
 
 def check_images(frame: pd.DataFrame, image: str, what: str) -> None:
@@ -146,13 +146,14 @@ def usable(found: Labelled, reading: Reading) -> Labelled:
         LabelError: Boxes that cannot be used.
     """
     column: BoxColumn = found.labels
+    found = located(found, [column.image], reading)
     images = Columns((Column(column.image, "image"),))
     most = reading.config.data.max_unreadable_images
     rows, notes = readable_rows(found.frame, images, found.folder, most, what=reading.what)
     frame = found.frame if rows is None else found.frame.iloc[rows]
-    kept = Labelled(frame, found.folder, column)
+    kept = replace(found, frame=frame)
     boxes = boxes_of(kept, str(reading.request.label), reading)
-    return Labelled(frame, found.folder, boxes, (*notes, *boxes.notes))
+    return replace(kept, labels=boxes, notes=(*notes, *boxes.notes))
 
 
 def boxes_of(found: Labelled, label: str, reading: Reading) -> Boxes:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import pandas as pd
 
+from thermocline.data.roots import Place, Roots
 from thermocline.errors import DataError, did_you_mean, listing
 
 ANNOTATIONS, IMAGES, SPLITS = "Annotations", "JPEGImages", "ImageSets"
@@ -22,8 +25,8 @@ def is_voc(path: Path) -> bool:
     return path.suffix == ".txt" and SPLITS in path.parts[:-1]
 
 
-def read_voc(path: Path, *, image: str, label: str) -> tuple[pd.DataFrame, Path]:
-    """Return a Pascal VOC folder as a frame, a row an image, indexed by name, and the folder of its images.
+def read_voc(path: Path, *, image: str, label: str, roots: Roots) -> tuple[pd.DataFrame, Roots]:
+    """Return a Pascal VOC folder as a frame, a row an image, indexed by name, and where its images may lie.
 
     Boxes are `xyxy` as the files have them. Those marked `difficult` or `truncated` are boxes like any other. An image
     without objects has no boxes, which is legal.
@@ -33,17 +36,17 @@ def read_voc(path: Path, *, image: str, label: str) -> tuple[pd.DataFrame, Path]
             `ImageSets/Main/train.txt`, for these.
         image: Name of the image column.
         label: Name of the column of boxes.
+        roots: Where images may lie besides `JPEGImages` and the folder itself.
 
     Raises:
         DataError: Files that are missing or cannot be read, with the count and the first of them.
     """
     root, names = _names(path)
-    folder = root / IMAGES if (root / IMAGES).is_dir() else root
     faults: dict[str, str] = {}
     rows: dict[str, tuple[str, list[list[Any]]]] = {}
     for name in names:
         try:
-            rows[name] = _read(root / ANNOTATIONS / f"{name}.xml", folder)
+            rows[name] = _read(root / ANNOTATIONS / f"{name}.xml")
         except (OSError, ValueError, ElementTree.ParseError) as error:
             faults[name] = "no such file" if isinstance(error, FileNotFoundError) else str(error)
     if faults:
@@ -52,11 +55,11 @@ def read_voc(path: Path, *, image: str, label: str) -> tuple[pd.DataFrame, Path]
         raise DataError(
             f"{len(faults):,} of {len(names):,} annotation files below {str(root)!r} cannot be read: {shown}{more}."
         )
-    frame = pd.DataFrame(
-        {image: [rows[name][0] for name in names], label: [rows[name][1] for name in names]},
-        index=pd.Index(names, name="name"),
-    )
-    return frame, folder
+    folders = [folder for folder in (root / IMAGES, root / "images", root, root / ANNOTATIONS) if folder.is_dir()]
+    roots = replace(roots, own=tuple(Place.of(folder, "where VOC folders have images") for folder in folders))
+    files = _image_names({name: rows[name][0] for name in names}, roots)
+    boxes = [rows[name][1] for name in names]
+    return pd.DataFrame({image: files, label: boxes}, index=pd.Index(names, name="name")), roots
 
 
 def _names(path: Path) -> tuple[Path, list[str]]:
@@ -78,12 +81,13 @@ def _names(path: Path) -> tuple[Path, list[str]]:
     return root, names
 
 
-def _read(file: Path, folder: Path) -> tuple[str, list[list[Any]]]:
+def _read(file: Path) -> tuple[str, list[list[Any]]]:
     root = ElementTree.parse(file).getroot()
     if root.tag != "annotation":
         raise ValueError(f"its root is <{root.tag}>, not <annotation>")
     boxes = [_box(item, place) for place, item in enumerate(root.iter("object"))]
-    return _image_name(file.stem, (root.findtext("filename") or "").strip(), folder), boxes
+    given = (root.findtext("filename") or "").strip()
+    return given.replace("\\", "/").rpartition("/")[2], boxes  # some tools write the path on the machine they ran on
 
 
 def _box(item: ElementTree.Element, place: int) -> list[Any]:
@@ -98,8 +102,18 @@ def _box(item: ElementTree.Element, place: int) -> list[Any]:
     return [*edges, (item.findtext("name") or "").strip()]
 
 
+def _image_names(given: Mapping[str, str], roots: Roots) -> list[str]:
+    """Return the images' file names, as they are in the first folder that holds any of them."""
+    first: list[str] = []
+    for place in roots.places:
+        files = [_image_name(stem, name, place.folder) for stem, name in given.items()]
+        if len(place.absent(files)) < len(files):
+            return files
+        first = first or files
+    return first
+
+
 def _image_name(stem: str, given: str, folder: Path) -> str:
     """Return the image's file name: as given where that is there, else the annotation's own name with an extension."""
-    given = given.replace("\\", "/").rpartition("/")[2]  # some tools write the whole path of the machine they ran on
     found = [name for name in (given, *(stem + suffix for suffix in _SUFFIXES)) if name and (folder / name).is_file()]
     return found[0] if found else given or f"{stem}.jpg"

@@ -21,6 +21,7 @@ from thermocline.data.batches import Rows
 from thermocline.data.columns import Columns
 from thermocline.errors import ConfigError
 from thermocline.inputs.building import build_inputs, check_inputs, describe_inputs, rebuild_inputs, usable_rows
+from thermocline.inputs.image.reading import located
 from thermocline.problems.rowwise import peft
 from thermocline.problems.rowwise.collector import RowCollector
 from thermocline.problems.rowwise.defaults import choose_defaults
@@ -63,7 +64,8 @@ class Rowwise(Problem):
         peft.check(columns, config)
 
     def keep_usable(self, found: Labelled, columns: Columns, reading: Reading) -> Labelled:
-        """Leave out rows with cells that no input can read."""
+        """Find where images lie, and leave out rows with cells that no input can read."""
+        found = located(found, columns.of("image"), reading)
         source = RowSource(found.frame, found.folder)
         rows, notes = usable_rows(source, columns, reading.config, what=reading.what)
         if rows is None:
@@ -88,7 +90,7 @@ class Rowwise(Problem):
 
     def take(self, found: Labelled, rows: np.ndarray) -> Labelled:
         """Return some of the rows."""
-        return Labelled(found.frame.iloc[rows], found.folder, None, found.notes)
+        return replace(found, frame=found.frame.iloc[rows], labels=None)
 
     # -- model
 

@@ -16,8 +16,8 @@ from thermocline.data.frames import check_columns, check_frame, check_names, rea
 from thermocline.data.image_columns import check_images_read
 from thermocline.data.image_files import Naming, image_files, image_name
 from thermocline.data.label_columns import label_columns
-from thermocline.data.sources import image_root
 from thermocline.errors import ConfigError, DataError, counted, listing
+from thermocline.inputs.image.reading import located
 
 
 def read_rows(data: object, reading: Reading) -> Labelled:
@@ -48,9 +48,8 @@ def read_rows(data: object, reading: Reading) -> Labelled:
     if reading.for_fit:
         frame, left_out = drop_weightless(frame, request.weight, what)
         notes += left_out
-    if files is None or files.folder is None:
-        folder = image_root(reading.config.data.image_folder, folder)
-    return Labelled(frame, folder, None, tuple(notes))
+    found = Labelled(frame, notes=tuple(notes), roots=reading.roots.beside(data, folder))
+    return found if reading.for_fit or columns is None else located(found, columns.of("image"), reading)
 
 
 def _naming(reading: Reading, labels: tuple[str, ...]) -> Naming:
