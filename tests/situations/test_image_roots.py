@@ -171,6 +171,11 @@ def test_tuning_data_have_their_own_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "valid.csv").write_bytes(valid.read_bytes())  # its images lie where the option says
     assert images_of(train, tmp_path / "valid.csv", **named) == (train.parent, train.parent)
+    frame = pd.read_csv(valid)
+    frame["y"] = [*frame["y"].iloc[1:], "red"]
+    frame.to_csv(tmp_path / "other.csv", index=False)  # pictures of other labels under the same names
+    with pytest.warns(ThermoclineWarning, match=r"All images of tuning_data are images of train_data too, 11 of 12"):
+        images_of(train, tmp_path / "other.csv", **named)
     message = refused(lambda: images_of(train, tmp_path / "valid.csv"))
     assert message.startswith("12 of 12 rows of tuning_data name image files that are not there")
     assert "beside the table of tuning_data or below data.image_folder" in message

@@ -166,6 +166,13 @@ class Problem:
             LabelError: Labels that training did not see.
         """
 
+    def check_apart(self, train: Labelled, valid: Labelled, target: Any, columns: Columns) -> None:
+        """Check that training and tuning data do not say different things of the same images.
+
+        Raises:
+            LabelError: They do.
+        """
+
     def split(
         self, found: Labelled, target: Any, fraction: float | None, *, seed: int
     ) -> tuple[np.ndarray, np.ndarray, str]:

@@ -84,6 +84,7 @@ def prepare(request: Request) -> Prepared:
         reading = Reading("tuning_data", "validate", request, config, columns, roots)
         valid = problem.keep_usable(problem.read(request.tuning_data, reading), columns, reading)
         problem.check_labels(valid, target, what="tuning_data")
+        problem.check_apart(found, valid, target, columns)
         train, reason, notes = found, "tuning_data", (*found.notes, *valid.notes)
     _warn_of_few(len(train), len(valid))
     rows = problem.describe_split(train, valid, reason)

@@ -14,6 +14,8 @@ from support.stopping import killed_after_checkpoint
 from thermocline import Predictor
 from thermocline.training.trainer import Trainer
 
+# they validate on pictures that they train on, which is warned of
+pytestmark = pytest.mark.filterwarnings("ignore:.* in train_data too")
 FROZEN = {"model.frozen_layers": "backbone", "model.detector.augment": "none", "optim.max_epochs": 2}
 EDGES = {  # images keep their shape on a canvas of one size, so that masks differ from row to row
     "image_processor_type": "DetrImageProcessor",

@@ -16,7 +16,7 @@ from thermocline.problems.object_detection.options import BoxOptions
 
 GOOD = {
     "images": [
-        {"id": 7, "file_name": "a.png", "width": 1, "height": 1},  # wrong, and not looked at
+        {"id": 7, "file_name": "a.png", "width": 40, "height": 30},
         {"id": 3, "file_name": "b.png"},
         {"id": 9, "file_name": "c.png"},
     ],
@@ -69,7 +69,7 @@ def test_it_reads_on_as_boxes_of_width_and_height(tmp_path):
 def test_no_column_of_crowds_where_there_are_none(tmp_path):
     data = copy.deepcopy(GOOD)
     data["annotations"] = data["annotations"][:2]
-    assert list(read_coco(write(tmp_path, data), image="pic", label="y").columns) == ["pic", "y"]
+    assert list(read_coco(write(tmp_path, data), image="pic", label="y").columns) == ["pic", "y", "y_image_size"]
 
 
 def test_numbers_of_a_box_are_judged_with_the_others(tmp_path):

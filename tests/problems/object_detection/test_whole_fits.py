@@ -16,6 +16,8 @@ from support.stopping import killed_after_checkpoint
 from thermocline import LayerPlan, Predictor, cli
 
 NAMES = ("map", "map_50", "map_75")
+# they validate on pictures that they train on, which is warned of
+pytestmark = pytest.mark.filterwarnings("ignore:.* in train_data too")
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -84,6 +85,22 @@ def _decoded(value: object, folder: Path | None) -> Image | np.ndarray:
 def find_image(path: str, folder: Path | None) -> Path:
     """Return a path below `folder` where it is relative, else as given."""
     return Path(path) if folder is None else folder / path
+
+
+def picture_key(cell: object, folder: Path | None) -> Hashable:
+    """Return what is equal for two cells that hold the same picture: a file under whatever name, or the same bytes."""
+    path = path_of(cell)
+    if path is not None:
+        try:
+            stat = find_image(path, folder).stat()
+        except (OSError, ValueError):  # the error is raised where the image is read
+            return path
+        return stat.st_dev, stat.st_ino
+    try:
+        source = source_of(cell)
+    except (OSError, TypeError):
+        return id(cell)
+    return hashlib.blake2b(source, digest_size=16).digest() if isinstance(source, bytes) else id(cell)
 
 
 def start_of(folder: Path | None) -> str:

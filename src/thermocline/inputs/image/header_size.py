@@ -13,7 +13,7 @@ import pandas as pd
 
 from thermocline.data.row_names import first_rows
 from thermocline.errors import ImageReadError, counted
-from thermocline.inputs.image.cells import cell_text, is_missing, reason_of, source_of
+from thermocline.inputs.image.cells import cell_text, is_missing, path_of, reason_of, source_of
 from thermocline.inputs.image.files import find_image, start_of
 from thermocline.inputs.image.headers import opened
 
@@ -49,6 +49,16 @@ def image_size(value: object, folder: Path | None = None) -> tuple[int, int]:
         raise
     except Exception as error:  # a damaged header can raise nearly anything in Pillow's readers
         raise OSError(str(error) or type(error).__name__) from error
+
+
+def stored_size(value: object, folder: Path | None = None) -> tuple[int, int] | None:
+    """Return the width and height that a file's image has as it is stored, where its EXIF orientation swaps them."""
+    path = path_of(value)
+    if path is None:
+        return None
+    with opened(find_image(path, folder)) as image:
+        turned = image.format != "TIFF" and image.getexif().get(_ORIENTATION) in _SWAPPED
+        return image.size if turned else None
 
 
 def _upright_size(image: Any) -> tuple[int, int]:

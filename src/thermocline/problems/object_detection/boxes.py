@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from thermocline.data.row_names import first_rows
 from thermocline.errors import LabelError, ThermoclineWarning, counted, listing
 from thermocline.inputs.image.header_size import image_sizes
 from thermocline.problems.object_detection.box_cells import RawBoxes, read_cells
+from thermocline.problems.object_detection.declared_sizes import SIZE, check_sizes
 from thermocline.problems.object_detection.options import BoxFormat, BoxOptions
 
 CROWD = "_crowd"  # after the label's name: the column of boxes around crowds, which COCO marks
@@ -31,6 +32,10 @@ INVERTED = "inverted"
 NO_AREA = "zero area"
 OUTSIDE = "outside the image"
 _DEFAULTS = BoxOptions()
+_SHARES = (
+    "If they are shares of their image's width and height, multiply them by these: boxes are in pixels, from a corner "
+    "(YOLO files have the centre)."
+)
 _ROUNDING = 0.01  # pixels over the edge that come from rounding: COCO writes two decimals
 
 
@@ -45,7 +50,8 @@ class Boxes:
         labels: For each row the label of each box.
         crowd: For each row which boxes are around a crowd: never trained on, and not counted as missed in evaluation.
         sizes: Height and width of each image, int64 `(rows, 2)`.
-        notes: Which boxes were cut or left out.
+        notes: Which boxes were cut or left out, and what looks wrong with them.
+        pictures: What is equal for rows of the same picture, where that was looked at.
     """
 
     label: str
@@ -55,6 +61,7 @@ class Boxes:
     crowd: tuple[np.ndarray, ...]
     sizes: np.ndarray
     notes: tuple[str, ...] = ()
+    pictures: tuple[Hashable, ...] = ()
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -117,6 +124,7 @@ class Boxes:
             tuple(self.crowd[row] for row in rows),
             self.sizes[rows],
             self.notes,
+            tuple(self.pictures[row] for row in rows) if self.pictures else (),
         )
 
 
@@ -148,7 +156,8 @@ def read_boxes(
 ) -> Boxes:
     """Return the boxes of a frame, checked against the sizes that the image files say.
 
-    A column named as the label with `_crowd` behind it holds boxes around crowds.
+    A column named as the label with `_crowd` behind it holds boxes around crowds; one with `_image_size` the width and
+    height that the images are said to have.
 
     Args:
         frame: The rows.
@@ -161,12 +170,16 @@ def read_boxes(
     Raises:
         MissingColumnError: The label or image column is absent.
         ImageReadError: Images that are missing or cannot be read.
-        LabelError: Cells that hold no boxes, or boxes that cannot be used, with count, rows and values.
+        LabelError: Cells that hold no boxes, or boxes that cannot be used, with count, rows and values; images of
+            another size than they are said to have.
     """
     check_there(frame, (label,), what=what)
     check_columns(frame, [image], what=what)
     where = f"{what}: column {image!r}"
-    sizes = image_sizes(frame[image].astype(object).tolist(), frame.index, folder, where=where)
+    cells = frame[image].astype(object).tolist()
+    sizes = image_sizes(cells, frame.index, folder, where=where)
+    if f"{label}{SIZE}" in frame.columns:
+        check_sizes(frame[f"{label}{SIZE}"], cells, folder, sizes, what=what)
     found = [_usable_boxes(frame[label], sizes, options, what=what)]
     if f"{label}{CROWD}" in frame.columns:
         found.append(_usable_boxes(frame[f"{label}{CROWD}"], sizes, options, what=what, missing_ok=True))
@@ -207,11 +220,14 @@ def _usable_boxes(
         fault = _faults(raw, edges, inside)
     bad = fault != ""
     where = f"Label {series.name!r} of {what} holds"
+    shares = len(bad) > 1 and bool(((raw.coordinates >= 0) & (raw.coordinates <= 1)).all())
+    if shares and not missing_ok:
+        notes.append(f"{where} {counted(len(bad), 'box', 'boxes')} that all lie inside 1 × 1 pixel. {_SHARES}")
     if bad.any():
         shown = _shown_faults(series, raw, fault)
         message = f"{where} {counted(int(bad.sum()), 'box', 'boxes')} that cannot be used, of {len(bad):,}: {shown}."
         if options.bad_boxes == "error":
-            raise LabelError(f"{message} {_advice(fault, options.box_format)}")
+            raise LabelError(f"{message} {_SHARES if shares else _advice(fault, options.box_format)}")
         notes.append(f"{message} {'It is' if bad.sum() == 1 else 'They are'} left out (data.bad_boxes: drop).")
     over = ~bad
     over[over] = (np.abs(edges[over] - inside[over]) > _ROUNDING).any(axis=1)

@@ -12,40 +12,49 @@ import pandas as pd
 
 from thermocline.errors import DataError, counted, listing
 from thermocline.problems.object_detection.boxes import CROWD
+from thermocline.problems.object_detection.declared_sizes import size_column
+from thermocline.problems.object_detection.image_places import posix
 
 Record = Mapping[str, Any]
+PARTS = ("images", "annotations", "categories")
 
 
-def read_coco(path: Path, *, image: str, label: str) -> pd.DataFrame:
+def read_coco(path: Path, *, image: str, label: str | None) -> pd.DataFrame:
     """Return a COCO file of boxes as a frame, a row an image, indexed by image id.
 
     Boxes stay as COCO writes them, `[left, upper, width, height]`, with the category's name for a label: they are
     `xywh`. Boxes around crowds (`iscrowd`) come in a column of their own, named as the label with `_crowd` behind it,
-    which is there only if there are some. Images that no annotation names have no boxes, which is legal.
+    which is there only if there are some, and the width and height that the file says in one with `_image_size`. Images
+    that no annotation names have no boxes, which is legal.
 
     Args:
         path: The file.
         image: Name of the image column: `file_name`, as it is written.
-        label: Name of the column of boxes.
+        label: Name of the column of boxes; None reads the images alone, and the file need not hold more.
 
     Raises:
         DataError: No COCO file of boxes; ids that are missing, twice there, or point nowhere; with the count and the
             first of each.
     """
-    images, annotations, categories = _parts(path)
+    images, annotations, categories = _parts(path, PARTS if label else PARTS[:1])
     _raise(path, _malformed(images, annotations, categories))
     _raise(path, _inconsistent(images, annotations, categories))
     names = {category["id"]: category["name"] for category in categories}
     keys = [entry["id"] for entry in images]
+    columns: dict[str, Any] = {image: [posix(entry["file_name"]) for entry in images]}
+    index = pd.Index(keys, name="image_id")
+    if label is None:
+        return pd.DataFrame(columns, index=index)
     boxes: dict[Any, list[list[Any]]] = {key: [] for key in keys}
     crowds: dict[Any, list[list[Any]]] = {key: [] for key in keys}
     for entry in annotations:
         place = crowds if entry.get("iscrowd") else boxes
         place[entry["image_id"]].append([*entry["bbox"], names[entry["category_id"]]])
-    columns: dict[str, Any] = {image: [entry["file_name"] for entry in images], label: [boxes[key] for key in keys]}
+    columns[label] = [boxes[key] for key in keys]
     if any(crowds.values()):
         columns[f"{label}{CROWD}"] = [crowds[key] for key in keys]
-    return pd.DataFrame(columns, index=pd.Index(keys, name="image_id"))
+    columns |= size_column(label, [(entry.get("width"), entry.get("height")) for entry in images])
+    return pd.DataFrame(columns, index=index)
 
 
 def _malformed(images: list[Record], annotations: list[Record], categories: list[Record]) -> list[str]:
@@ -71,25 +80,25 @@ def _inconsistent(images: list[Record], annotations: list[Record], categories: l
     ]
 
 
-def _parts(path: Path) -> tuple[list[Record], list[Record], list[Record]]:
+def _parts(path: Path, wanted: tuple[str, ...]) -> tuple[list[Record], list[Record], list[Record]]:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except UnicodeDecodeError as error:
         raise DataError(f"{str(path)!r} is not UTF-8 text ({error.reason} at byte {error.start}).") from error
     except (ValueError, RecursionError) as error:
         raise DataError(f"{str(path)!r} cannot be read as JSON: {error}") from error
-    wanted = ("images", "annotations", "categories")
     given = data if isinstance(data, dict) else {}
     missing = [key for key in wanted if not isinstance(given.get(key), list)]
     if missing:
         has = f"It has {listing(given)}." if given else f"It holds a {type(data).__name__}."
         raise DataError(
             f"{str(path)!r} is no COCO file of boxes: it lacks the lists {listing(missing)}. {has} Other JSON can be "
-            "read with pandas and passed as a DataFrame."
+            "read with pandas and passed as a DataFrame. Images alone are enough to predict."
         )
     if not data["images"]:
         raise DataError(f"{str(path)!r} lists no images.")
-    return data["images"], data["annotations"], data["categories"]
+    images, annotations, categories = (data[key] if key in wanted else [] for key in PARTS)
+    return images, annotations, categories
 
 
 _ONE = {"images": "image", "categories": "category", "annotations": "annotation"}

@@ -14,6 +14,7 @@ from thermocline.data.roots import Roots
 from thermocline.errors import DataError, did_you_mean, listing
 from thermocline.problems.object_detection.boxes import CROWD
 from thermocline.problems.object_detection.coco import read_coco
+from thermocline.problems.object_detection.declared_sizes import SIZE
 from thermocline.problems.object_detection.image_places import image_places
 from thermocline.problems.object_detection.options import BoxFormat
 from thermocline.problems.object_detection.voc import ANNOTATIONS, is_voc, read_voc
@@ -64,16 +65,10 @@ def read_detection(
     """
     path = Path(data).expanduser() if isinstance(data, str | Path) else None
     roots = roots or Roots()
-    name = image or ("image" if label != "image" else "picture")
-    if path is not None and path.suffix.lower() == ".json":
-        if not path.is_file():
-            near = did_you_mean(path.name, [p.name for p in path.parent.iterdir()]) if path.parent.is_dir() else ""
-            raise DataError(f"The file {str(path)!r} does not exist.{near}")
-        roots = replace(roots, own=image_places(path))
-        return DetectionFrame(read_coco(path, image=name, label=label), name, label, roots, "xywh")
-    if path is not None and is_voc(path):
-        frame, roots = read_voc(path, image=name, label=label, roots=roots)
-        return DetectionFrame(frame, name, label, roots, "xyxy")
+    if path is not None and is_annotated(path):
+        name = image or ("image" if label != "image" else "picture")
+        frame, roots = read_annotated(path, image=name, label=label, roots=roots)
+        return DetectionFrame(frame, name, label, roots, "xyxy" if is_voc(path) else "xywh")
     if path is not None and path.is_dir():
         raise DataError(
             f"The folder {str(path)!r} has no subfolder {ANNOTATIONS!r}, so it is no Pascal VOC folder. "
@@ -86,13 +81,38 @@ def read_detection(
     return DetectionFrame(frame, column, label, roots.beside(data, folder), box_format)
 
 
+def is_annotated(path: Path) -> bool:
+    """Whether a path is a COCO file or a Pascal VOC folder or split, by its name."""
+    return path.suffix.lower() == ".json" or is_voc(path)
+
+
+def read_annotated(path: Path, *, image: str, label: str | None, roots: Roots) -> tuple[pd.DataFrame, Roots]:
+    """Return the images of a COCO file or a Pascal VOC folder as a frame, and where they may lie.
+
+    Args:
+        path: The file or folder.
+        image: Name of the image column.
+        label: Name of the column of boxes; None reads the images alone.
+        roots: Where images may lie besides the folders that such files have them in.
+
+    Raises:
+        DataError: What cannot be read.
+    """
+    if is_voc(path):
+        return read_voc(path, image=image, label=label, roots=roots)
+    if not path.is_file():
+        near = did_you_mean(path.name, [p.name for p in path.parent.iterdir()]) if path.parent.is_dir() else ""
+        raise DataError(f"The file {str(path)!r} does not exist.{near}")
+    return read_coco(path, image=image, label=label), replace(roots, own=image_places(path))
+
+
 def image_column(frame: pd.DataFrame, label: str, *, what: str = "train_data") -> str:
     """Return the one column that holds images.
 
     Raises:
         DataError: None does, or several do.
     """
-    columns = infer_columns(frame, exclude=[label, f"{label}{CROWD}"])
+    columns = infer_columns(frame, exclude=[label, f"{label}{CROWD}", f"{label}{SIZE}"])
     images = [column.name for column in columns if column.kind == "image"]
     if len(images) == 1:
         return images[0]

@@ -27,6 +27,11 @@ def image_places(file: Path) -> tuple[Place, ...]:
     return tuple(Place.of(folder, "where COCO files have images") for folder in found)
 
 
+def posix(name: str) -> str:
+    """Return a file name with the separators of this system, where it was written under Windows."""
+    return name if os.sep == "\\" else name.replace("\\", "/")
+
+
 def _below(folder: Path, name: str) -> Iterator[Path]:
     tops, words = [folder], {name.lower(), *re.split(r"[\W_]+", name.lower())}
     for level in (folder, folder.parent):

@@ -22,6 +22,7 @@ from thermocline.errors import ConfigError, DataError, LabelError
 from thermocline.inputs.image.files import open_image
 from thermocline.inputs.image.grey_range import grey_range, warn_of_outside
 from thermocline.problems.object_detection.boxes import Boxes
+from thermocline.problems.object_detection.class_names import check_alike
 from thermocline.problems.object_detection.collector import MOST_BOXES, PER_CLASS, BoxCollector, Found
 from thermocline.problems.object_detection.defaults import choose_defaults
 from thermocline.problems.object_detection.detector_saved import (
@@ -46,6 +47,7 @@ from thermocline.problems.object_detection.reading import (
     with_boxes,
 )
 from thermocline.problems.object_detection.rows import DetectionRows
+from thermocline.problems.object_detection.same_pictures import check_apart
 from thermocline.problems.object_detection.split import split_boxes
 from thermocline.problems.object_detection.target import BoxTarget
 from thermocline.registry import find_metric
@@ -96,18 +98,24 @@ class ObjectDetection(Problem):
             check_enough(boxes)
         metric = find_metric(INFO, request.eval_metric or INFO.default_metric["object_detection"], "object_detection")
         classes = boxes.classes()
+        check_alike(classes, f"Label {boxes.label!r}")
         return BoxTarget(str(request.label), classes, metric.name, reason_of(boxes, classes))
 
     def check_labels(self, found: Labelled, target: BoxTarget, *, what: str) -> None:
         """Check that there are no classes that training data do not have."""
         found.labels.encode(target.classes, what=what)
 
+    def check_apart(self, train: Labelled, valid: Labelled, target: BoxTarget, columns: Columns) -> None:
+        """Check that no picture has boxes in training data and others in tuning data; warn where it has the same."""
+        del target, columns
+        check_apart(train, valid)
+
     def split(
         self, found: Labelled, target: BoxTarget, fraction: float | None, *, seed: int
     ) -> tuple[np.ndarray, np.ndarray, str]:
         """Split images with boxes and those without alike."""
         del target
-        return split_boxes(found.labels.labels, fraction, seed=seed)
+        return split_boxes(found.labels.labels, fraction, seed=seed, pictures=found.labels.pictures)
 
     def take(self, found: Labelled, rows: np.ndarray) -> Labelled:
         """Return some of the images with their boxes."""

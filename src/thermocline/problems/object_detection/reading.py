@@ -15,12 +15,14 @@ from thermocline.data.columns import Column, Columns, infer_columns
 from thermocline.data.frames import check_columns, check_frame, check_names, read_frame
 from thermocline.data.image_files import Naming, image_files
 from thermocline.data.row_names import first_rows
-from thermocline.errors import ConfigError, DataError, ImageReadError, LabelError, listing
+from thermocline.errors import ConfigError, DataError, ImageReadError, LabelError, counted, listing
+from thermocline.inputs.image.files import picture_key
 from thermocline.inputs.image.reading import located, readable_rows
 from thermocline.problems.object_detection.boxes import CROWD, Boxes, read_boxes
-from thermocline.problems.object_detection.frames import read_detection
+from thermocline.problems.object_detection.declared_sizes import SIZE
+from thermocline.problems.object_detection.frames import is_annotated, read_annotated, read_detection
 from thermocline.problems.object_detection.options import BoxFormat, BoxOptions
-from thermocline.problems.object_detection.voc import is_voc
+from thermocline.problems.object_detection.same_pictures import check_repeats
 
 
 @dataclass(frozen=True)
@@ -109,9 +111,8 @@ def read_unlabelled(data: object, reading: Reading) -> Labelled:
     image, what = reading.columns.of("image")[0], reading.what
     notes: tuple[str, ...] = ()
     path = Path(data).expanduser() if isinstance(data, str | Path) else None
-    if path is not None and (path.suffix.lower() == ".json" or is_voc(path)):
-        found = read_detection(data, str(reading.request.label), image=image, what=what, roots=reading.roots)
-        frame, roots = found.frame, found.roots
+    if path is not None and is_annotated(path):
+        frame, roots = read_annotated(path, image=image, label=None, roots=reading.roots)
     else:
         files = image_files(data, Naming(None, image, what=what))
         frame, folder = read_frame(data) if files is None else (files.frame, files.folder)
@@ -157,20 +158,30 @@ def usable(found: Labelled, reading: Reading) -> Labelled:
 
 
 def boxes_of(found: Labelled, label: str, reading: Reading) -> Boxes:
-    """Read the boxes of a frame."""
+    """Read the boxes of a frame, and compare them with what else is said of its images.
+
+    Raises:
+        LabelError: Boxes that cannot be used; images of another size than their annotations say; rows of one image that
+            say different things of it.
+    """
     column: BoxColumn = found.labels
     options = BoxOptions(column.box_format, reading.config["data.bad_boxes"])
-    return read_boxes(found.frame, label, column.image, found.folder, options, what=reading.what)
+    frame, folder = found.frame, found.folder
+    boxes = read_boxes(frame, label, column.image, folder, options, what=reading.what)
+    cells = frame[column.image].astype(object).tolist()
+    boxes = replace(boxes, pictures=tuple(picture_key(cell, folder) for cell in cells))
+    check_repeats(boxes, cells, what=reading.what)
+    return boxes
 
 
 def image_columns(found: Labelled, request: Request) -> Columns:
     """Return the column of images as such; all others are not used."""
     column: BoxColumn = found.labels
     label, given = str(request.label), request.column_types
-    crowd = f"{label}{CROWD}"
-    kinds = {name: "null" for name in found.frame.columns if name not in (label, crowd, column.image)}
+    own = [label, f"{label}{CROWD}", f"{label}{SIZE}"]
+    kinds = {name: "null" for name in found.frame.columns if name not in (*own, column.image)}
     types = {**kinds, column.image: "image"} if given and column.image in given else kinds
-    return infer_columns(found.frame, exclude=[label, crowd], column_types=types)
+    return infer_columns(found.frame, exclude=own, column_types=types)
 
 
 def with_boxes(boxes: Boxes) -> int:
@@ -184,11 +195,11 @@ def check_enough(boxes: Boxes) -> None:
     Raises:
         LabelError: Fewer than two images have some.
     """
-    count = with_boxes(boxes)
+    count = len({key for key, labels in zip(boxes.pictures, boxes.labels, strict=True) if labels})
     if count < 2:
         raise LabelError(
-            f"Label {boxes.label!r} holds boxes in {count} of {len(boxes)} rows. Training needs at least two images "
-            "with boxes: one to train on, one to validate. Add some, or give tuning_data."
+            f"Label {boxes.label!r} holds boxes of {counted(count, 'image')}, in {len(boxes)} rows. Training needs at "
+            "least two images with boxes: one to train on, one to validate. Add some, or give tuning_data."
         )
 
 

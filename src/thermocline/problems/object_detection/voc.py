@@ -5,17 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
 import pandas as pd
 
 from thermocline.data.roots import Place, Roots
 from thermocline.errors import DataError, did_you_mean, listing
+from thermocline.problems.object_detection.declared_sizes import size_column
 
 ANNOTATIONS, IMAGES, SPLITS = "Annotations", "JPEGImages", "ImageSets"
 _EDGES = ("xmin", "ymin", "xmax", "ymax")
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".JPG", ".JPEG", ".PNG")
+
+
+class _Annotated(NamedTuple):
+    """What an annotation file says: the image's file name, its boxes, its width and height."""
+
+    file: str
+    boxes: list[list[Any]]
+    size: tuple[Any, Any]
 
 
 def is_voc(path: Path) -> bool:
@@ -25,17 +34,17 @@ def is_voc(path: Path) -> bool:
     return path.suffix == ".txt" and SPLITS in path.parts[:-1]
 
 
-def read_voc(path: Path, *, image: str, label: str, roots: Roots) -> tuple[pd.DataFrame, Roots]:
+def read_voc(path: Path, *, image: str, label: str | None, roots: Roots) -> tuple[pd.DataFrame, Roots]:
     """Return a Pascal VOC folder as a frame, a row an image, indexed by name, and where its images may lie.
 
     Boxes are `xyxy` as the files have them. Those marked `difficult` or `truncated` are boxes like any other. An image
-    without objects has no boxes, which is legal.
+    without objects has no boxes, which is legal. The width and height that the files say are in a column of their own.
 
     Args:
         path: The folder that holds `Annotations`, for all its images; or a list of names in its `ImageSets`, such as
             `ImageSets/Main/train.txt`, for these.
         image: Name of the image column.
-        label: Name of the column of boxes.
+        label: Name of the column of boxes; None reads the images alone, which then need no annotations.
         roots: Where images may lie besides `JPEGImages` and the folder itself.
 
     Raises:
@@ -43,11 +52,14 @@ def read_voc(path: Path, *, image: str, label: str, roots: Roots) -> tuple[pd.Da
     """
     root, names = _names(path)
     faults: dict[str, str] = {}
-    rows: dict[str, tuple[str, list[list[Any]]]] = {}
+    rows: dict[str, _Annotated] = {}
     for name in names:
         try:
             rows[name] = _read(root / ANNOTATIONS / f"{name}.xml")
         except (OSError, ValueError, ElementTree.ParseError) as error:
+            if label is None and isinstance(error, FileNotFoundError):
+                rows[name] = _Annotated("", [], (None, None))
+                continue
             faults[name] = "no such file" if isinstance(error, FileNotFoundError) else str(error)
     if faults:
         shown = "; ".join(f"{ANNOTATIONS}/{name}.xml: {why}" for name, why in list(faults.items())[:3])
@@ -57,9 +69,11 @@ def read_voc(path: Path, *, image: str, label: str, roots: Roots) -> tuple[pd.Da
         )
     folders = [folder for folder in (root / IMAGES, root / "images", root, root / ANNOTATIONS) if folder.is_dir()]
     roots = replace(roots, own=tuple(Place.of(folder, "where VOC folders have images") for folder in folders))
-    files = _image_names({name: rows[name][0] for name in names}, roots)
-    boxes = [rows[name][1] for name in names]
-    return pd.DataFrame({image: files, label: boxes}, index=pd.Index(names, name="name")), roots
+    columns: dict[str, Any] = {image: _image_names({name: rows[name].file for name in names}, roots)}
+    if label is not None:
+        columns[label] = [rows[name].boxes for name in names]
+        columns |= size_column(label, [rows[name].size for name in names])
+    return pd.DataFrame(columns, index=pd.Index(names, name="name")), roots
 
 
 def _names(path: Path) -> tuple[Path, list[str]]:
@@ -81,13 +95,14 @@ def _names(path: Path) -> tuple[Path, list[str]]:
     return root, names
 
 
-def _read(file: Path) -> tuple[str, list[list[Any]]]:
+def _read(file: Path) -> _Annotated:
     root = ElementTree.parse(file).getroot()
     if root.tag != "annotation":
         raise ValueError(f"its root is <{root.tag}>, not <annotation>")
     boxes = [_box(item, place) for place, item in enumerate(root.iter("object"))]
     given = (root.findtext("filename") or "").strip()
-    return given.replace("\\", "/").rpartition("/")[2], boxes  # some tools write the path on the machine they ran on
+    name = given.replace("\\", "/").rpartition("/")[2]  # some tools write the path on the machine they ran on
+    return _Annotated(name, boxes, (root.findtext("size/width"), root.findtext("size/height")))
 
 
 def _box(item: ElementTree.Element, place: int) -> list[Any]:

@@ -30,6 +30,7 @@ from thermocline.problems.rowwise.model import FusionModel, layers_of
 from thermocline.problems.rowwise.objective import by_row
 from thermocline.problems.rowwise.probe import start_of
 from thermocline.problems.rowwise.reading import check_weight_column, feature_columns, read_rows, row_weights
+from thermocline.problems.rowwise.same_images import warn_of_training_images
 from thermocline.problems.rowwise.split import split_rows
 from thermocline.problems.rowwise.target import RowTarget
 from thermocline.tuning.layers.layer_map import LayerMap
@@ -81,6 +82,10 @@ class Rowwise(Problem):
     def check_labels(self, found: Labelled, target: RowTarget, *, what: str) -> None:
         """Check that there are no labels that training did not see."""
         target.encode(found.frame, what=what)
+
+    def check_apart(self, train: Labelled, valid: Labelled, target: RowTarget, columns: Columns) -> None:
+        """Warn of tuning data whose images all are those of training data, with other labels."""
+        warn_of_training_images(train, valid, target, columns.of("image"))
 
     def split(
         self, found: Labelled, target: RowTarget, fraction: float | None, *, seed: int
