@@ -57,6 +57,11 @@ def test_a_tower_that_other_inputs_would_run_is_run_by_itself() -> None:
     assert layers.layer_of("language_model.rotary_emb.alpha").role == "stem"
 
 
+def test_a_head_above_several_towers_changes_no_notes() -> None:
+    layers = LayerMap.of(zoo.transformers_model("sequence", "t5gemma2", small=True))
+    assert "model reads what encoder.text_model made" in layers.notes
+
+
 def test_one_tower_has_no_notes_on_towers() -> None:
     assert _map("bert").notes == ()
 

@@ -31,7 +31,7 @@ def why(path):
         ("s3://bucket/rows.parquet", "pd.read_parquet('s3://bucket/rows.parquet')"),
         ("data/*.csv", "glob.glob('data/*.csv')"),
         ("x,y\n1,2\n" * 1000, "has several lines, so it is no path"),
-        ("rows", "the extension '' is none of .csv, .tsv, .parquet"),
+        ("rows", "does not exist"),
     ],
 )
 def test_other_paths(name, words):
@@ -45,6 +45,8 @@ def test_a_folder_of_tables(tmp_path):
         if kind == "parquet":
             pytest.importorskip("pyarrow")
         write(make_table(4), folder / f"part.{kind}")
+        assert f"It holds 'part.{kind}': pass the path of that file." in why(folder)
+        write(make_table(4), folder / f"rest.{kind}")
         assert f"pd.concat(map(pd.read_{kind}, Path({str(folder)!r}).glob('*.{kind}'))" in why(folder)
 
 

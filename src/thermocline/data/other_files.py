@@ -10,6 +10,8 @@ from thermocline.errors import DataError
 _ADDRESS = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]+://")
 """How the address of a file on another machine begins."""
 
+_TABLES = (".csv", ".tsv", ".parquet", ".pq")
+
 _READERS = {
     ".jsonl": "read_json({path}, lines=True)",
     ".ndjson": "read_json({path}, lines=True)",
@@ -44,11 +46,12 @@ def how_to_read(path: Path, kind: str) -> str:
         kind: Its extension.
     """
     if path.is_dir():
-        tables = sorted({file.suffix.lower() for file in path.iterdir()} & {".csv", ".tsv", ".parquet", ".pq"})
-        if not tables:
-            return ""
-        reader = "read_parquet" if tables[0] in (".parquet", ".pq") else "read_csv"
-        every = f"Path({str(path)!r}).glob('*{tables[0]}')"
+        tables = sorted(file for file in path.iterdir() if file.suffix.lower() in _TABLES)
+        if len(tables) < 2:
+            return f" It holds {tables[0].name!r}: pass the path of that file." if tables else ""
+        suffix = tables[0].suffix
+        reader = "read_parquet" if suffix.lower() in (".parquet", ".pq") else "read_csv"
+        every = f"Path({str(path)!r}).glob('*{suffix}')"
         return f" It is a folder of tables: pass `pd.concat(map(pd.{reader}, {every}), ignore_index=True)`."
     if kind in (".yaml", ".yml"):
         return f" A preset is given as presets={str(path)!r}, options as hyperparameters={str(path)!r}."

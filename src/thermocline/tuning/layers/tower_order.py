@@ -138,8 +138,9 @@ def _read(drafts: Sequence[Draft], run: Pass, roles: tuple[str, ...]) -> int:
 
 
 def _bits(drafts: Sequence[Draft], run: Pass) -> int:
-    """The groups of the parameters of these drafts."""
-    return sum(1 << group for group in {run.groups[name] for draft in drafts for name in draft.parameters})
+    """The groups of the parameters of these drafts; those of a head are in none."""
+    names = [name for draft in drafts for name in draft.parameters if name in run.groups]
+    return sum(1 << group for group in {run.groups[name] for name in names})
 
 
 def _add_to_stem(drafts: list[Draft], tower: list[Draft], names: list[str]) -> None:
