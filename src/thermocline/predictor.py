@@ -68,15 +68,17 @@ class Predictor:
         verbosity: int = 1,
     ) -> None:
         from thermocline.data.label_columns import label_columns
+        from thermocline.pipeline.arguments import check_text, verbosity_of
         from thermocline.registry import check_names, own_info, problem_type_of
 
+        check_text(problem_type=problem_type, eval_metric=eval_metric, sample_weight=sample_weight)
         own = None if problem is None else own_info(problem)
         check_names(problem_type, eval_metric, own=own)
         names = label_columns(label)
         self.label = label if isinstance(label, str) else list(names)
         self.path = path
         self.sample_weight = sample_weight
-        self.verbosity = verbosity
+        self.verbosity = verbosity_of(verbosity)
         self._problem_type: str | None = problem_type_of(problem_type, own=own)
         self._eval_metric = eval_metric
         self._problem = problem
@@ -138,8 +140,10 @@ class Predictor:
             ThermoclineError: Data or options that cannot be used; always before anything is trained where they show it.
         """
         from thermocline.pipeline import places, saved_folder
+        from thermocline.pipeline.arguments import check_flags
         from thermocline.pipeline.fit import fit
 
+        check_flags(resume=resume, overwrite=overwrite)
         given = train_data, tuning_data, presets, hyperparameters, column_types, seed
         request = self._request(*given, time_limit=time_limit, plan=plan, resume=resume)
         with nullcontext() if self.path is None else saved_folder.writing_to(self.path):
@@ -325,8 +329,8 @@ class Predictor:
 
         Raises:
             ArtifactError: There is none, it is damaged, or a newer version wrote it.
-            ConfigError: The path is no path; or the predictor is of a kind of problem that is not installed and was not
-                given.
+            ConfigError: The path is no path, or verbosity no whole number; or the predictor is of a kind of problem
+                that is not installed and was not given.
         """
         from thermocline.pipeline import artifact
         from thermocline.pipeline.path_argument import folder_argument
@@ -415,8 +419,10 @@ class Predictor:
     ) -> Request:
         """Put what `fit` or `explain` was given together with what the constructor was given."""
         from thermocline.contracts.request import Request
+        from thermocline.data.worker_processes import check_main_guard
         from thermocline.pipeline.called_with import tables_to_fit
 
+        check_main_guard()
         data, tuning = tables_to_fit(train_data, tuning_data, self.label)
         return Request(
             data,

@@ -93,7 +93,7 @@ def test_a_bool_is_no_number_no_selector_and_no_choice(path: str) -> None:
 
 @pytest.mark.parametrize("given", [0, -1e-4, float("nan"), float("inf"), "nan", "-inf", "fast", [1e-4], 10**400])
 def test_a_learning_rate_is_a_number_above_zero(given: object) -> None:
-    with pytest.raises(ConfigError, match="it takes a number above 0, or null"):
+    with pytest.raises(ConfigError, match="it takes a number above 0 and of at most 1,000,000, or null"):
         convert(KEYS["optim.lr"], given)
 
 

@@ -86,7 +86,7 @@ def read_yaml(path: Path, where: str) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ConfigError(f"{where} is not there: no file {str(path)!r}.") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise ConfigError(f"{where} cannot be read: {_one_line(error)}") from error
     return parse_yaml(text, where)
 

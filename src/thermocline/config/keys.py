@@ -68,7 +68,7 @@ class Key:
         elif bool in self.types:
             words = "true or false"
         elif str in self.types:
-            words = "a text that is not empty"
+            words = "a text that is not empty, without NUL and of at most 4,096 letters"
         else:
             words = ("a number" if float in self.types else "a whole number") + self._range()
         return f"{words}, or null" if self.optional else words
@@ -76,7 +76,7 @@ class Key:
     def _range(self) -> str:
         limits = [("above", self.above), ("of at least", self.at_least)]
         limits += [("below", self.below), ("of at most", self.at_most)]
-        words = [f"{word} {limit:g}" for word, limit in limits if limit is not None]
+        words = [f"{word} {_shown(limit)}" for word, limit in limits if limit is not None]
         return " " + " and ".join(words) if words else ""
 
     def holds(self, number: float) -> bool:
@@ -88,6 +88,10 @@ class Key:
             and (self.below is None or number < self.below)
             and (self.at_most is None or number <= self.at_most)
         )
+
+
+def _shown(limit: float) -> str:
+    return f"{limit:,.0f}" if float(limit).is_integer() else f"{limit:g}"
 
 
 def _listed(choices: tuple[str, ...]) -> str:

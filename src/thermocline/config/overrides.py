@@ -184,7 +184,11 @@ def _flat(
             faults.append(f"{where}{prefix}{name!r} is not a text, so it cannot name an option.")
             continue
         path = prefix + name.strip()
-        if isinstance(value, Mapping) and not (path in schema.keys and schema.keys[path].structured):
+        if isinstance(value, Mapping) and (value or path in schema.sections) and not _takes_mapping(path, schema):
             yield from _flat(value, f"{path}.", file, schema, faults)
         elif value is not None or path not in schema.sections:
             yield _Entry(path, value, file)
+
+
+def _takes_mapping(path: str, schema: Schema) -> bool:
+    return path in schema.keys and schema.keys[path].structured

@@ -31,11 +31,17 @@ Checkpointing: TypeAlias = int | str | tuple[int | str, ...] | None
 """`auto`, `all`, or selectors as in `FrozenLayers`. `efficiency.memory.checkpointing` reads it."""
 
 
+MOST = 1_000_000_000
+"""The largest whole number that any option takes."""
+MOST_STEPS = 100_000_000
+"""Optimizer steps that a run may take: numbers are kept for each of them."""
+
+
 @dataclass(frozen=True)
 class FusionConfig:
     """The layers that join several towers."""
 
-    width: int = option(256, "Units of the fusion layer.", at_least=1)
+    width: int = option(256, "Units of the fusion layer.", at_least=1, at_most=8192)
     dropout: float = option(0.1, "Share of units dropped in fusion.", at_least=0, below=1)
 
 
@@ -45,9 +51,11 @@ class ModelConfig:
 
     frozen_layers: FrozenLayers = option(None, "Layers that never train, in every tower.")
     peft: Peft | None = option(None, "What trains in text and image backbones in place of all their weights.")
-    lora_rank: int = option(8, "Rank of the updates (lora).", at_least=1, only_with={"model.peft": "lora"})
+    lora_rank: int = option(
+        8, "Rank of the updates (lora).", at_least=1, at_most=4096, only_with={"model.peft": "lora"}
+    )
     lora_alpha: float = option(
-        16.0, "Updates count alpha / rank times (lora).", above=0, only_with={"model.peft": "lora"}
+        16.0, "Updates count alpha / rank times (lora).", above=0, at_most=1e6, only_with={"model.peft": "lora"}
     )
     conv_bn: ConvBN = option(
         "auto", "Keep one tensor, not two, of a convolution and the BatchNorm in eval mode behind it."
@@ -64,7 +72,10 @@ class OptimConfig:
 
     optimizer: Optimizer = option("adamw", "AdamW, or SGD with a momentum of 0.9.")
     lr: float | None = option(
-        None, "Base learning rate; null: from the optimizer, model.peft, and whether a tower is pretrained.", above=0
+        None,
+        "Base learning rate; null: from the optimizer, model.peft, and whether a tower is pretrained.",
+        above=0,
+        at_most=1e6,
     )
     lr_choice: LrChoice = option("layerwise_decay", "How the base rate is spread over the layers.")
     lr_decay: float = option(
@@ -78,9 +89,12 @@ class OptimConfig:
         10.0,
         "Times the base rate for what starts fresh (two_stage).",
         above=0,
+        at_most=1e6,
         only_with={"optim.lr_choice": "two_stage"},
     )
-    weight_decay: float = option(0.01, "Weight decay: decoupled in AdamW, of the gradient in SGD.", at_least=0)
+    weight_decay: float = option(
+        0.01, "Weight decay: decoupled in AdamW, of the gradient in SGD.", at_least=0, at_most=1e6
+    )
     lr_schedule: LrSchedule = option("cosine", "Shape of the rate after warm-up.", only_with={"optim.phases": None})
     warmup: float = option(
         0.1,
@@ -98,8 +112,9 @@ class OptimConfig:
         None,
         "Most passes over the training rows; null: 3 (4 for numbers) where a tower is pretrained, else 5.",
         at_least=1,
+        at_most=1_000_000,
     )
-    max_steps: int | None = option(None, "Most optimizer steps; null: no such limit.", at_least=1)
+    max_steps: int | None = option(None, "Most optimizer steps; null: no such limit.", at_least=1, at_most=MOST_STEPS)
     gradient_clip: float | None = option(1.0, "Largest gradient norm; null: no clipping.", above=0)
     ema: float | None = option(
         None, "Share of a moving average of the weights that stays at a step; null: none.", above=0, below=1
@@ -108,9 +123,9 @@ class OptimConfig:
         "auto", "Where the outputs of frozen first layers are kept, so that they run once a row."
     )
     head_init: HeadInit = option("probe", "Where a fresh head starts: at a linear probe, or at random.")
-    patience: int = option(10, "Validations without a better score before training ends.", at_least=1)
+    patience: int = option(10, "Validations without a better score before training ends.", at_least=1, at_most=MOST)
     val_check_interval: float = option(1.0, "Epochs between validations; 0.5 is twice an epoch.", above=0)
-    top_k: int = option(3, "How many of the best checkpoints are kept.", at_least=1)
+    top_k: int = option(3, "How many of the best checkpoints are kept.", at_least=1, at_most=1000)
     top_k_average: TopKAverage = option(
         "best", "What the kept checkpoints become: the best one, or a soup.", not_with={"optim.top_k": 1}
     )
@@ -134,30 +149,41 @@ class DataConfig:
 class EnvConfig:
     """Device, batch sizes, caches and files."""
 
-    batch_size: int | None = option(None, "Rows per optimizer step; null: from the number of rows.", at_least=1)
+    batch_size: int | None = option(
+        None, "Rows per optimizer step; null: from the number of rows.", at_least=1, at_most=MOST
+    )
     micro_batch_size: int | None = option(
-        None, "Rows through the model at once, gradients added up; null: all.", at_least=1
+        None, "Rows through the model at once, gradients added up; null: all.", at_least=1, at_most=MOST
     )
     micro_batch_tokens: int | None = option(
-        None, "Most padded tokens through the model at once; null: no such limit.", at_least=16
+        None, "Most padded tokens through the model at once; null: no such limit.", at_least=16, at_most=MOST
     )
-    eval_batch_size: int | None = option(None, "Rows at once in prediction; null: chosen for inference.", at_least=1)
-    num_workers: int = option(0, "Processes that load batches.", at_least=0)
+    eval_batch_size: int | None = option(
+        None, "Rows at once in prediction; null: chosen for inference.", at_least=1, at_most=MOST
+    )
+    num_workers: int = option(0, "Processes that load batches.", at_least=0, at_most=1024)
     precision: Precision = option("auto", "Number format of the forward pass; auto fits the device.")
     device: Device = option("auto", "Where the model runs; auto: the fastest present.")
     compile: bool = option(False, "Compile backbones with torch.compile; pays on long runs.")
     cache_images: CacheImages = option("auto", "Where decoded and resized images are kept from epoch to epoch.")
     cache_memory: float | None = option(
-        None, "Most gigabytes of memory that caches take; null: a quarter of what is free.", above=0
+        None, "Most gigabytes of memory that caches take; null: a quarter of what is free.", above=0, at_most=1e6
     )
     cache_folder: str | None = option(
         None, "Where caches on disk lie, for other fits as well; null: a folder that goes with the fit."
     )
     checkpoint_every: int | None = option(
-        None, "Steps between checkpoints to resume from; null: as often as costs little, 0: none.", at_least=0
+        None,
+        "Steps between checkpoints to resume from; null: as often as costs little, 0: none.",
+        at_least=0,
+        at_most=MOST,
     )
     checkpoints_kept: int = option(
-        2, "How many checkpoints to resume from are kept.", at_least=1, not_with={"env.checkpoint_every": 0}
+        2,
+        "How many checkpoints to resume from are kept.",
+        at_least=1,
+        at_most=1000,
+        not_with={"env.checkpoint_every": 0},
     )
     loggers: tuple[Logger, ...] = option((), "Training logs to write beside the progress bar.")
 

@@ -12,6 +12,8 @@ from thermocline.errors import ConfigError
 
 from .documents import read_yaml
 
+LONGEST_TEXT = 4096
+
 
 def structured(path: str, value: object) -> Any:
     """Return an option's value as plain lists, mappings, texts and numbers; a file is read.
@@ -23,10 +25,16 @@ def structured(path: str, value: object) -> Any:
     Raises:
         ConfigError: A value that YAML could not hold, or a file that cannot be read.
     """
+    if isinstance(value, str) and (len(value) > LONGEST_TEXT or "\0" in value or not value.strip()):
+        raise ConfigError(
+            f"{path}: a text is not empty, without NUL and of at most {LONGEST_TEXT:,} letters; got {value[:50]!r}."
+        )
     if path == "optim.phases" and isinstance(value, str):
         return structured(path, read_phase_file(value))
-    if value is None or (isinstance(value, (list, tuple, Mapping)) and not value):
+    if value is None:
         return None
+    if isinstance(value, (list, tuple, Mapping)) and not value:
+        raise ConfigError(f"{path}: {value!r} is empty. Leave it out, or set it to null.")
     plain = _plain(path, value)
     if not isinstance(plain, (str, list, dict)):
         raise ConfigError(f"{path}: {value!r} is not allowed; it takes a text, a list or a mapping, or null.")

@@ -10,7 +10,7 @@ from thermocline.errors import ConfigError, did_you_mean
 
 from .foreign import foreign_value
 from .keys import Key
-from .structures import structured
+from .structures import LONGEST_TEXT, structured
 
 _SAME_WORD = {"two_stages": "two_stage", "cuda:0": "cuda", "mps:0": "mps", "cpu:0": "cpu"}
 
@@ -140,7 +140,7 @@ def _from_text(key: Key, text: str) -> Any:
         if word in key.choices:
             return word
         raise _refusal(key, text)
-    if not text.strip():
+    if not text.strip() or "\0" in text or len(text) > LONGEST_TEXT:
         raise _refusal(key, text)
     return text
 

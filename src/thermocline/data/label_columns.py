@@ -18,7 +18,7 @@ def label_columns(label: object) -> tuple[str, ...]:
     """
     if isinstance(label, str):
         return (label,)
-    names = tuple(label) if isinstance(label, Iterable) else ()
+    names = tuple(label) if isinstance(label, Iterable) and getattr(label, "ndim", 1) == 1 else ()
     if not names or not all(isinstance(name, str) for name in names):
         raise ConfigError(f"label is a column name or a list of column names, not {label!r}.")
     if len(names) == 1:

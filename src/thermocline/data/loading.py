@@ -12,6 +12,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from thermocline.data.batches import Batch, Rows
+from thermocline.data.worker_processes import check_main_guard, most, running, starting
 from thermocline.errors import DataError
 
 
@@ -59,6 +60,7 @@ def load(
 
     Raises:
         DataError: A row cannot be read; it is raised where its batch is due.
+        ConfigError: Worker processes cannot be started, or end before their work does.
     """
     wanted = (item if isinstance(item, Wanted) else Wanted(*item) for item in plan)
     if num_workers == 0:
@@ -66,18 +68,25 @@ def load(
             batch = _make(rows, item)
             yield _pinned(batch) if pin_memory else batch
         return
+    check_main_guard()
     batches: DataLoader[Any] = DataLoader(
         _Cutter(rows),
         batch_size=None,
         sampler=wanted,
-        num_workers=num_workers,
+        num_workers=min(num_workers, most()),  # a saved predictor's may be that of a larger machine
         pin_memory=pin_memory,
         generator=torch.Generator(),  # or the workers' seed would be drawn from the caller's
     )
-    for batch in batches:
-        if isinstance(batch, DataError):
-            raise batch
-        yield batch
+    with starting(num_workers):
+        stream: Iterator[Any] = iter(batches)
+    while True:
+        with running(num_workers):
+            made = next(stream, None)
+        if made is None:
+            return
+        if isinstance(made, DataError):
+            raise made
+        yield made
 
 
 def load_steps(

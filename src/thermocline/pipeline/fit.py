@@ -5,14 +5,12 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from thermocline.contracts.problem import Assembly
 from thermocline.contracts.request import Request
 from thermocline.data.batches import decoded_kept
 from thermocline.data.memory_budget import Budget
 from thermocline.data.pixel_cache import Keep
-from thermocline.errors import ConfigError
+from thermocline.pipeline.arguments import seconds_of
 from thermocline.pipeline.assemble import introduce, planned, rows_of
 from thermocline.pipeline.places import Places
 from thermocline.pipeline.resume import find_checkpoint
@@ -46,7 +44,7 @@ def fit(request: Request) -> Fit:
     Raises:
         ThermoclineError: See `Predictor.fit`.
     """
-    limit = TimeLimit(_checked_limit(request.time_limit))
+    limit = TimeLimit(seconds_of(request.time_limit))
     console = Console(request.verbosity)
     prepared, assembly = planned(request)
     introduce(console, prepared, assembly)
@@ -83,11 +81,3 @@ def fit(request: Request) -> Fit:
         )
         history = Trainer(run).fit()
     return Fit(assembly, history, identity)
-
-
-def _checked_limit(limit: float | None) -> float | None:
-    if limit is None:
-        return None
-    if isinstance(limit, bool) or not isinstance(limit, int | float | np.number) or not limit > 0:
-        raise ConfigError(f"time_limit is a number of seconds above 0, or None; got {limit!r}.")
-    return float(limit)

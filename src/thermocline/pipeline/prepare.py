@@ -6,8 +6,6 @@ import warnings
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from thermocline import registry
 from thermocline.config import ResolvedConfig, check_read, reads_of, resolve
 from thermocline.contracts.labelled import Labelled, Reading
@@ -15,7 +13,9 @@ from thermocline.contracts.problem import Problem
 from thermocline.contracts.request import Request
 from thermocline.data.columns import Columns
 from thermocline.data.roots import Roots
-from thermocline.errors import ConfigError, ThermoclineWarning, counted
+from thermocline.data.worker_processes import check_number
+from thermocline.errors import ThermoclineWarning, counted
+from thermocline.pipeline.arguments import check_seed
 from thermocline.pipeline.places import check_loggers
 from thermocline.training.device import choose_device, choose_precision, launch_note
 
@@ -60,11 +60,12 @@ def prepare(request: Request) -> Prepared:
     Raises:
         ThermoclineError: The data or an option cannot be used; the message says where and what to do.
     """
-    _check_seed(request.seed)
+    check_seed(request.seed)
     problem = problem_of(request)
     config = resolve(request.presets, request.hyperparameters, problem=problem.info)
     if request.training:
         check_loggers(request.path, config.env.loggers)
+        check_number(config.env.num_workers)
     problem.check_request(request, config)
     config = with_device(config)
     roots = Roots.of_training(config.data.image_folder)
@@ -136,8 +137,3 @@ def _split(
     if fraction is None:
         config = config.choose("data.valid_fraction", round(len(valid) / len(found), 4), reason)
     return problem.take(found, train), problem.take(found, valid), config, reason
-
-
-def _check_seed(seed: object) -> None:
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**32:
-        raise ConfigError(f"seed is a whole number from 0 to {2**32 - 1}, not {seed!r}.")

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from thermocline.config import ResolvedConfig
+from thermocline.config.schema import MOST_STEPS
 from thermocline.data.order import epoch_order
+from thermocline.errors import ConfigError, counted
 
 
 @dataclass(frozen=True)
@@ -27,13 +29,22 @@ class RunLength:
         Args:
             config: The configuration, epochs and batch size settled.
             rows: Training rows.
+
+        Raises:
+            ConfigError: It takes too many steps.
         """
         optim, batch = config.optim, config.env.batch_size
         assert optim.max_epochs
         assert batch
         per_epoch = len(epoch_order(rows, batch, seed=0, epoch=0, lengths=None))  # whatever seed and lengths are
         total = per_epoch * optim.max_epochs
-        return cls(per_epoch, total if optim.max_steps is None else min(total, optim.max_steps))
+        total = total if optim.max_steps is None else min(total, optim.max_steps)
+        if total > MOST_STEPS:
+            raise ConfigError(
+                f"{counted(rows, 'row')} in batches of {batch:,} for optim.max_epochs={optim.max_epochs:,} are "
+                f"{total:,} steps; a run takes at most {MOST_STEPS:,}. Lower optim.max_epochs, or set optim.max_steps."
+            )
+        return cls(per_epoch, total)
 
     def validation_steps(self, interval: float) -> frozenset[int]:
         """Return the steps after which the run validates.

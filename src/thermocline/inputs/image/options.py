@@ -18,12 +18,13 @@ class ImageOptions:
         "mobilenetv4_conv_medium.e500_r256_in1k", "A timm name, a transformers vision model, or a local folder."
     )
     pretrained: bool = option(True, "Start from the checkpoint's weights; false keeps its shape only.")
-    size: int | None = option(None, "Side of the input in pixels; null: the model's own.", at_least=16)
+    size: int | None = option(None, "Side of the input in pixels; null: the model's own.", at_least=16, at_most=4096)
     augment: Augment = option("light", "How strongly training images are varied; none: not at all.")
     augment_views: int | None = option(
         None,
         "Variants of each training image, chosen by seed and epoch; null: a new one every epoch.",
         at_least=1,
+        at_most=10_000,
         not_with={"model.image.augment": "none"},
     )
     batch_norm: BatchNorm = option(

@@ -18,7 +18,9 @@ class TextOptions:
     checkpoint: str = option("jhu-clsp/ettin-encoder-68m", "A hub name, a local folder, or `offline:minilm-l6`.")
     pretrained: bool = option(True, "Start from the checkpoint's weights; false keeps its shape only.")
     pooling: Pooling = option("auto", "How tokens become one vector; auto fits the model family.")
-    max_length: int | None = option(None, "Most tokens per row; null: from the data and the model.", at_least=4)
+    max_length: int | None = option(
+        None, "Most tokens per row; null: from the data and the model.", at_least=4, at_most=1_000_000
+    )
     join: Join = option("names", "Several text columns: as `column: value`, or parted by the separator token.")
     frozen_layers: FrozenLayers = option(None, TOWER_FROZEN_LAYERS)
     trust_remote_code: bool = option(False, "Let the checkpoint's own Python code run on this machine.")

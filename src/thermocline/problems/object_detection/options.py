@@ -29,15 +29,19 @@ class DetectorOptions:
         "Start that backbone from its weights; false keeps its shape only.",
         not_with={"model.detector.backbone": None},
     )
-    size: int | None = option(None, "Side of the input in pixels; null: the checkpoint's own.", at_least=32)
-    queries: int | None = option(None, "Most boxes predicted an image; null: the checkpoint's own.", at_least=1)
+    size: int | None = option(
+        None, "Side of the input in pixels; null: the checkpoint's own.", at_least=32, at_most=4096
+    )
+    queries: int | None = option(
+        None, "Most boxes predicted an image; null: the checkpoint's own.", at_least=1, at_most=10_000
+    )
     augment: Augment = option("standard", "How strongly training images and boxes are augmented; none: not at all.")
     head_includes: tuple[HeadPart, ...] = option(
         ("neck", "head"), "Parts that count as newly initialised, so that they take the head's rate."
     )
     thaw: bool = option(False, "Unfreeze what the detector builds frozen, such as DETR's BatchNorm.")
     score_threshold: float = option(0.05, "Least score of a box that `predict` returns.", at_least=0, below=1)
-    max_boxes: int = option(100, "Most boxes an image that `predict` returns.", at_least=1)
+    max_boxes: int = option(100, "Most boxes an image that `predict` returns.", at_least=1, at_most=1_000_000)
     frozen_layers: FrozenLayers = option(None, TOWER_FROZEN_LAYERS)
 
 

@@ -19,6 +19,8 @@ from thermocline.data.label_columns import label_columns
 from thermocline.errors import ConfigError, DataError, counted, listing
 from thermocline.inputs.image.reading import located
 
+LARGEST_WEIGHT = 1e12
+
 
 def read_rows(data: object, reading: Reading) -> Labelled:
     """Read a frame of features, and its label and weights where they have to be there.
@@ -137,7 +139,7 @@ def row_weights(frame: pd.DataFrame, weight: str, what: str) -> np.ndarray:
 
     Raises:
         MissingColumnError: There is no such column.
-        DataError: Weights that are no numbers, negative, missing, infinite, or all 0.
+        DataError: Weights that are no numbers, negative, missing, infinite, too large or small, or all 0.
     """
     check_columns(frame, [weight], what=f"{what} (sample_weight)")
     series: pd.Series[Any] = frame[weight]
@@ -156,4 +158,11 @@ def row_weights(frame: pd.DataFrame, weight: str, what: str) -> np.ndarray:
         )
     if not values.sum() > 0:
         raise DataError(f"All sample weights in column {weight!r} of {what} are 0. At least one row must count.")
+    extreme = np.flatnonzero((values > 0) & ((values > LARGEST_WEIGHT) | (values < 1 / LARGEST_WEIGHT)))
+    if len(extreme):
+        rows = listing([f"row {frame.index[int(i)]}: {series.iloc[int(i)]}" for i in extreme], limit=3)
+        raise DataError(
+            f"Column {weight!r} of {what} holds {counted(len(extreme), 'sample weight')} beyond what 32 bits add up: "
+            f"{rows}. Only their ratios count: scale them to lie between {1 / LARGEST_WEIGHT:g} and {LARGEST_WEIGHT:g}."
+        )
     return values

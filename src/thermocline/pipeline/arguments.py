@@ -1,0 +1,83 @@
+"""Arguments of the public API that are numbers, texts or flags, checked before anything is done."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from thermocline.errors import ConfigError
+
+LARGEST_SEED = 2**32 - 1
+
+
+def check_text(**given: object) -> None:
+    """Check that arguments are texts or None.
+
+    Raises:
+        ConfigError: One is not.
+    """
+    for name, value in given.items():
+        if value is not None and not isinstance(value, str):
+            raise ConfigError(f"{name} is a text or None, not {shown(value)}.")
+
+
+def check_flags(**given: object) -> None:
+    """Check that arguments are True or False.
+
+    Raises:
+        ConfigError: One is not.
+    """
+    for name, value in given.items():
+        if not isinstance(value, bool | np.bool):
+            raise ConfigError(f"{name} is True or False, not {shown(value)}.")
+
+
+def verbosity_of(value: Any) -> int:
+    """Return how much is printed.
+
+    Raises:
+        ConfigError: It is no whole number of at least 0.
+    """
+    if not _is_whole(value) or value < 0:
+        raise ConfigError(f"verbosity is 0, which prints nothing, or a whole number above it, not {shown(value)}.")
+    return int(value)
+
+
+def check_seed(value: Any) -> None:
+    """Check that a seed is one.
+
+    Raises:
+        ConfigError: It is not.
+    """
+    if not _is_whole(value) or not 0 <= value <= LARGEST_SEED:
+        raise ConfigError(f"seed is a whole number from 0 to {LARGEST_SEED}, not {shown(value)}.")
+
+
+def seconds_of(value: Any) -> float | None:
+    """Return a time limit in seconds; None where there is none.
+
+    Raises:
+        ConfigError: It is no number of seconds above 0.
+    """
+    if value is None:
+        return None
+    if _is_whole(value) or (isinstance(value, float | np.floating) and not math.isnan(value)):
+        try:
+            limit = float(value)
+        except OverflowError:
+            limit = 0.0
+        if limit > 0:
+            return limit
+    raise ConfigError(f"time_limit is a number of seconds above 0, or None; got {shown(value)}.")
+
+
+def shown(value: object) -> str:
+    """Return a value as a message shows it, cut where it is long."""
+    text = repr(value) if not _is_whole(value) or abs(value) < 10**60 else "a number of more than 60 digits"  # type: ignore[arg-type]
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool | np.timedelta64)
