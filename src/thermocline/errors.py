@@ -67,6 +67,10 @@ class OutputInUseError(ThermoclineError, BlockingIOError):
     """An output folder that another fit or save is writing to."""
 
 
+class OutputWriteError(ThermoclineError, OSError):
+    """Files that cannot be written: the disk is full, or takes no file of this size."""
+
+
 class ResumeError(ThermoclineError, ValueError):
     """A checkpoint that is of another run than the one to be resumed."""
 

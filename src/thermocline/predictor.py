@@ -85,6 +85,7 @@ class Predictor:
         self._assembly: Assembly | None = None
         self._history: History | None = None
         self._identity = ""
+        self._ended = True  # whether its fit was not stopped by Ctrl-C
 
     def fit(  # noqa: PLR0913 - public API
         self,
@@ -123,8 +124,8 @@ class Predictor:
                 YAML file of phases.
             seed: Same seed, same result on the CPU.
             resume: Continue from the newest checkpoint of the same run at `path`, to the same end as if it had never
-                stopped; start where there is none, and load what was saved where it has ended. More epochs, other
-                loggers or another device may be asked for. Checkpoints lie next to `path` until then
+                stopped, by Ctrl-C too; start where there is none, and load what was saved where it has ended. More
+                epochs, other loggers or another device may be asked for. Checkpoints lie next to `path` until then
                 (`env.checkpoint_every`).
             overwrite: Replace the predictor that is saved at `path`. It stays until the new one is trained, so a fit
                 that fails or is stopped loses nothing. Files that are no saved predictor are not replaced. With
@@ -142,19 +143,23 @@ class Predictor:
         from thermocline.pipeline import places, saved_folder
         from thermocline.pipeline.arguments import check_flags
         from thermocline.pipeline.fit import fit
+        from thermocline.pipeline.resume import can_go_on
 
         check_flags(resume=resume, overwrite=overwrite)
         given = train_data, tuning_data, presets, hyperparameters, column_types, seed
         request = self._request(*given, time_limit=time_limit, plan=plan, resume=resume)
         with nullcontext() if self.path is None else saved_folder.writing_to(self.path):
-            if not (resume and self._has_ended(request, overwrite=overwrite)):
-                if self.path is not None:  # a folder that holds something else must show before training, not after it
+            stopped = resume and self.path is not None and can_go_on(self.path)
+            if not (resume and not stopped and self._has_ended(request, overwrite=overwrite)):
+                # a folder that holds something else must show before training, not after it
+                if self.path is not None and not stopped:
                     saved_folder.check_fit(self.path, self._identity, overwrite=overwrite)
                 fitted = fit(request)
                 self._assembly, self._history, self._identity = fitted.assembly, fitted.history, fitted.identity
+                self._ended = fitted.ended
                 if self.path is not None:
                     self._save(self.path, overwrite=overwrite)
-            if self.path is not None:
+            if self.path is not None and self._ended:
                 places.remove_checkpoints(self.path, self._identity)
         return self
 
@@ -351,6 +356,7 @@ class Predictor:
             verbosity=verbosity,
         )
         made._assembly, made._history, made._identity = assembly, loaded.history, loaded.identity
+        made._ended = loaded.ended
         return made
 
     @property
@@ -451,7 +457,9 @@ class Predictor:
     def _save(self, target: Path, *, overwrite: bool) -> None:
         from thermocline.pipeline import artifact
 
-        artifact.save(self._fitted(), self.history, target, identity=self._identity, overwrite=overwrite)
+        artifact.save(
+            self._fitted(), self.history, target, identity=self._identity, ended=self._ended, overwrite=overwrite
+        )
 
     def _has_ended(self, request: Request, *, overwrite: bool) -> bool:
         """Return whether the run to be resumed has ended already; what it saved is loaded then.
@@ -474,4 +482,5 @@ class Predictor:
                 return False
             raise
         self._assembly, self._history, self._identity = ended._assembly, ended._history, ended._identity
+        self._ended = ended._ended
         return True

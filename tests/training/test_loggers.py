@@ -43,7 +43,7 @@ def test_tensorboard_that_is_not_installed(tmp_path, monkeypatch):
 
 def test_loggers_by_name(tmp_path):
     made = make_loggers(["csv"], tmp_path)
-    assert isinstance(made[0], CSVLogger)
+    assert isinstance(made[0].logger, CSVLogger)
     for logger in made:
         logger.close()
     assert (tmp_path / "metrics.csv").is_file()

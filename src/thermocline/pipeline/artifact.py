@@ -24,15 +24,20 @@ from thermocline.data.columns import Columns
 from thermocline.errors import ArtifactError, ConfigError, MissingDependencyError
 from thermocline.pipeline.bounded_build import Weights, built_as_saved
 from thermocline.pipeline.listed_files import MANIFEST, WEIGHTS, ListedFiles, parsed, regular_file
-from thermocline.pipeline.saved_folder import UNFINISHED, check_free, find, replaced
+from thermocline.pipeline.places import checkpoint_folder
+from thermocline.pipeline.saved_folder import UNFINISHED, check_free, find, replaced, was_stopped
+from thermocline.training.checkpoint_store import CheckpointStore
 from thermocline.training.history import History
+from thermocline.training.writing import size_of, told_unwritable
 from thermocline.tuning.layers.layer_map import LayerMap
 from thermocline.tuning.plan.layer_plan import LayerPlan
 
 FORMAT = 1
 
 
-def save(assembly: Assembly, history: History, path: Path, *, identity: str, overwrite: bool = False) -> None:
+def save(
+    assembly: Assembly, history: History, path: Path, *, identity: str, ended: bool = True, overwrite: bool = False
+) -> None:
     """Write a predictor into a folder, all or nothing; other files in the folder stay. The lock must be held.
 
     Args:
@@ -40,22 +45,36 @@ def save(assembly: Assembly, history: History, path: Path, *, identity: str, ove
         history: Its history.
         path: The folder.
         identity: Tells this run from others; saving a run again replaces its own folder.
+        ended: Whether the run came to its end, or was stopped and can be resumed.
         overwrite: Whether a saved predictor of another run is replaced.
 
     Raises:
         OutputExistsError: The folder holds something else.
+        OutputWriteError: The disk is full; checkpoints of the run stay.
     """
     check_free(path, identity, overwrite=overwrite)
-    with replaced(path) as draft:
+    with told_unwritable(path, size_of(assembly.model.state_dict()), _way_out(path)), replaced(path) as draft:
         _write(assembly, history, draft)
         written = sorted(p for p in draft.rglob("*") if p.is_file() and p.name != UNFINISHED)
         manifest = {
             "format": FORMAT,
             "thermocline": thermocline.__version__,
             "identity": identity,
+            "ended": ended,
             "files": {p.relative_to(draft).as_posix(): file_sha256(p) for p in written},
         }
         _dump(draft / MANIFEST, manifest)
+
+
+def _way_out(path: Path) -> str:
+    """What to do where a predictor cannot be saved."""
+    here = "in this program predictor.save('another_path') saves it elsewhere"
+    if CheckpointStore(checkpoint_folder(path)).holds_any():
+        return (
+            f"The checkpoints of the run in {str(checkpoint_folder(path))!r} stay: free space and fit again with "
+            f"resume=True (--resume), which goes on from the newest; or {here}."
+        )
+    return f"Free space and save again, predictor.save(); or {here}."
 
 
 @dataclass(frozen=True)
@@ -66,11 +85,13 @@ class Loaded:
         assembly: The fitted model, in eval mode on the CPU.
         history: What happened.
         identity: Names the run.
+        ended: Whether it came to its end, or Ctrl-C stopped it.
     """
 
     assembly: Assembly
     history: History
     identity: str
+    ended: bool
 
 
 @dataclass(frozen=True)
@@ -111,7 +132,7 @@ def load(path: Path, trust: Trust = Trust()) -> Loaded:
         history = History(pd.DataFrame(files.json("history.json")))
         if "rates.json" in files.digests:
             history.lrs = pd.DataFrame(files.json("rates.json")).set_index("step")
-    return Loaded(assembly, history, identity)
+    return Loaded(assembly, history, identity, ended=not was_stopped(path))
 
 
 def _write(assembly: Assembly, history: History, folder: Path) -> None:

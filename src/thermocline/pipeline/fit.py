@@ -31,11 +31,13 @@ class Fit:
         assembly: The fitted model.
         history: What happened.
         identity: Names the run, for its folder.
+        ended: Whether it came to its end; Ctrl-C leaves checkpoints from which it can go on.
     """
 
     assembly: Assembly
     history: History
     identity: str
+    ended: bool
 
 
 def fit(request: Request) -> Fit:
@@ -79,5 +81,6 @@ def fit(request: Request) -> Fit:
             resume=resumed,
             changes=changes,
         )
-        history = Trainer(run).fit()
-    return Fit(assembly, history, identity)
+        trainer = Trainer(run)
+        history = trainer.fit()
+    return Fit(assembly, history, identity, ended=not trainer.interrupted)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from thermocline.config import resolve
 from thermocline.contracts.problem import Assembly, Built
 from thermocline.contracts.request import Request
 from thermocline.errors import ConfigError, ThermoclineWarning
-from thermocline.pipeline.places import Places
+from thermocline.pipeline.places import Places, checkpoint_folder
 from thermocline.pipeline.planning import plan_for, read_phases, read_plan
 from thermocline.pipeline.prepare import Prepared, prepare, problem_of
+from thermocline.pipeline.saved_folder import identity_of, was_stopped
 from thermocline.report.console import Console
-from thermocline.training.checkpoint_store import Checkpoint
-from thermocline.training.run_identity import HARMLESS, LENGTH, check, facts_of
+from thermocline.training.checkpoint_store import Checkpoint, CheckpointStore
+from thermocline.training.run_identity import HARMLESS, LENGTH, ROUNDING, check, facts_of
 
 
 def find_checkpoint(
@@ -49,7 +51,16 @@ def find_checkpoint(
     advice = "choose another path, or start anew with resume=False, which replaces the checkpoints"
     lines = check(found.content["facts"], facts, where, allowed=(*LENGTH, *HARMLESS), advice=advice)
     console.say(f"resumes at step {found.step}, {str(found.folder)!r}")
-    return found, [f"resumed at step {found.step} with {line}" for line in lines]
+    told = [f"resumed at step {found.step} with {line}" for line in lines]
+    if any(line.startswith(tuple(f"{name}: " for name in ROUNDING)) for line in lines):
+        told.append(f"from step {found.step} on sums are rounded otherwise: the bits are not those of a run in one go")
+    return found, told
+
+
+def can_go_on(path: Path) -> bool:
+    """Say whether Ctrl-C stopped the run that is saved at a path, and left checkpoints from which it can go on."""
+    store = CheckpointStore(checkpoint_folder(path))
+    return was_stopped(path) and store.is_own() and store.identity == identity_of(path) and store.holds_any()
 
 
 def check_ended(request: Request, ended: Assembly, facts: Mapping[str, Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +97,14 @@ def identity_of(path: Path) -> str | None:
         return None
 
 
+def was_stopped(path: Path) -> bool:
+    """Say whether what is saved in a folder is of a run that Ctrl-C stopped."""
+    try:
+        return parsed(regular_file(path, MANIFEST).read_text(encoding="utf-8"), MANIFEST).get("ended") is False
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
 def find(path: Path) -> Path:
     """Return where the predictor saved at a path lies: beside it, where a save was killed while it replaced it."""
     if not path.exists():
@@ -183,13 +191,14 @@ def _remove(folder: Path) -> None:
     """Remove a folder of ours such that half of it is known as such."""
     if not folder.exists():
         return
-    (folder / UNFINISHED).touch()
+    with suppress(OSError):  # a full disk takes no new name; what is removed here makes space
+        (folder / UNFINISHED).touch()
     for one in folder.iterdir():
         if one.is_dir() and not one.is_symlink():
             shutil.rmtree(one)
         elif one.name != UNFINISHED:
             one.unlink()
-    (folder / UNFINISHED).unlink()
+    (folder / UNFINISHED).unlink(missing_ok=True)
     folder.rmdir()
 
 

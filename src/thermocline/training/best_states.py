@@ -10,6 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from thermocline.errors import OutputWriteError
+from thermocline.training.writing import size_of, told_unwritable
 from thermocline.tuning.apply import frozen_modules
 from thermocline.tuning.layers.layer_map import LayerMap
 
@@ -75,16 +77,32 @@ class BestStates:
 
         Returns:
             Whether it is now the best.
+
+        Raises:
+            OutputWriteError: It cannot be written.
         """
-        ranked = sorted([*self.kept, BestState(step, score, self.folder / f"step-{step}.safetensors")], key=_rank)
+        file = self.folder / f"step-{step}.safetensors"
+        ranked = sorted([*self.kept, BestState(step, score, file)], key=_rank)
         stays, goes = ranked[: self.top_k], ranked[self.top_k :]
         if any(k.step == step for k in stays):
-            save_file(take(), str(self.folder / f"step-{step}.safetensors"))
+            self._save(take(), file, step)
+        self.kept = stays  # before files go: what is remembered lies on the disk at every moment
         for old in goes:
             if old.step != step:
-                old.file.unlink()
-        self.kept = stays
+                old.file.unlink(missing_ok=True)
         return stays[0].step == step
+
+    def _save(self, state: State, file: Path, step: int) -> None:
+        advice = (
+            f"These are the weights of step {step}, among the best so far, so training ends here. Checkpoints that "
+            "were written stay: free space, and resume=True (--resume) goes on from the newest."
+        )
+        try:
+            with told_unwritable(file, size_of(state), advice):
+                save_file(state, str(file))
+        except OutputWriteError:
+            file.unlink(missing_ok=True)  # half of it
+            raise
 
     def adopt(self, scores: Mapping[int, float]) -> None:
         """Take the files that lie in the folder for the best states so far: step → score, best first."""

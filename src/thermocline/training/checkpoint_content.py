@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from torch.optim import Optimizer
 
-from thermocline.errors import ResumeError
+from thermocline.errors import OutputWriteError, ResumeError, ThermoclineWarning
 from thermocline.training import best_states
 from thermocline.training.checkpoint_store import Checkpoint
 from thermocline.training.optimizers import restore_by_name, state_by_name
@@ -31,6 +32,7 @@ class Cadence:
     def __init__(self, every: int | None) -> None:
         self.every = every
         self._last, self._cost = time.monotonic(), 0.0
+        self._failed = False  # whether one could not be written
 
     def due(self, step: int) -> bool:
         """Say whether one should be written after this step."""
@@ -38,8 +40,24 @@ class Cadence:
             return self.every > 0 and step % self.every == 0
         return time.monotonic() - self._last >= max(LEAST_SECONDS, self._cost / SHARE)
 
+    def write(self, trainer: TrainingState, optimizer: Optimizer | None) -> None:
+        """Write one; where the disk is full, warn once and go on, for training need not end by it."""
+        begin = time.monotonic()
+        try:
+            write(trainer, optimizer)
+        except OutputWriteError as error:
+            if not self._failed:
+                warnings.warn(
+                    f"No checkpoint of step {trainer.cursor.step}: {error} Training goes on, and the next one is tried "
+                    "when it is due; until then resume=True would go on from the one before.",
+                    ThermoclineWarning,
+                    stacklevel=4,
+                )
+            self._failed = True
+        self.wrote(time.monotonic() - begin)
+
     def wrote(self, seconds: float) -> None:
-        """Note the time at which one was written, and what that cost."""
+        """Note that one was written now, and what that cost."""
         self._last, self._cost = time.monotonic(), seconds
 
 
@@ -52,6 +70,9 @@ def write(trainer: TrainingState, optimizer: Optimizer | None) -> Path:
     Args:
         trainer: Between two steps.
         optimizer: `None` before the first step.
+
+    Raises:
+        OutputWriteError: The disk is full.
     """
     store = trainer.run.storage.store
     assert store
@@ -111,7 +132,13 @@ def restore(trainer: TrainingState, checkpoint: Checkpoint) -> None:
         trainer.ema.reset_to_model()
         trainer.ema.steps = content["averaged"]
     best_states.restore(trainer.model, checkpoint.tensors("model"))
-    trainer.best.adopt({int(kept["step"]): float(kept["score"]) for kept in content["best"]})
+    best = {int(kept["step"]): float(kept["score"]) for kept in content["best"]}
+    if not {f"step-{step}" for step in best} <= set(content["shared"]):
+        raise ResumeError(
+            f"The checkpoint {str(checkpoint.folder)!r} lacks weights that it names as best: it is damaged or was "
+            "manipulated. Restore it from a copy, or start anew with resume=False."
+        )
+    trainer.best.adopt(best)
     rates = {int(step): values for step, *values in content["rates"]}
     trainer.record.resume(content["seconds"], content["rows"], rates)
     trainer.losses = [float(loss) for loss in content["losses"]]

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import uuid
 import warnings
 from collections.abc import Mapping
@@ -17,8 +18,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from thermocline.backbones.pretrained import file_sha256
-from thermocline.errors import OutputExistsError, ThermoclineWarning, first_line, listing
+from thermocline.errors import OutputExistsError, OutputWriteError, ResumeError, ThermoclineWarning, first_line, listing
 from thermocline.training.flushing import flush
+from thermocline.training.writing import size_of, told_unwritable
 
 FORMAT = 1
 MANIFEST = "manifest.json"  # of every file its SHA-256; a folder without one was never finished
@@ -28,6 +30,10 @@ MARK = "thermocline-checkpoints.json"  # says that the folder is of a run, and o
 _MARK_PART = f"{MARK}.part"
 _NAME = re.compile(r"step-\d{9,}")
 _NAMES = re.compile(rf"{_NAME.pattern}|best|prefixes|\.writing-\d+|\.gone-{_NAME.pattern}-\d+")
+
+_FILE = re.compile(r"\w[\w.\-]*")
+_SHARED = re.compile(r"step-\d+")
+_ONE_BEFORE = "the one before it is used, where there is one."
 
 State = dict[str, torch.Tensor]
 
@@ -40,14 +46,22 @@ class Checkpoint:
         step: Optimizer steps taken.
         folder: Where it lies.
         content: What is no tensor, as JSON has it.
+        files: The names of its files, which were compared with the manifest.
     """
 
     step: int
     folder: Path
     content: dict[str, Any]
+    files: frozenset[str]
 
     def tensors(self, name: str) -> State:
-        """Read the tensors that were written under a name."""
+        """Read the tensors that were written under a name.
+
+        Raises:
+            ResumeError: There are none.
+        """
+        if f"{name}.safetensors" not in self.files:
+            raise ResumeError(f"The checkpoint {str(self.folder)!r} lacks {name}.safetensors. Remove it: {_ONE_BEFORE}")
         state: State = load_file(str(self.folder / f"{name}.safetensors"))
         return state
 
@@ -74,7 +88,7 @@ class CheckpointStore:
     def identity(self) -> str | None:
         """The run that the folder was last used for; None before, or where a former version wrote it."""
         try:
-            return str(json.loads((self.root / MARK).read_text(encoding="utf-8"))["identity"])
+            return str(_json(self.root / MARK)["identity"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
@@ -114,7 +128,7 @@ class CheckpointStore:
             except (OSError, ValueError, KeyError, TypeError) as error:
                 warnings.warn(
                     f"The checkpoint {str(folder)!r} is damaged ({type(error).__name__}: {first_line(error)}). It is "
-                    "left out; the one before it is used, where there is one.",
+                    f"left out; {_ONE_BEFORE}",
                     ThermoclineWarning,
                     stacklevel=2,
                 )
@@ -136,9 +150,35 @@ class CheckpointStore:
 
         Returns:
             Its folder.
+
+        Raises:
+            OutputWriteError: The disk is full; the checkpoints before it stay.
+            OutputExistsError: The folder holds files that are not of a run.
         """
-        self._mark(self.identity)
-        draft, place = self.root / f".writing-{os.getpid()}", self.root / f"{PREFIX}{step:09d}"
+        place, needed = self.root / f"{PREFIX}{step:09d}", sum(map(size_of, tensors.values()))
+        draft = self.root / f".writing-{os.getpid()}"
+        try:
+            with told_unwritable(place, needed, "Free space, or set env.checkpoint_every to write fewer."):
+                self._mark(self.identity)
+                self._write_draft(draft, step, content, tensors, shared)
+                if place.exists():  # one that was damaged, or an older run's
+                    self._discard(place)
+                draft.rename(place)
+                flush(self.root)
+        except OutputWriteError:
+            shutil.rmtree(draft, ignore_errors=True)  # what was written of it takes the space that others need
+            raise
+        self._prune(step)
+        return place
+
+    def _write_draft(
+        self,
+        draft: Path,
+        step: int,
+        content: Mapping[str, Any],
+        tensors: Mapping[str, State],
+        shared: Mapping[str, Path],
+    ) -> None:
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir()
         for name, state in tensors.items():
@@ -152,12 +192,6 @@ class CheckpointStore:
         for file in draft.iterdir():
             flush(file)
         flush(draft)
-        if place.exists():  # one that was damaged, or an older run's
-            self._discard(place)
-        draft.rename(place)
-        flush(self.root)
-        self._prune(step)
-        return place
 
     def holds_any(self) -> bool:
         """Say whether there is a checkpoint, whole or not."""
@@ -248,7 +282,7 @@ class CheckpointStore:
 def _is_checkpoint(folder: Path) -> bool:
     """Whether a folder has the manifest of a checkpoint, without comparing its files."""
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        manifest = _json(folder / MANIFEST)
         return bool(_NAME.fullmatch(folder.name)) and {"format", "step", "files"} <= set(manifest)
     except (OSError, ValueError, TypeError):
         return False
@@ -263,14 +297,42 @@ def _read(folder: Path) -> Checkpoint:
         KeyError: The manifest lacks an entry.
         TypeError: The manifest is something else.
     """
-    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    manifest = _json(folder / MANIFEST)
     if manifest["format"] != FORMAT:
         raise ValueError(f"it has format {manifest['format']}, this version reads {FORMAT}")
-    for name, digest in manifest["files"].items():
+    files = dict(manifest["files"])
+    for name, digest in files.items():
+        if not _FILE.fullmatch(name):
+            raise ValueError(f"{name[:100]!r} is no name of a file in it: it was manipulated")
+        _check_regular(folder / name)
         if file_sha256(folder / name) != digest:
             raise ValueError(f"{name} is not as it was written")
-    content = json.loads((folder / CONTENT).read_text(encoding="utf-8"))
-    return Checkpoint(int(manifest["step"]), folder, content)
+    if CONTENT not in files:
+        raise ValueError(f"its {MANIFEST} does not list {CONTENT}: it was manipulated")
+    content = _json(folder / CONTENT)
+    for name in content.get("shared", []):
+        if not _SHARED.fullmatch(name) or f"{name}.safetensors" not in files:
+            raise ValueError(f"{name[:100]!r} is none of its files: it was manipulated")
+    return Checkpoint(int(manifest["step"]), folder, content, frozenset(files))
+
+
+def _json(file: Path) -> dict[str, Any]:
+    _check_regular(file)
+    try:
+        return dict(json.loads(file.read_text(encoding="utf-8")))
+    except RecursionError:
+        raise ValueError(f"{file.name} is nested too deeply: it was manipulated") from None
+
+
+def _check_regular(file: Path) -> None:
+    """Check that a file is one: a pipe would be waited for without end, and a link may lead anywhere.
+
+    Raises:
+        OSError: It is missing.
+        ValueError: It is something else.
+    """
+    if not stat.S_ISREG(file.lstat().st_mode):
+        raise ValueError(f"{file.name} is no regular file: it was manipulated")
 
 
 def _link(file: Path, place: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from thermocline.errors import MissingDependencyError, OutputExistsError
+from thermocline.errors import MissingDependencyError, OutputExistsError, ThermoclineWarning, first_line
 
 _HEADER = ("step", "name", "value")
 
@@ -111,7 +113,43 @@ def make_loggers(names: Sequence[str], folder: Path, *, after: int | None = None
         "csv": lambda: CSVLogger(folder / "metrics.csv", after),
         "tensorboard": lambda: TensorBoardLogger(folder / "tensorboard", after),
     }
-    return [makers[name]() for name in names]
+    return [_Stopping(name, makers[name](), folder) for name in names]
+
+
+class _Stopping:
+    """A logger that stops, with a warning, where its file cannot be written: training need not end by it."""
+
+    def __init__(self, name: str, logger: Logger, folder: Path) -> None:
+        self.name, self.logger, self.folder = name, logger, folder
+        self._stopped = False
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Hand the values of a step on."""
+        self._carried_out(lambda: self.logger.log(step, values))
+
+    def flush(self) -> None:
+        """Hand this on."""
+        self._carried_out(self.logger.flush)
+
+    def close(self) -> None:
+        """Hand this on; the file is closed in any case."""
+        self._carried_out(self.logger.close)
+
+    def _carried_out(self, act: Callable[[], None]) -> None:
+        if self._stopped:
+            return
+        try:
+            act()
+        except OSError as error:
+            self._stopped = True
+            with contextlib.suppress(OSError):
+                self.logger.close()
+            warnings.warn(
+                f"The logger {self.name!r} cannot write to {str(self.folder)!r} ({first_line(error)}). It stops here; "
+                "training goes on.",
+                ThermoclineWarning,
+                stacklevel=5,
+            )
 
 
 def _is_log(path: Path) -> bool:

@@ -40,8 +40,13 @@ HARMLESS = (
     "env.checkpoints_kept",
     "env.loggers",
     "torch",
+    "threads",
+    "cpu",
 )
 """What may change besides: where the work is done, and what is decided at its end."""
+
+ROUNDING = ("torch", "threads", "cpu", "env.device", "env.precision", "env.micro_batch_size", "env.micro_batch_tokens")
+"""Those of them that the rounding of sums depends on: a run that goes on with others has other bits."""
 
 WORDING = ("task: reason",)
 """Facts that are sentences for a person."""
@@ -67,9 +72,18 @@ def facts_of(assembly: Assembly, train: Rows, valid: Rows, *, seed: int) -> Fact
     facts |= {f"column {column.name!r}": column.kind for column in assembly.columns.columns}
     facts |= {f"task: {name}": value for name, value in _flat(assembly.target.to_dict())}
     facts |= {"training rows": _rows(train), "validation rows": _rows(valid), "seed": int(seed)}
-    facts["torch"] = torch.__version__
+    facts |= machine()
     flat: Facts = json.loads(json.dumps(facts, default=str))
     return flat
+
+
+def machine() -> Facts:
+    """Return what of the machine, and of how torch uses it, the rounding of sums depends on."""
+    return {
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+    }
 
 
 def weights_hash(model: nn.Module, names: Iterable[str]) -> str:
@@ -81,10 +95,11 @@ def weights_hash(model: nn.Module, names: Iterable[str]) -> str:
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Return the facts that differ: name → the value before and the one now; `None` where there is none.
 
-    Sentences and options that only one of the versions has do not count.
+    Sentences do not count, nor do options and facts of the machine that only one of the versions has.
     """
     names = [name for name in [*before, *(name for name in now if name not in before)] if name not in WORDING]
-    names = [name for name in names if not (name.startswith(OPTIONS) and (name in before) != (name in now))]
+    either = (*OPTIONS, *ROUNDING)
+    names = [name for name in names if not (name.startswith(either) and (name in before) != (name in now))]
     pairs = {name: (before.get(name), now.get(name)) for name in names}
     return {name: pair for name, pair in pairs.items() if json.dumps(pair[0]) != json.dumps(pair[1])}  # NaN is NaN
 

@@ -76,8 +76,8 @@ class Trainer:
         self.trainable: list[torch.nn.Parameter] = []
         self.efficiency_set = False  # whether caches and checkpointed layers were set for a phase yet
         self.losses: list[float] = []
-        self.worse = 0
-        self.bad_steps = 0
+        self.worse = self.bad_steps = 0
+        self.interrupted = False  # by Ctrl-C
 
     def fit(self) -> History:
         """Compute the start of the head, train, choose the best state, and leave the model in it, in eval mode.
@@ -96,6 +96,7 @@ class Trainer:
                     self.begin()
                     self.train()
                 except KeyboardInterrupt:
+                    self.interrupted = True
                     self.record.note("stopped by Ctrl-C; the best state so far is kept")
                 self.finish()
         return self.record.history()
@@ -187,9 +188,7 @@ class Trainer:
     def save_checkpoint(self, optimizer: Any) -> None:
         """Write a checkpoint, where one is due."""
         if self.cadence.due(self.cursor.step):
-            begin = self.record.clock()
-            checkpoint_content.write(self, optimizer)
-            self.cadence.wrote(self.record.clock() - begin)
+            self.cadence.write(self, optimizer)
 
     def step(self, step: int, batches: Iterator[list[Batch]], optimizer: Any) -> None:
         """Take one optimizer step over the micro-batches of an effective batch."""
