@@ -17,6 +17,10 @@ class ConfigError(ThermoclineError, ValueError):
     """An option, preset, metric or problem type that does not exist, or a value it does not take."""
 
 
+class ArgumentError(ThermoclineError, TypeError):
+    """An argument that a method does not take, or more of them than it takes."""
+
+
 class SelectorError(ConfigError):
     """A layer selector that matches nothing, cannot be read, or leaves nothing to train."""
 

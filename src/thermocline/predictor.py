@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from thermocline.config.foreign_calls import answers_arguments, no_attribute
 from thermocline.errors import ArtifactError, ConfigError, NotFittedError, ResumeError, counted
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 Label = str | Sequence[str]
 
 
+@answers_arguments
 class Predictor:
     """Fine-tunes pretrained backbones on frames of text, images, categories and numbers.
 
@@ -405,6 +407,13 @@ class Predictor:
         self._fitted()
         assert self._history is not None
         return self._history
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            if hasattr(type(self), name):  # a property of ours that failed: its own error
+                return object.__getattribute__(self, name)
+            raise no_attribute(self, name)
 
     def __repr__(self) -> str:
         state = "not fitted"

@@ -264,14 +264,22 @@ def find_metric(info: ProblemInfo, name: object, problem_type: str | None = None
         if elsewhere:
             raise _wrong_problem(name, elsewhere[0], problem_type or info.name, "", fitting)
         aliases = [alias for one in info.metrics for alias in one.aliases]
-        raise ConfigError(
-            f"Unknown metric {name!r}.{did_you_mean(name, [*fitting, *aliases])} "
-            f"Metrics{where}: {listing(fitting, limit=40)}."
-        )
+        called = _name_of(name)
+        same = known.get(_spelled(called)) if called != name else None
+        near = f" Give it by name: {same.name!r}." if same else did_you_mean(called, [*fitting, *aliases])
+        raise ConfigError(f"Unknown metric {name!r}.{near} Metrics{where}: {listing(fitting, limit=40)}.")
     if problem_type is not None and not set(types_of(info, problem_type)) & set(found.problem_types):
         near = did_you_mean(f"{found.name}_macro", [one for one in fitting if one.startswith(found.name)])
         raise _wrong_problem(name, found, problem_type, near, fitting)
     return found
+
+
+def _name_of(metric: object) -> object:
+    """Return the name of a metric that is no text: a function, a scorer of scikit-learn, an object of a class."""
+    if isinstance(metric, str):
+        return metric
+    function = getattr(metric, "_score_func", metric)
+    return getattr(function, "__name__", type(metric).__name__)
 
 
 def _wrong_problem(name: object, found: MetricInfo, problem: str, near: str, fitting: list[str]) -> ConfigError:

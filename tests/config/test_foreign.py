@@ -11,6 +11,7 @@ import pytest
 from thermocline import Predictor
 from thermocline.config import resolve, schema_of
 from thermocline.config.foreign import FILES, FOLDER, foreign_key, foreign_names
+from thermocline.config.foreign_calls import METHODS, foreign_methods
 from thermocline.config.foreign_page import page
 from thermocline.config.overrides import read_overrides
 from thermocline.config.values import convert, parse
@@ -31,7 +32,7 @@ SENTENCES = [
         *names.absent.values(),
         *(word for words in names.values.values() for word in words.values()),
     ]
-]
+] + list(foreign_methods().values())
 
 
 def names_in(file: str) -> list[str]:
@@ -62,7 +63,7 @@ def test_the_fields_of_the_installed_transformers_are_answered():
 
 
 def test_all_files_are_read():
-    assert {path.stem for path in FOLDER.iterdir()} == set(FILES)
+    assert {path.stem for path in FOLDER.iterdir()} == {*FILES, METHODS}
 
 
 def test_answers_name_options_that_exist():
@@ -81,7 +82,7 @@ def test_answers_name_arguments_that_exist():
     assert len(found) > 20
     for name, arguments in found:
         if name in calls:
-            given = set(re.findall(r"(\w+)=", arguments))
+            given = set(re.findall(r"(\w+)=", re.sub(r"'[^']*'", "", arguments)))
             assert given <= {*inspect.signature(calls[name]).parameters, *COMING}, (name, arguments)
 
 

@@ -16,6 +16,7 @@ from .documents import read_yaml
 from .keys import Key
 
 FOLDER = Path(__file__).parent / "foreign_names"
+ABSENT = "there is no such option: "
 FILES = ("autogluon", "transformers", "others")
 """In the order in which a name is looked up."""
 
@@ -70,7 +71,7 @@ class ForeignNames:
             if target in keys:
                 return f"it is called {target!r} here ({keys[target].doc.rstrip('.')}). {difference}".rstrip()
         stems = [stem for known in (name, ours) for stem in _stems(known)]
-        return next((f"there is no such option: {self.absent[stem]}" for stem in stems if stem in self.absent), "")
+        return next((f"{ABSENT}{self.absent[stem]}" for stem in stems if stem in self.absent), "")
 
 
 @lru_cache(maxsize=1)

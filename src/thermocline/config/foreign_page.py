@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from .foreign import ForeignNames, foreign_names
+from .foreign_calls import foreign_methods
 
 _INTRODUCTION = """\
 # What other trainers call it
@@ -21,7 +22,9 @@ This page is made from the files in `src/thermocline/config/foreign_names` by
 
 def page() -> str:
     """Return the page, as Markdown."""
-    return "\n".join([_INTRODUCTION, *(line for names in foreign_names() for line in _chapter(names))])
+    lines = [_INTRODUCTION, *(line for names in foreign_names() for line in _chapter(names))]
+    methods = ((f"`{name}`", ours) for name, ours in foreign_methods().items())
+    return "\n".join([*lines, "## Methods and attributes\n", *_table(("elsewhere", "here"), methods)])
 
 
 def _chapter(names: ForeignNames) -> Iterator[str]:

@@ -55,6 +55,8 @@ def how_to_read(path: Path, kind: str) -> str:
         return f" It is a folder of tables: pass `pd.concat(map(pd.{reader}, {every}), ignore_index=True)`."
     if kind in (".yaml", ".yml"):
         return f" A preset is given as presets={str(path)!r}, options as hyperparameters={str(path)!r}."
+    if not kind and " " in path.name.strip() and not path.exists():
+        return " A text is a value of a column: pass `{'column': [text]}`."
     reader = _READERS.get(kind, "")
     return f" Pass `pd.{reader.format(path=repr(str(path)))}`." if reader else ""
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import pandas as pd
 
 from thermocline.data.image_cells import image_sort
-from thermocline.errors import DataError, MissingDependencyError
+from thermocline.errors import DataError, MissingDependencyError, listing
 
 
 class ArrowTable(Protocol):
@@ -103,7 +103,23 @@ def _of_dicts(data: Any, *, one: bool = False) -> pd.DataFrame:
     try:
         return pd.DataFrame([data] if one else data)
     except (ValueError, TypeError) as error:
-        raise DataError(f"The {type(data).__name__} cannot be made a table: {error}.") from error
+        fault = str(error).rstrip(".")
+        raise DataError(f"The {type(data).__name__} cannot be made a table: {fault}.{_inside(data)}") from error
+
+
+def _inside(data: Any) -> str:
+    """Return which part of a mapping to pass, where it holds tables: the splits of `datasets`, a Bunch."""
+    parts = data if isinstance(data, Mapping) else {}
+    tables = [name for name, part in parts.items() if getattr(part, "ndim", 2) == 2 and _is_table(part)]
+    if not tables:
+        return ""
+    return f" It holds tables under {listing(tables)}: pass one of them, such as data[{tables[0]!r}]."
+
+
+def _is_table(part: object) -> bool:
+    return any(hasattr(part, name) for name in ("columns", "to_pandas", "__arrow_c_stream__")) or (
+        len(getattr(part, "shape", ())) == 2
+    )
 
 
 def _of_pandas_method(data: Any) -> pd.DataFrame | None:
@@ -127,7 +143,10 @@ def _hint(data: object) -> str:
     if isinstance(data, (list, tuple)) and data and all(isinstance(one, pd.DataFrame) for one in data):
         return " Pass `pd.concat(frames, ignore_index=True)`, or rows to validate on as `tuning_data`."
     if isinstance(data, (list, tuple)) and data and all(isinstance(one, (str, os.PathLike)) for one in data):
-        return " For files that hold tables pass `pd.concat(map(pd.read_csv, paths), ignore_index=True)`."
+        return (
+            " Texts and images are values of a column: pass `{'column': values}`; for files that hold tables "
+            "`pd.concat(map(pd.read_csv, paths), ignore_index=True)`."
+        )
     if isinstance(data, io.IOBase):
         return " Pass the path of the file."
     if isinstance(data, bytes):
@@ -138,6 +157,8 @@ def _hint(data: object) -> str:
         return " Pass the frame that was grouped."
     if hasattr(data, "collect"):
         return " Pass `frame.collect()`."
+    if type(data).__module__.startswith("torch.utils.data"):
+        return " Pass the table that it is made from."
     if hasattr(data, "shape") or isinstance(data, (list, tuple)):
         return " Columns need names: pass `pd.DataFrame(values, columns=[...])`."
     return ""

@@ -90,9 +90,10 @@ def evaluate(
         DataError: As `predict`; labels that are missing or unseen.
     """
     problem, target = assembly.problem, assembly.target
-    if names is not None and not isinstance(names, str | Iterable):
+    names = [names] if isinstance(names, str) or callable(names) else names  # a function is told its name
+    if names is not None and not isinstance(names, Iterable):
         raise ConfigError(f"metrics is a name or a list of names, not {names!r}.")
-    asked = [names] if isinstance(names, str) else list(names) if names is not None else None
+    asked = list(names) if names is not None else None
     if asked is None:
         asked = list(dict.fromkeys([target.eval_metric, *problem.info.usual_metrics[target.problem_type]]))
     canonical = {name: problem.check_metric(name, target) for name in asked}
