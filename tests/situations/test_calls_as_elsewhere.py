@@ -115,8 +115,21 @@ def test_a_matrix_needs_names():
 
 def test_texts_in_second_place_of_evaluate_are_metrics_or_labels():
     assert table_to_score(X, ["accuracy", "f1"], "y")[1] == ["accuracy", "f1"]
-    assert table_to_score(FRAME, ["accuracy"] * 40, "y")[1] == ["accuracy"] * 40  # has its labels
+    assert table_to_score(X[:2], np.array(["accuracy", "f1"]), "y")[1].tolist() == ["accuracy", "f1"]
+    assert table_to_score(FRAME, ["acuracy"], "y")[1] == ["acuracy"]
+    assert table_to_score("rows.csv", ["no"], "y")[1] == ["no"]
     assert table_to_score(X, Y.tolist(), "y")[1] is None
+    assert table_to_score(X[:1], ["no"], "y")[0]["y"].tolist() == ["no"]
+
+
+@pytest.mark.parametrize("given", [iter("ab"), {"a", "b"}, np.array(1), {0: "a"}.values()])
+def test_what_is_neither_rows_nor_labels(given):
+    assert "Series, an array or a list, one a row" in told(DataError, ValueError, lambda: tables_to_fit(X, given, "y"))
+
+
+def test_the_name_of_the_label_in_second_place():
+    message = told(ConfigError, ValueError, lambda: Predictor("y", verbosity=0).fit(FRAME, "y"))
+    assert "The label is named before: Predictor('y')" in message
 
 
 # -- presets
