@@ -185,7 +185,15 @@ def test_an_address_among_paths(tmp_path: Path):
 
 @pytest.mark.parametrize(
     "cell",
-    [["1.png", "2.png"], "1.png;2.png", "['1.png', '2.png']", '["1.png", "2.png"]', [PIXELS, PIXELS], [PNG, PNG]],
+    [
+        ["1.png", "2.png"],
+        "1.png;2.png",
+        "['1.png', '2.png']",
+        '["1.png", "2.png"]',
+        [PIXELS, PIXELS],
+        [PIXELS[..., 0]] * 2,
+        [PNG, PNG],
+    ],
 )
 def test_lists_of_images_say_how_to_bring_them(cell):
     message = fit_message([cell, cell, "3.png", cell])
@@ -203,6 +211,12 @@ def test_arrays_with_channels_first():
     message = fault(np.zeros((3, 9, 12), dtype=np.uint8))
     assert "an array of shape (3, 9, 12), not height × width" in message
     assert "array.transpose(1, 2, 0)" in message
+
+
+def test_blanks_beside_a_name_are_shown():
+    assert judged(["a.png ", "b.png "])[0] == "image"
+    assert fault("a.png ") == "column 'img': 'a.png ': no such file"
+    assert fault(b"not a picture").endswith("bytes: no image that Pillow opens")
 
 
 def test_messages_do_not_print_pictures():

@@ -19,18 +19,23 @@ READABLE = frozenset({"path", "encoded", "bytes", "pil", "array", "record"})
 
 IMAGE_START = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"BM", b"II*\x00", b"MM\x00*")
 SUFFIX = re.compile(r"\.[a-z][a-z0-9]{0,6}\Z", re.IGNORECASE)
+LONGEST_SUFFIX = 8
 # Suffixes of images that end other names too: domains, file names in prose. They count in paths with a folder only.
 OTHER_MEANING = frozenset({".bw", ".fit", ".im", ".ps"})
 # Image files that Pillow does not open by itself; a plugin that registers them makes them images.
 _OF_CAMERAS = {".arw", ".cr2", ".cr3", ".dng", ".heic", ".heif", ".nef", ".orf", ".raf", ".rw2"}
 _OTHERS = {".dcm", ".djvu", ".emf", ".eps", ".exr", ".hdr", ".jxl", ".npy", ".svg", ".svgz", ".wmf"}
 NOT_OPENED = frozenset(_OF_CAMERAS | _OTHERS)
-SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+SCHEME = re.compile(r"[a-z][a-z0-9+.-]{0,20}://", re.IGNORECASE)
 DATA_ADDRESS = re.compile(r"data:([a-z0-9.+-]+/[a-z0-9.+-]+)?(;[a-z0-9.+=-]+)*,", re.IGNORECASE)
+SEVERAL = re.compile(r"\.[a-z0-9]{2,7}['\"]?\s*[;|,\n]", re.IGNORECASE)  # a name, and what follows it in a list
 BASE64 = re.compile(r"[A-Za-z0-9+/_-]+")
 LEAST_BASE64 = 40  # characters; the smallest picture has more
 LEAST_SIDE = 8  # pixels: a smaller array without channels is one of boxes or of points
 CHANNELS = (1, 2, 3, 4)
+
+_BYTES = "application/octet-stream"
+_TO_STANDARD = str.maketrans("-_", "+/")
 
 
 def image_sort(value: object) -> str:
@@ -75,11 +80,8 @@ def _sort_of_text(text: str) -> str:
         return _sort_of_address(text)
     if _is_list(text):
         return "list"
-    sort = _sort_of_name(text)
+    sort = _sort_of_name(text.rstrip())  # blanks after a name are a fault of the table, told where it is opened
     return sort or ("encoded" if _is_base64_image(text) else "")
-
-
-_BYTES = "application/octet-stream"
 
 
 def _holds_image(address: str) -> bool:
@@ -91,7 +93,7 @@ def _holds_image(address: str) -> bool:
 
 def _sort_of_name(text: str) -> str:
     """Return `path`, `format` or nothing, by the ending of a name."""
-    found = SUFFIX.search(text)
+    found = SUFFIX.search(text[-LONGEST_SUFFIX:])
     if found is None:
         return ""
     suffix = found.group().lower()
@@ -115,14 +117,11 @@ def _is_list(text: str) -> bool:
     """Whether a text is several names of images, or a list of them as Python or JSON write it."""
     if text.startswith("[") and text.endswith("]"):
         parts = text[1:-1].split(",")
-    elif SUFFIX.search(text) and len(SEVERAL.findall(text)) > 0:
+    elif SUFFIX.search(text[-LONGEST_SUFFIX:]) and SEVERAL.search(text):
         parts = re.split(r"[;|,\n]", text)
     else:
         return False
     return all(_sort_of_name(part.strip(" '\"")) or SCHEME.match(part.strip(" '\"")) for part in parts)
-
-
-SEVERAL = re.compile(r"\.[a-z0-9]{2,7}['\"]?\s*[;|,\n]", re.IGNORECASE)
 
 
 def _is_base64_image(text: str) -> bool:
@@ -132,9 +131,6 @@ def _is_base64_image(text: str) -> bool:
     if len(head) < 32 or not BASE64.fullmatch(head):
         return False
     return is_image_bytes(base64.b64decode(head.translate(_TO_STANDARD)))
-
-
-_TO_STANDARD = str.maketrans("-_", "+/")
 
 
 def encoded_bytes(text: str) -> bytes:
@@ -235,7 +231,7 @@ def as_array(value: object) -> np.ndarray | None:
     """
     if not isinstance(value, np.ndarray):
         if isinstance(value, (list, tuple)):
-            if not value or not isinstance(value[0], (list, tuple, np.ndarray)):
+            if not value or not isinstance(value[0], (list, tuple, np.ndarray)) or getattr(value[0], "ndim", 1) > 1:
                 return None
         elif not hasattr(value, "__array__") or not getattr(value, "ndim", 0):
             return None

@@ -69,7 +69,7 @@ def test_every_unreadable_row_is_named(tmp_path):
     message = str(caught.value)
     assert "valid: column 'pic': 4 of 5 images" in message
     assert "row 1 (index 'b'): gone.png: no such file" in message
-    assert "row 2 (index 'c'): bad.png: cannot identify" in message
+    assert "row 2 (index 'c'): bad.png: no image that Pillow opens" in message
     assert "row 3 (index 'd'): NoneType: no image and 1 more" in message
     assert f"Relative paths start at '{tmp_path}'" in message
 

@@ -120,5 +120,6 @@ def cell_text(cell: object) -> str:
         text = str(cell)
         if _is_encoded(text):
             return f"text that holds an image, {text[:24]}..."
+        text = text if text == text.strip() else repr(text)
         return text if len(text) <= 300 else f"{text[:297]}..."
     return type(cell).__name__

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import threading
 import warnings
 from functools import lru_cache
@@ -14,7 +15,20 @@ from thermocline.errors import ThermoclineWarning
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-_FILTERS = threading.Lock()  # the filters of warnings belong to all threads
+
+class _Filters:
+    """A lock around changes of the filters of warnings, which all threads share."""
+
+    def __init__(self) -> None:
+        self.renew()
+        if hasattr(os, "register_at_fork"):  # a process forked while another thread holds it would wait for ever
+            os.register_at_fork(after_in_child=self.renew)
+
+    def renew(self) -> None:
+        self.lock = threading.Lock()
+
+
+_filters = _Filters()
 
 
 def opened(place: Path | bytes) -> Image:
@@ -24,11 +38,14 @@ def opened(place: Path | bytes) -> Image:
         OSError: No image, or one of more pixels than Pillow decodes.
     """
     from PIL import Image as pil
+    from PIL import UnidentifiedImageError
 
     source = io.BytesIO(place) if isinstance(place, bytes) else place
     try:
-        with _FILTERS, warnings.catch_warnings(action="ignore", category=pil.DecompressionBombWarning):
+        with _filters.lock, warnings.catch_warnings(action="ignore", category=pil.DecompressionBombWarning):
             return pil.open(source)
+    except UnidentifiedImageError:
+        raise OSError("no image that Pillow opens") from None
     except pil.DecompressionBombError:
         raise OSError(
             f"it has more than {2 * (pil.MAX_IMAGE_PIXELS or 0):,} pixels, the most that are decoded: make it smaller, "
