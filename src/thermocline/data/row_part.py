@@ -73,9 +73,13 @@ class RowPart:
         Args:
             files: Whether files are told apart by what they hold (resolved path, size, time of change) and the
                 preprocessing counts too: what cached values depend on. Without it a file counts by its name as
-                written, so that a run may be resumed where its data have moved.
+                written, so that a run may be resumed where its data have moved; `files` lets it be compared.
         """
         raise NotImplementedError
+
+    def files(self) -> Iterator[tuple[str, str]]:
+        """Yield for each file that rows are read from its name as written and its path; none where none are."""
+        yield from ()
 
     @property
     def lengths(self) -> np.ndarray | None:

@@ -12,6 +12,7 @@ from torch import nn
 from thermocline.contracts.problem import Assembly
 from thermocline.data.batches import Rows
 from thermocline.errors import ResumeError
+from thermocline.training.file_facts import FILES, file_facts
 from thermocline.tuning.verify import tensors_hash
 
 Facts = dict[str, Any]
@@ -55,6 +56,7 @@ OPTIONS = ("model.", "optim.", "data.", "env.")
 """Where names of options begin. One that only a newer version has stands at its default, and makes no other run."""
 
 PLAN = "plan: "
+TRAINING_ROWS, VALIDATION_ROWS = "training rows", "validation rows"
 SHOWN = 12  # differences in a message
 
 
@@ -71,7 +73,8 @@ def facts_of(assembly: Assembly, train: Rows, valid: Rows, *, seed: int) -> Fact
     facts |= {f"{PLAN}{name}": value for name, value in _flat(_named(json.loads(assembly.plan.to_json())))}
     facts |= {f"column {column.name!r}": column.kind for column in assembly.columns.columns}
     facts |= {f"task: {name}": value for name, value in _flat(assembly.target.to_dict())}
-    facts |= {"training rows": _rows(train), "validation rows": _rows(valid), "seed": int(seed)}
+    facts |= {TRAINING_ROWS: _rows(train), VALIDATION_ROWS: _rows(valid), "seed": int(seed)}
+    facts |= {**file_facts(train, "training"), **file_facts(valid, "validation")}
     facts |= machine()
     flat: Facts = json.loads(json.dumps(facts, default=str))
     return flat
@@ -95,10 +98,10 @@ def weights_hash(model: nn.Module, names: Iterable[str]) -> str:
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Return the facts that differ: name → the value before and the one now; `None` where there is none.
 
-    Sentences do not count, nor do options and facts of the machine that only one of the versions has.
+    Sentences do not count, nor do options and facts of files and of the machine that only one of the versions has.
     """
     names = [name for name in [*before, *(name for name in now if name not in before)] if name not in WORDING]
-    either = (*OPTIONS, *ROUNDING)
+    either = (*OPTIONS, FILES, *ROUNDING)
     names = [name for name in names if not (name.startswith(either) and (name in before) != (name in now))]
     pairs = {name: (before.get(name), now.get(name)) for name in names}
     return {name: pair for name, pair in pairs.items() if json.dumps(pair[0]) != json.dumps(pair[1])}  # NaN is NaN
@@ -126,8 +129,10 @@ def check(
     allowed = set(allowed)
     lines = {name: f"{name}: {_shown(then)} then, {_shown(value)} now" for name, (then, value) in differing.items()}
     named = {name: line for name, line in lines.items() if name not in allowed}
-    refused = [line for name, line in named.items() if not name.startswith(PLAN)] or list(named.values())
-    if refused:  # what differs in the plan follows from the options, where they differ
+    # what differs in the plan follows from the options, and in the files from the rows, where these differ
+    follows = (PLAN, FILES) if named.keys() & {TRAINING_ROWS, VALIDATION_ROWS} else (PLAN,)
+    refused = [line for name, line in named.items() if not name.startswith(follows)] or list(named.values())
+    if refused:
         more = f"\n  and {len(refused) - SHOWN} more" if len(refused) > SHOWN else ""
         raise ResumeError(
             f"{where} is of another run, and resume=True only continues the same one. What changed:\n  "

@@ -10,6 +10,8 @@ from PIL import Image
 from support.cached_fits import check_same, fit, notes, of_images, weights
 from support.stopping import killed_before
 from support.tiny import write_images
+from thermocline.errors import ResumeError
+from thermocline.training import run_identity
 
 
 @pytest.fixture(params=["backbone", 2], ids=["all layers frozen", "two layers frozen"])
@@ -52,7 +54,8 @@ def test_the_same_names_in_another_folder_are_other_rows(tmp_path, options):
 
 
 @pytest.mark.parametrize("frozen", ["backbone", 2])
-def test_prefixes_of_a_stopped_run_are_not_those_of_overwritten_images(tmp_path, image_folder, frozen):
+def test_prefixes_of_a_stopped_run_are_not_those_of_overwritten_images(tmp_path, image_folder, frozen, monkeypatch):
+    """A run is not resumed on them; were it, as where a change went unseen, the prefixes would be others."""
     folder = tmp_path / "images"
     frame = write_images(folder, 22)
     options = of_images(
@@ -65,6 +68,9 @@ def test_prefixes_of_a_stopped_run_are_not_those_of_overwritten_images(tmp_path,
     assert list(tmp_path.glob("disk-checkpoints/**/*.values"))
     for number in range(0, 22, 3):
         overwrite(folder / f"{number}.png", (number * 9, 255 - number * 9, 90))
+    with pytest.raises(ResumeError, match="content of training image"):
+        fit(frame, "disk", path=tmp_path / "disk", resume=True, **options)
+    monkeypatch.setattr(run_identity, "file_facts", lambda *_: {})
     cached, plain = (fit(frame, mode, path=tmp_path / mode, resume=True, **options) for mode in ("disk", "off"))
     assert "resumed" in notes(cached) or cached.history["step"].max() > 4
     check_same(plain, cached, frame)

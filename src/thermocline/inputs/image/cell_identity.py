@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from thermocline.inputs.image.cells import is_missing, source_of
+from thermocline.inputs.image.cells import is_missing, path_of, source_of
 from thermocline.inputs.image.files import find_image
 
 _ORIENTATION = 0x0112  # the EXIF tag
@@ -50,6 +51,15 @@ def _identity(cell: object, of_path: Callable[[str], bytes]) -> bytes:
         return hashlib.sha256(source).digest()
     facts = _array_facts(source) if isinstance(source, np.ndarray) else _picture_facts(source)
     return hashlib.sha256(repr(facts).encode() + source.tobytes()).digest()
+
+
+def cell_files(cells: Iterable[object], folder: Path | None) -> Iterator[tuple[str, str]]:
+    """Yield for each cell that holds a path this path as written, and where the file is."""
+    start = "" if folder is None else str(folder)
+    for cell in cells:
+        name = path_of(cell)
+        if name is not None:
+            yield name, os.path.join(start, name)  # noqa: PTH118 - many, and pathlib takes ten times as long
 
 
 def _file(path: Path) -> bytes:

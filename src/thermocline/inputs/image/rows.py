@@ -13,7 +13,7 @@ import numpy as np
 from thermocline.data.pixel_cache import Keep, PixelCache, pixels_kept
 from thermocline.data.row_part import RowPart
 from thermocline.errors import ImageReadError
-from thermocline.inputs.image.cell_identity import cell_contents, cell_names
+from thermocline.inputs.image.cell_identity import cell_contents, cell_files, cell_names
 from thermocline.inputs.image.cells import cell_text, is_missing, reason_of
 from thermocline.inputs.image.files import decoded_size, open_image
 from thermocline.inputs.image.grey import Range
@@ -114,6 +114,10 @@ class ImageRows(RowPart):
         yield from cell_contents(cells, self.folder)
         folder = None if self.folder is None else str(self.folder.resolve())
         yield f"{folder} {self.per_row} {self.spec} {self.augment} {self.seed} {self.views} {self.ranges}".encode()
+
+    def files(self) -> Iterator[tuple[str, str]]:
+        """Yield the image files of all rows."""
+        return cell_files((cell for row in self.cells for cell in row), self.folder)
 
     def undecoded(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         """Return `present`, bool `(len(rows), columns)`."""

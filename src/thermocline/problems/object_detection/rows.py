@@ -16,7 +16,7 @@ from thermocline.data.pixel_cache import Keep, PixelCache, pixels_kept
 from thermocline.data.row_names import first_rows
 from thermocline.data.row_part import RowPart
 from thermocline.errors import ImageReadError
-from thermocline.inputs.image.cell_identity import cell_contents, cell_names
+from thermocline.inputs.image.cell_identity import cell_contents, cell_files, cell_names
 from thermocline.inputs.image.cells import cell_text, is_missing, reason_of
 from thermocline.inputs.image.files import decoded_size, open_image
 from thermocline.problems.object_detection.box_spec import DetectionSpec, box_scale, to_shares
@@ -116,6 +116,10 @@ class DetectionRows(RowPart):
             yield from cell_names(self.cells)
         for boxes, labels in zip(self.boxes or (), self.labels or (), strict=True):
             yield len(labels).to_bytes(4, "little") + boxes.tobytes() + labels.tobytes()
+
+    def files(self) -> Iterator[tuple[str, str]]:
+        """Yield the image files of all rows."""
+        return cell_files(self.cells, self.folder)
 
     def unlabelled(self) -> DetectionRows:
         """Return the same rows as at prediction."""
