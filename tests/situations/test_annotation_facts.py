@@ -132,6 +132,16 @@ def test_frames_may_say_sizes_too(tmp_path):
     assert "row 1: " in refused(lambda: read(frame.assign(rois_image_size=[SIDES, (40, 60)]), "score"))
 
 
+def test_columns_of_a_table_that_say_sizes(tmp_path):
+    frame = frame_of(pictures(tmp_path), ["a.png", "b.png"], [[[5, 5, 9, 9, "red"]]] * 2)
+    with pytest.warns(ThermoclineWarning, match=r"1 of 2 images .*'width' and 'height' say.*row 1: .*b.png, 6 × 4 in"):
+        read(frame.assign(width=[60, 6], height=[40, 4]), "score")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read(frame.assign(width=[60, np.nan], height=[40.0, 5]), "score")
+        read(frame.assign(width=[5, 5]), "score")
+
+
 # -- shares in place of pixels
 
 

@@ -127,7 +127,12 @@ def test_a_folder_that_is_named_is_the_only_one(trained, test_table, tmp_path):
 
 def test_folders_that_cannot_be_named(trained, fitted_table, test_table, tmp_path):
     predictor, _ = trained
-    for given, part in ((tmp_path / "no", "is no folder"), (5, "not 5"), ("", "not ''"), (test_table, "is no folder")):
+    for given, part in (
+        (tmp_path / "no", "is no folder"),
+        (5, "not 5"),
+        ("", "names no folder"),
+        (test_table, "is no folder"),
+    ):
         message = told(ConfigError, ValueError, lambda given=given: predictor.predict(test_table, image_folder=given))
         assert "image_folder" in message
         assert part in message

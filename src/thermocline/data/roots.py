@@ -35,8 +35,10 @@ class Place:
         """Return a folder as it is seen from the working folder now, `~` expanded.
 
         Raises:
-            ConfigError: The user behind `~` is not there.
+            ConfigError: It is blank, or the user behind `~` is not there.
         """
+        if not str(folder).strip():
+            raise ConfigError(f"{why}={str(folder)!r} names no folder. Give one, or leave it out.")
         try:
             return cls(Path(folder).expanduser().absolute(), why)
         except RuntimeError:
@@ -177,7 +179,7 @@ class Roots:
 def _named(image_folder: object) -> Place | None:
     if image_folder is None:
         return None
-    if not isinstance(image_folder, str | os.PathLike) or not str(image_folder).strip():
+    if not isinstance(image_folder, str | os.PathLike):
         raise ConfigError(f"image_folder is the folder of the images, as text or a pathlib.Path, not {image_folder!r}.")
     place = Place.of(image_folder, "image_folder")
     if not place.folder.is_dir():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -111,7 +112,7 @@ def start_of(folder: Path | None) -> str:
 def relative_name(cell: object) -> str | None:
     """Return the path that a cell holds where it is relative, else None."""
     path = path_of(cell)
-    return None if path is None or Path(path).is_absolute() else path
+    return None if path is None or os.path.isabs(path) else path  # noqa: PTH117 - many
 
 
 def unreadable_rows(

@@ -23,7 +23,7 @@ from thermocline.data.row_names import first_rows
 from thermocline.errors import LabelError, ThermoclineWarning, counted, listing
 from thermocline.inputs.image.header_size import image_sizes
 from thermocline.problems.object_detection.box_cells import RawBoxes, read_cells
-from thermocline.problems.object_detection.declared_sizes import SIZE, check_sizes
+from thermocline.problems.object_detection.declared_sizes import check_sizes
 from thermocline.problems.object_detection.options import BoxFormat, BoxOptions
 
 CROWD = "_crowd"  # after the label's name: the column of boxes around crowds, which COCO marks
@@ -178,8 +178,7 @@ def read_boxes(
     where = f"{what}: column {image!r}"
     cells = frame[image].astype(object).tolist()
     sizes = image_sizes(cells, frame.index, folder, where=where)
-    if f"{label}{SIZE}" in frame.columns:
-        check_sizes(frame[f"{label}{SIZE}"], cells, folder, sizes, what=what)
+    check_sizes(frame, label, cells, folder, sizes, what=what)
     found = [_usable_boxes(frame[label], sizes, options, what=what)]
     if f"{label}{CROWD}" in frame.columns:
         found.append(_usable_boxes(frame[f"{label}{CROWD}"], sizes, options, what=what, missing_ok=True))

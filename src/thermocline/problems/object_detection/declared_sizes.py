@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,14 @@ import pandas as pd
 
 from thermocline.data.row_names import first_rows
 from thermocline.data.values import number_or_none
-from thermocline.errors import LabelError, counted
+from thermocline.errors import LabelError, ThermoclineWarning, counted
 from thermocline.inputs.image.header_size import stored_size
 
 SIZE = "_image_size"  # after the label's name: the column of widths and heights that an annotation file says
 _ROUNDING = 1  # pixels: what resizing and some tools are off by
 _MEND = (
     "Give the pictures that were annotated, or scale the boxes with them (resized copies) and correct the sizes. Where "
-    "the boxes fit the files as they are, take the sizes out of the annotations."
+    "the boxes fit the files as they are, take the sizes out."
 )
 _TURNED = (
     "Pictures are read upright, as their EXIF orientation says, and boxes are in those pixels; the sizes are those of "
@@ -40,12 +41,16 @@ def size_column(label: str, sizes: Sequence[tuple[Any, Any]]) -> dict[str, list[
 
 
 def check_sizes(
-    declared: pd.Series[Any], cells: Sequence[Any], folder: Path | None, sizes: np.ndarray, *, what: str
+    frame: pd.DataFrame, label: str, cells: Sequence[Any], folder: Path | None, sizes: np.ndarray, *, what: str
 ) -> None:
     """Check that images are as large as their annotations say: else boxes mean other pixels.
 
+    COCO and VOC files say it of their images, so that a difference is an error. Columns `width` and `height` of a table
+    may be of something else, so that it is a warning.
+
     Args:
-        declared: Width and height of each image, or None.
+        frame: The rows.
+        label: The column of boxes.
         cells: The images.
         folder: Where relative paths start.
         sizes: Height and width of each image as it is read, upright, int64 `(rows, 2)`.
@@ -54,6 +59,14 @@ def check_sizes(
     Raises:
         LabelError: Some differ; the message names files and both sizes.
     """
+    certain = f"{label}{SIZE}" in frame.columns
+    if certain:
+        declared = frame[f"{label}{SIZE}"]
+    elif {"width", "height"} <= set(frame.columns):
+        said = zip(frame["width"].tolist(), frame["height"].tolist(), strict=True)
+        declared = pd.Series([_size(*size) for size in said], index=frame.index, dtype=object)
+    else:
+        return
     pairs = [(row, size) for row, size in enumerate(declared) if isinstance(size, tuple | list)]
     other = [(row, size) for row, size in pairs if np.abs(np.array(size) - sizes[row][::-1]).max() > _ROUNDING]
     if not other:
@@ -65,11 +78,15 @@ def check_sizes(
     ]
     more = f" and {len(other) - 3:,} more" if len(other) > 3 else ""
     turned = any(stored_size(cells[row], folder) == tuple(size) for row, size in other[:3])
-    raise LabelError(
+    where = "the annotations" if certain else "the columns 'width' and 'height'"
+    message = (
         f"{len(other):,} of {counted(len(sizes), 'image')} of {what} {'is' if len(other) == 1 else 'are'} not as large "
-        f"(width × height) as the annotations say, so that boxes would mean other pixels: {'; '.join(shown)}{more}. "
+        f"(width × height) as {where} say, so that boxes would mean other pixels: {'; '.join(shown)}{more}. "
         f"{_TURNED if turned else _MEND}"
     )
+    if certain:
+        raise LabelError(message)
+    warnings.warn(message, ThermoclineWarning, stacklevel=3)
 
 
 def _size(width: Any, height: Any) -> tuple[float, float] | None:
@@ -79,7 +96,8 @@ def _size(width: Any, height: Any) -> tuple[float, float] | None:
 
 def _number(value: Any) -> float:
     found = number_or_none(value) if isinstance(value, str) else value
-    return float(found) if isinstance(found, int | float) and not isinstance(found, bool) else math.nan
+    real = isinstance(found, int | float | np.number) and not isinstance(found, bool)
+    return float(found) if real and found is not None else math.nan
 
 
 def _name(cell: Any) -> str:
