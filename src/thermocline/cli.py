@@ -89,6 +89,7 @@ def _add_fit(commands: Any, name: str, run: Any, text: str) -> None:
     fit.add_argument("--tuning-data", help="rows to validate on")
     fit.add_argument("--problem-type", help="binary, multiclass, multilabel, regression or object_detection")
     fit.add_argument("--eval-metric", help="the metric that validation goes by")
+    fit.add_argument("--positive-class", metavar="CLASS", help="of two classes the one that f1 and others are about")
     fit.add_argument("--sample-weight", help="a column of row weights")
     fit.add_argument("--presets", nargs="+", metavar="NAME", help="preset names or files, composed left to right")
     fit.add_argument("--set", nargs="+", action="extend", metavar="KEY=VALUE", help="overrides, such as optim.lr=1e-4")
@@ -155,6 +156,7 @@ def _predictor(given: argparse.Namespace, path: str | None) -> Any:
         given.problem_type,
         given.eval_metric,
         path,
+        positive_class=given.positive_class,
         sample_weight=given.sample_weight,
         verbosity=0 if given.quiet else 1,
     )

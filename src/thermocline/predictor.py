@@ -40,6 +40,10 @@ class Predictor:
         eval_metric: The metric that validation uses; a default per problem type.
         path: Where `fit` saves the predictor, `~` expanded; nothing is saved by default. The folder is made or replaced
             as a whole, so it cannot be the working folder or one above it.
+        positive_class: Of two classes the one that f1, precision and recall, and the threshold are about, written as in
+            the data; metrics of both classes do not depend on it. By default 1 (beside 0 or -1), True, `yes`, `y`,
+            `true`, `positive` or `pos`, else the class that has fewer training rows, of two equally frequent ones the
+            later in order. Classes keep their order, and `predict_proba` its columns.
         sample_weight: A column of row weights, used in the loss and in validation; no feature.
         problem: A kind of problem of your own in place of `problem_type`: an instance of a class that derives from
             `thermocline.contracts.problem.Problem`.
@@ -53,6 +57,9 @@ class Predictor:
         history: A DataFrame of validations and events, with `.plot()`.
         problem_type: What was given or inferred.
         eval_metric: The metric that validation used, by its own name (before `fit`: what was given).
+        positive_class: The positive class of two, as it is among the labels (before `fit`: what was given).
+        threshold: The probability above which `predict` and `evaluate` answer the positive class (`optim.threshold`);
+            None where there are not two classes.
 
     Raises:
         ConfigError: An unknown problem type or metric, or a metric that does not fit.
@@ -65,6 +72,7 @@ class Predictor:
         eval_metric: str | None = None,
         path: str | os.PathLike[str] | None = None,
         *,
+        positive_class: Any = None,
         sample_weight: str | None = None,
         problem: Problem | None = None,
         verbosity: int = 1,
@@ -79,6 +87,7 @@ class Predictor:
         names = label_columns(label)
         self.label = label if isinstance(label, str) else list(names)
         self.path = path
+        self._positive_class = positive_class
         self.sample_weight = sample_weight
         self.verbosity = verbosity_of(verbosity)
         self._problem_type: str | None = problem_type_of(problem_type, own=own)
@@ -249,7 +258,7 @@ class Predictor:
             image_folder: As `predict`.
 
         Returns:
-            Name → score, in the label's own units.
+            Name → score, in the label's own units; also `threshold`, where classes were chosen at another than 0.5.
 
         Raises:
             ConfigError: A metric that does not exist or does not fit.
@@ -353,6 +362,7 @@ class Predictor:
             target.problem_type,
             target.eval_metric,
             folder,
+            positive_class=getattr(target, "positive", None),
             sample_weight=assembly.weight,
             problem=problem,
             verbosity=verbosity,
@@ -385,6 +395,17 @@ class Predictor:
     def eval_metric(self) -> str | None:
         """The metric that validation used, by its own name; before `fit`, what was given."""
         return self._assembly.target.eval_metric if self._assembly else self._eval_metric
+
+    @property
+    def positive_class(self) -> Any:
+        """The positive class of two, as it is among the labels; before `fit`, what was given."""
+        return getattr(self._assembly.target, "positive", None) if self._assembly else self._positive_class
+
+    @property
+    def threshold(self) -> float | None:
+        """The probability above which a row is of the positive class; None where there are not two classes."""
+        threshold: float | None = getattr(self._fitted().target, "threshold", None)
+        return threshold
 
     @property
     def plan(self) -> LayerPlan:
@@ -445,6 +466,7 @@ class Predictor:
             tuning_data=tuning,
             problem_type=self._problem_type,
             eval_metric=self._eval_metric,
+            positive_class=self._positive_class,
             weight=self.sample_weight,
             problem=self._problem,
             presets=presets,

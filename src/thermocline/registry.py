@@ -34,12 +34,15 @@ class MetricInfo:
         greater_is_better: Whether more is better.
         problem_types: The problem types that it can score.
         aliases: Other names that are understood.
+        tunes_threshold: Whether a fit that goes by it looks for the threshold between two classes: where the metric
+            weighs mistakes of both kinds, and more right predictions are not all that counts.
     """
 
     name: str
     greater_is_better: bool
     problem_types: tuple[str, ...]
     aliases: tuple[str, ...] = ()
+    tunes_threshold: bool = False
 
 
 @dataclass(frozen=True)

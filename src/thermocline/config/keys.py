@@ -63,6 +63,7 @@ class Key:
         elif self.choices:
             words = _listed(self.choices)
             words = f"a list of any of {words}" if self.many else words
+            words = f"{words} or a number{self._range()}" if float in self.types else words
         elif self.many:
             words = "a layer selector, a whole number, or a list of these"
         elif bool in self.types:

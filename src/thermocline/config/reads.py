@@ -33,6 +33,7 @@ READ_BY_KINDS = (
     "env.micro_batch_tokens",
     "optim.head_init",
     "optim.label_smoothing",
+    "optim.threshold",
 )
 """Shared options that a fit reads only where its kinds say so (`ProblemInfo.reads`, `InputInfo.reads`)."""
 

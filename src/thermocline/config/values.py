@@ -139,6 +139,8 @@ def _from_text(key: Key, text: str) -> Any:
         word = _SAME_WORD.get(text, text)
         if word in key.choices:
             return word
+        if float in key.types:
+            return _number(key, _read_number(text), given=text)
         raise _refusal(key, text)
     if not text.strip() or "\0" in text or len(text) > LONGEST_TEXT:
         raise _refusal(key, text)

@@ -245,6 +245,16 @@ class Problem:
         """
         raise NotImplementedError
 
+    def settled(self, assembly: Assembly, kept: Mapping[str, float]) -> Any:
+        """Return the target with what validation decided, such as a threshold.
+
+        Args:
+            assembly: The model, trained.
+            kept: What `Collector.scores` gave for the state that is kept.
+        """
+        del kept
+        return assembly.target
+
     def predictions(self, outputs: Any, target: Any, index: pd.Index[Any]) -> pd.Series[Any] | pd.DataFrame:
         """Return predictions on an index, in the label's dtype.
 

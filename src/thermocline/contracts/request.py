@@ -25,6 +25,7 @@ class Request:
     tuning_data: object = None
     problem_type: str | None = None
     eval_metric: str | None = None
+    positive_class: Any = None
     weight: str | None = None
     problem: Any = None
     presets: Any = None

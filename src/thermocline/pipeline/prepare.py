@@ -76,6 +76,11 @@ def prepare(request: Request) -> Prepared:
     problem.check(columns, config)
     found = problem.keep_usable(found, columns, reading)
     target = problem.find_target(found, request)
+    if request.positive_class is not None and getattr(target, "positive", None) is None:
+        raise ConfigError(
+            f"positive_class={request.positive_class!r} is for binary problems, and {request.label!r} is "
+            f"{target.problem_type}. Leave it out."
+        )
     unread = _check_options(problem, columns, config, target.problem_type)
     if request.tuning_data is None:
         train, valid, config, reason = _split(problem, found, target, config, seed=request.seed)

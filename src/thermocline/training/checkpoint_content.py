@@ -104,7 +104,7 @@ def _content(trainer: TrainingState) -> dict[str, Any]:
         "start": trainer.start,
         "lr": trainer.lr,
         "still": _frozen_hash(trainer),
-        "scoring": {"seconds": trainer.scorer.seconds, "by_loss": trainer.scorer.by_loss},
+        "scoring": {"seconds": trainer.scorer.seconds},
         "averaged": None if trainer.ema is None else trainer.ema.steps,
         "scaler": None if scaler is None else scaler.state_dict(),
     }
@@ -144,7 +144,7 @@ def restore(trainer: TrainingState, checkpoint: Checkpoint) -> None:
     trainer.losses = [float(loss) for loss in content["losses"]]
     trainer.worse, trainer.bad_steps = content["worse"], content["bad_steps"]
     trainer.start, trainer.lr = content["start"], content["lr"]
-    trainer.scorer.seconds, trainer.scorer.by_loss = content["scoring"]["seconds"], content["scoring"]["by_loss"]
+    trainer.scorer.seconds = content["scoring"]["seconds"]
     if content["scaler"] is not None and trainer.precision.scaler is not None:
         trainer.precision.scaler.load_state_dict(content["scaler"])
 

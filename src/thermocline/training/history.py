@@ -8,6 +8,9 @@ import pandas as pd
 
 from thermocline.training.rates import plot_rates
 
+KEPT = "kept: "
+"""How the note on the state that is kept begins."""
+
 
 class History(pd.DataFrame):
     """A DataFrame of a run's validations: epoch, step, train_loss, lr, a column per metric, seconds, note.
@@ -30,6 +33,14 @@ class History(pd.DataFrame):
         """Return a plain DataFrame."""
         return pd.DataFrame(self)
 
+    @property
+    def kept_scores(self) -> dict[str, float]:
+        """What the state that is kept was scored with in validation: metrics by name."""
+        rows = self.to_frame()[self["note"].astype(str).str.startswith(KEPT)].to_dict(orient="records")
+        found = {str(name): value for name, value in rows[-1].items()} if rows else {}
+        scores = {name.removeprefix("val_"): value for name, value in found.items() if name.startswith("val_")}
+        return {name: value for name, value in scores.items() if value == value}
+
     def plot(self, ax: Any = None) -> Any:  # type: ignore[override]
         """Draw the training loss and the validation metric over steps.
 
@@ -46,7 +57,7 @@ class History(pd.DataFrame):
         metric = next((c for c in self.columns if str(c).startswith("val_")), None)
         scored = self.dropna(subset=[metric]) if metric else self
         if metric:
-            kept = scored["note"].str.startswith("kept:") if "note" in scored else scored["step"] < 0
+            kept = scored["note"].str.startswith(KEPT) if "note" in scored else scored["step"] < 0
             line, end = scored[~kept], scored[kept]
             ax.plot(line["step"], line[metric], marker="o", color="#1f6f8b", label=str(metric))
             ax.set_ylabel(str(metric), color="#1f6f8b")

@@ -62,6 +62,11 @@ class Recorder:
         """Add a row that only says something."""
         self.add(self.step, {"note": text}, quiet=quiet)
 
+    def scores_at(self, step: int) -> dict[str, float]:
+        """Return what the last validation at a step gave: metrics by name."""
+        rows = [row for row in self.rows if row["step"] == step and any(key.startswith("val_") for key in row)]
+        return {key.removeprefix("val_"): value for key, value in rows[-1].items() if key.startswith("val_")}
+
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Pass finite numbers on to every logger."""
         for logger in self.loggers:

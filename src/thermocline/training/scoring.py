@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -28,7 +28,6 @@ class Scorer:
 
     Attributes:
         seconds: What the last scoring took.
-        by_loss: Whether the loss decided, the metric being undefined on these rows.
     """
 
     def __init__(
@@ -39,8 +38,8 @@ class Scorer:
         self.metric: str = target.eval_metric
         self._greater_is_better = find_metric(info, self.metric, target.problem_type).greater_is_better
         self._shown = tuple(dict.fromkeys((self.metric, *learning.also_score)))
+        self._others = frozenset(self._shown) - {self.metric}
         self.seconds = 0.0
-        self.by_loss = False
 
     def score(self) -> tuple[float, dict[str, float]]:
         """Score the validation rows.
@@ -58,22 +57,16 @@ class Scorer:
         values = collector.scores(self._shown)
         self.seconds = run.time_limit.elapsed - begin
         value = values[self.metric]
-        self.by_loss = False
         if math.isfinite(value):
             return (value if self._greater_is_better else -value), values
         loss = collector.fallback_loss()
         if loss is None:
             return -math.inf, values
-        self.by_loss = True
         return (-loss if math.isfinite(loss) else -math.inf), {**values, "loss": loss}
 
-    def named(self, score: float) -> dict[str, float]:
-        """Return a score as history has it: by the metric's name and sign, or as a loss where that decided."""
-        if not math.isfinite(score):
-            return {}
-        if self.by_loss:
-            return {"val_loss": -score}
-        return {f"val_{self.metric}": score if self._greater_is_better else -score}
+    def decisive(self, values: Mapping[str, float]) -> dict[str, float]:
+        """Return what decided, as history names it: the metric or the loss, and what was chosen by it."""
+        return {f"val_{k}": one for k, one in values.items() if k not in self._others and math.isfinite(one)}
 
     def features(self, start: Start, *, share: float) -> tuple[np.ndarray, np.ndarray]:
         """Return the features of the training rows, for at most a share of the time that is left.

@@ -14,6 +14,7 @@ import torch
 
 from thermocline.contracts.learning import Objective
 from thermocline.data.batches import Batch
+from thermocline.errors import ConfigError
 from thermocline.training.device import Precision, to_device
 
 if TYPE_CHECKING:
@@ -92,3 +93,15 @@ def _total_norm(grads: list[torch.Tensor]) -> float:
         return 0.0
     norms = torch._foreach_norm(grads)
     return float(torch.linalg.vector_norm(torch.stack(norms)) if len(norms) > 1 else norms[0])
+
+
+def check_micro_batches(run: Run, *, whole_batch: bool) -> None:
+    """Raise where rows of a batch are compared with each other and would go through the model in parts."""
+    env = run.env
+    parts = env.micro_batch_tokens is not None or (env.micro_batch_size or 0) < (env.batch_size or 0)
+    if whole_batch and parts:
+        raise ConfigError(
+            f"{run.assembly.target.problem_type} compares the rows of a batch with each other, so micro-batches would "
+            f"change its loss: env.micro_batch_size={env.micro_batch_size}, env.micro_batch_tokens="
+            f"{env.micro_batch_tokens}, env.batch_size={env.batch_size}. Leave both out, or lower env.batch_size."
+        )

@@ -14,12 +14,12 @@ from thermocline.data.batches import Batch
 from thermocline.data.loading import Wanted, load_steps
 from thermocline.data.order import epoch_order, micro_batches
 from thermocline.efficiency.costs.forecast import passes
-from thermocline.errors import ConfigError, NonFiniteError
+from thermocline.errors import NonFiniteError
 from thermocline.training import best_states, checkpoint_content
 from thermocline.training.batch_norm import norm_eval_of, single_values_allowed
 from thermocline.training.device import Precision
 from thermocline.training.ema import Ema
-from thermocline.training.history import History
+from thermocline.training.history import KEPT, History
 from thermocline.training.optimizers import make_optimizer, rates_of, reset_state
 from thermocline.training.rates import Rates
 from thermocline.training.recorder import Recorder
@@ -27,7 +27,7 @@ from thermocline.training.run import Run
 from thermocline.training.run_length import RunLength
 from thermocline.training.run_savings import aligned_rows, changed_notes, savings_of
 from thermocline.training.scoring import Scorer
-from thermocline.training.stepping import Stepper
+from thermocline.training.stepping import Stepper, check_micro_batches
 from thermocline.tuning.apply import AppliedPlan, LRSetter
 
 PATIENCE_NON_FINITE = 10  # steps in a row
@@ -53,7 +53,7 @@ class Trainer:
         self.run = run
         self.learning = run.assembly.problem.learning(run.assembly, run.train, seed=run.seed)
         self.batch_size, self.micro = env.batch_size, env.micro_batch_size
-        _check_micro_batches(run, whole_batch=self.learning.objective.whole_batch)
+        check_micro_batches(run, whole_batch=self.learning.objective.whole_batch)
         self.precision = Precision.of(env.device, env.precision)
         self.device = self.precision.device
         self.model = run.model.to(self.device)
@@ -243,9 +243,13 @@ class Trainer:
         if self.best.best is None:  # interrupted before step 0 was scored
             return
 
+        averages: dict[float, dict[str, float]] = {}
+
         def evaluate(state: best_states.State) -> float:
             best_states.restore(self.model, state)
-            return self.scorer.score()[0]
+            score, values = self.scorer.score()
+            averages[score] = values
+            return score
 
         def in_time() -> bool:
             return self.run.time_limit.allows(2 * self.scorer.seconds)
@@ -255,10 +259,12 @@ class Trainer:
         except KeyboardInterrupt:
             state, score, said = self.best.choose("best", evaluate, in_time)
         best_states.restore(self.model, state)
+        values = averages[score] if said.startswith("average") else self.record.scores_at(self.best.best.step)
         if self.best.best.step == 0:
             tuned = any(row["step"] > 0 and not math.isnan(row["train_loss"]) for row in self.record.rows)
             said = f"step 0, {self.start}" + (": tuning validated worse" if tuned else "")
-        self.record.add(self.record.step, {"note": f"kept: {said}", **self.scorer.named(score)})
+        scores = self.scorer.decisive(values)
+        self.record.add(self.record.step, {"note": f"{KEPT}{said}", **scores})
 
     def make_optimizer(self) -> Any:
         """Make the optimizer over the plan's groups, which never change afterwards."""
@@ -334,15 +340,3 @@ class Trainer:
         if self.run.reporting.loggers and self.losses:
             rates = dict.fromkeys(self.run.layer_map.labels, 0.0) | rates_of(optimizer)
             self.record.log(step, {"loss": self.losses[-1], **{f"lr/{label}": rate for label, rate in rates.items()}})
-
-
-def _check_micro_batches(run: Run, *, whole_batch: bool) -> None:
-    """Raise where rows of a batch are compared with each other and would go through the model in parts."""
-    env = run.env
-    parts = env.micro_batch_tokens is not None or (env.micro_batch_size or 0) < (env.batch_size or 0)
-    if whole_batch and parts:
-        raise ConfigError(
-            f"{run.assembly.target.problem_type} compares the rows of a batch with each other, so micro-batches would "
-            f"change its loss: env.micro_batch_size={env.micro_batch_size}, env.micro_batch_tokens="
-            f"{env.micro_batch_tokens}, env.batch_size={env.batch_size}. Leave both out, or lower env.batch_size."
-        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,8 @@ from thermocline.contracts.collecting import ArrayCollector
 from thermocline.data.batches import Rows
 from thermocline.problems.rowwise.metrics import score
 from thermocline.problems.rowwise.objective import row_losses
-from thermocline.problems.rowwise.target import RowTarget
+from thermocline.problems.rowwise.target import MIDDLE, RowTarget
+from thermocline.problems.rowwise.threshold import best_threshold
 
 
 class RowCollector(ArrayCollector):
@@ -23,19 +25,33 @@ class RowCollector(ArrayCollector):
         model: What computes outputs of a batch.
         target: What encoded the labels.
         rows: The rows; scoring needs their encoded labels.
+        tunes: Whether the threshold of two classes is looked for on these rows, for the target's metric.
     """
 
-    def __init__(self, model: Callable[[Mapping[str, Any]], torch.Tensor], target: RowTarget, rows: Rows) -> None:
+    def __init__(
+        self,
+        model: Callable[[Mapping[str, Any]], torch.Tensor],
+        target: RowTarget,
+        rows: Rows,
+        *,
+        tunes: bool = False,
+    ) -> None:
         super().__init__(model, len(rows), width=target.width)
-        self._target, self._rows = target, rows
+        self._target, self._rows, self._tunes = target, rows, tunes
 
     def scores(self, metrics: Sequence[str]) -> dict[str, float]:
-        """Return metrics over the rows that were reached."""
+        """Return metrics over the rows that were reached, and `threshold` where it is looked for or not a half."""
         rows = np.flatnonzero(self.reached)
         if not len(rows):
             return dict.fromkeys(metrics, math.nan)
         weight = None if self._rows.weight is None else self._rows.weight[rows]
-        return score(self._target, metrics, self._encoded[rows], self.values[rows], weight)
+        encoded, outputs, target = self._encoded[rows], self.values[rows], self._target
+        if self._tunes:
+            target = replace(target, threshold=best_threshold(target, encoded, outputs, weight))
+        values = score(target, metrics, encoded, outputs, weight)
+        if self._tunes or target.threshold not in (None, MIDDLE):
+            values["threshold"] = float(target.threshold or MIDDLE)
+        return values
 
     def fallback_loss(self) -> float | None:
         """Return the mean loss over the rows reached."""

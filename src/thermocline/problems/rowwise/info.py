@@ -9,9 +9,9 @@ _LABELS = ("binary", "multiclass", "multilabel")
 _NUMBERS = ("regression",)
 
 
-def _higher(name: str, problem_types: tuple[str, ...], *aliases: str) -> MetricInfo:
+def _higher(name: str, problem_types: tuple[str, ...], *aliases: str, tunes: bool = False) -> MetricInfo:
     """Return a metric of which more is better."""
-    return MetricInfo(name, greater_is_better=True, problem_types=problem_types, aliases=aliases)
+    return MetricInfo(name, greater_is_better=True, problem_types=problem_types, aliases=aliases, tunes_threshold=tunes)
 
 
 def _lower(name: str, problem_types: tuple[str, ...], *aliases: str) -> MetricInfo:
@@ -19,12 +19,19 @@ def _lower(name: str, problem_types: tuple[str, ...], *aliases: str) -> MetricIn
     return MetricInfo(name, greater_is_better=False, problem_types=problem_types, aliases=aliases)
 
 
-def _counted(stem: str, *aliases: str) -> tuple[MetricInfo, ...]:
-    """Return a metric of one class and its averages over the classes."""
-    averages = ("macro", "micro", "weighted")
+def _counted(stem: str, *aliases: str, tunes: tuple[str, ...] = ()) -> tuple[MetricInfo, ...]:
+    """Return a metric of one class and its averages over the classes.
+
+    Args:
+        stem: Its name.
+        aliases: Other names of that of one class.
+        tunes: The names that `tunes_threshold` is true of. Of two classes a micro average and a weighted recall are the
+            accuracy, and precision or recall alone are best where no or every row is called positive.
+    """
+    averages = [(f"{stem}_{one}", f"{one}_{stem}", f"{stem}_score_{one}") for one in ("macro", "micro", "weighted")]
     return (
-        _higher(stem, ("binary",), f"{stem}_score", f"{stem}_binary", *aliases),
-        *(_higher(f"{stem}_{one}", _LABELS, f"{one}_{stem}", f"{stem}_score_{one}") for one in averages),
+        _higher(stem, ("binary",), f"{stem}_score", f"{stem}_binary", *aliases, tunes=stem in tunes),
+        *(_higher(name, _LABELS, *others, tunes=name in tunes) for name, *others in averages),
     )
 
 
@@ -34,16 +41,16 @@ INFO = ProblemInfo(
     problem_types=("binary", "multiclass", "multilabel", "regression"),
     metrics=(
         _higher("accuracy", _LABELS, "acc", "accuracy_score", "subset_accuracy", "exact_match"),
-        _higher("balanced_accuracy", _CLASSES, "balanced_accuracy_score", "bacc", "balanced_acc"),
+        _higher("balanced_accuracy", _CLASSES, "balanced_accuracy_score", "bacc", "balanced_acc", tunes=True),
         _higher("roc_auc", _LABELS, "roc_auc_ovr", "roc_auc_ovr_macro", "auc", "auroc", "rocauc", "roc_auc_score"),
         _higher("average_precision", _LABELS, "average_precision_score", "ap", "pr_auc", "prauc", "auprc", "auc_pr"),
         _lower("log_loss", _LABELS, "nll", "cross_entropy", "logloss", "nll_loss", "ce"),
-        _higher("mcc", _CLASSES, "matthews_corrcoef", "matthews", "matthews_correlation"),
-        _higher("quadratic_kappa", _CLASSES, "quadratic_weighted_kappa", "qwk"),
+        _higher("mcc", _CLASSES, "matthews_corrcoef", "matthews", "matthews_correlation", tunes=True),
+        _higher("quadratic_kappa", _CLASSES, "quadratic_weighted_kappa", "qwk", tunes=True),
         _lower("hamming_loss", _LABELS, "hamming"),
-        *_counted("f1"),
+        *_counted("f1", tunes=("f1", "f1_macro", "f1_weighted")),
         *_counted("precision"),
-        *_counted("recall", "sensitivity", "tpr"),
+        *_counted("recall", "sensitivity", "tpr", tunes=("recall_macro",)),
         _lower("rmse", _NUMBERS, "root_mean_squared_error", "root_mean_square_error"),
         _lower("mse", _NUMBERS, "mean_squared_error", "mean_square_error", "l2"),
         _lower("mae", _NUMBERS, "mean_absolute_error", "l1"),
@@ -68,7 +75,11 @@ INFO = ProblemInfo(
     preset="default",
     reads=frozenset({"optim.head_init", "model.peft", "model.lora_rank", "model.lora_alpha"}),
     inputs=("text", "image", "table"),
-    reads_by_type={name: frozenset({"optim.label_smoothing"}) for name in _LABELS},
+    reads_by_type={
+        "binary": frozenset({"optim.label_smoothing", "optim.threshold"}),
+        "multiclass": frozenset({"optim.label_smoothing"}),
+        "multilabel": frozenset({"optim.label_smoothing"}),
+    },
     reads_joined=frozenset({"model.fusion.*"}),
     type_aliases={
         "binary_classification": "binary",

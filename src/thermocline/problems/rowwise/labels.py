@@ -12,6 +12,7 @@ import pandas as pd
 
 from thermocline.data.row_names import first_rows, is_name, plain
 from thermocline.errors import ConfigError, LabelError, counted, listing
+from thermocline.problems.rowwise.positive import find_positive
 from thermocline.problems.rowwise.written_numbers import (
     NumberForm,
     WrittenNumbers,
@@ -39,12 +40,13 @@ class Found:
     std: float = 1.0
     reason: str = ""
     form: NumberForm | None = None
+    positive: Any = None
 
 
 # -- inference -------------------------------------------------------------------------------------
 
 
-def read_label(series: pd.Series[Any], problem_type: str | None) -> Found:
+def read_label(series: pd.Series[Any], problem_type: str | None, positive_class: Any = None) -> Found:
     """Return what a single label column is; see `RowTarget.of` for the rules and errors."""
     values = series.dropna()
     if values.empty:
@@ -67,7 +69,7 @@ def read_label(series: pd.Series[Any], problem_type: str | None) -> Found:
         kind = "binary" if values.nunique() == 2 else "multiclass"
     if kind == "regression":
         return _read_quantity(series, reason)
-    return _read_classes(series, kind, reason)
+    return _read_classes(series, kind, reason, positive_class)
 
 
 def read_label_columns(frame: pd.DataFrame, names: tuple[str, ...], problem_type: str | None) -> Found:
@@ -146,7 +148,7 @@ def _check_nearly_numbers(values: pd.Series[Any], name: str, read: WrittenNumber
 # -- one kind each ---------------------------------------------------------------------------------
 
 
-def _read_classes(series: pd.Series[Any], kind: str, reason: str) -> Found:
+def _read_classes(series: pd.Series[Any], kind: str, reason: str, positive_class: Any) -> Found:
     check_given(series)
     values = [plain(value) for value in series.astype(object)]
     endless = np.array([isinstance(value, float) and not np.isfinite(value) for value in values], dtype=bool)
@@ -166,8 +168,11 @@ def _read_classes(series: pd.Series[Any], kind: str, reason: str) -> Found:
     counts = Counter(values)
     single = [value for value in classes if counts[value] == 1]
     note = f"; one row only: {listing(single)}" if single else ""
-    note = f"; positive class {classes[-1]!r}{note}" if kind == "binary" else note
-    return Found(kind, classes, (_dtype_name(series.dtype),), categories, reason=reason + note)
+    positive = None
+    if kind == "binary":
+        positive, why = find_positive(classes, counts, positive_class, label=series.name)
+        note = f"; positive class {positive!r} ({why}){note}"
+    return Found(kind, classes, (_dtype_name(series.dtype),), categories, reason=reason + note, positive=positive)
 
 
 def _check_scalars(series: pd.Series[Any]) -> None:

@@ -74,6 +74,9 @@ def score(
         encoded = target.restore(np.asarray(encoded, dtype=np.float64))
     else:
         given = {"prediction": target.choose(logits), "probability": target.activate(logits)}
+    if target.problem_type == "binary" and target.positive_code == 0:  # here the positive class is number 1
+        encoded = 1 - np.asarray(encoded)
+        given = {"prediction": 1 - given["prediction"], "probability": given["probability"][:, ::-1]}
     return {
         name: float(metric.compute(target.problem_type, encoded, given[metric.needs], weight))
         for name, metric in zip(asked, metrics, strict=True)

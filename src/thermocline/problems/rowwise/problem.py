@@ -29,10 +29,17 @@ from thermocline.problems.rowwise.info import INFO
 from thermocline.problems.rowwise.model import FusionModel, layers_of
 from thermocline.problems.rowwise.objective import by_row
 from thermocline.problems.rowwise.probe import start_of
-from thermocline.problems.rowwise.reading import check_weight_column, feature_columns, read_rows, row_weights
+from thermocline.problems.rowwise.reading import (
+    check_weight_column,
+    feature_columns,
+    rare_class_notes,
+    read_rows,
+    row_weights,
+)
 from thermocline.problems.rowwise.same_images import warn_of_training_images
 from thermocline.problems.rowwise.split import split_rows
-from thermocline.problems.rowwise.target import RowTarget
+from thermocline.problems.rowwise.target import MIDDLE, RowTarget
+from thermocline.registry import find_metric
 from thermocline.tuning.layers.layer_map import LayerMap
 
 
@@ -51,9 +58,10 @@ class Rowwise(Problem):
     def read(self, data: object, reading: Reading) -> Labelled:
         """Read a frame; labels of training data are checked with it."""
         found = read_rows(data, reading)
-        if reading.purpose == "train":  # a fault of the labels shows before images are decoded
-            return replace(found, labels=self.find_target(found, reading.request))
-        return found
+        if reading.purpose != "train":
+            return found
+        target = self.find_target(found, reading.request)  # a fault of the labels shows before images are decoded
+        return replace(found, labels=target, notes=(*found.notes, *rare_class_notes(target, found.frame)))
 
     def find_columns(self, found: Labelled, request: Request) -> Columns:
         """Return the columns of features."""
@@ -77,7 +85,8 @@ class Rowwise(Problem):
         """Return problem type, classes and scale of the labels."""
         if isinstance(found.labels, RowTarget):
             return found.labels
-        return RowTarget.of(found.frame, request.label, request.problem_type, request.eval_metric)
+        asked = request.problem_type, request.eval_metric, request.positive_class
+        return RowTarget.of(found.frame, request.label, *asked)
 
     def check_labels(self, found: Labelled, target: RowTarget, *, what: str) -> None:
         """Check that there are no labels that training did not see."""
@@ -150,8 +159,22 @@ class Rowwise(Problem):
         self, assembly: Assembly, rows: Rows, found: Labelled, *, scoring: bool, **options: Any
     ) -> RowCollector:
         """Return what collects raw outputs."""
-        del found, scoring, options
-        return RowCollector(assembly.model, assembly.target, rows)
+        del found, options
+        target = assembly.target
+        if target.problem_type != "binary" or target.threshold is not None:
+            return RowCollector(assembly.model, target, rows)
+        given, metric = assembly.config.optim.threshold, find_metric(INFO, target.eval_metric, target.problem_type)
+        if given == "auto":
+            return RowCollector(assembly.model, target, rows, tunes=scoring and metric.tunes_threshold)
+        return RowCollector(assembly.model, replace(target, threshold=given), rows)
+
+    def settled(self, assembly: Assembly, kept: Mapping[str, float]) -> RowTarget:
+        """Return the target with the threshold that the kept state was scored with."""
+        target: RowTarget = assembly.target
+        given = assembly.config.optim.threshold
+        if target.problem_type != "binary":
+            return target
+        return replace(target, threshold=kept.get("threshold", MIDDLE if given == "auto" else given))
 
     def predictions(
         self, outputs: np.ndarray, target: RowTarget, index: pd.Index[Any]

@@ -18,8 +18,11 @@ from thermocline.data.image_files import Naming, image_files, image_name
 from thermocline.data.label_columns import label_columns
 from thermocline.errors import ConfigError, DataError, counted, listing
 from thermocline.inputs.image.reading import located
+from thermocline.problems.rowwise.target import RowTarget
 
 LARGEST_WEIGHT = 1e12
+RARE = 0.1
+"""A class of two with a smaller share of the rows is noted."""
 
 
 def read_rows(data: object, reading: Reading) -> Labelled:
@@ -119,6 +122,22 @@ def check_weight_column(request: Request) -> None:
         )
     if request.weight is not None and request.weight in label_columns(request.label):
         raise ConfigError(f"sample_weight {request.weight!r} is the label. Name another column.")
+
+
+def rare_class_notes(target: RowTarget, frame: pd.DataFrame) -> tuple[str, ...]:
+    """Return a note of what accuracy would hide, where one of two classes has few rows."""
+    if target.problem_type != "binary":
+        return ()
+    sizes = np.bincount(target.encode(frame), minlength=2)
+    code = int(sizes.argmin())
+    share, rare, other = sizes[code] / sizes.sum(), target.classes[code], target.classes[1 - code]
+    if share >= RARE:
+        return ()
+    named = f"{'the positive class' if rare == target.positive else 'class'} {rare!r}"
+    return (
+        f"{named} has {sizes[code]:,} of {counted(int(sizes.sum()), 'row')} ({100 * share:.2g} %): to answer {other!r} "
+        f"every time has an accuracy of {1 - share:.3g}. See balanced_accuracy, f1 or average_precision",
+    )
 
 
 def drop_weightless(frame: pd.DataFrame, weight: str | None, what: str) -> tuple[pd.DataFrame, list[str]]:

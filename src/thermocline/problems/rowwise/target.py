@@ -18,6 +18,9 @@ from thermocline.problems.rowwise.labels import check_given, lists, quantities, 
 from thermocline.problems.rowwise.written_numbers import NumberForm, without_decimals
 from thermocline.registry import check_names, find_metric, problem_type_of
 
+MIDDLE = 0.5
+"""The threshold of two classes where nothing decides for another."""
+
 _LOSSES = {"binary": "cross_entropy", "multiclass": "cross_entropy", "multilabel": "bce", "regression": "mse"}
 
 
@@ -28,7 +31,7 @@ class RowTarget:
     Attributes:
         problem_type: `binary`, `multiclass`, `multilabel` or `regression`.
         label: The label column; a tuple of columns where a multilabel target has one column per label.
-        classes: The classes in order (the last of two is the positive one), or the labels' names.
+        classes: The classes in order, or the labels' names.
         dtypes: The dtype of the label column, or of each.
         categories: All categories and whether they are ordered, where the label is a categorical.
         mean: Mean of a regression target.
@@ -36,6 +39,8 @@ class RowTarget:
         eval_metric: The metric that validation goes by.
         reason: Why this problem type, and what is notable about the labels.
         form: How the numbers of a regression are written where they are text that Python does not read.
+        positive: The positive class of two, which metrics of one class are about; None where there are not two.
+        threshold: The probability above which a row is of the positive class; None until a fit has decided.
     """
 
     problem_type: str
@@ -48,6 +53,8 @@ class RowTarget:
     eval_metric: str = ""
     reason: str = ""
     form: NumberForm | None = None
+    positive: Any = None
+    threshold: float | None = None
 
     @classmethod
     def of(
@@ -56,6 +63,7 @@ class RowTarget:
         label: str | Sequence[str],
         problem_type: str | None = None,
         eval_metric: str | None = None,
+        positive_class: Any = None,
     ) -> RowTarget:
         """Return what the labels of a training frame ask for.
 
@@ -68,10 +76,12 @@ class RowTarget:
             label: The label column, or a list of columns holding 0 and 1.
             problem_type: Overrides what is inferred; `classification` leaves it to the number of classes.
             eval_metric: A metric's name; the default is by problem type.
+            positive_class: The positive class of two; see `positive.find_positive` for the default.
 
         Raises:
             MissingColumnError: The label column is absent.
-            ConfigError: An unknown problem type or metric, or one that does not fit.
+            ConfigError: An unknown problem type or metric, or one that does not fit; a positive class that is none of
+                two classes.
             LabelError: Labels that cannot be trained on.
         """
         check_names(problem_type, eval_metric, own=INFO)
@@ -81,7 +91,10 @@ class RowTarget:
         if len(frame) < 2:
             raise LabelError(f"Training needs at least two rows; train_data has {len(frame)}.")
         alone = isinstance(label, str)
-        found = read_label(frame[names[0]], problem_type) if alone else read_label_columns(frame, names, problem_type)
+        if alone:
+            found = read_label(frame[names[0]], problem_type, positive_class)
+        else:
+            found = read_label_columns(frame, names, problem_type)
         default = INFO.default_metric[found.problem_type]
         metric = find_metric(INFO, eval_metric or default, found.problem_type).name
         return cls(label=names[0] if alone else names, eval_metric=metric, **vars(found))
@@ -102,9 +115,9 @@ class RowTarget:
         return _LOSSES[self.problem_type]
 
     @property
-    def positive(self) -> Any:
-        """The positive class of two: the last one in order."""
-        return self.classes[-1] if self.problem_type == "binary" else None
+    def positive_code(self) -> int:
+        """The number of the positive class of two."""
+        return self.classes.index(self.positive)
 
     # -- labels to numbers
 
@@ -180,9 +193,15 @@ class RowTarget:
         return np.asarray(raised / raised.sum(axis=1, keepdims=True))
 
     def choose(self, logits: np.ndarray) -> np.ndarray:
-        """Return the class numbers int64 `(n,)`, or 0/1 `(n, labels)` where the chance is above a half."""
+        """Return the class numbers int64 `(n,)`, or 0/1 `(n, labels)` where the chance is above a half.
+
+        Of two classes it is the positive one where its probability is above the threshold.
+        """
         if self.problem_type == "multilabel":
             return np.asarray(np.asarray(logits) > 0, dtype=np.int64)
+        if self.problem_type == "binary":
+            chosen = self.activate(logits)[:, self.positive_code] > (self.threshold or MIDDLE)
+            return np.where(chosen, self.positive_code, 1 - self.positive_code)
         return np.asarray(np.asarray(logits).argmax(axis=1), dtype=np.int64)
 
     def decode(self, outputs: np.ndarray, index: pd.Index[Any] | None = None) -> pd.Series[Any] | pd.DataFrame:
@@ -252,10 +271,13 @@ class RowTarget:
         values["dtypes"] = list(self.dtypes)
         if self.categories is not None:
             values["categories"] = {"values": list(self.categories[0]), "ordered": self.categories[1]}
-        if self.form is None:  # the same words as before there were forms, for checkpoints of then
+        # where there is no such thing, the same words as before there was any, for checkpoints of then
+        if self.form is None:
             del values["form"]
         else:
             values["form"] = list(self.form)
+        if self.problem_type == "binary" and self.positive_code == 1:
+            del values["positive"]
         return values
 
     @classmethod
@@ -272,4 +294,6 @@ class RowTarget:
             )
         if fields.get("form") is not None:
             fields["form"] = NumberForm(*fields["form"])
+        if fields["problem_type"] == "binary":
+            fields = {"positive": fields["classes"][-1], "threshold": MIDDLE} | fields
         return cls(**fields)

@@ -1,0 +1,229 @@
+"""Which of two classes is the positive one, what a rare one hides, and the threshold between both."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from support.tiny import TINY, make_table
+from thermocline import Predictor
+from thermocline.cli import main
+from thermocline.errors import ConfigError
+from thermocline.problems.rowwise.info import INFO
+from thermocline.problems.rowwise.metrics import score
+from thermocline.problems.rowwise.target import RowTarget
+from thermocline.problems.rowwise.threshold import best_threshold
+
+FAST = {**TINY, "optim.max_epochs": 1}
+
+
+def target_of(values, given=None, **more):
+    return RowTarget.of(pd.DataFrame({"y": pd.Series(values)}), "y", positive_class=given, **more)
+
+
+BY_DEFAULT = [
+    (["fraud"] + ["ok"] * 3, "fraud", "the rarer"),
+    (["b"] + ["a"] * 3, "b", "the rarer"),
+    (["a", "b"] * 2, "b", "the later in order"),
+    ([1, 1, 1, 0], 1, "by convention"),
+    ([1.0, 1.0, 1.0, 0.0], 1.0, "by convention"),
+    ([1, 1, 1, -1], 1, "by convention"),
+    (["1", "1", "1", "0"], "1", "by convention"),
+    ([True, True, True, False], True, "by convention"),
+    (["YES", "YES", "YES", "no"], "YES", "by convention"),
+    (["y", "y", "y", "n"], "y", "by convention"),
+    (["true", "true", "true", "wrong"], "true", "by convention"),
+    (["pos", "pos", "pos", "neg"], "pos", "by convention"),
+    (["Positive", "Positive", "Positive", "neutral"], "Positive", "by convention"),
+    ([1, 1, 1, 2], 2, "the rarer"),  # one code of two, not yes and no
+    (["yes", "yes", "yes", "positive"], "positive", "the rarer"),
+    (pd.Categorical(["low", "low", "high"], ["low", "high"], ordered=True), "high", "the rarer"),
+]
+
+
+@pytest.mark.parametrize(("values", "positive", "why"), BY_DEFAULT)
+def test_the_positive_class_by_default_and_why(values, positive, why):
+    target = target_of(values)
+    assert (target.positive, type(target.positive)) == (positive, type(positive))
+    assert f"positive class {positive!r} ({why}" in target.reason
+    again = RowTarget.from_dict(json.loads(json.dumps(target.to_dict())))
+    assert again == target
+
+
+GIVEN = [
+    (["fraud", "ok"], "ok", "ok"),
+    (["fraud", "ok"], " ok ", "ok"),
+    (["red", "red "], "red ", "red "),
+    ([0, 1], 0, 0),
+    ([0, 1], "0", 0),
+    ([0, 1], False, 0),
+    ([0, 1], np.int8(0), 0),
+    ([0, 1], Decimal(0), 0),
+    ([0.0, 1.0], 0, 0.0),
+    (["0", "1"], 0, "0"),
+    (["0", "1"], 0.0, "0"),
+    (["00", "01"], "00", "00"),
+    ([False, True], 0, False),
+    ([False, True], "false", False),
+    ([False, True], np.bool_(False), False),
+    (["False", "True"], False, "False"),
+]
+
+
+@pytest.mark.parametrize(("values", "given", "positive"), GIVEN)
+def test_a_given_class_is_compared_as_labels_are_read(values, given, positive):
+    target = target_of(values * 3, given)
+    assert (target.positive, type(target.positive)) == (positive, type(positive))
+    assert f"positive class {positive!r} (as given)" in target.reason
+
+
+@pytest.mark.parametrize("given", ["Fraud", "", 1, float("nan"), ["fraud"], {"fraud"}, b"fraud", pd.NA])
+def test_another_one_is_an_error_with_the_classes(given):
+    with pytest.raises(ConfigError, match="is none of the two classes of label 'y': 'fraud', 'ok'"):
+        Predictor("y", positive_class=given, verbosity=0).explain(make_table().replace({"yes": "fraud", "no": "ok"}))
+
+
+@pytest.mark.parametrize("label", [["a", "b", "c"] * 20, np.linspace(0, 1, 60)])
+def test_it_is_for_two_classes(label):
+    with pytest.raises(ConfigError, match=r"positive_class='a' is for binary problems, and 'y' is (multi|regr)"):
+        Predictor("y", positive_class="a", verbosity=0).explain(make_table().assign(y=label))
+
+
+def test_metrics_are_about_it():
+    names = ["f1", "precision", "recall", "average_precision", "roc_auc", "accuracy", "log_loss", "mcc", "f1_macro"]
+    target = target_of(["fraud", "ok", "ok", "ok", "ok"])
+    last = target_of(["a_ok", "fraud", "a_ok", "a_ok", "a_ok"])
+    rng = np.random.default_rng(0)
+    truth, logits = rng.integers(0, 2, 60), rng.normal(size=(60, 2))
+    first = score(target, names, 1 - truth, logits[:, ::-1])
+    assert first == pytest.approx(score(last, names, truth, logits))
+    missed = score(target, ["recall", "f1"], np.array([0, 1, 1, 1]), np.array([[0.0, 5.0]] * 4))
+    assert missed == {"recall": 0.0, "f1": 0.0}  # all the fraud is missed
+
+
+def test_columns_stay_in_order_and_training_is_the_same_for_either():
+    frame = make_table(48)
+    fits = [
+        Predictor("y", positive_class=one, verbosity=0).fit(frame, hyperparameters=FAST) for one in ("yes", "no", None)
+    ]
+    assert [one.positive_class for one in fits] == ["yes", "no", "yes"]
+    tables = [one.predict_proba(frame) for one in fits]
+    assert list(tables[0].columns) == ["no", "yes"]
+    assert tables[0].equals(tables[1])
+    answers = fits[0].predict(frame)
+    for one in fits[:2]:
+        asked = frame["y"] == one.positive_class
+        assert one.evaluate(frame, "recall")["recall"] == (answers[asked] == one.positive_class).mean()
+    with pytest.raises(ConfigError, match="'no', 'yes'"):
+        Predictor("y", positive_class="maybe", verbosity=0).fit(frame, hyperparameters=FAST)
+
+
+RARE = [(4, "the positive class 'fraud' has 4 of 100 rows (4 %)"), (10, None)]
+
+
+@pytest.mark.parametrize(("rare", "said"), RARE)
+def test_a_rare_class_is_noted(rare, said, capsys):
+    frame = make_table(100).assign(y=["fraud"] * rare + ["ok"] * (100 - rare))
+    Predictor("y").explain(frame)
+    printed = capsys.readouterr().out
+    assert ("to answer 'ok' every time has an accuracy of" in printed) == (said is not None)
+    assert (said or "positive class 'fraud' (the rarer)") in printed
+
+
+# -- threshold -------------------------------------------------------------------------------------
+
+TUNES = [one.name for one in INFO.metrics if one.tunes_threshold]
+
+
+def test_which_metrics_need_a_threshold():
+    assert TUNES == ["balanced_accuracy", "mcc", "quadratic_kappa", "f1", "f1_macro", "f1_weighted", "recall_macro"]
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("given", ["fraud", "ok"])
+@pytest.mark.parametrize("metric", TUNES)
+def test_no_threshold_is_better_than_the_one_that_is_found(metric, given, weighted):
+    from dataclasses import replace
+
+    target = target_of(["fraud", "ok", "ok"], given, eval_metric=metric)
+    rng = np.random.default_rng(len(metric))
+    truth = (rng.random(80) > 0.1).astype(int)
+    logits = np.stack([rng.normal(size=80) - truth, rng.normal(size=80) + 1.5], axis=1).round(1)  # with ties
+    weight = rng.random(80) if weighted else None
+
+    def scored(threshold):
+        return score(replace(target, threshold=threshold), metric, truth, logits, weight)[metric]
+
+    found = best_threshold(target, truth, logits, weight)
+    chance = np.unique(target.activate(logits)[:, target.positive_code])
+    everywhere = [*(chance[:-1] + chance[1:]) / 2, chance[0] / 2, (1 + chance[-1]) / 2, 0.5]
+    assert scored(found) == pytest.approx(max(map(scored, everywhere)))
+    assert scored(found) > scored(0.5)
+
+
+def test_the_threshold_stays_a_half_where_no_other_is_better():
+    target = target_of(["fraud", "ok", "ok"], eval_metric="f1")
+    sure = np.array([[9.0, -9.0], [-9.0, 9.0]])
+    assert best_threshold(target, np.array([0, 1]), sure, None) == 0.5
+    assert best_threshold(target, np.array([1, 1]), sure, None) == 0.5
+    assert best_threshold(target, np.array([0, 1]), sure * np.nan, None) == 0.5
+
+
+def rare_table(rows, seed):
+    frame = make_table(rows, seed)
+    noise = np.random.default_rng(seed + 100).normal(size=rows)
+    return frame.assign(y=np.where(frame["x"] + noise > 1.6, "fraud", "ok"))
+
+
+def test_it_is_found_in_validation_stored_and_applied(tmp_path, capsys):
+    frame, tuning = rare_table(120, 0), rare_table(150, 1)
+    path = tmp_path / "model"
+    predictor = Predictor("y", eval_metric="f1", path=path, verbosity=0).fit(frame, tuning, hyperparameters=FAST)
+    kept = predictor.history.iloc[-1]
+    assert predictor.threshold == kept["val_threshold"] != 0.5
+    half = Predictor("y", eval_metric="f1", verbosity=0)
+    half.fit(frame, tuning, hyperparameters={**FAST, "optim.threshold": 0.5})
+    assert kept["val_f1"] > half.history.iloc[-1]["val_f1"] == half.evaluate(tuning, "f1")["f1"]
+    assert (half.threshold, "val_threshold" in half.history) == (0.5, False)
+    for one in (predictor, Predictor.load(path, verbosity=0)):
+        assert one.threshold == predictor.threshold
+        assert one.evaluate(tuning)["threshold"] == predictor.threshold
+        assert one.evaluate(tuning, "f1")["f1"] == kept["val_f1"]
+        above = one.predict_proba(tuning)["fraud"] > one.threshold
+        assert one.predict(tuning).tolist() == np.where(above, "fraud", "ok").tolist()
+    tuning.to_csv(tmp_path / "rows.csv", index=False)
+    assert main(["predict", str(path), str(tmp_path / "rows.csv")]) == 0
+    assert capsys.readouterr().out.split()[1:] == predictor.predict(tuning).tolist()
+
+
+def test_a_given_threshold_is_the_one_of_every_validation():
+    frame, tuning = rare_table(120, 0), rare_table(150, 1)
+    predictor = Predictor("y", eval_metric="accuracy", positive_class="ok", verbosity=0)
+    predictor.fit(frame, tuning, hyperparameters={**FAST, "optim.threshold": 0.9})
+    kept = predictor.history.iloc[-1]
+    assert predictor.threshold == kept["val_threshold"] == 0.9
+    assert predictor.evaluate(tuning, "accuracy") == {"accuracy": kept["val_accuracy"], "threshold": 0.9}
+
+
+def test_it_is_a_half_where_the_metric_needs_none():
+    predictor = Predictor("y", verbosity=0).fit(make_table(48), hyperparameters=FAST)
+    assert predictor.threshold == 0.5
+    assert "threshold" not in predictor.evaluate(make_table(48))
+
+
+def test_it_is_for_two_classes_alone():
+    frame = make_table(48).assign(y=["a", "b", "c"] * 16)
+    with pytest.raises(ConfigError, match=r"optim\.threshold is set to 0\.3 and has no effect: multiclass"):
+        Predictor("y", verbosity=0).explain(frame, hyperparameters={"optim.threshold": 0.3})
+    assert Predictor("y", verbosity=0).fit(frame, hyperparameters=FAST).threshold is None
+
+
+def test_a_predictor_saved_before_there_was_one_has_a_half():
+    old = target_of(["fraud", "ok", "ok"]).to_dict()
+    del old["threshold"], old["positive"]
+    found = RowTarget.from_dict(old)
+    assert (found.positive, found.threshold) == ("ok", 0.5)  # the last in order was the positive one
