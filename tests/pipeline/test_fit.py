@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,7 @@ import pytest
 
 from support.tiny import TINY, make_table
 from thermocline import Predictor
-from thermocline.errors import NonFiniteError, SelectorError
+from thermocline.errors import NonFiniteError, SelectorError, ThermoclineWarning
 from thermocline.problems.rowwise import objective
 from thermocline.training import trainer
 from thermocline.tuning.plan.layer_plan import LayerPlan
@@ -35,7 +36,9 @@ def usable(predictor, frame) -> bool:
 def test_time_limit(reviews, text_folder, seconds, tmp_path):
     options = {"model.text.checkpoint": str(text_folder), "optim.max_epochs": 10_000}
     begin = time.monotonic()
-    predictor = fit(reviews, options=options, time_limit=seconds)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The model was not validated", ThermoclineWarning)
+        predictor = fit(reviews, options=options, time_limit=seconds)
     assert time.monotonic() - begin < 60  # ten thousand epochs take longer
     assert "stopped by the time limit" in notes(predictor)
     assert usable(predictor, reviews)

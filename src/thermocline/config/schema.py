@@ -174,7 +174,10 @@ class EnvConfig:
     compile: bool = option(False, "Compile backbones with torch.compile; pays on long runs.")
     cache_images: CacheImages = option("auto", "Where decoded and resized images are kept from epoch to epoch.")
     cache_memory: float | None = option(
-        None, "Most gigabytes of memory that caches take; null: a quarter of what is free.", above=0, at_most=1e6
+        None,
+        "Most gigabytes that caches take, or the probe; null: a quarter of what is free, 0.512.",
+        above=0,
+        at_most=1e6,
     )
     cache_folder: str | None = option(
         None, "Where caches on disk lie, for other fits as well; null: a folder that goes with the fit."

@@ -14,8 +14,9 @@ class ArrayCollector:
 
     Args:
         compute: Computes them for a batch, `(batch, width)`.
-        rows: Number of rows.
+        rows: Number of rows that are collected.
         width: Numbers a row; None: as the first batch has them.
+        positions: Their positions, sorted; None: the first ones.
 
     Attributes:
         values: float32 `(rows, width)`; zeros where a row was not reached.
@@ -23,9 +24,14 @@ class ArrayCollector:
     """
 
     def __init__(
-        self, compute: Callable[[Mapping[str, Any]], torch.Tensor], rows: int, *, width: int | None = None
+        self,
+        compute: Callable[[Mapping[str, Any]], torch.Tensor],
+        rows: int,
+        *,
+        width: int | None = None,
+        positions: np.ndarray | None = None,
     ) -> None:
-        self._compute = compute
+        self._compute, self._positions = compute, positions
         self._width = width
         self.values = np.zeros((rows, width or 0), dtype=np.float32)
         self.reached = np.zeros(rows, dtype=bool)
@@ -36,6 +42,8 @@ class ArrayCollector:
 
     def add(self, positions: np.ndarray, values: torch.Tensor) -> None:
         """Keep the vectors of a batch."""
+        if self._positions is not None:
+            positions = np.searchsorted(self._positions, positions)
         if self._width is None:
             self._width = int(values.shape[1])
             self.values = np.zeros((len(self.reached), self._width), dtype=np.float32)

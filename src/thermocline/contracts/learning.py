@@ -35,15 +35,23 @@ class Start(Protocol):
         """What the head starts at, such as `the probe`."""
 
     @property
-    def features(self) -> Callable[[Any], torch.Tensor]:
-        """batch → features float `(rows, width)`; what the pass over the training rows computes."""
+    def rows(self) -> np.ndarray:
+        """Positions of the training rows that it is computed from, sorted."""
 
-    def apply(self, features: np.ndarray, reached: np.ndarray) -> str:
+    @property
+    def memory(self) -> int:
+        """About how many bytes it takes."""
+
+    def features(self, batch: Mapping[str, Any]) -> torch.Tensor:
+        """Return features float `(rows, width)`; what the pass over the training rows computes."""
+
+    def apply(self, features: np.ndarray, reached: np.ndarray, seconds_left: Callable[[], float]) -> str:
         """Fit it to the rows that were reached, write it into the model, and return a note, empty where none was done.
 
         Args:
-            features: float32 `(rows, width)`.
-            reached: Which rows have features, bool `(rows,)`: a time limit may leave some out.
+            features: float32 `(rows, width)`, of `rows`; may be overwritten.
+            reached: Which of these rows have features, bool `(rows,)`: a time limit may leave some out.
+            seconds_left: Returns the seconds that it may still take; infinite without a limit.
         """
 
 

@@ -28,4 +28,4 @@ def explain(request: Request) -> LayerPlan:
 def _forecast(prepared: Prepared, assembly: Assembly) -> Forecast:
     train, valid = rows_of(prepared, assembly)
     start = prepared.problem.learning(assembly, train, seed=prepared.request.seed).start
-    return forecast_of(assembly, {"train": train, "valid": valid}, started=start is not None)
+    return forecast_of(assembly, {"train": train, "valid": valid}, start=start)

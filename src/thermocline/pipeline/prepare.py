@@ -14,7 +14,7 @@ from thermocline.contracts.request import Request
 from thermocline.data.columns import Columns
 from thermocline.data.roots import Roots
 from thermocline.data.worker_processes import check_number
-from thermocline.errors import ThermoclineWarning, counted
+from thermocline.errors import ConfigError, ThermoclineWarning, counted
 from thermocline.pipeline.arguments import check_seed
 from thermocline.pipeline.places import check_loggers
 from thermocline.training.device import choose_device, choose_precision, launch_note

@@ -17,6 +17,8 @@ from thermocline.data.loading import Wanted, load
 from thermocline.data.order import inference_order
 from thermocline.training.device import to_device
 
+ORDER_STREAM = 0x0BDE
+
 MANY_BATCHES = 8
 """Batches from which worker processes pay in a pass: starting them takes longer than a few batches do."""
 
@@ -34,6 +36,9 @@ class Pass:
         progress: Wraps the batches, given their number.
         serving: Around every forward pass, given the batch; what it yields is run.
         without: The towers that a batch of rows goes without.
+        only: Positions of the rows to pass over, sorted; None: all.
+        mixed: Seed of the order of the batches behind the first, so that a pass that is cut short has seen rows from
+            everywhere; None: in order. What is in a batch does not depend on it.
     """
 
     batch_size: int
@@ -44,9 +49,11 @@ class Pass:
     progress: Callable[[Iterable[Any], int], Iterable[Any]] = lambda batches, _: batches
     serving: Callable[[Any], AbstractContextManager[Any]] = nullcontext
     without: Callable[[np.ndarray], frozenset[str]] = lambda _: frozenset()
+    only: np.ndarray | None = None
+    mixed: int | None = None
 
 
-def collect(model: nn.Module, rows: Rows, collector: Collector, how: Pass) -> None:
+def collect(model: nn.Module, rows: Rows, collector: Collector, how: Pass) -> int:
     """Run a model in eval mode over all rows, and hand what is computed to a collector.
 
     Args:
@@ -54,12 +61,16 @@ def collect(model: nn.Module, rows: Rows, collector: Collector, how: Pass) -> No
         rows: The rows.
         collector: Computes and keeps.
         how: How.
+
+    Returns:
+        How many rows were passed over: not all where `how.in_time` ended it.
     """
     if not len(rows):
-        return
+        return 0
+    passed = 0
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
-    order = inference_order(len(rows), how.batch_size, rows.lengths)
+    order = _order(rows, how)
     try:
         wanted = (Wanted(part, None, how.without(part)) for part in order)
         workers = how.num_workers if len(order) > MANY_BATCHES else 0
@@ -71,6 +82,18 @@ def collect(model: nn.Module, rows: Rows, collector: Collector, how: Pass) -> No
             with torch.inference_mode(), how.autocast(), how.serving(to_device(batch, how.device)) as given:
                 values = collector.compute(given)
             collector.add(positions, values)
+            passed += len(positions)
     finally:
         for module, mode in modes:
             module.training = mode
+    return passed
+
+
+def _order(rows: Rows, how: Pass) -> list[np.ndarray]:
+    only = np.arange(len(rows)) if how.only is None else how.only
+    lengths = None if rows.lengths is None else rows.lengths[only]
+    batches = [only[part] for part in inference_order(len(only), how.batch_size, lengths)]
+    if how.mixed is None or not batches:
+        return batches
+    later = np.random.default_rng([how.mixed, ORDER_STREAM]).permutation(len(batches) - 1) + 1
+    return [batches[0], *(batches[number] for number in later)]

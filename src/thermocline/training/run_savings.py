@@ -11,14 +11,17 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from thermocline.contracts.learning import Start
 from thermocline.contracts.problem import Assembly
 from thermocline.data.batches import Rows
 from thermocline.data.memory_budget import Budget
 from thermocline.data.order import epoch_order, micro_batches
+from thermocline.efficiency.costs.estimate import size
 from thermocline.efficiency.costs.forecast import Forecast, forecast
 from thermocline.efficiency.prefix_cache.options import CacheOptions
 from thermocline.efficiency.prefix_cache.prefix import prefix_of
 from thermocline.efficiency.savings import Savings, SavingsSetup
+from thermocline.errors import counted
 from thermocline.training.run import Storage
 from thermocline.tuning.layers.layer_map import LayerMap
 from thermocline.tuning.plan.layer_plan import LayerPlan
@@ -48,18 +51,25 @@ def savings_of(
     return Savings(_setup(assembly, rows, options, autocast))
 
 
-def forecast_of(assembly: Assembly, rows: Mapping[str, Rows], *, started: bool) -> Forecast:
+def forecast_of(assembly: Assembly, rows: Mapping[str, Rows], *, start: Start | None) -> Forecast:
     """Return what a run is expected to save and cost.
 
     Args:
         assembly: Model, layers, plan, configuration.
         rows: `train` and `valid`.
-        started: Whether a start of the head is computed before the first step.
+        start: The start of the head that is computed before the first step, or None.
     """
     optim = assembly.config.optim
     rows = {**rows, "train": aligned_rows(rows["train"], assembly.layer_map, assembly.plan)}
     savings = Savings(_setup(assembly, rows, cache_options(assembly, len(rows["train"]), None), nullcontext))
-    return forecast(savings, optimizer=optim.optimizer, probed=started, averaged=optim.ema is not None)
+    probe = _in_words(start, len(rows["train"]))
+    return forecast(savings, optimizer=optim.optimizer, probe=probe, averaged=optim.ema is not None)
+
+
+def _in_words(start: Start | None, rows: int) -> str:
+    if start is None:
+        return ""
+    return f"{start.name}: of {len(start.rows):,} of {counted(rows, 'row')}, about {size(start.memory)}"
 
 
 def _setup(

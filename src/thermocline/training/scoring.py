@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
@@ -12,9 +13,13 @@ import numpy as np
 from thermocline.contracts.collecting import ArrayCollector
 from thermocline.contracts.learning import Collector, Learning, Start
 from thermocline.efficiency.prefix_cache.cache import PrefixCache
+from thermocline.errors import ThermoclineWarning, counted
 from thermocline.registry import find_metric
 from thermocline.training.inference import Pass, collect
 from thermocline.training.run import Run
+
+START_SHARE = 0.5  # of the time left that a start of the head may take
+PASS_SHARE = 0.8  # of that, the pass over the training rows
 
 
 class Scorer:
@@ -28,6 +33,8 @@ class Scorer:
 
     Attributes:
         seconds: What the last scoring took.
+        cut: What the last scoring left out for lack of time, in words, or nothing.
+        not_started: Why there is no start of the head, in words, where the time is the reason, else nothing.
     """
 
     def __init__(
@@ -40,6 +47,7 @@ class Scorer:
         self._shown = tuple(dict.fromkeys((self.metric, *learning.also_score)))
         self._others = frozenset(self._shown) - {self.metric}
         self.seconds = 0.0
+        self.cut = self.not_started = ""
 
     def score(self) -> tuple[float, dict[str, float]]:
         """Score the validation rows.
@@ -53,7 +61,8 @@ class Scorer:
         problem, size = run.assembly.problem, run.env.eval_batch_size
         assert size
         collector = problem.collector(run.assembly, run.valid, run.valid_found, scoring=True)
-        self._pass("valid", collector, "validation", size, share=1.0)
+        passed = self._pass("valid", collector, "validation", size, share=1.0)
+        self.cut = "" if passed == len(run.valid) else f"{passed:,} of {counted(len(run.valid), 'row')} (time limit)"
         values = collector.scores(self._shown)
         self.seconds = run.time_limit.elapsed - begin
         value = values[self.metric]
@@ -68,8 +77,34 @@ class Scorer:
         """Return what decided, as history names it: the metric or the loss, and what was chosen by it."""
         return {f"val_{k}": one for k, one in values.items() if k not in self._others and math.isfinite(one)}
 
+    def unvalidated(self) -> str:
+        """Return why the state that is kept has no score, and warn where the time limit is the reason."""
+        limit = self.run.time_limit
+        if limit.left > 0:
+            return " (not validated: no score is finite)"
+        warnings.warn(
+            f"The model was not validated: time_limit={limit.seconds:g} s was over before. How good it is, is not "
+            "known, and nothing was trained by it. Give more time, or fewer rows.",
+            ThermoclineWarning,
+            stacklevel=2,
+        )
+        return " (not validated: time limit)"
+
+    def apply(self, start: Start) -> str:
+        """Compute a start of the head, for at most a share of the time that is left, and return its note.
+
+        Args:
+            start: What is computed from features of training rows.
+        """
+        limit = self.run.time_limit
+        end = limit.elapsed + START_SHARE * limit.left
+        features, reached = self.features(start, share=START_SHARE * PASS_SHARE)
+        note = start.apply(features, reached, lambda: end - limit.elapsed)
+        self.not_started = "" if limit.elapsed < end else f" (no time for {start.name})"
+        return note
+
     def features(self, start: Start, *, share: float) -> tuple[np.ndarray, np.ndarray]:
-        """Return the features of the training rows, for at most a share of the time that is left.
+        """Return the features of the training rows that a start needs, for at most a share of the time that is left.
 
         In batches as training has them: what a frozen tower gives for them is kept, and is the same bits.
 
@@ -78,13 +113,22 @@ class Scorer:
             share: Of the time left.
 
         Returns:
-            Features float32 `(rows, width)`, and which rows were reached, bool `(rows,)`.
+            Features float32 `(rows, width)` of `start.rows`, and which of these were reached, bool `(rows,)`.
         """
-        collector = ArrayCollector(start.features, len(self.run.train))
-        self._pass("train", collector, "probe", self.cache.options.usual, share=share)
+        collector = ArrayCollector(start.features, len(start.rows), positions=start.rows)
+        self._pass("train", collector, "probe", self.cache.options.usual, share=share, only=start.rows)
         return collector.values, collector.reached
 
-    def _pass(self, split: str, collector: Collector, title: str, size: int, *, share: float) -> None:
+    def _pass(
+        self,
+        split: str,
+        collector: Collector,
+        title: str,
+        size: int,
+        *,
+        share: float,
+        only: np.ndarray | None = None,
+    ) -> int:
         run = self.run
         until = run.time_limit.elapsed + share * run.time_limit.left
         how = Pass(
@@ -96,5 +140,7 @@ class Scorer:
             progress=lambda batches, total: run.reporting.show(batches, total, title),
             serving=lambda batch: self.cache.serving(split, batch),
             without=lambda rows: self.cache.ready(split, rows, None),
+            only=only,
+            mixed=run.seed,
         )
-        collect(run.model, run.train if split == "train" else run.valid, collector, how)
+        return collect(run.model, run.train if split == "train" else run.valid, collector, how)

@@ -31,7 +31,6 @@ from thermocline.training.stepping import Stepper, check_micro_batches
 from thermocline.tuning.apply import AppliedPlan, LRSetter
 
 PATIENCE_NON_FINITE = 10  # steps in a row
-START_SHARE = 0.4  # of the time left that the pass over the training rows for a start of the head may take
 SHOW_EVERY = 10  # steps
 
 
@@ -119,11 +118,11 @@ class Trainer:
         """Compute the start of the head, where there is one, and score step 0."""
         start, note = self.learning.start, ""
         if start is not None:
-            note = start.apply(*self.scorer.features(start, share=START_SHARE))
+            note = self.scorer.apply(start)
         if note and start is not None:
             self.start = start.name
             self.reset_average()
-        self.validate(0, note or self.learning.start_note)
+        self.validate(0, note or self.learning.start_note + self.scorer.not_started)
 
     def train(self) -> None:
         """Take all steps, validating on the way, until the end, early stopping, or the time limit."""
@@ -217,6 +216,8 @@ class Trainer:
 
     def _validated(self, step: int, note: str) -> float:
         score, values = self.scorer.score()
+        if self.scorer.cut:
+            note = "; ".join(part for part in (note, f"validated on {self.scorer.cut}") if part)
         train_loss = float(np.mean(self.losses)) if self.losses else math.nan
         self.losses = []
         first = self.best.best is None
@@ -264,6 +265,8 @@ class Trainer:
             tuned = any(row["step"] > 0 and not math.isnan(row["train_loss"]) for row in self.record.rows)
             said = f"step 0, {self.start}" + (": tuning validated worse" if tuned else "")
         scores = self.scorer.decisive(values)
+        if not scores:
+            said += self.scorer.unvalidated()
         self.record.add(self.record.step, {"note": f"{KEPT}{said}", **scores})
 
     def make_optimizer(self) -> Any:

@@ -8,8 +8,10 @@ from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.preprocessing import StandardScaler
 
 from thermocline.contracts.tower import Tower
+from thermocline.problems.rowwise import probe
 from thermocline.problems.rowwise.model import FusionModel
-from thermocline.problems.rowwise.probe import PENALTIES, fit_probe, fold
+from thermocline.problems.rowwise.probe import fit_probe, fold
+from thermocline.problems.rowwise.probe_solvers import PENALTIES
 from thermocline.problems.rowwise.target import RowTarget
 
 
@@ -176,3 +178,15 @@ def test_only_the_proportions_of_weights_count(scale):
     weight /= weight.mean()
     one, other = fit_probe(x, y, task, weight=weight), fit_probe(x, y, task, weight=weight * scale)
     np.testing.assert_allclose(other.weight, one.weight, atol=1e-3)
+
+
+@pytest.mark.parametrize("width", [1, 2, 32, 33, 65, 97])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_blocks_and_no_copy_change_no_bit(width, overwrite):
+    x = data("binary", n=1100, width=10)[0]
+    x = np.tile(x, (1, 10))[:, :width] * np.linspace(1, 2, width, dtype=np.float32)
+    spread = probe._spread(x, None)
+    assert (spread == x.std(axis=0, dtype=np.float64)).all()
+    mean = x.mean(axis=0, dtype=np.float64)
+    scaled = ((x - mean) / spread).astype(np.float32)
+    assert (probe._standardised(x.copy(), mean, spread, overwrite=overwrite) == scaled).all()

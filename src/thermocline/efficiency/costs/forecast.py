@@ -34,11 +34,13 @@ class Forecast:
         estimate: Memory and the relative cost of a step, by phase.
         saved: Per phase: what is cached, folded and computed again, or why it is not; a line each.
         side_by_side: The plan with the backbone unfrozen and frozen, for a model whose layers have parts.
+        start: What the start of the head takes, in words, or nothing.
     """
 
     estimate: Estimate
     saved: tuple[tuple[str, ...], ...]
     side_by_side: SideBySide | None = None
+    start: str = ""
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row per phase."""
@@ -49,7 +51,7 @@ class Forecast:
     @property
     def _lines(self) -> list[str]:
         several = len(self.estimate.phases) > 1
-        return [
+        return [self.start] * bool(self.start) + [
             f"{phase.name}: {line}" if several else line
             for phase, lines in zip(self.estimate.phases, self.saved, strict=True)
             for line in lines
@@ -79,13 +81,13 @@ def passes(plan: LayerPlan, cursor: Cursor, *, probed: bool) -> float:
     return (end - start) / max(cursor.steps_per_epoch, 1) + (probed and start == 0)
 
 
-def forecast(savings: Savings, *, optimizer: str, probed: bool, averaged: bool) -> Forecast:
+def forecast(savings: Savings, *, optimizer: str, probe: str, averaged: bool) -> Forecast:
     """Forecast what a run saves and costs.
 
     Args:
         savings: Of the run.
         optimizer: `adamw` or `sgd`.
-        probed: Whether a probe runs before the first step.
+        probe: What a probe before the first step takes, in words; empty where there is none.
         averaged: Whether there is a moving average of the weights: then only layers that are frozen in all phases are
             cached.
     """
@@ -96,7 +98,7 @@ def forecast(savings: Savings, *, optimizer: str, probed: bool, averaged: bool) 
     start = 0
     for number in range(len(plan.phases)):
         cursor = Cursor(start, plan.total_steps or 0, number, start, plan.steps_per_epoch or 0)
-        uses = passes(plan, cursor, probed=probed) if steps else 0.0
+        uses = passes(plan, cursor, probed=bool(probe)) if steps else 0.0
         start += steps[number] if steps else 0
         trains = plan.timeline.ever if averaged else trained_sets(plan, number)[0]
         frozen = frozenset(plan.labels) - trains
@@ -107,7 +109,7 @@ def forecast(savings: Savings, *, optimizer: str, probed: bool, averaged: bool) 
     step = StepSetup(setup.cache.usual, again, savings.folded_norms, optimizer)
     expected = estimate(plan, setup.layer_map, setup.costs, step, cached=cached)
     unfolded = StepSetup(setup.cache.usual, again, optimizer=optimizer)
-    return Forecast(expected, tuple(saved), side_by_side(plan, setup.layer_map, setup.costs, unfolded))
+    return Forecast(expected, tuple(saved), side_by_side(plan, setup.layer_map, setup.costs, unfolded), probe)
 
 
 def _cached(setup: SavingsSetup, frozen: frozenset[str], uses: float) -> tuple[frozenset[str], list[str]]:
