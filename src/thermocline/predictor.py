@@ -12,6 +12,7 @@ import pandas as pd
 
 from thermocline.config.foreign_calls import answers_arguments, no_attribute
 from thermocline.errors import ArtifactError, ConfigError, NotFittedError, ResumeError, counted
+from thermocline.pipeline.global_state import keeps_global_state
 
 if TYPE_CHECKING:
     import numpy as np
@@ -98,6 +99,7 @@ class Predictor:
         self._identity = ""
         self._ended = True  # whether its fit was not stopped by Ctrl-C
 
+    @keeps_global_state
     def fit(  # noqa: PLR0913 - public API
         self,
         train_data: Data,
@@ -174,6 +176,7 @@ class Predictor:
                 places.remove_checkpoints(self.path, self._identity)
         return self
 
+    @keeps_global_state
     def explain(
         self,
         train_data: Data,
@@ -196,6 +199,7 @@ class Predictor:
         request = self._request(train_data, tuning_data, presets, hyperparameters, column_types, seed, training=False)
         return explain(request)
 
+    @keeps_global_state
     def predict(
         self, data: Data, *, image_folder: str | os.PathLike[str] | None = None
     ) -> pd.Series[Any] | pd.DataFrame:
@@ -226,6 +230,7 @@ class Predictor:
 
         return predict(self._fitted(), data, image_folder=image_folder, verbosity=self.verbosity)
 
+    @keeps_global_state
     def predict_proba(self, data: Data, *, image_folder: str | os.PathLike[str] | None = None) -> pd.DataFrame:
         """Return probabilities on the frame's index, a column per class or label.
 
@@ -241,6 +246,7 @@ class Predictor:
 
         return probabilities(self._fitted(), data, image_folder=image_folder, verbosity=self.verbosity)
 
+    @keeps_global_state
     def evaluate(
         self,
         data: Data,
@@ -271,6 +277,7 @@ class Predictor:
         table, names = table_to_score(data, metrics, self.label)
         return evaluate(fitted, table, names, image_folder=image_folder, verbosity=self.verbosity)
 
+    @keeps_global_state
     def embed(self, data: Data, *, image_folder: str | os.PathLike[str] | None = None) -> np.ndarray:
         """Return the features below the head, float32 `(rows, width)`, towers side by side.
 
@@ -285,6 +292,7 @@ class Predictor:
 
         return embed(self._fitted(), data, image_folder=image_folder, verbosity=self.verbosity)
 
+    @keeps_global_state
     def show(
         self, data: Data, *, least_score: float = 0.3, image_folder: str | os.PathLike[str] | None = None
     ) -> Figure:
@@ -303,6 +311,7 @@ class Predictor:
         options = {"image_folder": image_folder, "least_score": least_score}
         return show(self._fitted(), data, verbosity=self.verbosity, **options)
 
+    @keeps_global_state
     def save(self, path: str | os.PathLike[str] | None = None, *, overwrite: bool = False) -> Path:
         """Save into a folder of safetensors, JSON and YAML.
 
@@ -327,6 +336,7 @@ class Predictor:
         return target
 
     @classmethod
+    @keeps_global_state
     def load(
         cls,
         path: str | os.PathLike[str],

@@ -38,8 +38,10 @@ class Console:
         from tqdm.auto import tqdm
 
         shown = self.verbosity > 0 and is_open(sys.stdout) and is_open(sys.stderr) and _is_watched()
-        file = Tolerant(sys.stderr) if shown else None  # tqdm flushes stdout, too
-        bar: Iterable[Any] = tqdm(items, total=total, desc=title, disable=not shown, leave=False, file=file)
+        if not shown:  # a bar that is disabled would start a thread all the same
+            return items
+        # tqdm flushes stdout, too
+        bar: Iterable[Any] = tqdm(items, total=total, desc=title, leave=False, file=Tolerant(sys.stderr))
         return bar
 
     def missing(self, counts: Mapping[str, int], rows: int, told: set[str]) -> None:
