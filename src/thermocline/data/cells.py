@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from thermocline.data.values import CODE, TRUTH, number_or_none, plain_numbers, spelled_number
+from thermocline.data.values import CODE, TRUTH, as_float, number_or_none, plain_numbers, spelled_number
 
 # The words that `pandas.read_csv` takes for missing, as they are written.
 MISSING_CELLS = frozenset(
@@ -98,7 +98,7 @@ def as_classes(series: pd.Series[Any], classes: Sequence[Any]) -> pd.Series[Any]
         return series
     if all(isinstance(value, bool) for value in classes):
         return _replaced(series, _truth_of)
-    known = {float(value): value for value in classes if isinstance(value, (bool, int, float))}
+    known = {as_float(value): value for value in classes if isinstance(value, (bool, int, float))}
 
     def to_class(text: str) -> Any:
         number = spelled_number(text)

@@ -21,7 +21,7 @@ import pandas as pd
 
 from thermocline.data.image_cells import is_empty_record
 from thermocline.data.image_columns import judge_bytes, judge_images
-from thermocline.data.values import CODE, TRUTH, is_duration, number_or_none, parse_dates, stable_text
+from thermocline.data.values import CODE, TRUTH, is_duration, number_or_none, parse_dates, spells_missing, stable_text
 from thermocline.data.verdict import Verdict
 from thermocline.errors import counted
 
@@ -52,13 +52,18 @@ _DAYS = (
 )
 
 
-def missing_mask(series: pd.Series[Any]) -> np.ndarray:
-    """Return which values are missing `(n,)`; blank strings are, and images without bytes and path."""
+def missing_mask(series: pd.Series[Any], *, words: bool = False) -> np.ndarray:
+    """Return which values are missing `(n,)`: blank strings, images without bytes and path; with `words` `N/A` too."""
     mask = series.isna().to_numpy(dtype=bool).copy()
     if pd.api.types.is_string_dtype(series.dtype) or series.dtype == object:
         values = series.astype(object).to_numpy()
-        mask |= np.array([not v.strip() if isinstance(v, str) else is_empty_record(v) for v in values], dtype=bool)
+        spells = spells_missing if words else _is_blank
+        mask |= np.array([spells(v) if isinstance(v, str) else is_empty_record(v) for v in values], dtype=bool)
     return mask
+
+
+def _is_blank(text: str) -> bool:
+    return not text.strip()
 
 
 def judge(series: pd.Series[Any]) -> Verdict:

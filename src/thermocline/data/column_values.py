@@ -14,7 +14,15 @@ import pandas as pd
 
 from thermocline.data.columns import Column
 from thermocline.data.row_names import first_rows
-from thermocline.data.values import TRUTH, number_or_none, number_text, parse_numbers, stable_text, truth_text
+from thermocline.data.values import (
+    TRUTH,
+    number_or_none,
+    number_text,
+    parse_numbers,
+    stable_text,
+    truth_text,
+    well_formed,
+)
 from thermocline.errors import ColumnTypeError, DataError, counted
 
 
@@ -103,7 +111,7 @@ def texts(series: pd.Series[Any], column: Column) -> list[str | None]:
 
 def _written_text(value: object) -> str | None:
     if isinstance(value, str):
-        return value if value and not value.isspace() else None
+        return well_formed(value) if value and not value.isspace() else None
     return stable_text(value)
 
 

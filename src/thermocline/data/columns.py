@@ -143,7 +143,7 @@ def infer_columns(
             continue
         series = frame[name]
         verdict = _given(series, name, given[name]) if name in given else judge(series)
-        missing = int(missing_mask(series).sum())
+        missing = int(missing_mask(series, words=verdict.kind == "numeric").sum())
         columns.append(Column(name, cast(Kind, verdict.kind), verdict.reason, missing, verdict.form))
     return Columns(tuple(columns))
 

@@ -17,6 +17,7 @@ from thermocline.data.quoted_lines import check_merged, open_mark, read_unquoted
 from thermocline.data.row_names import first_rows
 from thermocline.data.tables import as_frame
 from thermocline.data.text_files import PACKED, check_decimal_commas, encoding_error, separator_of, unpacked
+from thermocline.data.values import is_broken
 from thermocline.errors import (
     DataError,
     MissingColumnError,
@@ -148,6 +149,12 @@ def check_names(frame: pd.DataFrame, *, what: str = "train_data") -> None:
         raise DataError(
             f"{what} has column names that are not text: {listing(odd)}. Rename them, for instance with "
             f"`frame.columns = frame.columns.map({way})`."
+        )
+    broken = [name for name in names if is_broken(name)]
+    if broken:
+        raise DataError(
+            f"{what} has column names with half a surrogate pair, which cannot be written: {listing(broken)}. Rename "
+            "them."
         )
     if not frame.columns.is_unique:
         twice = list(dict.fromkeys(frame.columns[frame.columns.duplicated()]))

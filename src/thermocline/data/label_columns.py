@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
+import numpy as np
 import pandas as pd
 
 from thermocline.errors import ConfigError, LabelError, MissingColumnError, did_you_mean, listing
+
+MOST_SHOWN = 8
+"""Longer lists that are no names of columns are values."""
 
 
 def label_columns(label: object) -> tuple[str, ...]:
@@ -18,15 +22,26 @@ def label_columns(label: object) -> tuple[str, ...]:
     """
     if isinstance(label, str):
         return (label,)
-    names = tuple(label) if isinstance(label, Iterable) and getattr(label, "ndim", 1) == 1 else ()
+    names = tuple(label) if isinstance(label, list | tuple | pd.Index | np.ndarray) and np.ndim(label) == 1 else ()
     if not names or not all(isinstance(name, str) for name in names):
-        raise ConfigError(f"label is a column name or a list of column names, not {label!r}.")
+        raise ConfigError(f"label is a column name or a list of column names, not {_described(label)}")
     if len(names) == 1:
         raise ConfigError(f"label={list(names)!r} lists one column. For one label column pass label={names[0]!r}.")
     twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
         raise ConfigError(f"label names {listing(twice)} more than once.")
     return names
+
+
+def _described(label: object) -> str:
+    """Return what was given in place of a label, with the way out where it is data."""
+    if isinstance(label, pd.Series | np.ndarray) or (isinstance(label, list | tuple) and len(label) > MOST_SHOWN):
+        named = getattr(label, "name", None)
+        name = named if isinstance(named, str) else "price"
+        return f"a {type(label).__name__} of values. Name the column that holds them: Predictor({name!r}).fit(data)."
+    if isinstance(label, pd.DataFrame | Mapping) or hasattr(label, "__arrow_c_stream__") or hasattr(label, "columns"):
+        return f"a {type(label).__name__}. Name the column, and pass the data to fit: Predictor('price').fit(data)."
+    return f"{label!r}."
 
 
 def check_there(frame: pd.DataFrame, names: Iterable[str], *, what: str) -> None:

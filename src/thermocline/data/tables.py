@@ -97,11 +97,14 @@ def _is_one(value: object) -> bool:
 
 
 def _of_dicts(data: Any, *, one: bool = False) -> pd.DataFrame:
+    data = [data] if one else data
     if isinstance(data, dict):  # a block of pictures, rows × height × width, is a column of pictures
         blocks = {name for name, values in data.items() if getattr(values, "ndim", 0) > 2}
         data = {name: list(values) if name in blocks else values for name, values in data.items()}
     try:
-        return pd.DataFrame([data] if one else data)
+        return pd.DataFrame(data)
+    except UnicodeEncodeError:  # half a surrogate pair, which only objects can hold
+        return pd.DataFrame(data, dtype=object)
     except (ValueError, TypeError) as error:
         fault = str(error).rstrip(".")
         raise DataError(f"The {type(data).__name__} cannot be made a table: {fault}.{_inside(data)}") from error

@@ -21,8 +21,21 @@ NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 MISSING_WORDS = frozenset({"nan", "na", "n/a", "#n/a", "null", "none", "<na>", "nat"})
 CODE = re.compile(r"[+-]?0\d+")  # a leading zero marks a code (a postcode, an article number), not a number
 TRUTH = {"true": True, "false": False}
+SURROGATE = re.compile("[\ud800-\udfff]")
 INFINITE = frozenset({"inf", "infinity"})
 DAY = 86_400_000_000_000  # nanoseconds
+
+
+def is_broken(text: str) -> bool:
+    """Whether a text holds half a surrogate pair, or two: it cannot be written as UTF-8."""
+    return not text.isascii() and SURROGATE.search(text) is not None
+
+
+def well_formed(text: str) -> str:
+    """Return a text in which two halves of a surrogate pair are the character they mean, and half of one is U+FFFD."""
+    if not is_broken(text):
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def stable_text(value: object) -> str | None:
@@ -34,7 +47,7 @@ def stable_text(value: object) -> str | None:
         TypeError: A value that has no such text: bytes, a list, a dict, an array, an image.
     """
     if isinstance(value, str):
-        return value.strip() or None
+        return well_formed(value).strip() or None
     if value is None or value is pd.NA or value is pd.NaT:
         return None
     if isinstance(value, (bool, np.bool_)):
@@ -159,6 +172,14 @@ def parse_numbers(series: pd.Series[Any], form: str) -> tuple[np.ndarray, np.nda
     return _parse_each_number(values)
 
 
+def as_float(value: Any) -> float:
+    """Return a number as float; one that is too large for that is infinite."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+
+
 def is_duration(dtype: object) -> bool:
     """Whether a dtype is one of time spans, numpy's or arrow's."""
     return pd.api.types.is_timedelta64_dtype(dtype) or str(dtype).startswith("duration[")  # type: ignore[arg-type]
@@ -175,8 +196,8 @@ def _parse_each_number(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     bad = np.zeros(len(values), dtype=bool)
     for row, value in enumerate(values):
         number: float | None
-        if isinstance(value, (bool, np.bool_, int, float, np.integer, np.floating)):
-            number = float(value)
+        if isinstance(value, (bool, np.bool_, int, float, np.integer, np.floating, Decimal)):
+            number = as_float(value)
         elif isinstance(value, datetime.timedelta):
             number = value / datetime.timedelta(days=1)
         elif isinstance(value, str):

@@ -16,6 +16,7 @@ from thermocline.contracts.learning import Collector
 from thermocline.contracts.problem import Assembly
 from thermocline.contracts.request import Request
 from thermocline.data.batches import Rows
+from thermocline.data.column_notes import cell_notes
 from thermocline.data.column_rules import missing_mask
 from thermocline.data.roots import Roots
 from thermocline.errors import ConfigError
@@ -154,8 +155,12 @@ def _run(assembly: Assembly, rows: Rows, collector: Collector, found: Labelled, 
     if not len(rows):
         return
     frame, env = found.frame, assembly.config.env
-    missing = {name: int(missing_mask(frame[name]).sum()) for name in assembly.columns.used}
-    console.missing(missing, len(frame), _TOLD.setdefault(assembly.model, set()))
+    told = _TOLD.setdefault(assembly.model, set())
+    kinds = {column.name: column.kind for column in assembly.columns if column.kind != "null"}
+    missing = {name: missing_mask(frame[name], words=kind == "numeric") for name, kind in kinds.items()}
+    console.missing({name: int(mask.sum()) for name, mask in missing.items()}, len(frame), told)
+    for name, note in cell_notes(frame, assembly.columns).items():
+        console.note(note, {f"cells of {name}"}, told)
     size, device = env.eval_batch_size, assembly.device
     assert size
     how = Pass(

@@ -50,14 +50,23 @@ class Console:
         Args:
             counts: Missing values by column.
             rows: How many rows there are.
-            told: Columns that were noted before; those of now are added. They are repeated at the level DEBUG only.
+            told: As in `note`.
         """
-        parts = [f"{name} {count}" for name, count in counts.items() if count]
-        if parts and self.verbosity > 0:
-            new = {name for name, count in counts.items() if count} - told
-            level = logging.INFO if new else logging.DEBUG
-            LOG.log(level, "missing values in %s: %s", counted(rows, "row"), ", ".join(parts))
-            told |= new
+        parts = {name: f"{name} {count}" for name, count in counts.items() if count}
+        if parts:
+            self.note(f"missing values in {counted(rows, 'row')}: {', '.join(parts.values())}", set(parts), told)
+
+    def note(self, line: str, subjects: set[str], told: set[str]) -> None:
+        """Write a line to the log, at the level DEBUG where all that it is about was noted before.
+
+        Args:
+            line: The note.
+            subjects: What it is about.
+            told: What was noted before; what this line is about is added.
+        """
+        if self.verbosity > 0:
+            LOG.log(logging.DEBUG if subjects <= told else logging.INFO, "%s", line)
+            told |= subjects
 
 
 def _is_watched() -> bool:

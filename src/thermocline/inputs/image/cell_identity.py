@@ -19,7 +19,7 @@ _ORIENTATION = 0x0112  # the EXIF tag
 def cell_names(cells: Iterable[object]) -> Iterator[bytes]:
     """Yield bytes for each cell: a path as it is written, else a hash of the image; empty where there is none."""
     for cell in cells:
-        yield _identity(cell, lambda path: f"{path}\n".encode())
+        yield _identity(cell, lambda path: f"{path}\n".encode(errors="surrogatepass"))
 
 
 def cell_contents(cells: Iterable[object], folder: Path | None) -> Iterator[bytes]:
@@ -66,8 +66,8 @@ def _file(path: Path) -> bytes:
     try:
         stat = path.stat()
     except OSError:  # the error is raised where the image is read
-        return f"{path.absolute()}\nabsent\n".encode()
-    return f"{path.resolve()}\n{stat.st_size} {stat.st_mtime_ns}\n".encode()
+        return f"{path.absolute()}\nabsent\n".encode(errors="surrogatepass")
+    return f"{path.resolve()}\n{stat.st_size} {stat.st_mtime_ns}\n".encode(errors="surrogatepass")
 
 
 def _picture_facts(image: Any) -> tuple[object, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -13,8 +14,10 @@ import pandas as pd
 from thermocline.data.column_rules import category_form
 from thermocline.data.column_values import categories, category_codes, numbers
 from thermocline.data.columns import Column, Columns
+from thermocline.errors import ThermoclineWarning, listing
 from thermocline.inputs.table.rows import TableRows
 
+FEWEST_UNKNOWN = 2  # values: a single one may well be new
 CLIP = 3.0  # standardised numbers are limited smoothly to this
 
 
@@ -75,6 +78,8 @@ class TableProcessor:
         codes = np.zeros((n, len(self.categorical)), dtype=np.int64)
         for j, column in enumerate(self.categorical):
             codes[:, j] = category_codes(frame[column.name], column, self.vocabularies[j])
+            if self.vocabularies[j] and n and not codes[:, j].any():
+                _warn_of_unknown(frame[column.name], column, self.vocabularies[j])
         return TableRows(values, missing, codes)
 
     def to_dict(self) -> dict[str, Any]:
@@ -102,6 +107,20 @@ class TableProcessor:
             tuple(data["scale"]),
             tuple(tuple(v) for v in data["vocabularies"]),
         )
+
+
+def _warn_of_unknown(series: pd.Series[Any], column: Column, vocabulary: tuple[str, ...]) -> None:
+    """Warn where there are several values, and training knew none of them."""
+    given = [value for value in categories(series, column) if value is not None]
+    if len(given) < FEWEST_UNKNOWN:
+        return
+    warnings.warn(
+        f"Column {column.name!r}: none of its {len(given):,} values was seen in training, such as "
+        f"{listing(dict.fromkeys(given), limit=3)}; training had {listing(vocabulary, limit=3)}. They count as "
+        "missing. If they are meant to be the same, write them as in training.",
+        ThermoclineWarning,
+        stacklevel=2,
+    )
 
 
 def smooth_clip(x: np.ndarray) -> np.ndarray:

@@ -20,6 +20,7 @@ import pandas as pd
 from thermocline.data.frames import check_columns
 from thermocline.data.label_columns import check_there
 from thermocline.data.row_names import first_rows
+from thermocline.data.values import is_broken
 from thermocline.errors import LabelError, ThermoclineWarning, counted, listing
 from thermocline.inputs.image.header_size import image_sizes
 from thermocline.problems.object_detection.box_cells import RawBoxes, read_cells
@@ -75,6 +76,12 @@ class Boxes:
         counts = Counter(label for row in self.labels for label in row)
         if not counts:
             raise LabelError(f"Label {self.label!r} holds no box in any of {len(self):,} rows: nothing can be learned.")
+        broken = [label for label in counts if isinstance(label, str) and is_broken(label)]
+        if broken:
+            raise LabelError(
+                f"The boxes of label {self.label!r} have class names with half a surrogate pair, which cannot be "
+                f"written: {listing(broken)}. Rename them."
+            )
         try:
             return tuple(sorted(counts))
         except TypeError:

@@ -12,12 +12,20 @@ import pandas as pd
 
 from thermocline.data.row_names import first_rows, is_name, plain
 from thermocline.errors import ConfigError, LabelError, counted, listing
+from thermocline.problems.rowwise.label_values import (
+    check_given,
+    check_writable,
+    is_list,
+    is_numeric,
+    lists,
+    quantities,
+    zero_one,
+)
 from thermocline.problems.rowwise.positive import find_positive
 from thermocline.problems.rowwise.written_numbers import (
     NumberForm,
     WrittenNumbers,
     find_form,
-    parse_cells,
     read_numbers,
     without_decimals,
 )
@@ -51,7 +59,7 @@ def read_label(series: pd.Series[Any], problem_type: str | None, positive_class:
     values = series.dropna()
     if values.empty:
         raise LabelError(f"Label {series.name!r} is missing in every row.")
-    if any(_is_list(value) for value in values.astype(object)):
+    if any(is_list(value) for value in values.astype(object)):
         if problem_type not in {None, "multilabel"}:
             raise LabelError(f"Label {series.name!r} holds lists, which are multilabel, not {problem_type}.")
         return _read_lists(series)
@@ -60,6 +68,11 @@ def read_label(series: pd.Series[Any], problem_type: str | None, positive_class:
         raise LabelError(
             f"Label {series.name!r} holds no lists. A multilabel label is a column of lists of names, or a "
             "list of columns holding 0 and 1."
+        )
+    if _is_date(values.dtype):
+        raise LabelError(
+            f"Label {series.name!r} holds dates or durations. Turn them into numbers for a regression, or into "
+            "text for classes."
         )
     if problem_type != "regression":
         _check_scalars(series)
@@ -90,11 +103,6 @@ def _infer(values: pd.Series[Any], name: str) -> tuple[str, str]:
     """Return the problem type of labels without missing values, and why."""
     dtype = values.dtype
     distinct = int(values.nunique())
-    if pd.api.types.is_datetime64_any_dtype(dtype) or pd.api.types.is_timedelta64_dtype(dtype):
-        raise LabelError(
-            f"Label {name!r} holds dates or durations. Turn them into numbers for a regression, or into "
-            "text for classes."
-        )
     if distinct == 2:
         return "binary", "2 distinct values"
     if not pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_bool_dtype(dtype):
@@ -176,14 +184,20 @@ def _read_classes(series: pd.Series[Any], kind: str, reason: str, positive_class
 
 
 def _check_scalars(series: pd.Series[Any]) -> None:
-    if series.dtype != object and not isinstance(series.dtype, pd.CategoricalDtype):
+    if is_numeric(series):
         return
     odd = np.array([not is_name(value) for value in series.astype(object)], dtype=bool) & series.notna().to_numpy()
     if odd.any():
         raise LabelError(
             f"Label {series.name!r} holds values that cannot be classes (text, numbers and booleans can): "
-            f"{first_rows(series.index, odd, series)}."
+            f"{first_rows(series.index, odd, series)}. If they are classes, write them as text: "
+            f"`frame[{series.name!r}].astype(str)`."
         )
+    check_writable(series)
+
+
+def _is_date(dtype: Any) -> bool:
+    return pd.api.types.is_datetime64_any_dtype(dtype) or pd.api.types.is_timedelta64_dtype(dtype)
 
 
 def _in_order(series: pd.Series[Any], values: list[Any]) -> tuple[tuple[Any, ...], tuple[tuple[Any, ...], bool] | None]:
@@ -214,9 +228,10 @@ def _read_lists(series: pd.Series[Any]) -> Found:
     odd = np.array([not all(is_name(value) for value in cell) for cell in cells], dtype=bool)
     if odd.any():
         shown = first_rows(series.index, odd, series)
-        boxes = any(_is_list(value) and len(value) == 5 for cell in cells for value in cell)
+        boxes = any(is_list(value) and len(value) == 5 for cell in cells for value in cell)
         hint = " If they are boxes, pass problem_type='object_detection'." if boxes else ""
         raise LabelError(f"{where} lists of something else than names (text, numbers or booleans): {shown}.{hint}")
+    check_writable(series)
     counts = Counter(value for cell in cells for value in set(cell))
     if len(counts) < 2:
         raise LabelError(f"{where} {counted(len(counts), 'distinct name')} in its lists; at least two are needed.")
@@ -227,7 +242,7 @@ def _read_lists(series: pd.Series[Any]) -> Found:
 
 
 def _read_quantity(series: pd.Series[Any], reason: str) -> Found:
-    texts = [value for value in series.astype(object) if isinstance(value, str)] if not _is_numeric(series) else []
+    texts = [value for value in series.astype(object) if isinstance(value, str)] if not is_numeric(series) else []
     form = find_form(list(dict.fromkeys(texts)))
     values = quantities(series, form)
     if values.min() == values.max():
@@ -240,88 +255,6 @@ def _read_quantity(series: pd.Series[Any], reason: str) -> Found:
             f"standard deviation is {std:g}. Rescale it."
         )
     return Found("regression", (), (_dtype_name(series.dtype),), None, mean, std, reason, form)
-
-
-# -- values, checked: used at fit and at evaluation ------------------------------------------------
-
-
-def check_given(series: pd.Series[Any]) -> None:
-    """Check that no label is missing.
-
-    Raises:
-        LabelError: With the count and the first rows.
-    """
-    _refuse_missing(series, series.isna().to_numpy(dtype=bool))
-
-
-def _refuse_missing(series: pd.Series[Any], missing: np.ndarray) -> None:
-    if missing.any():
-        raise LabelError(
-            f"Label {series.name!r} is missing in {int(missing.sum()):,} of {len(series):,} rows: "
-            f"{first_rows(series.index, missing)}. Drop them: `frame.dropna(subset=[{series.name!r}])`."
-        )
-
-
-def quantities(series: pd.Series[Any], form: NumberForm | None = None) -> np.ndarray:
-    """Return a regression label as finite float64 `(n,)`, or raise LabelError.
-
-    Args:
-        series: Numbers of any dtype, text included.
-        form: How they are written where they are text, as found in training.
-    """
-    check_given(series)
-    if _is_numeric(series):
-        values = series.to_numpy(dtype=np.float64)
-    else:
-        values, odd = parse_cells(series.astype(object), form)
-        if odd.any():
-            raise LabelError(
-                f"Label {series.name!r} of a regression is not numeric in {counted(int(odd.sum()), 'row')}: "
-                f"{first_rows(series.index, odd, series)}. Convert it with `pd.to_numeric`, or use "
-                "problem_type='multiclass'."
-            )
-        _refuse_missing(series, np.isnan(values))
-    infinite = np.isinf(values)
-    if infinite.any():
-        raise LabelError(
-            f"Label {series.name!r} is infinite in {counted(int(infinite.sum()), 'row')}: "
-            f"{first_rows(series.index, infinite, series)}. Drop or correct them."
-        )
-    return values
-
-
-def _is_numeric(series: pd.Series[Any]) -> bool:
-    return pd.api.types.is_numeric_dtype(series.dtype) and not pd.api.types.is_complex_dtype(series.dtype)
-
-
-def zero_one(series: pd.Series[Any]) -> np.ndarray:
-    """Return a 0/1 label column as float64 `(n,)`, or raise LabelError."""
-    check_given(series)
-    values = series.astype(object).to_numpy()
-    bad = np.array([isinstance(value, str) or not np.isin(value, (0, 1)) for value in values], dtype=bool)
-    if bad.any():
-        raise LabelError(
-            f"Label column {series.name!r} of a multilabel problem holds something else than 0 and 1 in "
-            f"{counted(int(bad.sum()), 'row')}: {first_rows(series.index, bad, series)}."
-        )
-    return values.astype(np.float64)
-
-
-def lists(series: pd.Series[Any]) -> list[list[Any]]:
-    """Return a column of lists as plain lists, or raise LabelError."""
-    cells = series.astype(object).tolist()
-    bad = np.array([not _is_list(cell) for cell in cells], dtype=bool)
-    if bad.any():
-        raise LabelError(
-            f"Label {series.name!r} should hold a list of names in every row, but "
-            f"{counted(int(bad.sum()), 'row does', 'rows do')} "
-            f"not: {first_rows(series.index, bad, series)}. Use [] for a row without labels."
-        )
-    return [[plain(value) for value in cell] for cell in cells]
-
-
-def _is_list(value: object) -> bool:
-    return isinstance(value, (list, tuple, set, frozenset, np.ndarray))
 
 
 def _dtype_name(dtype: Any) -> str:

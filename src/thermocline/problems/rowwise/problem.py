@@ -18,6 +18,7 @@ from thermocline.contracts.learning import Learning
 from thermocline.contracts.problem import Assembly, Built, Problem
 from thermocline.contracts.request import Request
 from thermocline.data.batches import Rows
+from thermocline.data.column_notes import cell_notes, id_notes
 from thermocline.data.columns import Columns
 from thermocline.errors import ConfigError
 from thermocline.inputs.building import build_inputs, check_inputs, describe_inputs, rebuild_inputs, usable_rows
@@ -77,9 +78,11 @@ class Rowwise(Problem):
         found = located(found, columns.of("image"), reading)
         source = RowSource(found.frame, found.folder)
         rows, notes = usable_rows(source, columns, reading.config, what=reading.what)
-        if rows is None:
-            return found
-        return replace(self.take(found, rows), notes=(*found.notes, *notes))
+        notes += [f"{reading.what}, {note}" for note in cell_notes(found.frame, columns).values()]
+        if reading.purpose == "train":
+            notes += id_notes(found.frame, columns)
+        kept = found if rows is None else self.take(found, rows)
+        return replace(kept, notes=(*found.notes, *notes))
 
     def find_target(self, found: Labelled, request: Request) -> RowTarget:
         """Return problem type, classes and scale of the labels."""

@@ -14,7 +14,8 @@ from thermocline.data.label_columns import check_there, label_columns
 from thermocline.data.row_names import first_rows, is_name, plain
 from thermocline.errors import ConfigError, LabelError, NonFiniteError, counted, listing
 from thermocline.problems.rowwise.info import INFO
-from thermocline.problems.rowwise.labels import check_given, lists, quantities, read_label, read_label_columns, zero_one
+from thermocline.problems.rowwise.label_values import check_given, lists, quantities, zero_one
+from thermocline.problems.rowwise.labels import read_label, read_label_columns
 from thermocline.problems.rowwise.written_numbers import NumberForm, without_decimals
 from thermocline.registry import check_names, find_metric, problem_type_of
 
