@@ -171,13 +171,14 @@ def test_a_detector_keeps_the_range_of_training(tmp_path: Path):
         with Image.open(tmp_path / "shapes" / name) as image:
             deep = np.asarray(image.convert("L"), dtype=np.uint16) * 30
         Image.fromarray(deep).save(tmp_path / "shapes" / name)
+    files = [tmp_path / "shapes" / name for name in frame["file"]]
+    frame = frame.assign(file=list(map(str, files)))
     given = options(save_detector(tmp_path / "rt-detr"), tmp_path / "shapes", **{"optim.max_epochs": 1})
     predictor = Predictor("rois", "object_detection", path=tmp_path / "model", verbosity=0)
-    predictor.fit(frame, frame[:2], hyperparameters=given)
+    predictor.fit(frame[2:], frame[:2], hyperparameters=given)
     loaded = Predictor.load(tmp_path / "model", verbosity=0)
     assert loaded._fitted().model.detector.spec.grey == (0.0, 4095.0)
     assert loaded.predict(frame).tolist() == predictor.predict(frame).tolist()
-    files = [tmp_path / "shapes" / name for name in frame["file"]]
     for data in (tmp_path / "shapes", str(tmp_path / "shapes" / "*.png"), files):
         assert loaded.predict(data).tolist() == loaded.predict(frame).tolist()
     bright = pd.DataFrame({"file": [np.full((72, 96), 60_000, np.uint16)]}, dtype=object)

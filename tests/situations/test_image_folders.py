@@ -131,6 +131,7 @@ def test_images_without_folders_by_class(tmp_path: Path):
     message = fault(write(tmp_path, "a.png", "b.png"))
     assert "train_data: the folder" in message
     assert "holds images, but no folders by class" in message
+    assert "It holds 'labels.csv': pass the path of that file." in fault(write(tmp_path, "labels.csv"))
 
 
 def test_folders_of_splits_are_no_classes(tmp_path: Path):

@@ -158,6 +158,7 @@ def _check_classes(folder: Path, inside: Sequence[str], classes: Sequence[str], 
         raise DataError(
             f"{naming.what}: the folder {str(folder)!r} holds images, but no folders by class. Put the images of each "
             "class into a folder of its name, or pass a table with a column of paths and one of labels."
+            f"{how_to_read(folder, '')}"
         )
     names = sorted(set(classes))
     if {name.lower() for name in names} <= SPLITS:
