@@ -291,7 +291,8 @@ def test_voc_splits_without_annotations(tmp_path):
     assert "x.xml: no such file" in told(DataError, ValueError, lambda: read(root / "ImageSets" / "test.txt", "score"))
 
 
-def test_names_that_windows_wrote(tmp_path):
+def test_files_that_windows_wrote(tmp_path):
     pictures(tmp_path / "img")
     data = coco(tmp_path, names=("img\\a.png", "img\\b.png", "img\\c.png", "img\\d.png"))
+    data.write_text(data.read_text(), encoding="utf-8-sig")
     assert read(data, "score").folder == tmp_path

@@ -82,7 +82,7 @@ def _inconsistent(images: list[Record], annotations: list[Record], categories: l
 
 def _parts(path: Path, wanted: tuple[str, ...]) -> tuple[list[Record], list[Record], list[Record]]:
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(path.read_text(encoding="utf-8-sig"))
     except UnicodeDecodeError as error:
         raise DataError(f"{str(path)!r} is not UTF-8 text ({error.reason} at byte {error.start}).") from error
     except (ValueError, RecursionError) as error:
