@@ -12,7 +12,7 @@ import pytest
 from support.tiny import TINY, make_table
 from thermocline import Predictor
 from thermocline.cli import main
-from thermocline.errors import ConfigError
+from thermocline.errors import ConfigError, ThermoclineWarning
 from thermocline.problems.rowwise.info import INFO
 from thermocline.problems.rowwise.metrics import score
 from thermocline.problems.rowwise.target import RowTarget
@@ -122,16 +122,17 @@ def test_columns_stay_in_order_and_training_is_the_same_for_either():
         Predictor("y", positive_class="maybe", verbosity=0).fit(frame, hyperparameters=FAST)
 
 
-RARE = [(4, "the positive class 'fraud' has 4 of 100 rows (4 %)"), (10, None)]
+def with_frauds(rare: int):
+    return make_table(100).assign(y=["fraud"] * rare + ["ok"] * (100 - rare))
 
 
-@pytest.mark.parametrize(("rare", "said"), RARE)
-def test_a_rare_class_is_noted(rare, said, capsys):
-    frame = make_table(100).assign(y=["fraud"] * rare + ["ok"] * (100 - rare))
-    Predictor("y").explain(frame)
-    printed = capsys.readouterr().out
-    assert ("to answer 'ok' every time has an accuracy of" in printed) == (said is not None)
-    assert (said or "positive class 'fraud' (the rarer)") in printed
+def test_a_rare_class_is_warned_of():
+    said = r"The positive class 'fraud' has 4 of 100 rows \(4 %\): to answer 'ok' every time has an accuracy of 0.96"
+    with pytest.warns(ThermoclineWarning, match=said):
+        Predictor("y", verbosity=0).explain(with_frauds(4))
+    with pytest.warns(ThermoclineWarning, match=r"Class 'fraud' has 4 of 100 rows"):
+        Predictor("y", positive_class="ok", verbosity=0).explain(with_frauds(4))
+    Predictor("y", verbosity=0).explain(with_frauds(10))
 
 
 # -- threshold -------------------------------------------------------------------------------------

@@ -33,9 +33,9 @@ from thermocline.problems.rowwise.probe import start_of
 from thermocline.problems.rowwise.reading import (
     check_weight_column,
     feature_columns,
-    rare_class_notes,
     read_rows,
     row_weights,
+    warn_of_rare_class,
 )
 from thermocline.problems.rowwise.same_images import warn_of_training_images
 from thermocline.problems.rowwise.split import split_rows
@@ -62,7 +62,8 @@ class Rowwise(Problem):
         if reading.purpose != "train":
             return found
         target = self.find_target(found, reading.request)  # a fault of the labels shows before images are decoded
-        return replace(found, labels=target, notes=(*found.notes, *rare_class_notes(target, found.frame)))
+        warn_of_rare_class(target, found.frame)
+        return replace(found, labels=target)
 
     def find_columns(self, found: Labelled, request: Request) -> Columns:
         """Return the columns of features."""
