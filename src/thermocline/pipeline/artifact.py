@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 from safetensors.torch import load_model, save_model
 
 import thermocline
@@ -31,6 +30,7 @@ from thermocline.training.history import History
 from thermocline.training.writing import size_of, told_unwritable
 from thermocline.tuning.layers.layer_map import LayerMap
 from thermocline.tuning.plan.layer_plan import LayerPlan
+from thermocline.tuning.random_numbers import RandomNumbers
 
 FORMAT = 1
 
@@ -127,7 +127,7 @@ def load(path: Path, trust: Trust = Trust()) -> Loaded:
         problem_type = str(saved["problem_type"])
     problem = _problem_of(path, problem_type, trust.problem)
     offline = nullcontext() if trust.remote_code else no_hub()  # code of a backbone may lie in a hub
-    with _damaged(path), offline, torch.random.fork_rng(devices=[]):  # weights are drawn, then loaded over
+    with _damaged(path), offline, RandomNumbers():  # weights are drawn, then loaded over
         assembly = _read(files, problem, saved, trust_remote_code=trust.remote_code)
         history = History(pd.DataFrame(files.json("history.json")))
         if "rates.json" in files.digests:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import torch
-
 from thermocline.contracts.problem import Assembly
 from thermocline.contracts.request import Request
 from thermocline.data.batches import Rows
@@ -13,6 +11,7 @@ from thermocline.pipeline.planning import plan_for, read_phases, read_plan, towe
 from thermocline.pipeline.prepare import Prepared, prepare
 from thermocline.report.console import Console
 from thermocline.training.batch_norm import micro_batch_note
+from thermocline.tuning.random_numbers import RandomNumbers
 
 
 def planned(request: Request) -> tuple[Prepared, Assembly]:
@@ -24,8 +23,7 @@ def planned(request: Request) -> tuple[Prepared, Assembly]:
     given = read_plan(request.plan)
     prepared = prepare(request)
     phases = read_phases(prepared.config)  # faults in them show before anything is loaded
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(request.seed)
+    with RandomNumbers(request.seed):
         built = prepared.problem.build(
             prepared.train, prepared.columns, prepared.target, prepared.config, seed=request.seed
         )

@@ -29,6 +29,7 @@ from thermocline.training.run_savings import aligned_rows, changed_notes, saving
 from thermocline.training.scoring import Scorer
 from thermocline.training.stepping import Stepper, check_micro_batches
 from thermocline.tuning.apply import AppliedPlan, LRSetter
+from thermocline.tuning.random_numbers import RandomNumbers
 
 PATIENCE_NON_FINITE = 10  # steps in a row
 SHOW_EVERY = 10  # steps
@@ -56,6 +57,8 @@ class Trainer:
         self.precision = Precision.of(env.device, env.precision)
         self.device = self.precision.device
         self.model = run.model.to(self.device)
+        on_gpu = self.device.type == "cuda"
+        self.numbers = RandomNumbers(run.seed, devices=[self.device.index or 0] if on_gpu else [])
         self.applied = AppliedPlan(self.model, run.layer_map, run.plan, batch_norm_eval=norm_eval_of(self.model))
         self.frozen = best_states.frozen_tensor_names(self.model, run.layer_map, run.plan.frozen)
         self.frozen_hash: str | None = None  # of what is frozen throughout, once a checkpoint needs it
@@ -88,16 +91,14 @@ class Trainer:
             NonFiniteError: The loss or the gradient norm stayed infinite or NaN.
             ResumeError: The checkpoint to resume is further than this run goes.
         """
-        with torch.random.fork_rng(devices=[self.device.index or 0] if self.device.type == "cuda" else []):
-            torch.manual_seed(self.run.seed)
-            with self.savings.installed(), single_values_allowed(self.run.assembly, self.record):
-                try:
-                    self.begin()
-                    self.train()
-                except KeyboardInterrupt:
-                    self.interrupted = True
-                    self.record.note("stopped by Ctrl-C; the best state so far is kept")
-                self.finish()
+        with self.numbers, self.savings.installed(), single_values_allowed(self.run.assembly, self.record):
+            try:
+                self.begin()
+                self.train()
+            except KeyboardInterrupt:
+                self.interrupted = True
+                self.record.note("stopped by Ctrl-C; the best state so far is kept")
+            self.finish()
         return self.record.history()
 
     # in the order of training
@@ -138,6 +139,7 @@ class Trainer:
         for step in bar:
             if self._must_stop(step):
                 break
+            self.numbers.let_others()
             self.take_step(step, batches, optimizer, set_rates)
             if step % SHOW_EVERY == 1 or step == self.total_steps:
                 self._show(bar, step, optimizer)

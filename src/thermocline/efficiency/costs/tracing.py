@@ -21,6 +21,7 @@ from torch.utils.flop_counter import flop_registry
 
 from thermocline.tuning.layers.layer_map import LayerMap
 from thermocline.tuning.layers.meta_dispatch import MetaDispatch
+from thermocline.tuning.random_numbers import RandomNumbers
 
 _aten = torch.ops.aten
 #: Operators that only allocate.
@@ -112,7 +113,7 @@ class Trace(MetaDispatch):  # type: ignore[no-untyped-call]
                 handles.append(module.register_forward_pre_hook(self._norming(name)))
         hooks = torch.autograd.graph.saved_tensors_hooks(self._saving, lambda saved: saved)
         try:
-            with torch.random.fork_rng(devices=[]), torch.enable_grad(), hooks, self, _Attention(self):
+            with RandomNumbers(), torch.enable_grad(), hooks, self, _Attention(self):
                 yield
         finally:
             for handle in handles:

@@ -24,6 +24,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from thermocline.efficiency.memory.conv_bn import CONVOLUTIONS, NORM, Fold, Pair, has_hooks, own_forward
 from thermocline.errors import LayerMapError, first_line
 from thermocline.tuning.layers.example_inputs import examples_of
+from thermocline.tuning.random_numbers import RandomNumbers
 
 #: The largest difference of a folded pair from the plain one, as a share of the largest output.
 _TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 1e-1}
@@ -52,9 +53,8 @@ def pairs_of(model: nn.Module, example: Any = None) -> tuple[Pair, ...]:
     modules = dict(model.named_modules())
     if not any(isinstance(m, CONVOLUTIONS) for m in modules.values()) or not any(map(_fixed_norm, modules.values())):
         return ()
-    devices = {p.device for p in model.parameters() if p.device.type == "cuda"}
-    with torch.random.fork_rng(devices=[device.index for device in devices]):
-        torch.manual_seed(0)
+    devices = {p.device.index or 0 for p in model.parameters() if p.device.type == "cuda"}
+    with RandomNumbers(0, devices=sorted(devices)):
         watches = _passes(model, examples_of(model) if example is None else [example])
     order = {name: place for place, name in enumerate(modules)}
     linked = sorted({link for watch in watches for link in watch.links().items()}, key=lambda link: order[link[0]])

@@ -16,6 +16,7 @@ from thermocline.efficiency.prefix_cache.lazy_tensor import computed
 from thermocline.efficiency.prefix_cache.prefix import Prefix
 from thermocline.efficiency.prefix_cache.row_store import RowStore
 from thermocline.efficiency.prefix_cache.tower_rows import TowerRows
+from thermocline.tuning.random_numbers import RandomNumbers
 
 WHOLE = "features"
 """The name of a whole tower's output."""
@@ -191,7 +192,7 @@ class CachedTower:
         for module in () if self.deferred is None else self.deferred.modules:
             module.training = False
         try:
-            with torch.no_grad(), torch.random.fork_rng(devices=devices):
+            with torch.no_grad(), RandomNumbers(devices=devices):
                 yield
         finally:
             for module, mode in modes:

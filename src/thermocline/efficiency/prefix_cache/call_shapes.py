@@ -12,6 +12,8 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from thermocline.tuning.random_numbers import RandomNumbers
+
 _MOST_ANSWERS = 50_000  # answers that are remembered
 _ROUTING = {
     getattr(torch.ops.aten, name)
@@ -67,7 +69,7 @@ class CallShapes:
         args, kwargs = pytree.tree_unflatten(leaves, spec)
         watch = OperatorWatch()
         try:
-            with torch.random.fork_rng(devices=[]), torch.no_grad(), self._mode, watch:
+            with RandomNumbers(), torch.no_grad(), self._mode, watch:
                 out = call(*args, **kwargs)
         except Exception:  # a foreign forward pass may raise anything where values are missing
             return None

@@ -12,6 +12,7 @@ from thermocline.backbones.adapters import Adapters
 from thermocline.contracts.tower import MAP, ROW, Tower
 from thermocline.inputs.image.feature_map import MapLayout, find_layout, hidden_states
 from thermocline.inputs.image.spec import ImageSpec
+from thermocline.tuning.random_numbers import RandomNumbers
 
 
 class ImageTower(Tower):
@@ -121,7 +122,7 @@ class ImageTower(Tower):
         devices = [self.mean.device.index or 0] if self.mean.device.type == "cuda" else []
         self.eval()
         try:
-            with torch.no_grad(), torch.random.fork_rng(devices=devices):
+            with torch.no_grad(), RandomNumbers(devices=devices):
                 return hidden_states(self.backbone, self._normalised(self._black()))
         finally:
             for module, mode in modes:

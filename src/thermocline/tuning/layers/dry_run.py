@@ -17,6 +17,7 @@ from torch.utils import _pytree as pytree
 from thermocline.errors import LayerMapError, first_line
 from thermocline.tuning.layers.example_inputs import examples_of
 from thermocline.tuning.layers.meta_dispatch import MetaDispatch, copy_to_meta, tensors_in
+from thermocline.tuning.random_numbers import RandomNumbers
 
 #: Share of the parameters that a pass must use for no fuller one to be sought.
 _ENOUGH = 0.98
@@ -108,7 +109,7 @@ def _watch(shadow: nn.Module, groups: Mapping[str, int], *, one_place: bool = Fa
 
 
 def _run(shadow: nn.Module, inputs: Any, watch: _ParameterWatch) -> Pass:
-    with torch.random.fork_rng(devices=[]), torch.no_grad(), watch:
+    with RandomNumbers(), torch.no_grad(), watch:
         if isinstance(inputs, Mapping):
             shadow(**inputs)
         elif isinstance(inputs, Sequence) and not isinstance(inputs, str):
