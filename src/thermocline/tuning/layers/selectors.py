@@ -52,6 +52,8 @@ def select(layer_map: LayerMap, selector: Any, *, tower: str | None = None) -> t
     for one in _items(selector):
         if one != "head":
             layer_map.require_confident(f"The selector {one!r}")
+        if isinstance(one, str):
+            _check_not_tied(layer_map, one)
         chosen |= _select_one(layers, one, everywhere=tower is None)
     return tuple(label for label in layer_map.labels if label in chosen)
 
@@ -82,6 +84,27 @@ def _items(selector: Any) -> list[str | int]:
             raise SelectorError(f"An empty text is no selector. {_HELP}")
         items.append(one.strip() if isinstance(one, str) else one)
     return items
+
+
+def _check_not_tied(layer_map: LayerMap, one: str) -> None:
+    """Raise where a selector names nothing but the second name of a tied parameter, or a module of only such.
+
+    Raises:
+        SelectorError: It does. The parameter is one of the layer of its first name.
+    """
+    pattern = one.rpartition("/")[2]
+    if pattern in (*ROLES, "backbone") or pattern.startswith("re:"):
+        return
+    named = [alias for alias in layer_map.aliases if any(matches_suffix(pattern, name) for name in prefixes(alias))]
+    own = (name for layer in layer_map for name in (layer.name, *layer.parameters))
+    if not named or any(matches_suffix(pattern, above) for name in own for above in prefixes(name)):
+        return
+    first = layer_map.aliases[named[0]]
+    host = layer_map.layer_of(first)
+    raise SelectorError(
+        f"{one!r} is another name of {first!r}: the two are one tied parameter, which lies inside the layer "
+        f"{host.label!r}. Layers are the unit that is frozen or scaled: select {host.name!r}."
+    )
 
 
 def _select_one(layers: Sequence[Layer], one: str | int, *, everywhere: bool) -> set[str]:

@@ -137,7 +137,12 @@ def tied_under_two_rules(layers: Sequence[PlanLayer], layer_map: LayerMap) -> tu
         first = layer_map.layer_of(name)
         module = alias.rpartition(".")[0]
         other = next((layer for layer in layer_map if module in layer.modules and layer is not first), None)
-        if other is not None and decided[first.label] != decided[other.label]:
+        if other is not None and decided[other.label][0] and not decided[first.label][0]:
+            out.append(
+                f"{alias!r} in the frozen {other.label!r} is not frozen: it is tied to {name!r} of {first.label!r}, "
+                f"which trains. Freeze {first.name!r} too"
+            )
+        elif other is not None and decided[first.label] != decided[other.label]:
             out.append(
                 f"tied: {name!r} of {first.label!r} is also {alias!r} in {other.label!r}, which is decided otherwise; "
                 f"{first.label!r} decides"
