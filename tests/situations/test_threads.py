@@ -24,7 +24,10 @@ def fit() -> Predictor:
 
 @pytest.fixture(scope="module")
 def alone():
-    return fit()
+    """With dropout, so that its bits depend on the generator."""
+    fitted = fit()
+    assert any(isinstance(module, nn.Dropout) and module.p == 0.5 for module in fitted._fitted().model.modules())
+    return fitted
 
 
 def same(one: Predictor, other: Predictor) -> bool:
@@ -144,7 +147,3 @@ def test_a_forked_process_has_a_generator_of_its_own():
     done.set()
     thread.join()
     assert process.exitcode == 0
-
-
-def test_dropout_is_what_makes_a_fit_depend_on_it():
-    assert any(isinstance(module, nn.Dropout) and module.p == 0.5 for module in fit()._fitted().model.modules())

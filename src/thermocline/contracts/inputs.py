@@ -116,6 +116,8 @@ class InputKind(Protocol):
     ) -> BuiltInput:
         """Build a saved input's modules and processor; the weights are loaded by the caller.
 
+        It is called twice: first on the meta device, for the shapes alone (see `Problem.rebuild`).
+
         Raises:
             ValueError: The description names other files, a hub, or code.
             ArtifactError: It needs code that only `trust_remote_code` lets run.

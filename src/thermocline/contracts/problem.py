@@ -338,6 +338,8 @@ class Problem:
     ) -> tuple[nn.Module, Mapping[str, Any]]:
         """Build a saved model's modules and inputs; the weights are loaded by the caller.
 
+        It is called twice: first on the meta device, for the shapes alone, which have to be those of the weights.
+
         Raises:
             ValueError: The description names other files, a hub, or code.
         """
