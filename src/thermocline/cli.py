@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from thermocline.errors import ThermoclineError, counted
+from thermocline.errors import ThermoclineError, counted, escaped
 from thermocline.report.output import encodable, plain_where_needed
 
 LEAST_DEMO_ROWS = 50
@@ -34,13 +34,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(given: argparse.Namespace) -> int:
     usual = warnings.formatwarning
-    warnings.formatwarning = lambda message, *_args, **_kwargs: f"warning: {message}\n"
+    warnings.formatwarning = lambda message, *_args, **_kwargs: escaped(f"warning: {message}\n", lines=True)
     try:
         given.run(given)
         if sys.stdout is not None:
             sys.stdout.flush()  # what cannot be written must show here, not when the process ends
     except ThermoclineError as error:
-        print(f"thermocline: {error}", file=sys.stderr)
+        print(escaped(f"thermocline: {error}", lines=True), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("thermocline: stopped", file=sys.stderr)
@@ -49,7 +49,7 @@ def _run(given: argparse.Namespace) -> int:
         sys.stdout = None
         return 0
     except OSError as error:  # a disk that is full, a folder that may not be written to
-        print(f"thermocline: {error}", file=sys.stderr)
+        print(escaped(f"thermocline: {error}", lines=True), file=sys.stderr)
         return 1
     finally:
         warnings.formatwarning = usual
@@ -181,7 +181,7 @@ def _fit(given: argparse.Namespace) -> None:
     predictor = _predictor(given, given.out)
     how = {"time_limit": given.time_limit, "plan": given.plan, "resume": given.resume, "overwrite": given.overwrite}
     predictor.fit(given.data, **how, **_choices(given))
-    print(f"saved to {predictor.path}")
+    print(escaped(f"saved to {predictor.path}"))
 
 
 def _check_out(file: str | None, option: str = "--out") -> None:
@@ -263,7 +263,7 @@ def _evaluate(given: argparse.Namespace) -> None:
     with _notes_on_stderr():
         scores = predictor.evaluate(given.data, given.metrics, image_folder=given.image_folder)
     for name, score in scores.items():
-        print(f"{name} {score:.6g}")
+        print(f"{escaped(name)} {score:.6g}")
 
 
 def _list_presets(_given: argparse.Namespace) -> None:

@@ -6,6 +6,7 @@ A message says what was given, what is allowed and what to do next.
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
 
 
@@ -125,6 +126,26 @@ def listing(items: Iterable[object], *, limit: int = 8) -> str:
     texts = [repr(item) for item in items]
     more = f" and {len(texts) - limit} more" if len(texts) > limit else ""
     return ", ".join(texts[:limit]) + more
+
+
+def escaped(text: str, *, lines: bool = False) -> str:
+    """Return a text as a terminal may show it: control characters and those that turn its direction become escapes.
+
+    Args:
+        text: Such as the name of a column.
+        lines: Whether it may be several lines.
+    """
+    if text.isprintable():
+        return text
+    return "".join(one if _is_shown(one) or (lines and one == "\n") else _escape(one) for one in text)
+
+
+def _is_shown(letter: str) -> bool:
+    return letter.isprintable() or unicodedata.category(letter) == "Zs" or letter in "\u200c\u200d"  # joiners
+
+
+def _escape(letter: str) -> str:
+    return letter.encode("unicode_escape").decode("ascii")
 
 
 def counted(number: int, one: str, several: str = "") -> str:

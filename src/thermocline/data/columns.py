@@ -15,7 +15,7 @@ from thermocline.data.image_columns import given_image_form
 from thermocline.data.row_names import first_rows
 from thermocline.data.values import is_duration, parse_numbers
 from thermocline.data.verdict import Verdict
-from thermocline.errors import ColumnTypeError, ConfigError, counted, did_you_mean, listing
+from thermocline.errors import ColumnTypeError, ConfigError, counted, did_you_mean, escaped, listing
 
 Kind = Literal["numeric", "categorical", "text", "image", "null"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -84,7 +84,7 @@ class Columns:
     def __str__(self) -> str:
         if not self.columns:
             return "(no columns)"
-        table = self.to_frame()[["column", "type", "missing", "reason"]].map(lambda v: _cut(str(v), 90))
+        table = self.to_frame()[["column", "type", "missing", "reason"]].map(lambda v: _cut(escaped(str(v)), 90))
         widths = {name: max(len(name), int(table[name].str.len().max())) for name in table.columns}
         lines = [list(table.columns), *table.to_numpy().tolist()]
         return "\n".join(

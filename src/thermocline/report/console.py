@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from thermocline.errors import counted
+from thermocline.errors import counted, escaped
 from thermocline.report.output import Tolerant, is_open
 
 LOG = logging.getLogger("thermocline")
@@ -30,7 +30,7 @@ class Console:
             from tqdm.auto import tqdm
 
             out = Tolerant(sys.stdout)
-            tqdm.write(line, file=out)
+            tqdm.write(escaped(line, lines=True), file=out)
             out.flush()
 
     def progress(self, items: Iterable[Any], total: int, title: str) -> Iterable[Any]:
@@ -52,7 +52,7 @@ class Console:
             rows: How many rows there are.
             told: As in `note`.
         """
-        parts = {name: f"{name} {count}" for name, count in counts.items() if count}
+        parts = {name: f"{escaped(name)} {count}" for name, count in counts.items() if count}
         if parts:
             self.note(f"missing values in {counted(rows, 'row')}: {', '.join(parts.values())}", set(parts), told)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
+from thermocline.errors import escaped
+
 STYLE = (
     "<style>.tcl{border-collapse:collapse;font:13px/1.4 system-ui,sans-serif;color:inherit}"
     "div.tcl{margin:4px 0 14px}"
@@ -24,7 +26,7 @@ def count(number: int) -> str:
 
 def table(rows: Sequence[Sequence[str]], header: Sequence[str], right: Sequence[int] = ()) -> str:
     """Return rows as aligned text; columns whose index is in `right` are aligned right."""
-    lines = [list(header), *[list(row) for row in rows]]
+    lines = [list(header), *[[escaped(cell) for cell in row] for row in rows]]
     widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
     return "\n".join(
         "  ".join(
