@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import stat
 from pathlib import Path
 
 import pytest
@@ -137,3 +139,14 @@ def test_the_command_line_refuses_with_the_way_out(saved, tmp_path, capsys):
     make_table(40).to_csv(tmp_path / "rows.csv", index=False)
     assert main(["fit", str(tmp_path / "rows.csv"), "--label", "y", "--out", str(saved), "--quiet"]) == 1
     assert "overwrite=True" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("mask", [0o077, 0o022, 0o002])
+def test_files_and_folder_have_the_modes_of_the_umask(mask, tmp_path, fitted_table):
+    before = os.umask(mask)
+    try:
+        folder = fitted_table.save(tmp_path / "run")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o777 & ~mask
+    assert {stat.S_IMODE(file.stat().st_mode) for file in folder.rglob("*") if file.is_file()} == {0o666 & ~mask}

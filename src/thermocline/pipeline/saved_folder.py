@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -132,6 +133,7 @@ def replaced(path: Path) -> Iterator[Path]:
     try:
         (draft / UNFINISHED).touch()
         yield draft
+        _set_modes(draft)
         for name in _foreign(path):
             _take_over(path, name, draft)
         flush_tree(draft)
@@ -145,6 +147,14 @@ def replaced(path: Path) -> Iterator[Path]:
     except BaseException:
         _remove(draft)
         raise
+
+
+def _set_modes(draft: Path) -> None:
+    """Give every file the mode that the process's umask asks for; safetensors makes files that only the owner reads."""
+    mode = stat.S_IMODE((draft / UNFINISHED).stat().st_mode)
+    for one in draft.rglob("*"):
+        if one.is_file() and stat.S_IMODE(one.stat().st_mode) != mode:
+            one.chmod(mode)
 
 
 def _exchange(path: Path, draft: Path, old: Path) -> None:
