@@ -11,6 +11,7 @@ import pytest
 
 from support.tiny import TINY, make_table, make_texts, write_images
 from thermocline import Predictor
+from thermocline.errors import ThermoclineWarning
 
 
 def fit(frame, label="y", *arguments, options=None, **more) -> Predictor:
@@ -149,7 +150,8 @@ def test_extreme_numbers(table):
 
 
 def test_categories_never_seen(fitted_table, table):
-    assert fitted_table.predict(table.assign(colour="ultraviolet")).isin(["no", "yes"]).all()
+    with pytest.warns(ThermoclineWarning, match="none of its 60 values was seen in training"):
+        assert fitted_table.predict(table.assign(colour="ultraviolet")).isin(["no", "yes"]).all()
 
 
 @pytest.mark.parametrize("join", ["names", "separator"])

@@ -68,8 +68,8 @@ def test_a_column_of_unknown_categories_is_warned_of(fitted_table):
         Predictor("y", verbosity=0).explain(make_table(), capitals, hyperparameters=FAST)
 
 
-@pytest.mark.parametrize("colours", [["pink"], [None, None], ["pink", "red"]])
-def test_one_new_value_missing_ones_and_some_known_ones_are_not(colours, fitted_table):
+@pytest.mark.parametrize("colours", [["pink"] * 4, [None] * 6, ["pink"] * 9 + ["red"]])
+def test_a_few_new_values_missing_ones_and_one_that_is_known_are_not(colours, fitted_table):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         fitted_table.predict(make_table(len(colours)).assign(colour=colours))

@@ -33,7 +33,7 @@ def labelled(kind, rows, seed):
 @pytest.mark.parametrize("cache", ["off", "memory"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_rows(kind, cache, text_folder, tmp_path):
-    (frame, label), (tuning, _) = labelled(kind, 40, 0), labelled(kind, 30, 1)
+    (frame, label), (tuning, _) = labelled(kind, 24, 0), labelled(kind, 16, 1)
     given = {
         **TINY,
         **ONCE,
@@ -60,9 +60,7 @@ def check_kept(predictor, tuning):
     "given",
     [
         {"optim.top_k_average": "uniform_soup", "optim.max_epochs": 3, "optim.val_check_interval": 0.5},
-        {"optim.ema": 0.8},
         {"optim.lr": 10.0, "optim.gradient_clip": None},  # the probe is kept
-        {"env.eval_batch_size": 7},
     ],
 )
 def test_what_is_kept_may_be_an_average_or_the_probe(given, text_folder, tmp_path):

@@ -103,8 +103,8 @@ def test_half_a_pair_in_dicts(fitted_table):
     row = {"x": 0.5, "z": 0.1, "colour": f"red{HALF}"}
     others = [row, {**row, "colour": None}]
     assert fitted_table.predict_proba(row).equals(fitted_table.predict_proba(others).iloc[:1])
-    with pytest.warns(ThermoclineWarning, match="none of its 3 values was seen"):
-        assert len(fitted_table.predict({name: [value] * 3 for name, value in row.items()})) == 3
+    with pytest.warns(ThermoclineWarning, match="none of its 5 values was seen"):
+        assert len(fitted_table.predict({name: [value] * 5 for name, value in row.items()})) == 5
 
 
 def test_half_a_pair_in_a_column_name():

@@ -17,7 +17,7 @@ from thermocline.data.columns import Column, Columns
 from thermocline.errors import ThermoclineWarning, listing
 from thermocline.inputs.table.rows import TableRows
 
-FEWEST_UNKNOWN = 2  # values: a single one may well be new
+FEWEST_UNKNOWN = 5  # values: a few may well be new
 CLIP = 3.0  # standardised numbers are limited smoothly to this
 
 
@@ -110,7 +110,7 @@ class TableProcessor:
 
 
 def _warn_of_unknown(series: pd.Series[Any], column: Column, vocabulary: tuple[str, ...]) -> None:
-    """Warn where there are several values, and training knew none of them."""
+    """Warn where there are more than a few values, and training knew none of them."""
     given = [value for value in categories(series, column) if value is not None]
     if len(given) < FEWEST_UNKNOWN:
         return
