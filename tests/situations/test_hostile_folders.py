@@ -134,6 +134,12 @@ def test_no_hub_is_asked(monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_: pytest.fail("the network was asked"))
     with no_hub(), pytest.raises(Exception, match="ffline"):
         huggingface_hub.HfApi().model_info("somebody/model")
+    first, second = no_hub(), no_hub()  # as two threads may overlap
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert huggingface_hub.constants.HF_HUB_OFFLINE
+    second.__exit__(None, None, None)
     assert not huggingface_hub.constants.HF_HUB_OFFLINE
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -104,14 +105,22 @@ def only_shapes() -> bool:
     return torch.get_default_device().type == "meta"
 
 
+_inside: list[bool] = []  # of each context that is open, in whatever thread: what the setting was before the first
+_changing = threading.Lock()
+
+
 @contextmanager
 def no_hub() -> Iterator[None]:
     """Refuse every request to a hub inside the context, in all threads."""
     from huggingface_hub import constants
 
-    before = constants.HF_HUB_OFFLINE
-    constants.HF_HUB_OFFLINE = True
+    with _changing:
+        _inside.append(_inside[0] if _inside else bool(constants.HF_HUB_OFFLINE))
+        constants.HF_HUB_OFFLINE = True
     try:
         yield
     finally:
-        constants.HF_HUB_OFFLINE = before
+        with _changing:
+            before = _inside.pop()
+            if not _inside:
+                constants.HF_HUB_OFFLINE = before
