@@ -79,10 +79,11 @@ class Predictor:
         verbosity: int = 1,
     ) -> None:
         from thermocline.data.label_columns import label_columns
-        from thermocline.pipeline.arguments import check_text, verbosity_of
+        from thermocline.pipeline.arguments import check_problem_type, check_weight_name, verbosity_of
         from thermocline.registry import check_names, own_info, problem_type_of
 
-        check_text(problem_type=problem_type, eval_metric=eval_metric, sample_weight=sample_weight)
+        check_problem_type(problem_type)
+        check_weight_name(sample_weight)
         own = None if problem is None else own_info(problem)
         check_names(problem_type, eval_metric, own=own)
         names = label_columns(label)

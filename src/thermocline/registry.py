@@ -268,7 +268,7 @@ def find_metric(info: ProblemInfo, name: object, problem_type: str | None = None
             raise _wrong_problem(name, elsewhere[0], problem_type or info.name, "", fitting)
         aliases = [alias for one in info.metrics for alias in one.aliases]
         called = _name_of(name)
-        same = known.get(_spelled(called)) if called != name else None
+        same = None if isinstance(name, str) else known.get(_spelled(called))
         near = f" Give it by name: {same.name!r}." if same else did_you_mean(called, [*fitting, *aliases])
         raise ConfigError(f"Unknown metric {name!r}.{near} Metrics{where}: {listing(fitting, limit=40)}.")
     if problem_type is not None and not set(types_of(info, problem_type)) & set(found.problem_types):

@@ -39,12 +39,15 @@ def test_tables_keep_their_lines():
     assert len(table([[NAME, "1"], ["b", "2"]], ["name", "n"]).splitlines()) == 3
 
 
-def test_columns_classes_and_missing_values(capsys):
+def test_columns_classes_and_missing_values(capsys, caplog):
+    caplog.set_level("INFO", "thermocline")
     frame = make_table(40).rename(columns={"x": NAME})
     frame["y"] = frame["y"].map({"yes": "y\x1b[2J", "no": "n\no"})
     predictor = Predictor("y").fit(frame, hyperparameters=ONCE)
     predictor.predict(frame.assign(**{NAME: [None, *frame[NAME][1:]]}))
-    Console(1).missing({NAME: 3}, 40)
+    Console(1).missing({NAME: 3}, 40, set())
+    assert len(caplog.messages) == 2
+    assert all(is_plain(message) for message in caplog.messages)
     out = f"{capsys.readouterr().out}\n{predictor.columns}"
     assert is_plain(out)
     assert out.count(f"\n{SHOWN}  numeric") == 2

@@ -74,9 +74,10 @@ def test_what_is_kept_may_be_an_average_or_the_probe(given, text_folder, tmp_pat
 
 
 @pytest.mark.parametrize("cache", ["off", "memory"])
-def test_detection(cache, tmp_path):
+def test_detection(cache, tmp_path, monkeypatch):
     checkpoint = save_detector(tmp_path / "tiny-rt-detr")
     frame = write_shapes(tmp_path / "images")
+    monkeypatch.chdir(tmp_path / "images")
     given = detector_options(
         checkpoint,
         tmp_path / "images",
@@ -88,6 +89,6 @@ def test_detection(cache, tmp_path):
         },
     )
     predictor = Predictor("rois", "object_detection", path=tmp_path / "saved", verbosity=0)
-    predictor.fit(frame, frame.iloc[:4], hyperparameters=given)
+    predictor.fit(frame.iloc[4:], frame.iloc[:4], hyperparameters=given)
     assert predictor.history["note"].str.contains("run once a row").any() == (cache == "memory")
     check_kept(predictor, frame.iloc[:4])

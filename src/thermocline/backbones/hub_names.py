@@ -133,6 +133,10 @@ def meant(name: str, own: dict[str, str], others: dict[str, dict[str, str]], kno
         if last in _by_name(table):
             return f" {_by_name(table)[last]!r} is for `{option}`."
     family = [full[one] for one in full if one.startswith((f"{last}-", f"{last}_"))]
+    known = list(known)
+    spelled = [one for one in known if one.replace("_", "").replace("-", "") == re.sub("[-_]", "", last)]
+    if spelled:
+        return f" Did you mean {spelled[0]!r}?"
     family = [one for one in known if one.startswith(f"{last}:")] or family
     if family:
         return f" There is, for instance, {' or '.join(map(repr, family[:3]))}."

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from thermocline.data.cells import CellRules, read_cells
-from thermocline.data.other_files import check_path, how_to_read, of_a_pattern
+from thermocline.data.other_files import check_path, how_to_read, of_no_file
 from thermocline.data.quoted_lines import check_merged, open_mark, read_unquoted
 from thermocline.data.row_names import first_rows
 from thermocline.data.tables import as_frame
@@ -65,7 +65,7 @@ def read_frame(data: object, rules: CellRules | None = None) -> tuple[pd.DataFra
     if not path.is_file():
         what = "is a folder, not a file" if path.is_dir() else "does not exist"
         near = did_you_mean(path.name, [p.name for p in path.parent.iterdir()]) if path.parent.is_dir() else ""
-        raise DataError(f"The file {str(path)!r} {what}.{of_a_pattern(path) or near}")
+        raise DataError(f"The file {str(path)!r} {what}.{of_no_file(path) or near}")
     if kind in {".parquet", ".pq"}:
         frame = _read_parquet(path)
     else:

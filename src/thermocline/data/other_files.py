@@ -55,8 +55,6 @@ def how_to_read(path: Path, kind: str) -> str:
         return f" It is a folder of tables: pass `pd.concat(map(pd.{reader}, {every}), ignore_index=True)`."
     if kind in (".yaml", ".yml"):
         return f" A preset is given as presets={str(path)!r}, options as hyperparameters={str(path)!r}."
-    if not kind and " " in path.name.strip() and not path.exists():
-        return " A text is a value of a column: pass `{'column': [text]}`."
     reader = _READERS.get(kind, "")
     return f" Pass `pd.{reader.format(path=repr(str(path)))}`." if reader else ""
 
@@ -81,11 +79,12 @@ def check_path(given: str) -> None:
         )
 
 
-def of_a_pattern(path: Path) -> str:
-    """Return what to do with a path that is a pattern of many, or an empty text."""
-    if not any(letter in str(path) for letter in "*?["):
-        return ""
-    reader = "read_parquet" if path.suffix.lower() in (".parquet", ".pq") else "read_csv"
-    return (
-        f" For all files of a pattern pass `pd.concat(map(pd.{reader}, glob.glob({str(path)!r})), ignore_index=True)`."
-    )
+def of_no_file(path: Path) -> str:
+    """Return what to do with a path at which there is nothing: a pattern of many, a text; or an empty text."""
+    if any(letter in str(path) for letter in "*?["):
+        reader = "read_parquet" if path.suffix.lower() in (".parquet", ".pq") else "read_csv"
+        every = f"map(pd.{reader}, glob.glob({str(path)!r}))"
+        return f" For all files of a pattern pass `pd.concat({every}, ignore_index=True)`."
+    if not path.suffix and " " in path.name.strip():
+        return " A text is a value of a column: pass `{'column': [text]}`."
+    return ""

@@ -12,15 +12,27 @@ from thermocline.errors import ConfigError
 LARGEST_SEED = 2**32 - 1
 
 
-def check_text(**given: object) -> None:
-    """Check that arguments are texts or None.
+def check_problem_type(value: object) -> None:
+    """Check that a problem type is a text or None.
 
     Raises:
-        ConfigError: One is not.
+        ConfigError: It is not.
     """
-    for name, value in given.items():
-        if value is not None and not isinstance(value, str):
-            raise ConfigError(f"{name} is a text or None, not {shown(value)}.")
+    if value is not None and not isinstance(value, str):
+        raise ConfigError(f"problem_type is a text or None, not {shown(value)}.")
+
+
+def check_weight_name(value: object) -> None:
+    """Check that sample weights are the name of a column or None.
+
+    Raises:
+        ConfigError: They are not.
+    """
+    if value is not None and not isinstance(value, str):
+        raise ConfigError(
+            f"sample_weight is the name of a column, not {shown(value)}. Put the weights into the table: "
+            "frame.assign(weight=weights), and sample_weight='weight'."
+        )
 
 
 def check_flags(**given: object) -> None:

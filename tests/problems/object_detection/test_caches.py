@@ -12,6 +12,8 @@ import torch
 from support.shapes import options, save_detector, write_shapes
 from support.stopping import killed_after_checkpoint
 from thermocline import Predictor
+from thermocline.errors import ResumeError
+from thermocline.training import run_identity
 from thermocline.training.trainer import Trainer
 
 # they validate on pictures that they train on, which is warned of
@@ -87,7 +89,8 @@ def test_the_same_names_in_another_folder_are_other_images(checkpoint, tmp_path)
     assert same(fit(frame, other), fit(frame, {**other, "optim.cache_prefix": "off"}))
 
 
-def test_a_resumed_run_computes_images_that_changed_since_it_stopped_again(checkpoints, tmp_path):
+def test_a_resumed_run_computes_images_that_changed_since_it_stopped_again(checkpoints, tmp_path, monkeypatch):
+    """A run is not resumed on them; were it, as where a change went unseen, the prefixes would be others."""
     images = tmp_path / "images"
     frame = write_shapes(images)
     given = options(checkpoints["detr"], images, **FROZEN, **{"optim.cache_prefix": "disk", "env.checkpoint_every": 1})
@@ -98,6 +101,9 @@ def test_a_resumed_run_computes_images_that_changed_since_it_stopped_again(check
     assert list((tmp_path / "disk-checkpoints" / "prefixes").glob("detector-train-*"))
     for row in range(0, 12, 2):
         shutil.copy(images / f"{row + 1}.png", images / f"{row}.png")
+    with pytest.raises(ResumeError, match="content of training image"):
+        fit(frame, given, tmp_path / "disk", resume=True)
+    monkeypatch.setattr(run_identity, "file_facts", lambda *_: {})
     disk = fit(frame, given, tmp_path / "disk", resume=True)
     off = fit(frame, {**given, "optim.cache_prefix": "off"}, tmp_path / "off", resume=True)
     assert "on disk" in notes(disk)

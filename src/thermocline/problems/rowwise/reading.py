@@ -116,11 +116,6 @@ def check_weight_column(request: Request) -> None:
     Raises:
         ConfigError: It is not.
     """
-    if request.weight is not None and not isinstance(request.weight, str):
-        raise ConfigError(
-            f"sample_weight is the name of a column, not {type(request.weight).__name__}. Put the weights into the "
-            "table: frame.assign(weight=weights), and sample_weight='weight'."
-        )
     if request.weight is not None and request.weight in label_columns(request.label):
         raise ConfigError(f"sample_weight {request.weight!r} is the label. Name another column.")
 
