@@ -30,7 +30,7 @@ demo: $(OFFLINE)
 # Two test processes share the cores, so each computes on one.
 test: export OMP_NUM_THREADS = 1
 test: $(DEV)
-	$(VENV)/bin/python -m pytest -n 2 --nbmake tests notebooks $(COVERAGE)
+	$(VENV)/bin/python -m pytest -n 2 --nbmake notebooks tests $(COVERAGE)
 
 coverage:
 	$(MAKE) --no-print-directory COVERAGE='--cov --cov-report=' test

@@ -202,6 +202,7 @@ def test_a_few_unreadable_images(make_predictor, pictures, tiny, image_folder):
 
 
 @guarded
+@pytest.mark.filterwarnings("ignore:The positive class 'only' has 1 of 24 rows")
 def test_a_class_that_goes_with_its_unreadable_image(make_predictor, pictures):
     frame = pictures.assign(y=["only"] + ["red"] * 23)
     Path(frame["img"][0]).write_bytes(b"")

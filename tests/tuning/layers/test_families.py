@@ -43,7 +43,7 @@ def test_transformers(family: str) -> None:
 @pytest.mark.parametrize(("source", "family"), NEW)
 def test_a_family_that_is_not_listed_yet(source: str, family: str) -> None:
     group, name = layer_census.small_member(source, family)
-    row = layer_census.examined((source, group, name, False, 15))
+    row = layer_census.examined((source, group, name, False, 5))
     if not row.verdict.startswith("right"):
         pytest.skip(f"new in this {source}, its map of {group}/{name} is {row.verdict}: {'; '.join(row.faults)[:200]}")
 

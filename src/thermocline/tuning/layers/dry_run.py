@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils import _pytree as pytree
 
 from thermocline.errors import LayerMapError, first_line
 from thermocline.tuning.layers.example_inputs import examples_of
@@ -139,8 +138,8 @@ class _ParameterWatch(MetaDispatch):  # type: ignore[no-untyped-call]
         waiting, made_by = self._note(flat)
         out = self.answer(func, args, kwargs, flat)
         if waiting or made_by:
-            for leaf in (out,) if isinstance(out, torch.Tensor) else pytree.tree_leaves(out):
-                if isinstance(leaf, torch.Tensor) and id(leaf) not in self._names:
+            for leaf in tensors_in(out):
+                if id(leaf) not in self._names:
                     leaf._waiting = waiting  # type: ignore[attr-defined]
                     leaf._made_by = made_by | getattr(leaf, "_made_by", 0)  # type: ignore[attr-defined]
         return out
