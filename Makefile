@@ -10,11 +10,12 @@ NEWEST = .venv-newest
 OFFLINE = $(VENV)/.installed-offline
 DEV = $(VENV)/.installed-dev
 
-.PHONY: help setup demo test coverage newest lint types clean
+.PHONY: help setup demo test notebooks coverage newest lint types clean
 
 help:
 	@echo "make demo      fine-tune on a sample frame, compare with baselines, save, load, predict (minutes)"
-	@echo "make test      all tests, notebooks included"
+	@echo "make test      all tests"
+	@echo "make notebooks runs the notebooks from top to bottom"
 	@echo "make coverage  the same, and the share of the code that they run"
 	@echo "make newest    all tests with the newest versions of what Thermocline needs, in $(NEWEST)"
 	@echo "make lint      ruff: rules and format"
@@ -30,7 +31,11 @@ demo: $(OFFLINE)
 # Two test processes share the cores, so each computes on one.
 test: export OMP_NUM_THREADS = 1
 test: $(DEV)
-	$(VENV)/bin/python -m pytest -n 2 --nbmake notebooks tests $(COVERAGE)
+	$(VENV)/bin/python -m pytest -n 2 tests $(COVERAGE)
+
+notebooks: export OMP_NUM_THREADS = 1
+notebooks: $(DEV)
+	$(VENV)/bin/python -m pytest -n 2 --nbmake notebooks
 
 coverage:
 	$(MAKE) --no-print-directory COVERAGE='--cov --cov-report=' test
