@@ -48,6 +48,10 @@ class Stretch:
     trains: frozenset[str]
     unfrozen: frozenset[str]
 
+    def __repr__(self) -> str:  # sets have no order of their own
+        sets = f"trains={sorted(self.trains)}, unfrozen={sorted(self.unfrozen)}"
+        return f"Stretch(start={self.start}, number={self.number}, {sets})"
+
 
 @dataclass(frozen=True)
 class Timeline:
