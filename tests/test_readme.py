@@ -82,10 +82,11 @@ def test_the_plain_lines_are_those_of_the_makefile() -> None:
     assert len(plain) >= 5
     for words in plain:
         assert " ".join(words) in recipes.replace("'", "")
-    (test,) = (words for words in _commands() if "pytest" in words)
-    assert test[0] == "OMP_NUM_THREADS=1"
-    assert "test: export OMP_NUM_THREADS = 1" in recipes
-    assert " ".join(test[1:]) in recipes
+    test, notebooks = (words for words in _commands() if "pytest" in words)
+    for target, words in (("test", test), ("notebooks", notebooks)):
+        assert words[0] == "OMP_NUM_THREADS=1"
+        assert f"{target}: export OMP_NUM_THREADS = 1" in recipes
+        assert " ".join(words[1:]) in recipes
 
 
 @pytest.mark.parametrize("words", [words for words in _commands() if words[0] == "thermocline"], ids=" ".join)
