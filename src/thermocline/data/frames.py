@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from thermocline.data.cells import CellRules, read_cells
-from thermocline.data.other_files import check_path, how_to_read, of_no_file
+from thermocline.data.other_files import PARQUET, TABLES, check_path, how_to_read, of_no_file
 from thermocline.data.quoted_lines import check_merged, open_mark, read_unquoted
 from thermocline.data.row_names import first_rows
 from thermocline.data.tables import as_frame
@@ -52,7 +52,7 @@ def read_frame(data: object, rules: CellRules | None = None) -> tuple[pd.DataFra
     path = Path(data).expanduser()
     suffixes = [suffix.lower() for suffix in path.suffixes]
     kind = suffixes[-2] if len(suffixes) > 1 and suffixes[-1] in PACKED else "".join(suffixes[-1:])
-    if kind not in {".csv", ".tsv", ".parquet", ".pq"} and (kind or path.exists()):
+    if kind not in TABLES and (kind or path.exists()):
         hints = [
             f" If it is {info.file_types[kind]}, pass problem_type={info.problem_types[0]!r}."
             for info in problem_infos()
@@ -66,7 +66,7 @@ def read_frame(data: object, rules: CellRules | None = None) -> tuple[pd.DataFra
         what = "is a folder, not a file" if path.is_dir() else "does not exist"
         near = did_you_mean(path.name, [p.name for p in path.parent.iterdir()]) if path.parent.is_dir() else ""
         raise DataError(f"The file {str(path)!r} {what}.{of_no_file(path) or near}")
-    if kind in {".parquet", ".pq"}:
+    if kind in PARQUET:
         frame = _read_parquet(path)
     else:
         with unpacked(path):

@@ -13,11 +13,11 @@ from typing import Any
 import pandas as pd
 
 from thermocline.data.image_cells import image_sort, image_suffixes
-from thermocline.data.other_files import check_path, how_to_read
+from thermocline.data.other_files import TABLES, check_path, how_to_read
 from thermocline.errors import DataError, counted, listing
 
 FILE = "file"  # the name of the index of images that were found as files
-TABLES = frozenset({".csv", ".tsv", ".parquet", ".pq", ".json", ".jsonl"})
+NO_IMAGES = frozenset({*TABLES, ".json", ".jsonl"})
 SPLITS = frozenset({"dev", "eval", "evaluation", "test", "testing", "train", "training", "val", "valid", "validation"})
 
 OTHER, HIDDEN, UNSORTED = "file that is no image", "hidden file or folder", "image in no class folder"
@@ -100,7 +100,7 @@ def image_files(data: object, naming: Naming) -> ImageFiles | None:
 def _of_path(path: Path, naming: Naming) -> ImageFiles | None:
     if path.is_dir():
         return _of_folder(path, naming)
-    if glob.has_magic(str(path)) and path.suffix.lower() not in TABLES and not path.exists():
+    if glob.has_magic(str(path)) and path.suffix.lower() not in NO_IMAGES and not path.exists():
         return _of_glob(str(path), naming)
     if path.suffix.lower() in image_suffixes():
         return ImageFiles(_frame([path.name], None, naming), path.resolve().parent)

@@ -10,7 +10,9 @@ from thermocline.errors import DataError
 _ADDRESS = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]+://")
 """How the address of a file on another machine begins."""
 
-_TABLES = (".csv", ".tsv", ".parquet", ".pq")
+PARQUET = (".parquet", ".pq")
+TABLES = (".csv", ".tsv", *PARQUET)
+"""Extensions of files that are read."""
 
 _READERS = {
     ".jsonl": "read_json({path}, lines=True)",
@@ -46,13 +48,12 @@ def how_to_read(path: Path, kind: str) -> str:
         kind: Its extension.
     """
     if path.is_dir():
-        tables = sorted(file for file in path.iterdir() if file.suffix.lower() in _TABLES)
+        tables = sorted(file for file in path.iterdir() if file.suffix.lower() in TABLES)
         if len(tables) < 2:
             return f" It holds {tables[0].name!r}: pass the path of that file." if tables else ""
         suffix = tables[0].suffix
-        reader = "read_parquet" if suffix.lower() in (".parquet", ".pq") else "read_csv"
         every = f"Path({str(path)!r}).glob('*{suffix}')"
-        return f" It is a folder of tables: pass `pd.concat(map(pd.{reader}, {every}), ignore_index=True)`."
+        return f" It is a folder of tables: pass `pd.concat(map(pd.{_reader(suffix)}, {every}), ignore_index=True)`."
     if kind in (".yaml", ".yml"):
         return f" A preset is given as presets={str(path)!r}, options as hyperparameters={str(path)!r}."
     reader = _READERS.get(kind, "")
@@ -72,19 +73,22 @@ def check_path(given: str) -> None:
         )
     if _ADDRESS.match(given):
         suffix = Path(given.split("?")[0]).suffix.lower()
-        reader = "read_parquet" if suffix in (".parquet", ".pq") else "read_csv"
         raise DataError(
             f"{given!r} is an address, not a path. Download the file and pass its path, or pass "
-            f"`pd.{reader}({given!r})`."
+            f"`pd.{_reader(suffix)}({given!r})`."
         )
 
 
 def of_no_file(path: Path) -> str:
     """Return what to do with a path at which there is nothing: a pattern of many, a text; or an empty text."""
     if any(letter in str(path) for letter in "*?["):
-        reader = "read_parquet" if path.suffix.lower() in (".parquet", ".pq") else "read_csv"
-        every = f"map(pd.{reader}, glob.glob({str(path)!r}))"
+        every = f"map(pd.{_reader(path.suffix)}, glob.glob({str(path)!r}))"
         return f" For all files of a pattern pass `pd.concat({every}, ignore_index=True)`."
     if not path.suffix and " " in path.name.strip():
         return " A text is a value of a column: pass `{'column': [text]}`."
     return ""
+
+
+def _reader(suffix: str) -> str:
+    """Return the function of pandas that reads tables of an extension."""
+    return "read_parquet" if suffix.lower() in PARQUET else "read_csv"
