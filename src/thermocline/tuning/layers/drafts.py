@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from thermocline.tuning.layers.dry_run import Pass
@@ -47,6 +48,14 @@ class Proposal:
     merged: int = 0
     ordered: bool = False
     run: Pass | None = None
+
+
+def by_tower(drafts: Sequence[Draft]) -> dict[str, list[Draft]]:
+    """Return the drafts of each tower, both in order."""
+    towers: dict[str, list[Draft]] = {}
+    for draft in drafts:
+        towers.setdefault(draft.tower, []).append(draft)
+    return towers
 
 
 def make_names_unique(drafts: list[Draft]) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
 
-from thermocline.tuning.layers.drafts import Draft, Proposal, make_names_unique
+from thermocline.tuning.layers.drafts import Draft, Proposal, by_tower, make_names_unique
 from thermocline.tuning.layers.dry_run import Pass
 from thermocline.tuning.layers.module_names import common_module
 from thermocline.tuning.layers.placement_by_use import Stray, place_strays, times_of
@@ -37,10 +37,7 @@ def put_in_order(found: Proposal, run: Pass, is_norm: Callable[[str], bool]) -> 
         run: The first uses of all parameters; the parameters of one draft are in one of its groups.
         is_norm: Whether a parameter is that of a normalisation.
     """
-    towers = [
-        _tower([draft for draft in found.drafts if draft.tower == tower], run, is_norm)
-        for tower in dict.fromkeys(draft.tower for draft in found.drafts)
-    ]
+    towers = [_tower(own, run, is_norm) for own in by_tower(found.drafts).values()]
     drafts = [draft for tower in towers for draft in tower.drafts]
     make_names_unique(drafts)
     unused = any(draft.role == "block" and not times_of(draft, run) for draft in drafts)

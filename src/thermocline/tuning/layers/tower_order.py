@@ -7,7 +7,7 @@ from itertools import combinations
 
 from torch import nn
 
-from thermocline.tuning.layers.drafts import Draft, Proposal
+from thermocline.tuning.layers.drafts import Draft, Proposal, by_tower
 from thermocline.tuning.layers.dry_run import Pass, forward_pass
 from thermocline.tuning.layers.families import is_embedding
 from thermocline.tuning.layers.module_names import is_inside, prefixes
@@ -33,7 +33,7 @@ def run_towers_alone(model: nn.Module, drafts: Sequence[Draft], run: Pass) -> No
         drafts: Its layers as structure proposes them.
         run: A pass of the whole model; it is changed.
     """
-    for tower, own in _by_tower(drafts).items():
+    for tower, own in by_tower(drafts).items():
         blocks = [name for draft in own if draft.role == "block" for name in draft.parameters]
         if not tower or not blocks or any(name in run.first for name in blocks):
             continue
@@ -56,7 +56,7 @@ def move_inputs_into_towers(model: nn.Module, drafts: list[Draft], run: Pass) ->
         drafts: The layers as structure proposes them; they are changed.
         run: A pass of the whole model.
     """
-    towers = _by_tower(drafts)
+    towers = by_tower(drafts)
     if any(not _ran(own, run) for tower, own in towers.items() if tower):
         return
     units: dict[int, list[str]] = {}
@@ -78,7 +78,7 @@ def tower_notes(found: Proposal, names: Mapping[str, str]) -> tuple[str, ...]:
         found: Layers in order.
         names: The name of each tower as it is shown, by the drafts' own.
     """
-    towers = {tower: own for tower, own in _by_tower(found.drafts).items() if any(d.role == "block" for d in own)}
+    towers = {tower: own for tower, own in by_tower(found.drafts).items() if any(d.role == "block" for d in own)}
     run = found.run
     if len(towers) < 2 or run is None:
         return ()
@@ -105,13 +105,6 @@ def _ran(drafts: Sequence[Draft], run: Pass) -> bool:
     """Whether the pass of the whole model ran a block of this tower."""
     names = {name for draft in drafts if draft.role == "block" for name in draft.parameters}
     return any(name in run.first and name not in run.alone for name in names)
-
-
-def _by_tower(drafts: Sequence[Draft]) -> dict[str, list[Draft]]:
-    towers: dict[str, list[Draft]] = {}
-    for draft in drafts:
-        towers.setdefault(draft.tower, []).append(draft)
-    return towers
 
 
 def _outside(drafts: Sequence[Draft]) -> list[str]:
