@@ -20,7 +20,7 @@ from torch.utils import _pytree as pytree
 from torch.utils.flop_counter import flop_registry
 
 from thermocline.tuning.layers.layer_map import LayerMap
-from thermocline.tuning.layers.meta_dispatch import MetaDispatch
+from thermocline.tuning.layers.meta_dispatch import MetaDispatch, tensors_in
 from thermocline.tuning.random_numbers import RandomNumbers
 
 _aten = torch.ops.aten
@@ -123,9 +123,9 @@ class Trace(MetaDispatch):  # type: ignore[no-untyped-call]
 
     def watch(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         """Run one operator and count it."""
-        flat = _tensors((args, kwargs))
+        flat = tensors_in((args, kwargs))
         out = self.answer(func, args, kwargs, flat)
-        made = [leaf for leaf in (out,) if isinstance(leaf, torch.Tensor)] or _tensors(out)
+        made = tensors_in(out)
         inside = {_key(leaf) for leaf in flat}
         fresh = func._schema.is_mutable or any(_key(leaf) not in inside for leaf in made)
         if not fresh or func.overloadpacket in _FREE:
