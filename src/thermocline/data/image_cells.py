@@ -53,8 +53,7 @@ def image_sort(value: object) -> str:
         return _sort_of_text(value)
     if isinstance(value, (bytes, bytearray, memoryview)):
         return "bytes" if is_image_bytes(value) else ""
-    pillow = sys.modules.get("PIL.Image")  # whoever holds such an image has imported it
-    if pillow is not None and isinstance(value, pillow.Image):
+    if is_pil(value):
         return "pil"
     if isinstance(value, Mapping):
         return "record" if is_record(value) else ""
@@ -212,6 +211,12 @@ def opens(value: bytes | bytearray | memoryview) -> bool:
 
 
 # -- arrays and records ----------------------------------------------------------------------------
+
+
+def is_pil(value: object) -> bool:
+    """Whether a value is a PIL image; nothing is copied or imported."""
+    pillow = sys.modules.get("PIL.Image")  # whoever holds such an image has imported it
+    return pillow is not None and isinstance(value, pillow.Image)
 
 
 def is_record(value: Mapping[Any, Any]) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from thermocline.data.image_cells import image_sort, image_suffixes
+from thermocline.data.image_cells import image_sort, image_suffixes, is_pil
 from thermocline.data.other_files import TABLES, check_path, how_to_read
 from thermocline.errors import DataError, counted, listing
 
@@ -89,7 +89,7 @@ def image_files(data: object, naming: Naming) -> ImageFiles | None:
     if isinstance(data, str | os.PathLike):
         check_path(os.fsdecode(data))
         return _of_path(Path(data).expanduser(), naming)
-    cells = [data] if image_sort(data) == "pil" else data
+    cells = [data] if is_pil(data) else data
     if not isinstance(cells, list | tuple) or not any(map(image_sort, cells)):
         return None
     if not all(isinstance(cell, str | os.PathLike) or image_sort(cell) for cell in cells):

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import pandas as pd
 
-from thermocline.data.image_cells import image_sort
+from thermocline.data.image_cells import is_pil, is_record
 from thermocline.errors import DataError, MissingDependencyError, listing
 
 
@@ -93,7 +93,7 @@ def _of_arrow(data: Any) -> pd.DataFrame:
 
 def _is_one(value: object) -> bool:
     """Whether a value is one cell, not a column."""
-    return bool(pd.api.types.is_scalar(value)) or image_sort(value) in ("pil", "record")
+    return bool(pd.api.types.is_scalar(value)) or is_pil(value) or (isinstance(value, Mapping) and is_record(value))
 
 
 def _of_dicts(data: Any, *, one: bool = False) -> pd.DataFrame:

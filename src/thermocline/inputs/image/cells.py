@@ -18,6 +18,7 @@ from thermocline.data.image_cells import (
     encoded_bytes,
     image_sort,
     is_empty_record,
+    is_record,
 )
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def source_of(cell: object) -> Source:
         return _source_of_text(cell)
     if isinstance(cell, bytes | bytearray | memoryview):
         return bytes(cell)
-    if isinstance(cell, Mapping) and not is_empty_record(cell) and set(cell) <= {"bytes", "path"}:
+    if isinstance(cell, Mapping) and is_record(cell):
         return source_of(cell.get("bytes") or cell.get("path"))
     array = as_array(cell)
     if array is None and isinstance(cell, list | tuple | np.ndarray) and len(cell) == 1:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from thermocline.data.columns import infer_columns
 from thermocline.data.frames import check_frame, read_frame
+from thermocline.data.image_files import image_name
 from thermocline.data.label_columns import check_there
 from thermocline.data.roots import Roots
 from thermocline.errors import DataError, did_you_mean, listing
@@ -66,7 +67,7 @@ def read_detection(
     path = Path(data).expanduser() if isinstance(data, str | Path) else None
     roots = roots or Roots()
     if path is not None and is_annotated(path):
-        name = image or ("image" if label != "image" else "picture")
+        name = image or image_name(label)
         frame, roots = read_annotated(path, image=name, label=label, roots=roots)
         return DetectionFrame(frame, name, label, roots, "xyxy" if is_voc(path) else "xywh")
     if path is not None and path.is_dir():

@@ -130,5 +130,5 @@ def _image_names(given: Mapping[str, str], roots: Roots) -> list[str]:
 
 def _image_name(stem: str, given: str, folder: Path) -> str:
     """Return the image's file name: as given where that is there, else the annotation's own name with an extension."""
-    found = [name for name in (given, *(stem + suffix for suffix in _SUFFIXES)) if name and (folder / name).is_file()]
-    return found[0] if found else given or f"{stem}.jpg"
+    names = (name for name in (given, *(stem + suffix for suffix in _SUFFIXES)) if name)
+    return next((name for name in names if (folder / name).is_file()), given or f"{stem}.jpg")

@@ -23,15 +23,16 @@ def warn_of_training_images(train: Labelled, valid: Labelled, target: RowTarget,
     """
     if not images:
         return
-    labels = target.encode(valid.frame)
-    rows = {key: labels[row].tobytes() for row, key in _pictures(valid, images)}
-    known: dict[Hashable, set[bytes]] = {}
-    encoded = target.encode(train.frame)
-    for row, key in _pictures(train, images):
-        known.setdefault(key, set()).add(encoded[row].tobytes())
+    rows = {key: row for row, key in _pictures(valid, images)}
+    known: dict[Hashable, list[int]] = {}
+    for row, key in _pictures(train, images) if rows else ():
+        known.setdefault(key, []).append(row)
     if not rows or not rows.keys() <= known.keys():
         return
-    other = sum(label not in known[key] for key, label in rows.items())
+    labels, own = target.encode(valid.frame), target.encode(train.frame)
+    other = sum(
+        labels[row].tobytes() not in {own[place].tobytes() for place in known[key]} for key, row in rows.items()
+    )
     if other:
         warnings.warn(
             f"All images of tuning_data are images of train_data too, {other:,} of {counted(len(rows), 'image')} with "
