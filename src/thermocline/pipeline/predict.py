@@ -154,13 +154,9 @@ def _run(assembly: Assembly, rows: Rows, collector: Collector, found: Labelled, 
     """Pass over rows, with progress on the console."""
     if not len(rows):
         return
-    frame, env = found.frame, assembly.config.env
-    told = _TOLD.setdefault(assembly.model, set())
-    kinds = {column.name: column.kind for column in assembly.columns if column.kind != "null"}
-    missing = {name: missing_mask(frame[name], words=kind == "numeric") for name, kind in kinds.items()}
-    console.missing({name: int(mask.sum()) for name, mask in missing.items()}, len(frame), told)
-    for name, note in cell_notes(frame, assembly.columns).items():
-        console.note(note, {f"cells of {name}"}, told)
+    if console.verbosity > 0:
+        _note_cells(assembly, found.frame, console)
+    env = assembly.config.env
     size, device = env.eval_batch_size, assembly.device
     assert size
     how = Pass(
@@ -173,6 +169,16 @@ def _run(assembly: Assembly, rows: Rows, collector: Collector, found: Labelled, 
         ),
     )
     collect(assembly.model, rows, collector, how)
+
+
+def _note_cells(assembly: Assembly, frame: pd.DataFrame, console: Console) -> None:
+    """Note missing values and broken text; each cell is looked at."""
+    told = _TOLD.setdefault(assembly.model, set())
+    kinds = {column.name: column.kind for column in assembly.columns if column.kind != "null"}
+    missing = {name: int(missing_mask(frame[name], words=kind == "numeric").sum()) for name, kind in kinds.items()}
+    console.missing(missing, len(frame), told)
+    for name, note in cell_notes(frame, assembly.columns).items():
+        console.note(note, {f"cells of {name}"}, told)
 
 
 def _precision(assembly: Assembly, device: torch.device) -> Callable[[], Any]:
