@@ -27,8 +27,7 @@ def norm_eval_of(model: nn.Module) -> tuple[str, ...]:
 
 def norms_in_train_mode(assembly: Assembly) -> dict[str, _BatchNorm]:
     """Return the BatchNorms that are in train mode in some phase of the plan, by name."""
-    never = frozenset(assembly.layer_map.labels) - assembly.plan.timeline.ever
-    frozen = frozenset(frozen_modules(assembly.model, assembly.layer_map, never))
+    frozen = frozenset(frozen_modules(assembly.model, assembly.layer_map, assembly.plan.frozen))
     kept = tuple(f"{tower}." for tower in norm_eval_of(assembly.model))
     norms = {name: one for name, one in assembly.model.named_modules() if isinstance(one, _BatchNorm)}
     return {name: norm for name, norm in norms.items() if name not in frozen and not name.startswith(kept)}
