@@ -22,9 +22,9 @@ from thermocline.contracts.problem import Assembly, Built, Problem
 from thermocline.data.columns import Columns
 from thermocline.errors import ArtifactError, ConfigError, MissingDependencyError
 from thermocline.pipeline.bounded_build import Weights, built_as_saved
-from thermocline.pipeline.listed_files import MANIFEST, WEIGHTS, ListedFiles, parsed, regular_file
+from thermocline.pipeline.listed_files import MANIFEST, WEIGHTS, ListedFiles, read_manifest
 from thermocline.pipeline.places import checkpoint_folder
-from thermocline.pipeline.saved_folder import UNFINISHED, check_free, find, replaced, was_stopped
+from thermocline.pipeline.saved_folder import UNFINISHED, check_free, find, replaced
 from thermocline.training.checkpoint_store import CheckpointStore
 from thermocline.training.history import History
 from thermocline.training.writing import size_of, told_unwritable
@@ -121,7 +121,7 @@ def load(path: Path, trust: Trust = Trust()) -> Loaded:
     """
     with _unreachable(path):
         path = find(path)
-        files, identity = _check(path)
+        files, identity, ended = _check(path)
     with _damaged(path):
         saved = files.json("task.json")
         problem_type = str(saved["problem_type"])
@@ -132,7 +132,7 @@ def load(path: Path, trust: Trust = Trust()) -> Loaded:
         history = History(pd.DataFrame(files.json("history.json")))
         if "rates.json" in files.digests:
             history.lrs = pd.DataFrame(files.json("rates.json")).set_index("step")
-    return Loaded(assembly, history, identity, ended=not was_stopped(path))
+    return Loaded(assembly, history, identity, ended)
 
 
 def _write(assembly: Assembly, history: History, folder: Path) -> None:
@@ -203,8 +203,8 @@ def _unreachable(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _check(path: Path) -> tuple[ListedFiles, str]:
-    """Read the manifest, compare every file with it, and return the files and the identity of the run."""
+def _check(path: Path) -> tuple[ListedFiles, str, bool]:
+    """Read the manifest, compare every file with it, and return the files, and identity and end of the run."""
     if not path.is_dir():
         raise ArtifactError(f"There is no saved predictor at {str(path)!r}: no such folder.")
     if not os.path.lexists(path / MANIFEST):
@@ -213,10 +213,10 @@ def _check(path: Path) -> tuple[ListedFiles, str]:
             f"`fit` wrote."
         )
     try:
-        manifest = parsed(regular_file(path, MANIFEST).read_text(encoding="utf-8"), MANIFEST)
+        manifest = read_manifest(path)
         number = int(manifest["format"])
         files = {str(name): str(digest) for name, digest in dict(manifest["files"]).items()}
-        identity = str(manifest["identity"])
+        identity, ended = str(manifest["identity"]), manifest.get("ended") is not False
     except (ValueError, KeyError, TypeError) as error:
         raise ArtifactError(
             f"{path / MANIFEST} is damaged ({type(error).__name__}: {error}). Restore it from a copy."
@@ -228,7 +228,7 @@ def _check(path: Path) -> tuple[ListedFiles, str]:
         )
     listed = ListedFiles(path, files)
     listed.check()
-    return listed, identity
+    return listed, identity, ended
 
 
 @contextmanager
@@ -253,7 +253,7 @@ def facts(path: Path) -> dict[str, Any] | None:
     """
     if not (path / MANIFEST).is_file():
         return None
-    files, _ = _check(path)
+    files, _, _ = _check(path)
     with _damaged(path):
         return dict(files.json("facts.json")) if "facts.json" in files.digests else None
 

@@ -113,6 +113,17 @@ def regular_file(folder: Path, name: str) -> Path:
     return file
 
 
+def read_manifest(folder: Path) -> Any:
+    """Return the manifest of a saved predictor, whatever JSON it holds.
+
+    Raises:
+        ArtifactError: It is no regular file.
+        OSError: It cannot be read.
+        ValueError: It is no JSON.
+    """
+    return parsed(regular_file(folder, MANIFEST).read_text(encoding="utf-8"), MANIFEST)
+
+
 def parsed(text: str, name: str) -> Any:
     """Return what JSON text holds.
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from thermocline.errors import OutputExistsError
 from thermocline.pipeline.folder_lock import locked
-from thermocline.pipeline.listed_files import MANIFEST, WEIGHTS, parsed, regular_file
+from thermocline.pipeline.listed_files import MANIFEST, WEIGHTS, read_manifest
 from thermocline.pipeline.path_argument import check_output, writable
 from thermocline.training.flushing import flush, flush_tree
 
@@ -93,7 +93,7 @@ def check_fit(path: Path, own: str, *, overwrite: bool) -> None:
 def identity_of(path: Path) -> str | None:
     """Return the identity of the run that is saved in a folder, or None where none can be read."""
     try:
-        return str(parsed(regular_file(path, MANIFEST).read_text(encoding="utf-8"), MANIFEST)["identity"])
+        return str(read_manifest(path)["identity"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -101,7 +101,7 @@ def identity_of(path: Path) -> str | None:
 def was_stopped(path: Path) -> bool:
     """Say whether what is saved in a folder is of a run that Ctrl-C stopped."""
     try:
-        return parsed(regular_file(path, MANIFEST).read_text(encoding="utf-8"), MANIFEST).get("ended") is False
+        return read_manifest(path).get("ended") is False
     except (OSError, ValueError, AttributeError):
         return False
 
@@ -221,7 +221,7 @@ def _foreign(path: Path) -> list[Path]:
     if not (path / MANIFEST).is_file():
         return []
     try:
-        manifest: dict[str, Any] = parsed(regular_file(path, MANIFEST).read_text(encoding="utf-8"), MANIFEST)
+        manifest: dict[str, Any] = read_manifest(path)
         own = {Path(MANIFEST), *(Path(name) for name in dict(manifest["files"]))}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise OutputExistsError(
