@@ -51,8 +51,8 @@ class ArrayCollector:
         self.reached[positions] = True
 
     def outputs(self) -> np.ndarray:
-        """Return the vectors of all rows."""
-        return self.values
+        """Return the vectors of all rows, NaN where one was not reached."""
+        return self.values if self.reached.all() else np.where(self.reached[:, None], self.values, np.float32("nan"))
 
     def scores(self, metrics: Sequence[str]) -> dict[str, float]:
         """Vectors alone have no score."""

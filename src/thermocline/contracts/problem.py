@@ -17,6 +17,7 @@ import pandas as pd
 from torch import nn
 
 from thermocline.config import ResolvedConfig
+from thermocline.contracts.closing import Closing, Settled
 from thermocline.contracts.labelled import Labelled, Reading
 from thermocline.contracts.learning import Collector, Learning
 from thermocline.contracts.request import Request
@@ -245,15 +246,17 @@ class Problem:
         """
         raise NotImplementedError
 
-    def settled(self, assembly: Assembly, kept: Mapping[str, float]) -> Any:
+    def settled(self, assembly: Assembly, closing: Closing) -> Settled:
         """Return the target with what validation decided, such as a threshold.
 
+        What is fitted here beside the network belongs into the model as buffers: it is saved with the weights, and
+        checkpoints hold none of it.
+
         Args:
-            assembly: The model, trained.
-            kept: What `Collector.scores` gave for the state that is kept.
+            assembly: The model, in the state that is kept.
+            closing: What may be computed with it.
         """
-        del kept
-        return assembly.target
+        return Settled(assembly.target, closing.scores)
 
     def predictions(self, outputs: Any, target: Any, index: pd.Index[Any]) -> pd.Series[Any] | pd.DataFrame:
         """Return predictions on an index, in the label's dtype.

@@ -83,5 +83,4 @@ def fit(request: Request) -> Fit:
         )
         trainer = Trainer(run)
         history = trainer.fit()
-    assembly = replace(assembly, target=assembly.problem.settled(assembly, history.kept_scores))
-    return Fit(assembly, history, identity, ended=not trainer.interrupted)
+    return Fit(replace(assembly, target=trainer.target), history, identity, ended=not trainer.interrupted)

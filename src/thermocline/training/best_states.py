@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -16,6 +17,9 @@ from thermocline.tuning.apply import frozen_modules
 from thermocline.tuning.layers.layer_map import LayerMap
 
 State = dict[str, torch.Tensor]
+
+OUTPUTS = "outputs on the validation rows"
+"""Beside the weights in a state: what they gave, where that is an array."""
 
 
 def frozen_tensor_names(model: nn.Module, layer_map: LayerMap, labels: Iterable[str]) -> frozenset[str]:
@@ -46,7 +50,13 @@ def restore(model: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
     own = model.state_dict()
     with torch.no_grad():
         for name, tensor in state.items():
-            own[name].copy_(tensor)
+            if name != OUTPUTS:
+                own[name].copy_(tensor)
+
+
+def outputs_of(outputs: np.ndarray | None) -> State:
+    """Return outputs on the validation rows as a part of a state, which is empty where they are none."""
+    return {} if outputs is None else {OUTPUTS: torch.from_numpy(np.ascontiguousarray(outputs))}
 
 
 @dataclass(frozen=True)
@@ -163,6 +173,7 @@ def average(states: list[State]) -> State:
         if tensor.is_floating_point()
         else tensor
         for name, tensor in first.items()
+        if name != OUTPUTS
     }
 
 

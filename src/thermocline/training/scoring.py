@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from thermocline.contracts.closing import Compute
 from thermocline.contracts.collecting import ArrayCollector
 from thermocline.contracts.learning import Collector, Learning, Start
 from thermocline.efficiency.prefix_cache.cache import PrefixCache
@@ -34,6 +35,8 @@ class Scorer:
     Attributes:
         seconds: What the last scoring took.
         cut: What the last scoring left out for lack of time, in words, or nothing.
+        outputs: What was scored last, float32 `(rows, width)`, NaN where a row was left out; None where the problem
+            collects no arrays.
         not_started: Why there is no start of the head, in words, where the time is the reason, else nothing.
     """
 
@@ -48,6 +51,7 @@ class Scorer:
         self._others = frozenset(self._shown) - {self.metric}
         self.seconds = 0.0
         self.cut = self.not_started = ""
+        self.outputs: np.ndarray | None = None
 
     def score(self) -> tuple[float, dict[str, float]]:
         """Score the validation rows.
@@ -63,6 +67,8 @@ class Scorer:
         collector = problem.collector(run.assembly, run.valid, run.valid_found, scoring=True)
         passed = self._pass("valid", collector, "validation", size, share=1.0)
         self.cut = "" if passed == len(run.valid) else f"{passed:,} of {counted(len(run.valid), 'row')} (time limit)"
+        outputs = collector.outputs()
+        self.outputs = outputs if isinstance(outputs, np.ndarray) else None
         values = collector.scores(self._shown)
         self.seconds = run.time_limit.elapsed - begin
         value = values[self.metric]
@@ -117,6 +123,15 @@ class Scorer:
         """
         collector = ArrayCollector(start.features, len(start.rows), positions=start.rows)
         self._pass("train", collector, "probe", self.cache.options.usual, share=share, only=start.rows)
+        return collector.values, collector.reached
+
+    def collect(self, split: str, compute: Compute) -> tuple[np.ndarray, np.ndarray]:
+        """Return what is computed of the rows of a split, for at most half of the time left; see `Closing.collect`."""
+        rows = self.run.train if split == "train" else self.run.valid
+        size = self.cache.options.usual if split == "train" else self.run.env.eval_batch_size
+        assert size
+        collector = ArrayCollector(compute, len(rows))
+        self._pass(split, collector, "outputs", size, share=START_SHARE)
         return collector.values, collector.reached
 
     def _pass(

@@ -1,4 +1,4 @@
-"""What of a trainer a checkpoint reads and restores."""
+"""What of a trainer checkpoints and the end of training read and set."""
 
 from __future__ import annotations
 
@@ -34,3 +34,4 @@ class TrainingState(Protocol):
     losses: list[float]
     worse: int
     bad_steps: int
+    interrupted: bool

@@ -17,9 +17,10 @@ from thermocline.efficiency.costs.forecast import passes
 from thermocline.errors import NonFiniteError
 from thermocline.training import best_states, checkpoint_content
 from thermocline.training.batch_norm import norm_eval_of, single_values_allowed
+from thermocline.training.closing import close
 from thermocline.training.device import Precision
 from thermocline.training.ema import Ema
-from thermocline.training.history import KEPT, History
+from thermocline.training.history import History
 from thermocline.training.optimizers import make_optimizer, rates_of, reset_state
 from thermocline.training.rates import Rates
 from thermocline.training.recorder import Recorder
@@ -80,6 +81,7 @@ class Trainer:
         self.losses: list[float] = []
         self.worse = self.bad_steps = 0
         self.interrupted = False  # by Ctrl-C
+        self.target: Any = run.assembly.target  # with what the end of the fit settles
 
     def fit(self) -> History:
         """Compute the start of the head, train, choose the best state, and leave the model in it, in eval mode.
@@ -98,7 +100,8 @@ class Trainer:
             except KeyboardInterrupt:
                 self.interrupted = True
                 self.record.note("stopped by Ctrl-C; the best state so far is kept")
-            self.finish()
+            self.savings.cache.keep_only(self.run.plan.frozen)  # other layers may now have other weights
+            self.target = close(self)
         return self.record.history()
 
     # in the order of training
@@ -223,12 +226,16 @@ class Trainer:
         train_loss = float(np.mean(self.losses)) if self.losses else math.nan
         self.losses = []
         first = self.best.best is None
-        is_best = self.best.offer(step, score, lambda: best_states.tuned_state(self.model, self.frozen))
+        is_best = self.best.offer(step, score, self._state)
         self.worse = 0 if is_best or first else self.worse + 1
         row = {"train_loss": train_loss, "lr": self.lr, **{f"val_{name}": value for name, value in values.items()}}
         self.record.add(step, {**row, "note": note})
         self.record.log(step, row)
         return score
+
+    def _state(self) -> best_states.State:
+        tuned = best_states.tuned_state(self.model, self.frozen)
+        return tuned | best_states.outputs_of(self.scorer.outputs)
 
     def average(self) -> AbstractContextManager[Any]:
         """Return a context in which the model has the weights of its moving average, where there is one."""
@@ -238,38 +245,6 @@ class Trainer:
         """Set the moving average to the model: its weights were replaced."""
         if self.ema is not None:
             self.ema.reset_to_model()
-
-    def finish(self) -> None:
-        """Choose among the best states, restore it, and say which."""
-        self.model.eval()
-        self.savings.cache.keep_only(self.run.plan.frozen)  # other layers may now have other weights
-        if self.best.best is None:  # interrupted before step 0 was scored
-            return
-
-        averages: dict[float, dict[str, float]] = {}
-
-        def evaluate(state: best_states.State) -> float:
-            best_states.restore(self.model, state)
-            score, values = self.scorer.score()
-            averages[score] = values
-            return score
-
-        def in_time() -> bool:
-            return self.run.time_limit.allows(2 * self.scorer.seconds)
-
-        try:
-            state, score, said = self.best.choose(self.run.optim.top_k_average, evaluate, in_time)
-        except KeyboardInterrupt:
-            state, score, said = self.best.choose("best", evaluate, in_time)
-        best_states.restore(self.model, state)
-        values = averages[score] if said.startswith("average") else self.record.scores_at(self.best.best.step)
-        if self.best.best.step == 0:
-            tuned = any(row["step"] > 0 and not math.isnan(row["train_loss"]) for row in self.record.rows)
-            said = f"step 0, {self.start}" + (": tuning validated worse" if tuned else "")
-        scores = self.scorer.decisive(values)
-        if not scores:
-            said += self.scorer.unvalidated()
-        self.record.add(self.record.step, {"note": f"{KEPT}{said}", **scores})
 
     def make_optimizer(self) -> Any:
         """Make the optimizer over the plan's groups, which never change afterwards."""

@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 
 from thermocline.config import ResolvedConfig
+from thermocline.contracts.closing import Closing, Settled
 from thermocline.contracts.inputs import BuiltInput, RowSource
 from thermocline.contracts.labelled import Labelled, Reading
 from thermocline.contracts.learning import Learning
@@ -38,8 +39,9 @@ from thermocline.problems.rowwise.reading import (
     warn_of_rare_class,
 )
 from thermocline.problems.rowwise.same_images import warn_of_training_images
+from thermocline.problems.rowwise.settle import settle
 from thermocline.problems.rowwise.split import split_rows
-from thermocline.problems.rowwise.target import MIDDLE, RowTarget
+from thermocline.problems.rowwise.target import RowTarget
 from thermocline.registry import find_metric
 from thermocline.tuning.layers.layer_map import LayerMap
 
@@ -172,13 +174,9 @@ class Rowwise(Problem):
             return RowCollector(assembly.model, target, rows, tunes=scoring and metric.tunes_threshold)
         return RowCollector(assembly.model, replace(target, threshold=given), rows)
 
-    def settled(self, assembly: Assembly, kept: Mapping[str, float]) -> RowTarget:
-        """Return the target with the threshold that the kept state was scored with."""
-        target: RowTarget = assembly.target
-        given = assembly.config.optim.threshold
-        if target.problem_type != "binary":
-            return target
-        return replace(target, threshold=kept.get("threshold", MIDDLE if given == "auto" else given))
+    def settled(self, assembly: Assembly, closing: Closing) -> Settled:
+        """Return the target with the threshold; see `settle`."""
+        return settle(assembly, closing)
 
     def predictions(
         self, outputs: np.ndarray, target: RowTarget, index: pd.Index[Any]

@@ -1,0 +1,81 @@
+"""The end of training: the best state or a soup is restored, and the problem settles what follows from it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from thermocline.contracts.closing import Closing, Settled
+from thermocline.training import best_states
+from thermocline.training.history import KEPT
+from thermocline.training.state import TrainingState
+
+
+def close(trainer: TrainingState) -> Any:
+    """Choose among the best states, leave the model in the choice, say which it is, and return the settled target."""
+    trainer.model.eval()
+    if trainer.best.best is None:  # interrupted before step 0 was scored
+        return _settled(trainer, {}, None).target
+    state, values, said = _chosen(trainer)
+    best_states.restore(trainer.model, state)
+    outputs = state.get(best_states.OUTPUTS)
+    at_start = trainer.best.best.step == 0
+    if at_start:
+        tuned = any(row["step"] > 0 and not math.isnan(row["train_loss"]) for row in trainer.record.rows)
+        said = f"step 0, {trainer.start}" + (": tuning validated worse" if tuned else "")
+    settled = _settled(trainer, values, None if outputs is None else outputs.numpy())
+    for note in settled.notes:
+        trainer.record.note(note)
+    scores = trainer.scorer.decisive(settled.scores)
+    if not scores:
+        said += trainer.scorer.unvalidated()
+    trainer.record.add(trainer.record.step, {"note": f"{KEPT}{said}", **scores})
+    return settled.target
+
+
+def _chosen(trainer: TrainingState) -> tuple[best_states.State, dict[str, float], str]:
+    """Return the state to keep, its scores by metric, and which one it is."""
+    averages: dict[float, dict[str, float]] = {}
+
+    def evaluate(state: best_states.State) -> float:
+        best_states.restore(trainer.model, state)
+        score, values = trainer.scorer.score()
+        averages[score] = values
+        state.update(best_states.outputs_of(trainer.scorer.outputs))
+        return score
+
+    def in_time() -> bool:
+        return trainer.run.time_limit.allows(2 * trainer.scorer.seconds)
+
+    try:
+        state, score, said = trainer.best.choose(trainer.run.optim.top_k_average, evaluate, in_time)
+    except KeyboardInterrupt:
+        state, score, said = trainer.best.choose("best", evaluate, in_time)
+    assert trainer.best.best is not None
+    average = said.startswith("average")
+    return state, averages[score] if average else trainer.record.scores_at(trainer.best.best.step), said
+
+
+def _settled(trainer: TrainingState, scores: dict[str, float], outputs: np.ndarray | None) -> Settled:
+    """Return what the problem settles; after Ctrl-C, as where no time is left."""
+    run, limit = trainer.run, trainer.run.time_limit
+    best = trainer.best.best
+
+    def closing(*, in_time: bool) -> Closing:
+        return Closing(
+            rows={"train": run.train, "valid": run.valid},
+            scores=scores,
+            valid_outputs=outputs,
+            at_start=best is not None and best.step == 0,
+            collect=trainer.scorer.collect,
+            seconds_left=(lambda: limit.left) if in_time else (lambda: 0.0),
+            seed=run.seed,
+        )
+
+    problem = run.assembly.problem
+    try:
+        return problem.settled(run.assembly, closing(in_time=best is not None and not trainer.interrupted))
+    except KeyboardInterrupt:
+        return problem.settled(run.assembly, closing(in_time=False))
