@@ -31,6 +31,7 @@ READ_BY_KINDS = (
     "env.cache_images",
     "env.compile",
     "env.micro_batch_tokens",
+    "optim.calibrate",
     "optim.head_init",
     "optim.label_smoothing",
     "optim.threshold",

@@ -19,6 +19,7 @@ Phases: TypeAlias = Any
 """A list of mappings, a field of `tuning.schedule.phases.Phase` each. `tuning.schedule.phase_files` reads it."""
 SchedulePlan: TypeAlias = Any
 """A schedule by name with its arguments. `tuning.named_schedules.by_name` reads it."""
+Calibrate: TypeAlias = Literal["auto", "off"]
 Threshold: TypeAlias = float | Literal["auto"]
 HeadInit: TypeAlias = Literal["probe", "random"]
 TopKAverage: TypeAlias = Literal["best", "uniform_soup", "greedy_soup"]
@@ -131,6 +132,9 @@ class OptimConfig:
         "best", "What the kept checkpoints become: the best one, or a soup.", not_with={"optim.top_k": 1}
     )
     label_smoothing: float = option(0.0, "Share of a class label spread over the others.", at_least=0, below=1)
+    calibrate: Calibrate = option(
+        "auto", "Whether probabilities get a temperature that validation rows ask for; predicted classes stay."
+    )
     threshold: Threshold = option(
         "auto",
         "Probability above which the answer is the positive class; auto: tuned where the metric needs it.",

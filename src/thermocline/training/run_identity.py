@@ -23,6 +23,7 @@ LENGTH = ("optim.max_epochs", "optim.max_steps")
 HARMLESS = (
     "optim.patience",
     "optim.top_k_average",
+    "optim.calibrate",
     "data.image_folder",
     "optim.cache_prefix",
     "model.conv_bn",

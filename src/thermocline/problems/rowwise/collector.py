@@ -10,12 +10,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from thermocline.config import ResolvedConfig
 from thermocline.contracts.collecting import ArrayCollector
 from thermocline.data.batches import Rows
+from thermocline.problems.rowwise.info import INFO
 from thermocline.problems.rowwise.metrics import score
 from thermocline.problems.rowwise.objective import row_losses
 from thermocline.problems.rowwise.target import MIDDLE, RowTarget
 from thermocline.problems.rowwise.threshold import best_threshold
+from thermocline.registry import find_metric
 
 
 class RowCollector(ArrayCollector):
@@ -65,3 +68,29 @@ class RowCollector(ArrayCollector):
     def _encoded(self) -> np.ndarray:
         assert self._rows.target is not None
         return self._rows.target
+
+
+def collector_of(
+    model: Callable[[Mapping[str, Any]], torch.Tensor],
+    target: RowTarget,
+    rows: Rows,
+    config: ResolvedConfig,
+    *,
+    scoring: bool,
+) -> RowCollector:
+    """Return what collects raw outputs; until a threshold is settled, with the one that is given, or looked for.
+
+    Args:
+        model: What computes outputs of a batch.
+        target: What encoded the labels.
+        rows: The rows.
+        config: `optim.threshold` counts.
+        scoring: Whether scores follow; else predictions.
+    """
+    if target.problem_type != "binary" or target.threshold is not None:
+        return RowCollector(model, target, rows)
+    given = config.optim.threshold
+    if given == "auto":
+        tunes = find_metric(INFO, target.eval_metric, target.problem_type).tunes_threshold
+        return RowCollector(model, target, rows, tunes=scoring and tunes)
+    return RowCollector(model, replace(target, threshold=given), rows)

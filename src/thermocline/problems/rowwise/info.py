@@ -76,9 +76,9 @@ INFO = ProblemInfo(
     reads=frozenset({"optim.head_init", "model.peft", "model.lora_rank", "model.lora_alpha"}),
     inputs=("text", "image", "table"),
     reads_by_type={
-        "binary": frozenset({"optim.label_smoothing", "optim.threshold"}),
-        "multiclass": frozenset({"optim.label_smoothing"}),
-        "multilabel": frozenset({"optim.label_smoothing"}),
+        "binary": frozenset({"optim.label_smoothing", "optim.calibrate", "optim.threshold"}),
+        "multiclass": frozenset({"optim.label_smoothing", "optim.calibrate"}),
+        "multilabel": frozenset({"optim.label_smoothing", "optim.calibrate"}),
     },
     reads_joined=frozenset({"model.fusion.*"}),
     type_aliases={

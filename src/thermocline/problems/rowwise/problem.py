@@ -25,7 +25,7 @@ from thermocline.errors import ConfigError
 from thermocline.inputs.building import build_inputs, check_inputs, describe_inputs, rebuild_inputs, usable_rows
 from thermocline.inputs.image.reading import located
 from thermocline.problems.rowwise import peft
-from thermocline.problems.rowwise.collector import RowCollector
+from thermocline.problems.rowwise.collector import RowCollector, collector_of
 from thermocline.problems.rowwise.defaults import choose_defaults
 from thermocline.problems.rowwise.info import INFO
 from thermocline.problems.rowwise.model import FusionModel, layers_of
@@ -42,7 +42,6 @@ from thermocline.problems.rowwise.same_images import warn_of_training_images
 from thermocline.problems.rowwise.settle import settle
 from thermocline.problems.rowwise.split import split_rows
 from thermocline.problems.rowwise.target import RowTarget
-from thermocline.registry import find_metric
 from thermocline.tuning.layers.layer_map import LayerMap
 
 
@@ -166,16 +165,10 @@ class Rowwise(Problem):
     ) -> RowCollector:
         """Return what collects raw outputs."""
         del found, options
-        target = assembly.target
-        if target.problem_type != "binary" or target.threshold is not None:
-            return RowCollector(assembly.model, target, rows)
-        given, metric = assembly.config.optim.threshold, find_metric(INFO, target.eval_metric, target.problem_type)
-        if given == "auto":
-            return RowCollector(assembly.model, target, rows, tunes=scoring and metric.tunes_threshold)
-        return RowCollector(assembly.model, replace(target, threshold=given), rows)
+        return collector_of(assembly.model, assembly.target, rows, assembly.config, scoring=scoring)
 
     def settled(self, assembly: Assembly, closing: Closing) -> Settled:
-        """Return the target with the threshold; see `settle`."""
+        """Return the target with temperature and threshold; see `settle`."""
         return settle(assembly, closing)
 
     def predictions(

@@ -2,23 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+
+import numpy as np
 
 from thermocline.contracts.closing import Closing, Settled
 from thermocline.contracts.problem import Assembly
+from thermocline.data.batches import Rows
+from thermocline.problems.rowwise.calibration import CALIBRATED, calibrated
+from thermocline.problems.rowwise.collector import collector_of
 from thermocline.problems.rowwise.target import MIDDLE, RowTarget
 
 
 def settle(assembly: Assembly, closing: Closing) -> Settled:
-    """Return the target with the threshold that the kept state was scored with.
+    """Return the target with temperature and threshold, and the scores of the kept state with them.
 
     Args:
         assembly: The model, in the state that is kept.
         closing: What may be computed with it.
     """
     target: RowTarget = assembly.target
+    scores, outputs, rows = closing.scores, closing.valid_outputs, closing.rows["valid"]
+    optim = assembly.config.optim
+    notes: tuple[str, ...] = ()
+    if outputs is not None and target.problem_type in CALIBRATED and optim.calibrate == "auto":
+        assert rows.target is not None
+        target, notes = calibrated(target, outputs, rows.target, rows.weight)
+        scores = {**scores, **_scores(assembly, target, rows, outputs)}
     if target.problem_type == "binary":
-        given = assembly.config.optim.threshold
-        usual = MIDDLE if given == "auto" else given
-        target = replace(target, threshold=closing.scores.get("threshold", usual))
-    return Settled(target, closing.scores)
+        usual = MIDDLE if optim.threshold == "auto" else optim.threshold
+        target = replace(target, threshold=scores.get("threshold", usual))
+    return Settled(target, scores, notes)
+
+
+def _scores(assembly: Assembly, target: RowTarget, rows: Rows, outputs: np.ndarray) -> Mapping[str, float]:
+    """Return the scores of outputs, with the threshold where one is looked for."""
+    collector = collector_of(assembly.model, target, rows, assembly.config, scoring=True)
+    collector.values, collector.reached = outputs, ~np.isnan(outputs).all(axis=1)
+    return collector.scores([target.eval_metric])

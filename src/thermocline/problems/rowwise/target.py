@@ -42,6 +42,7 @@ class RowTarget:
         form: How the numbers of a regression are written where they are text that Python does not read.
         positive: The positive class of two, which metrics of one class are about; None where there are not two.
         threshold: The probability above which a row is of the positive class; None until a fit has decided.
+        temperature: What outputs are divided by before they are probabilities; see `calibration`.
     """
 
     problem_type: str
@@ -56,6 +57,7 @@ class RowTarget:
     form: NumberForm | None = None
     positive: Any = None
     threshold: float | None = None
+    temperature: float = 1.0
 
     @classmethod
     def of(
@@ -186,7 +188,7 @@ class RowTarget:
 
     def activate(self, logits: np.ndarray) -> np.ndarray:
         """Return probabilities `(n, width)` as float64: softmax over classes, a sigmoid per label."""
-        logits = np.asarray(logits, dtype=np.float64)
+        logits = np.asarray(logits, dtype=np.float64) / self.temperature
         if self.problem_type == "multilabel":
             small = np.exp(-np.abs(logits))  # never overflows
             return np.asarray(np.where(logits >= 0, 1.0, small) / (1.0 + small))
@@ -279,6 +281,8 @@ class RowTarget:
             values["form"] = list(self.form)
         if self.problem_type == "binary" and self.positive_code == 1:
             del values["positive"]
+        if self.temperature == 1.0:
+            del values["temperature"]
         return values
 
     @classmethod
