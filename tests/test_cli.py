@@ -87,6 +87,11 @@ def test_predict_to_the_screen_and_to_a_file(
     assert np.allclose(proba.sum(axis=1), 1, atol=1e-5)
 
 
+def test_an_interval_of_classes_is_an_error(model: Path, table: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", str(model), str(table), "--interval", "0.9"]) != 0
+    assert "Use predict_proba" in capsys.readouterr().err
+
+
 def test_evaluate_prints_a_line_per_metric(model: Path, table: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", str(model), str(table), "--metrics", "accuracy", "roc_auc"]) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]

@@ -119,7 +119,9 @@ def _add_use(commands: Any, name: str, run: Any, text: str) -> None:
     use.add_argument("--image-folder", help="where relative paths of images start; the folder of the file by default")
     if name == "predict":
         use.add_argument("--out", help="write a CSV here; to the screen by default")
-        use.add_argument("--proba", action="store_true", help="probabilities, a column per class")
+        instead = use.add_mutually_exclusive_group()
+        instead.add_argument("--proba", action="store_true", help="probabilities, a column per class")
+        instead.add_argument("--interval", type=float, metavar="COVERAGE", help="numbers with lower and upper bounds")
     else:
         use.add_argument("--metrics", nargs="+", help="names of metrics")
     use.set_defaults(run=run)
@@ -239,6 +241,8 @@ def _predict(given: argparse.Namespace) -> None:
     _check_out(given.out)
     predictor = _load(given)
     predict = predictor.predict_proba if given.proba else predictor.predict
+    if given.interval is not None:
+        predict = partial(predictor.predict_interval, coverage=given.interval)
     with _notes_on_stderr():
         result = predict(given.data, image_folder=given.image_folder)
     if predictor.problem_type == "object_detection":

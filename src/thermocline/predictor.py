@@ -248,6 +248,38 @@ class Predictor:
         return probabilities(self._fitted(), data, image_folder=image_folder, verbosity=self.verbosity)
 
     @keeps_global_state
+    def predict_interval(
+        self, data: Data, coverage: float = 0.9, *, image_folder: str | os.PathLike[str] | None = None
+    ) -> pd.DataFrame:
+        """Return predictions of a regression, and between which numbers the true ones are expected.
+
+        Intervals are split-conformal (Vovk et al. 2005; Lei et al. 2018): the prediction plus and minus a quantile of
+        the absolute errors on the validation rows, as wide for each row. They hold at least `coverage` of new rows like
+        the validation rows, but for a little where few of these chose the state that was kept.
+
+        Args:
+            data: As `predict`.
+            coverage: The share of new rows that the intervals are to hold, above 0 and below 1. 0.9 needs 9 validation
+                rows, 0.95 19 and 0.99 99.
+            image_folder: As `predict`.
+
+        Returns:
+            Columns `lower`, `prediction` (that of `predict`) and `upper` on the data's index, in the label's units.
+
+        Raises:
+            ConfigError: The label is no number, or the validation rows are too few; the message says how many are
+                needed.
+            NotFittedError: As `predict`, like the others.
+
+        Example:
+            `predictor.predict_interval(test, coverage=0.95)[["lower", "upper"]]`
+        """
+        from thermocline.pipeline.predict import intervals
+
+        fitted = self._fitted()
+        return intervals(fitted, data, coverage, image_folder=image_folder, verbosity=self.verbosity)
+
+    @keeps_global_state
     def evaluate(
         self,
         data: Data,

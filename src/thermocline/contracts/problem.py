@@ -280,12 +280,13 @@ class Problem:
         """Return probabilities, a column per class, after `check_probabilities`."""
         raise NotImplementedError
 
-    def features(self, assembly: Assembly) -> Callable[[Any], torch.Tensor]:
-        """Return what computes features float `(rows, width)` of a batch, for `embed`.
+    def half_width(self, target: Any, coverage: float) -> float:
+        """Return how far from predictions a share of new rows lies at most; an error where that is not known."""
+        del coverage
+        raise ConfigError(f"predict_interval is for regression, not for {target.problem_type}. Use predict.")
 
-        Raises:
-            ConfigError: This kind has no features of a whole row.
-        """
+    def features(self, assembly: Assembly) -> Callable[[Any], torch.Tensor]:
+        """Return what computes features float `(rows, width)` of a batch, for `embed`; an error where none are."""
         raise ConfigError(f"{assembly.target.problem_type} has no features of a row to embed.")
 
     def check_metric(self, name: str, target: Any) -> str:

@@ -60,6 +60,20 @@ def probabilities(assembly: Assembly, data: object, *, image_folder: object = No
     return assembly.problem.probabilities(outputs, assembly.target, found.frame.index)
 
 
+def intervals(
+    assembly: Assembly, data: object, coverage: float, *, image_folder: object = None, verbosity: int = 0
+) -> pd.DataFrame:
+    """Return predictions on the frame's index, and between which numbers the true ones are expected.
+
+    Raises:
+        ConfigError: The problem has no intervals, or none of this coverage.
+        DataError: As `predict`.
+    """
+    width = assembly.problem.half_width(assembly.target, coverage)
+    middle = predict(assembly, data, image_folder=image_folder, verbosity=verbosity)
+    return pd.DataFrame({"lower": middle - width, "prediction": middle, "upper": middle + width})
+
+
 def embed(assembly: Assembly, data: object, *, image_folder: object = None, verbosity: int = 0) -> np.ndarray:
     """Return features float32 `(rows, width)`.
 

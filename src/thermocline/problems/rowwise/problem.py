@@ -28,6 +28,7 @@ from thermocline.problems.rowwise import peft
 from thermocline.problems.rowwise.collector import RowCollector, collector_of
 from thermocline.problems.rowwise.defaults import choose_defaults
 from thermocline.problems.rowwise.info import INFO
+from thermocline.problems.rowwise.intervals import check_coverage
 from thermocline.problems.rowwise.model import FusionModel, layers_of
 from thermocline.problems.rowwise.objective import by_row
 from thermocline.problems.rowwise.probe import start_of
@@ -189,6 +190,25 @@ class Rowwise(Problem):
         """
         if target.problem_type == "regression":
             raise ConfigError(f"{target.labels[0]!r} is a regression target: there are no probabilities. Use predict.")
+
+    def half_width(self, target: RowTarget, coverage: float) -> float:
+        """Return a quantile of the errors on the validation rows.
+
+        Raises:
+            ConfigError: There are classes, or too few validation rows.
+        """
+        share = check_coverage(coverage)
+        if target.problem_type != "regression":
+            raise ConfigError(
+                f"predict_interval is for regression, and {target.labels[0]!r} is {target.problem_type}. Use "
+                "predict_proba."
+            )
+        if target.residuals is None:
+            raise ConfigError(
+                "This predictor holds no errors on validation rows, which intervals are made of: it was saved by an "
+                "older version, or its time limit left no time to validate. Fit it again."
+            )
+        return target.residuals.half_width(share)
 
     def features(self, assembly: Assembly) -> Callable[[Any], torch.Tensor]:
         """Return what the head sees."""

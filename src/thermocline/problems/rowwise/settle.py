@@ -12,11 +12,12 @@ from thermocline.contracts.problem import Assembly
 from thermocline.data.batches import Rows
 from thermocline.problems.rowwise.calibration import CALIBRATED, calibrated
 from thermocline.problems.rowwise.collector import collector_of
+from thermocline.problems.rowwise.intervals import Residuals
 from thermocline.problems.rowwise.target import MIDDLE, RowTarget
 
 
 def settle(assembly: Assembly, closing: Closing) -> Settled:
-    """Return the target with temperature and threshold, and the scores of the kept state with them.
+    """Return the target with temperature and threshold, or errors of a regression, and its scores.
 
     Args:
         assembly: The model, in the state that is kept.
@@ -33,7 +34,16 @@ def settle(assembly: Assembly, closing: Closing) -> Settled:
     if target.problem_type == "binary":
         usual = MIDDLE if optim.threshold == "auto" else optim.threshold
         target = replace(target, threshold=scores.get("threshold", usual))
+    if outputs is not None and target.problem_type == "regression":
+        target = replace(target, residuals=_residuals(target, rows, outputs))
     return Settled(target, scores, notes)
+
+
+def _residuals(target: RowTarget, rows: Rows, outputs: np.ndarray) -> Residuals | None:
+    """Return the absolute errors of outputs, of rows whose weight is not 0."""
+    assert rows.target is not None
+    there = slice(None) if rows.weight is None else rows.weight > 0
+    return Residuals.of(target.restore(rows.target[there])[:, 0], target.restore(outputs[there])[:, 0])
 
 
 def _scores(assembly: Assembly, target: RowTarget, rows: Rows, outputs: np.ndarray) -> Mapping[str, float]:

@@ -14,6 +14,7 @@ from thermocline.data.label_columns import check_there, label_columns
 from thermocline.data.row_names import first_rows, is_name, plain
 from thermocline.errors import ConfigError, LabelError, NonFiniteError, counted, listing
 from thermocline.problems.rowwise.info import INFO
+from thermocline.problems.rowwise.intervals import Residuals
 from thermocline.problems.rowwise.label_values import check_given, lists, quantities, zero_one
 from thermocline.problems.rowwise.labels import read_label, read_label_columns
 from thermocline.problems.rowwise.written_numbers import NumberForm, without_decimals
@@ -43,6 +44,7 @@ class RowTarget:
         positive: The positive class of two, which metrics of one class are about; None where there are not two.
         threshold: The probability above which a row is of the positive class; None until a fit has decided.
         temperature: What outputs are divided by before they are probabilities; see `calibration`.
+        residuals: Errors of a regression on the validation rows; None until a fit has ended.
     """
 
     problem_type: str
@@ -58,6 +60,7 @@ class RowTarget:
     positive: Any = None
     threshold: float | None = None
     temperature: float = 1.0
+    residuals: Residuals | None = None
 
     @classmethod
     def of(
@@ -283,6 +286,10 @@ class RowTarget:
             del values["positive"]
         if self.temperature == 1.0:
             del values["temperature"]
+        if self.residuals is None:
+            del values["residuals"]
+        else:
+            values["residuals"]["sizes"] = list(self.residuals.sizes)
         return values
 
     @classmethod
@@ -299,6 +306,9 @@ class RowTarget:
             )
         if fields.get("form") is not None:
             fields["form"] = NumberForm(*fields["form"])
+        if fields.get("residuals") is not None:
+            kept = fields["residuals"]
+            fields["residuals"] = Residuals(int(kept["count"]), tuple(kept["sizes"]))
         if fields["problem_type"] == "binary":
             fields = {"positive": fields["classes"][-1], "threshold": MIDDLE} | fields
         return cls(**fields)
