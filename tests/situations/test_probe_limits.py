@@ -7,17 +7,18 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from sklearn.linear_model import LogisticRegression, RidgeCV
+import torch
+from sklearn.linear_model import LogisticRegression
 
 from support.assemblies import prepared_and_assembled
 from support.tiny import TINY, make_table
 from thermocline import Predictor
 from thermocline.errors import ThermoclineWarning
 from thermocline.pipeline.assemble import rows_of
+from thermocline.problems.rowwise.linear_models import LinearModels
 from thermocline.problems.rowwise.probe import fit_probe
 from thermocline.problems.rowwise.probe_rows import FEWEST_ROWS, MOST_BYTES, drawn_rows, most_rows, row_bytes
-from thermocline.problems.rowwise.probe_solvers import STRENGTHS, JointLogistic, solve
-from thermocline.problems.rowwise.probe_time import Pace
+from thermocline.problems.rowwise.probe_solvers import STRENGTHS, unlimited
 from thermocline.problems.rowwise.target import RowTarget
 
 FAST = {**TINY, "optim.max_epochs": 1, "env.cache_memory": 1e-6}
@@ -102,7 +103,7 @@ def test_a_probe_takes_the_bytes_that_are_forecast(kind):
     fit_probe(x, encoded, target, overwrite=True)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    choice = 0 if kind == "regression" else 4_000_000  # rows that the strength is chosen on: no more of them
+    choice = 2_000_000  # rows that the strength is chosen on: no more of them
     assert peak <= len(x) * (row_bytes(target, 96) - 4 * 96) + choice
 
 
@@ -115,19 +116,9 @@ def test_a_fit_uses_as_many_rows_as_the_memory_for_caches_allows(kind):
     else:
         frame, label = frame.assign(y=labels[kind]), "y"
     used = []
-
-    def counting(self, *args, **kwargs):
-        used.append(len(args[0]))
-        return real(self, *args, **kwargs)
-
-    owner, name = {
-        "binary": (LogisticRegression, "fit"),
-        "regression": (RidgeCV, "fit"),
-        "multilabel": (LogisticRegression, "fit"),
-    }[kind]
-    real = getattr(owner, name)
+    real = LinearModels.solve
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(owner, name, counting)
+        patch.setattr(LinearModels, "solve", lambda self, *a, **k: (used.append(len(self.x)), real(self, *a, **k))[1])
         predictor = Predictor(label, verbosity=0).fit(frame, make_table(20).assign(**frame[:20]), hyperparameters=FAST)
     assert max(used) == 100
     probe = predictor.history["note"][predictor.history["note"].str.startswith("probe: ")]
@@ -158,26 +149,26 @@ def test_labels_are_solved_together_as_each_would_be_alone():
     x = features(400, 12)
     scores = x @ features(12, 6, seed=1) + features(400, 6, seed=2)
     truth = scores > np.linspace(-3, 3, 6)
-    weight = np.random.default_rng(3).uniform(0.2, 3, 400)
-    strengths = np.array([0.01, 0.1, 1.0] * 2)
-    joint = JointLogistic(x, truth, np.broadcast_to(weight[:, None], truth.shape), Pace())
-    found = joint.solve(strengths, None, iterations=300, tolerance=1e-5)
-    for j, strength in enumerate(strengths):
-        alone = LogisticRegression(C=strength, tol=1e-6, max_iter=1000).fit(x, truth[:, j], sample_weight=weight)
-        np.testing.assert_allclose(found[j], [*alone.coef_[0], *alone.intercept_], atol=5e-3)
+    weight = np.random.default_rng(3).uniform(0.2, 3, (2, 400)).astype(np.float32)
+    target, given = torch.from_numpy(truth.astype(np.float32)), torch.from_numpy(weight)
+    models = LinearModels(torch.from_numpy(x), target, 6, loss="bce", weight=given, seconds_left=unlimited)
+    found = models.solve(0.1, models.zeros(), iterations=300, tolerance=1e-8)
+    for model, own in enumerate(weight):
+        for j in range(6):
+            alone = LogisticRegression(C=0.1, tol=1e-6, max_iter=1000).fit(x, truth[:, j], sample_weight=own)
+            np.testing.assert_allclose(found[model, j], [*alone.coef_[0], *alone.intercept_], atol=5e-3)
 
 
-def test_forty_labels_take_as_many_solutions_as_nine(monkeypatch):
+def test_forty_labels_and_three_folds_take_one_solution_for_each_strength(monkeypatch):
     calls = []
-    solved = JointLogistic.solve
-    monkeypatch.setattr(JointLogistic, "solve", lambda self, *a, **k: (calls.append(1), solved(self, *a, **k))[1])
+    solved = LinearModels.solve
+    monkeypatch.setattr(LinearModels, "solve", lambda self, *a, **k: (calls.append(1), solved(self, *a, **k))[1])
     for labels in (9, 40):
         x, calls[:] = features(200, 8), []
         truth = (x @ features(8, labels, seed=1) > 0).astype(np.float32)
-        solve(x, truth, target_of("multilabel", labels), None, seed=0, pace=Pace())
-        assert len(calls) == 3 * len(STRENGTHS) + 1
-    solve(x, truth[:, :8], target_of("multilabel", 8), None, seed=0, pace=Pace())
-    assert len(calls) == 3 * len(STRENGTHS) + 1  # a few are solved one by one, by scikit-learn
+        found = fit_probe(x, truth, target_of("multilabel", labels))
+        assert 3 < len(calls) <= len(STRENGTHS) + 1
+        assert found.note.startswith(f"{labels} logistic regressions, C=")
 
 
 # -- time ------------------------------------------------------------------------------------------
@@ -205,16 +196,6 @@ def test_little_time_gives_a_probe_all_the_same(kind):
     }[kind]
     found = fit_probe(x, encoded, target, seconds_left=Clock(2.5))
     assert np.isfinite(found.weight).all()
-
-
-def test_what_the_last_fit_may_take_follows_from_what_the_others_took():
-    pace = Pace(lambda: 10.0, work=1000.0, seconds=1.0)
-    assert pace.affordable(100, 300, 50) == (100, 100)  # 10,000 row iterations
-    assert pace.affordable(1000, 300, 50) == (333, 30)
-    assert pace.affordable(10**9, 300, 50) == (333, 30)
-    assert pace.affordable(30, 300, 50) == (30, 300)
-    assert Pace(lambda: 0.0, work=1000.0, seconds=1.0).affordable(1000, 300, 50) == (50, 30)
-    assert Pace().affordable(1000, 300, 50) == (1000, 300)
 
 
 def test_no_time_at_all_is_a_warning_and_the_history_says_so():

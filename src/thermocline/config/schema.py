@@ -21,6 +21,7 @@ SchedulePlan: TypeAlias = Any
 """A schedule by name with its arguments. `tuning.named_schedules.by_name` reads it."""
 Calibrate: TypeAlias = Literal["auto", "off"]
 Threshold: TypeAlias = float | Literal["auto"]
+Refit: TypeAlias = Literal["auto", "off"]
 HeadInit: TypeAlias = Literal["probe", "random"]
 TopKAverage: TypeAlias = Literal["best", "uniform_soup", "greedy_soup"]
 Precision: TypeAlias = Literal["auto", "fp32", "bf16", "fp16"]
@@ -134,6 +135,9 @@ class OptimConfig:
     label_smoothing: float = option(0.0, "Share of a class label spread over the others.", at_least=0, below=1)
     calibrate: Calibrate = option(
         "auto", "Whether probabilities get a temperature that validation rows ask for; predicted classes stay."
+    )
+    refit: Refit = option(
+        "auto", "Fit a probe that is kept to the validation rows as well; off: to the training rows alone."
     )
     threshold: Threshold = option(
         "auto",

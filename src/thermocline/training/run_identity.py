@@ -24,6 +24,7 @@ HARMLESS = (
     "optim.patience",
     "optim.top_k_average",
     "optim.calibrate",
+    "optim.refit",
     "data.image_folder",
     "optim.cache_prefix",
     "model.conv_bn",

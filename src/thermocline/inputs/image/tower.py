@@ -38,7 +38,7 @@ class ImageTower(Tower):
         self.backbone = backbone.to(memory_format=torch.channels_last)  # convolutions take a third less time
         self.spec = spec
         self.pretrained = pretrained
-        self.columns = columns
+        self.columns = self.equal_parts = columns
         self.adapters: Adapters | None = None
         self._class_token = any(name.endswith("cls_token") for name, _ in backbone.named_parameters())
         self._layout: MapLayout | None = None

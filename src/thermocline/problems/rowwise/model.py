@@ -87,6 +87,14 @@ class FusionModel(nn.Module):
             parts.append(flags)
         return torch.cat(parts)
 
+    def blocks(self) -> torch.Tensor:
+        """Return the block of each feature, int64 `(width,)`: a tower, or a part of one that is as wide as others."""
+        parts: list[torch.Tensor] = []
+        for name, tower in self.towers.items():
+            count, known = tower.equal_parts, len(parts)
+            parts += [torch.full((self.widths[name] // count,), known + i) for i in range(count)]
+        return torch.cat(parts)
+
     def set_head(self, weight: torch.Tensor, bias: torch.Tensor, columns: torch.Tensor) -> None:
         """Write weights for some features into the head, such that the outputs are those of these weights alone.
 

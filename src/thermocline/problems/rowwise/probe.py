@@ -6,7 +6,6 @@ no tuned model is handed out.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,9 +17,9 @@ from thermocline.contracts.problem import Assembly
 from thermocline.data.batches import Rows
 from thermocline.errors import NonFiniteError, counted
 from thermocline.problems.rowwise.model import FusionModel
+from thermocline.problems.rowwise.probe_blocks import block_scales
 from thermocline.problems.rowwise.probe_rows import drawn_rows, most_rows, row_bytes
-from thermocline.problems.rowwise.probe_solvers import solve
-from thermocline.problems.rowwise.probe_time import Pace, unlimited
+from thermocline.problems.rowwise.probe_solvers import Asked, solve, unlimited
 from thermocline.problems.rowwise.target import RowTarget
 
 SMALLEST_SPREAD = 1e-3  # of the median spread: dead features would otherwise be blown up
@@ -49,11 +48,17 @@ def fit_probe(  # noqa: PLR0913
     *,
     weight: np.ndarray | None = None,
     fixed: np.ndarray | None = None,
+    blocks: np.ndarray | None = None,
     seed: int = 0,
+    device: torch.device | None = None,
     seconds_left: Callable[[], float] = unlimited,
     overwrite: bool = False,
+    to_tune: bool = False,
 ) -> Probe:
     """Fit a logistic (classes) or ridge (numbers) regression on standardised features.
+
+    Blocks of features are scaled to equal norm and by a factor each (`probe_blocks`), so that many features of one
+    tower do not outweigh few of another.
 
     Args:
         features: float32 `(rows, width)`.
@@ -62,26 +67,32 @@ def fit_probe(  # noqa: PLR0913
         weight: Row weights, or `None`.
         fixed: bool `(width,)`: features that are encodings between 0 and 1; they share one spread, or rare
             categories would weigh most.
+        blocks: int `(width,)`: the block of each feature, from 0 on; None: one block.
         seed: For the folds.
+        device: Where it is computed; None: on the CPU.
         seconds_left: Returns the seconds that it may still take; where they are short, fewer rows are used.
         overwrite: Whether `features` may be standardised in place, which takes half the memory.
+        to_tune: Whether the layers below are tuned from it; see `probe_solvers.most_regular`.
 
     Raises:
         NonFiniteError: Features that are infinite or NaN.
     """
+    from threadpoolctl import threadpool_limits
+
     _check_finite(features)
-    if weight is not None:
-        weight = (
-            weight / weight.mean()
-        )  # proportions count, as in the loss; scikit-learn sets its penalty against the sum
+    # proportions count, as in the loss; the penalty is set against the sum
+    each = np.ones(len(features)) if weight is None else np.asarray(weight / weight.mean(), dtype=np.float64)
     mean = features.mean(axis=0, dtype=np.float64)
     spread = _spread(features, fixed)
     scaled = _standardised(features, mean, spread, overwrite=overwrite)
-    with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # sklearn's notes on convergence: a floor need not be converged to the last digit
-        coef, intercept, note = solve(scaled, encoded, target, weight, seed=seed, pace=Pace(seconds_left))
+    asked = Asked.of(target, encoded, device or torch.device("cpu"))
+    if blocks is not None and blocks.max(initial=0) > 0:
+        with threadpool_limits(torch.get_num_threads()):
+            scales = block_scales(scaled, blocks, asked, each, seed=seed, seconds_left=seconds_left)
+        scaled *= scales.astype(np.float32)
+        spread = spread / np.where(scales > 0, scales, 1.0)
+    limits: Any = {"seed": seed, "seconds_left": seconds_left, "to_tune": to_tune}
+    coef, intercept, note = solve(scaled, encoded, target, asked, each, **limits)
     folded = coef / spread
     return Probe(folded, intercept - folded @ mean, note)
 
@@ -151,6 +162,31 @@ class ProbeStart:
         """About how many bytes it takes."""
         return len(self.rows) * row_bytes(self.target, int(self.model.probe_columns().sum()))
 
+    def fit(
+        self,
+        features: np.ndarray,
+        encoded: np.ndarray,
+        weight: np.ndarray | None,
+        seconds_left: Callable[[], float],
+        *,
+        to_tune: bool,
+    ) -> Probe:
+        """Return a probe of these features, which are overwritten; see `fit_probe`."""
+        columns = self.model.probe_columns().numpy()
+        return fit_probe(
+            features,
+            encoded,
+            self.target,
+            weight=weight,
+            fixed=self.model.fixed_columns().numpy()[columns],
+            blocks=np.unique(self.model.blocks().numpy()[columns], return_inverse=True)[1],
+            seed=self.seed,
+            device=self.model.head.weight.device,
+            seconds_left=seconds_left,
+            overwrite=True,
+            to_tune=to_tune,
+        )
+
     def apply(self, features: np.ndarray, reached: np.ndarray, seconds_left: Callable[[], float] = unlimited) -> str:
         """Fit a probe on the rows that were reached, and write it into the head.
 
@@ -162,26 +198,23 @@ class ProbeStart:
         Returns:
             What was done, or nothing where the rows show no two targets, or no time is left.
         """
-        train = self.train
+        train, rows = self.train, self.rows[reached]
         assert train.target is not None
-        rows = self.rows[reached]
         encoded = train.target[rows]
-        if len(rows) < 2 or not (encoded != encoded[0]).any() or seconds_left() <= 0:
+        if not tells_apart(encoded) or seconds_left() <= 0:
             return ""
-        found = fit_probe(
-            features if reached.all() else features[reached],
-            encoded,
-            self.target,
-            weight=None if train.weight is None else train.weight[rows],
-            fixed=self.model.fixed_columns().numpy()[self.model.probe_columns().numpy()],
-            seed=self.seed,
-            seconds_left=seconds_left,
-            overwrite=True,
-        )
+        weight = None if train.weight is None else train.weight[rows]
+        features = features if reached.all() else features[reached]
+        found = self.fit(features, encoded, weight, seconds_left, to_tune=True)
         fold(found, self.model)
         of_all = f"on {len(rows):,} of {counted(len(train), 'row')}"
         cut = f", {of_all} (time limit)" if not reached.all() else f", {of_all}" if len(rows) < len(train) else ""
         return f"probe: {found.note}{cut}"
+
+
+def tells_apart(encoded: np.ndarray) -> bool:
+    """Whether rows show two targets."""
+    return len(encoded) > 1 and bool((encoded != encoded[0]).any())
 
 
 def start_of(assembly: Assembly, train: Rows, *, seed: int) -> ProbeStart | None:

@@ -10,10 +10,8 @@ from thermocline.problems.rowwise.target import RowTarget
 MOST_ROWS = 50_000
 MOST_BYTES = 512_000_000
 FEWEST_ROWS = 100
-FEATURE_BYTES = {"regression": 37}
-"""Bytes of a feature of a row: float32, and what the solver takes besides; of other problem types 5."""
+FEATURE_BYTES = 5  # of a feature of a row: float32, and what the solver takes besides
 OUTPUT_BYTES = 40  # of an output of a row, in the solver
-OUTPUTS_AT_ONCE = 64  # labels that are solved together
 ROW_STREAM = 0x5A3B
 
 
@@ -24,8 +22,7 @@ def row_bytes(target: RowTarget, width: int) -> int:
         target: What the label asks for.
         width: Number of features.
     """
-    outputs = min(target.width, OUTPUTS_AT_ONCE) if target.problem_type == "multilabel" else target.width
-    return FEATURE_BYTES.get(target.problem_type, 5) * width + OUTPUT_BYTES * outputs
+    return FEATURE_BYTES * width + OUTPUT_BYTES * target.width
 
 
 def most_rows(target: RowTarget, width: int, gigabytes: float | None) -> int:

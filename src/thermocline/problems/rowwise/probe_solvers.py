@@ -1,31 +1,95 @@
-"""The linear models that a probe can be: scikit-learn's for classes and numbers, one joint solution for labels."""
+"""The linear model that a probe is: softmax, sigmoids or least squares, and how strongly it is regularised."""
 
 from __future__ import annotations
 
-from typing import Any
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
+import torch
 
-from thermocline.problems.rowwise.probe_rows import FEWEST_ROWS, OUTPUTS_AT_ONCE, drawn_rows
-from thermocline.problems.rowwise.probe_time import Pace
+from thermocline.problems.rowwise.linear_models import LinearModels
+from thermocline.problems.rowwise.probe_rows import FEWEST_ROWS, drawn_rows
 from thermocline.problems.rowwise.target import RowTarget
 
-STRENGTHS = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 0.3, 1.0)  # inverse penalties tried for classes, on standardised features
-MIDDLE = STRENGTHS[len(STRENGTHS) // 2]
-PENALTIES = tuple(10.0**k for k in range(-1, 6))  # tried for regression, by leave-one-out
+STRENGTHS = tuple(round(10.0 ** (k / 2), 7) for k in range(-8, 5))
+"""Inverse penalties tried, from the most regular on."""
+
+MIDDLE = 1e-2  # where nothing can be chosen
 CHOICE_ROWS = 3_000  # the strength is chosen on at most this many rows
 FOLDS = 3
-ITERATIONS, CHOICE_ITERATIONS = 300, 100
-TOLERANCE, CHOICE_TOLERANCE = 1e-3, 1e-2
-FEW_LABELS = 8  # that are solved one by one
-TIMED_ROWS = 1_000  # of a regression, where there is a limit
+REPEATED_ROWS = 900  # with fewer rows the folds are drawn several times, up to
+REPEATS = 3
+ITERATIONS, CHOICE_ITERATIONS = 300, 60
+CHOICE_TOLERANCE = 1e-3
+CHOICE_SHARE = 0.5  # of the time that is left
+FEWEST_ITERATIONS = 30  # with fewer, fewer rows are the better probe
+CONSTANT = 10.0  # the output of a label that never, or always, occurs; of a class that never does its negative
+
+
+def unlimited() -> float:
+    """Return the seconds left where there is no limit."""
+    return float("inf")
+
 
 Solved = tuple[np.ndarray, np.ndarray, str]
 """Weights `(outputs, features)`, biases `(outputs,)`, and what was chosen."""
 
 
-def solve(
-    x: np.ndarray, encoded: np.ndarray, target: RowTarget, weight: np.ndarray | None, *, seed: int, pace: Pace
+@dataclass(frozen=True)
+class Asked:
+    """What a linear model is to give.
+
+    Attributes:
+        target: int64 `(rows,)` or float32 `(rows, outputs)`, of the outputs that vary.
+        varied: Which of the target's outputs these are.
+        loss: As in `LinearModels`.
+        device: Where it is computed.
+    """
+
+    target: np.ndarray
+    varied: np.ndarray
+    loss: str
+    device: torch.device
+
+    @classmethod
+    def of(cls, target: RowTarget, encoded: np.ndarray, device: torch.device) -> Asked:
+        """Return what the rows of a target ask for: classes that occur, labels that vary, or the number."""
+        if target.problem_type == "regression":
+            return cls(encoded.astype(np.float32), np.arange(1), target.loss_name, device)
+        if target.problem_type == "multilabel":
+            varied = np.flatnonzero(encoded.min(axis=0) != encoded.max(axis=0))
+            return cls(encoded[:, varied].astype(np.float32), varied, target.loss_name, device)
+        varied, codes = np.unique(encoded, return_inverse=True)
+        return cls(codes.astype(np.int64), varied, target.loss_name, device)
+
+    def models(
+        self, x: np.ndarray, rows: np.ndarray | slice, weight: np.ndarray, left: Callable[[], float]
+    ) -> LinearModels:
+        """Return linear models of some rows.
+
+        Args:
+            x: Features of all rows.
+            rows: Which rows.
+            weight: `(models, these rows)`.
+            left: Returns the seconds that are left.
+        """
+        given, wanted = torch.from_numpy(x[rows]).to(self.device), torch.from_numpy(self.target[rows]).to(self.device)
+        shares = torch.from_numpy(weight.astype(np.float32)).to(self.device)
+        return LinearModels(given, wanted, len(self.varied), loss=self.loss, weight=shares, seconds_left=left)
+
+
+def solve(  # noqa: PLR0913
+    x: np.ndarray,
+    encoded: np.ndarray,
+    target: RowTarget,
+    asked: Asked,
+    weight: np.ndarray,
+    *,
+    seed: int,
+    seconds_left: Callable[[], float],
+    to_tune: bool = False,
 ) -> Solved:
     """Return a linear model of standardised features.
 
@@ -33,238 +97,144 @@ def solve(
         x: Features float32 `(rows, width)`.
         encoded: Encoded labels.
         target: Tells which model.
-        weight: Row weights, or None.
+        asked: The same, as the linear models take it.
+        weight: Row weights of mean 1.
         seed: For folds, and for the rows where the time is short.
-        pace: Measures the time, and says how much is left.
+        seconds_left: Returns the seconds that it may still take.
+        to_tune: Whether the layers below are tuned from it (see `most_regular`).
     """
-    if target.problem_type == "multilabel":
-        return _many_logistic(x, encoded, weight, seed, pace)
-    if target.problem_type == "regression":
-        if not np.isinf(pace.left()) and len(x) > TIMED_ROWS:
-            pace.measured(lambda: _timed_ridge(x, encoded))
-        most, _ = pace.affordable(len(x), 1, FEWEST_ROWS)
-    else:
-        strength = _choose_strength(x, encoded, weight, seed, pace)
-        most, iterations = pace.affordable(len(x), ITERATIONS, FEWEST_ROWS)
+    end = _later(CHOICE_SHARE * seconds_left())
+    strength, pace = _choose_strength(x, asked, weight, seed, end, to_tune=to_tune)
+    most = int(np.clip(seconds_left() / max(FEWEST_ITERATIONS * pace, 1e-9), min(FEWEST_ROWS, len(x)), len(x)))
+    rows: np.ndarray | slice = slice(None)
     if most < len(x):
         rows = drawn_rows(target, encoded, np.arange(len(x)), most, seed)
-        x, encoded, weight = x[rows], encoded[rows], None if weight is None else weight[rows]
+    models = asked.models(x, rows, weight[rows][None], seconds_left)
+    found = models.solve(strength, models.zeros(), iterations=ITERATIONS)[0].double().cpu().numpy()
+    coef, intercept = np.zeros((target.width, x.shape[1])), _constants(target, encoded)
+    coef[asked.varied], intercept[asked.varied] = found[:, :-1], found[:, -1]
+    cut = f", on {most:,} rows (time limit)" if most < len(x) else ""
+    return coef, intercept, f"{_name(target)}={_shown(target, strength)}{cut}"
+
+
+def _name(target: RowTarget) -> str:
     if target.problem_type == "regression":
-        coef, intercept, note = _ridge(x, encoded[:, 0], weight)
-    else:
-        coef, intercept, note = _logistic(x, encoded, target.width, weight, strength, iterations)
-    return coef, intercept, note if most >= len(x) else f"{note}, on {len(x):,} rows (time limit)"
+        return "ridge regression, alpha"
+    several = target.problem_type == "multilabel"
+    return f"{target.width} logistic regressions, C" if several else "logistic regression, C"
 
 
-def _subset(count: int, seed: int) -> np.ndarray:
-    return np.random.default_rng([seed, 0x9B0E]).permutation(count)[:CHOICE_ROWS]
+def _shown(target: RowTarget, strength: float) -> str:
+    return f"{1 / strength if target.problem_type == 'regression' else strength:.3g}"
 
 
-# -- classes ---------------------------------------------------------------------------------------
+def _constants(target: RowTarget, encoded: np.ndarray) -> np.ndarray:
+    if target.problem_type == "multilabel":
+        return np.where(encoded[0] > 0.5, CONSTANT, -CONSTANT)
+    return np.full(target.width, -CONSTANT)
 
 
-def _logistic(
-    x: np.ndarray, y: np.ndarray, width: int, weight: np.ndarray | None, strength: float, iterations: int
-) -> Solved:
-    from sklearn.linear_model import LogisticRegression
-
-    model = LogisticRegression(C=strength, max_iter=iterations, tol=TOLERANCE)
-    model.fit(x, y, sample_weight=weight)
-    coef, intercept = np.zeros((width, x.shape[1])), np.full(width, -10.0)
-    if len(model.classes_) == 2 and len(model.coef_) == 1:  # one row of weights says both
-        coef[model.classes_] = np.concatenate([-model.coef_ / 2, model.coef_ / 2])
-        intercept[model.classes_] = [-model.intercept_[0] / 2, model.intercept_[0] / 2]
-    else:
-        coef[model.classes_], intercept[model.classes_] = model.coef_, model.intercept_
-    return coef, intercept, f"logistic regression, C={strength:g}"
+def _later(seconds: float) -> Callable[[], float]:
+    """Return what tells the seconds that are left of so many from now on."""
+    end = time.monotonic() + seconds
+    return lambda: end - time.monotonic()
 
 
-def _choose_strength(x: np.ndarray, y: np.ndarray, weight: np.ndarray | None, seed: int, pace: Pace) -> float:
-    """Choose C by the error of three folds and the one-standard-error rule (see `chosen`).
+# -- how strongly it is regularised ----------------------------------------------------------------
 
-    Where the time is up before all folds are fitted, it is the middle one.
+
+def _choose_strength(
+    x: np.ndarray, asked: Asked, weight: np.ndarray, seed: int, left: Callable[[], float], *, to_tune: bool
+) -> tuple[float, float]:
+    """Choose C by the loss of held-out rows and the one-standard-error rule (see `chosen`).
+
+    The folds of all repeats are fitted together, from the most regular C on, each from the one before; two that are
+    worse than the best by more than a standard error end it.
+
+    Returns:
+        C, and the seconds that an evaluation of the loss takes a row of `x`, once a model.
     """
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import StratifiedKFold
+    rows = np.random.default_rng([seed, 0x9B0E]).permutation(len(x))[:CHOICE_ROWS]
+    if asked.loss == "cross_entropy":  # a class with fewer rows cannot be in every fold
+        rows = rows[np.bincount(asked.target[rows], minlength=len(asked.varied))[asked.target[rows]] >= FOLDS]
+    fold = _folds(asked, rows, seed)
+    if fold is None:
+        return MIDDLE, 0.0
+    own, held = weight[rows], torch.from_numpy(fold.T).to(asked.device)
+    models = asked.models(x, rows, own * ~fold, left)
+    begin, found, losses, right = time.monotonic(), models.zeros(), [], []
+    for strength in STRENGTHS:
+        found = models.solve(strength, found, iterations=CHOICE_ITERATIONS, tolerance=CHOICE_TOLERANCE)
+        if left() <= 0:
+            break
+        each = torch.where(held, models.row_losses(found), 0.0).sum(dim=1)  # of a row, over the repeats
+        losses.append(each.double().cpu().numpy())
+        if to_tune and asked.loss != "mse":
+            right.append(torch.where(held, models.right(found), 0.0).sum(dim=1).cpu().numpy() / (len(fold) / FOLDS))
+        if _only_worse(losses, own):
+            break
+    pace = (time.monotonic() - begin) / (models.evaluations * len(rows) * len(fold)) * len(x)
+    if not losses:
+        return MIDDLE, pace
+    return STRENGTHS[min(chosen(losses, own), most_regular(right, own) if right else len(losses))], pace
 
-    rows = _subset(len(y), seed)
-    x, y, weight = x[rows], y[rows], None if weight is None else weight[rows]
-    keep = np.bincount(y)[y] >= FOLDS  # a class with fewer rows cannot be in every fold
-    if len(np.unique(y[keep])) < 2:
-        return MIDDLE
-    x, y, weight = x[keep], y[keep], None if weight is None else weight[keep]
-    right = np.zeros((len(STRENGTHS), len(y)))
-    for train, held in StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(x, y):
-        model = LogisticRegression(max_iter=CHOICE_ITERATIONS, tol=CHOICE_TOLERANCE, warm_start=True)
 
-        def fit(model: Any = model, train: np.ndarray = train) -> float:
-            model.fit(x[train], y[train], sample_weight=None if weight is None else weight[train])
-            return float(len(train) * model.n_iter_.max())
+def _folds(asked: Asked, rows: np.ndarray, seed: int) -> np.ndarray | None:
+    """Return which rows each model leaves out, bool `(models, rows)`, or None where there are too few."""
+    from sklearn.model_selection import KFold, StratifiedKFold
 
-        for i, strength in enumerate(STRENGTHS):
-            if not pace.allows_another():
-                return MIDDLE
-            model.set_params(C=strength)
-            pace.measured(fit)
-            right[i, held] = model.predict(x[held]) == y[held]
-    return STRENGTHS[int(chosen(np.average(right, axis=1, weights=weight)[:, None], len(y))[0])]
+    repeats = int(np.clip(REPEATED_ROWS // max(len(rows), 1), 1, REPEATS))
+    classes = asked.target[rows] if asked.loss == "cross_entropy" else None
+    if len(rows) < 2 * FOLDS or (classes is not None and len(np.unique(classes)) < 2):
+        return None
+    held = np.zeros((repeats * FOLDS, len(rows)), dtype=bool)
+    for repeat in range(repeats):
+        kind = KFold if classes is None else StratifiedKFold
+        splits = kind(FOLDS, shuffle=True, random_state=seed + repeat).split(np.zeros(len(rows)), classes)
+        for number, (_, out) in enumerate(splits):
+            held[repeat * FOLDS + number, out] = True
+    return held
 
 
-def chosen(shares: np.ndarray, rows: int | np.ndarray) -> np.ndarray:
-    """Return which strength each output gets, by the one-standard-error rule (Breiman et al. 1984, section 3.4.3).
+def chosen(losses: list[np.ndarray], weight: np.ndarray) -> int:
+    """Return which strength is taken, by the one-standard-error rule (Breiman et al. 1984, section 3.4.3).
 
-    Of all strengths whose error is within a standard error of the smallest, the most regular is taken: as good a
-    floor, and a start that leaves something to learn. (A head that already separates the training rows gives the
-    layers below it no gradient: on 1,500 texts in 77 classes the least log-loss chose C=1, a training loss of 0.02,
-    and tuning went down from there.)
+    Of all whose mean loss is within a standard error of the smallest, the most regular. The error is that of the
+    difference between the two on the same rows.
 
     Args:
-        shares: Right predictions of held-out rows `(strengths, outputs)`.
-        rows: How many rows there were.
+        losses: Of held-out rows `(rows,)`, by strength, from the most regular on.
+        weight: Row weights.
     """
-    best = shares.max(axis=0)
-    error = np.sqrt(best * (1 - best) / rows)
-    return np.asarray((shares >= best - error).argmax(axis=0))
+    best = int(np.argmin([np.average(each, weights=weight) for each in losses]))
+    return next(i for i, each in enumerate(losses) if not clearly_more(each, losses[best], weight))
 
 
-# -- several labels --------------------------------------------------------------------------------
+def most_regular(right: list[np.ndarray], weight: np.ndarray) -> int:
+    """Return which strength the layers below are tuned from: the most regular whose accuracy is not clearly less.
 
-
-def _many_logistic(x: np.ndarray, y: np.ndarray, weight: np.ndarray | None, seed: int, pace: Pace) -> Solved:
-    """One binary regression a label; a label that never (or always) occurs gets a constant.
-
-    A few labels are solved one by one, as two classes are; many together, which takes a tenth of the time of each.
-    """
-    coef, intercept = np.zeros((y.shape[1], x.shape[1])), np.where(y[0] > 0.5, 10.0, -10.0)
-    varied = np.flatnonzero(y.min(axis=0) != y.max(axis=0))
-    solved = _one_by_one if len(varied) <= FEW_LABELS else _together
-    for start in range(0, len(varied), OUTPUTS_AT_ONCE):
-        some = varied[start : start + OUTPUTS_AT_ONCE]
-        coef[some], intercept[some] = solved(x, y[:, some] > 0.5, weight, seed, pace)
-    return coef, intercept, f"{y.shape[1]} logistic regressions"
-
-
-def _one_by_one(
-    x: np.ndarray, truth: np.ndarray, weight: np.ndarray | None, seed: int, pace: Pace
-) -> tuple[np.ndarray, np.ndarray]:
-    coef, intercept = np.zeros((truth.shape[1], x.shape[1])), np.zeros(truth.shape[1])
-    for j, column in enumerate(truth.T.astype(np.int64)):
-        strength, left = _choose_strength(x, column, weight, seed, pace), truth.shape[1] - j
-        _, iterations = pace.affordable(len(x) * left, ITERATIONS, FEWEST_ROWS)
-        two, bias, _ = _logistic(x, column, 2, weight, strength, iterations)
-        coef[j], intercept[j] = two[1] - two[0], bias[1] - bias[0]
-    return coef, intercept
-
-
-def _together(
-    x: np.ndarray, truth: np.ndarray, weight: np.ndarray | None, seed: int, pace: Pace
-) -> tuple[np.ndarray, np.ndarray]:
-    strengths = _choose_strengths(x, truth, weight, seed, pace)
-    each = np.ones(len(x)) if weight is None else weight
-    problem = JointLogistic(x, truth, np.broadcast_to(each[:, None], truth.shape), pace)
-    found = problem.solve(strengths, None, iterations=ITERATIONS, tolerance=TOLERANCE)
-    return found[:, :-1], found[:, -1]
-
-
-def _choose_strengths(x: np.ndarray, truth: np.ndarray, weight: np.ndarray | None, seed: int, pace: Pace) -> np.ndarray:
-    """Choose C of each label as `_choose_strength` does, with folds of its own."""
-    from sklearn.model_selection import StratifiedKFold
-
-    rows = _subset(len(x), seed)
-    x, truth, weight = x[rows], truth[rows], np.ones(len(rows)) if weight is None else weight[rows]
-    both = np.minimum(truth.sum(axis=0), (~truth).sum(axis=0)) >= FOLDS
-    fold = np.zeros(truth.shape, dtype=np.int8)
-    for j in np.flatnonzero(both):
-        splits = StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(x, truth[:, j])
-        for number, (_, held) in enumerate(splits):
-            fold[held, j] = number
-    right = np.zeros((len(STRENGTHS), *truth.shape), dtype=bool)
-    for number in range(FOLDS):
-        held, found = fold == number, None
-        problem = JointLogistic(x, truth, weight[:, None] * ~held, pace)
-        for i, strength in enumerate(STRENGTHS):
-            if pace.left() <= 0:
-                return np.full(truth.shape[1], MIDDLE)
-            strengths = np.full(truth.shape[1], strength)
-            found = problem.solve(strengths, found, iterations=CHOICE_ITERATIONS, tolerance=CHOICE_TOLERANCE)
-            right[i][held] = (((x @ found[:, :-1].T + found[:, -1]) > 0) == truth)[held]
-    shares = np.average(right, axis=1, weights=weight)
-    return np.where(both, np.array(STRENGTHS)[chosen(shares, len(x))], MIDDLE)
-
-
-class JointLogistic:
-    """Binary regressions of several labels on the same features, minimised together: one product a step for all.
-
-    Each is scikit-learn's problem: mean loss, and a squared penalty of the weights divided by C and the sum of the row
-    weights.
+    A head that already separates the training rows gives these layers no gradient: on 1,500 texts in 77 classes the
+    least log-loss chose C=1, with a training loss of .045, and tuning went down from there.
 
     Args:
-        x: Features float32 `(rows, width)`.
-        truth: bool `(rows, labels)`.
-        weight: Weight of each row for each label `(rows, labels)`.
-        pace: Ends the iterations when the time is up.
+        right: Share of right outputs of held-out rows `(rows,)`, by strength.
+        weight: Row weights.
     """
-
-    def __init__(self, x: np.ndarray, truth: np.ndarray, weight: np.ndarray, pace: Pace) -> None:
-        self.x, self.truth, self.pace = x, truth, pace
-        self.total = np.maximum(weight.sum(axis=0), 1e-12)
-        self.share = (weight / self.total).astype(np.float32)
-
-    def solve(
-        self, strengths: np.ndarray, start: np.ndarray | None, *, iterations: int, tolerance: float
-    ) -> np.ndarray:
-        """Return weights and bias `(labels, width + 1)`.
-
-        Args:
-            strengths: C of each label.
-            start: Where to begin, or None for zeros.
-            iterations: The most.
-            tolerance: Of the largest gradient.
-        """
-        from scipy.optimize import minimize
-
-        shape = self.truth.shape[1], self.x.shape[1] + 1
-        penalty = (1.0 / (strengths * self.total))[:, None]
-
-        def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
-            both = flat.reshape(shape)
-            value, gradient = self._loss(both.astype(np.float32))
-            own = both[:, :-1]
-            gradient[:, :-1] += penalty * own
-            return value + 0.5 * float((penalty * own * own).sum()), gradient.ravel()
-
-        def watch(_found: np.ndarray) -> None:
-            if self.pace.left() <= 0:
-                raise StopIteration
-
-        options = {"maxiter": iterations, "gtol": tolerance, "ftol": 64 * np.finfo(float).eps, "maxls": 50}
-        begin = np.zeros(shape) if start is None else start
-        found = minimize(loss, begin.ravel(), method="L-BFGS-B", jac=True, callback=watch, options=options)
-        return np.asarray(found.x).reshape(shape)
-
-    def _loss(self, weights: np.ndarray) -> tuple[float, np.ndarray]:
-        """Return the sum of the mean losses, and its gradient float64 `(labels, width + 1)`."""
-        outputs = self.x @ weights[:, :-1].T + weights[:, -1]
-        small = np.exp(-np.abs(outputs))
-        value = np.log1p(small) + np.maximum(outputs, 0) - np.where(self.truth, outputs, 0)
-        chance = np.where(outputs >= 0, 1, small) / (1 + small)
-        slope = (chance - self.truth) * self.share
-        gradient = np.empty(weights.shape)
-        gradient[:, :-1], gradient[:, -1] = slope.T @ self.x, slope.sum(axis=0)
-        return float((value * self.share).sum(dtype=np.float64)), gradient
+    shares = [float(np.average(each, weights=weight)) for each in right]
+    best = max(shares)
+    error = np.sqrt(max(best * (1 - best), 0.0) / len(weight))
+    return next(i for i, share in enumerate(shares) if share >= best - error)
 
 
-# -- numbers ---------------------------------------------------------------------------------------
+def clearly_more(losses: np.ndarray, others: np.ndarray, weight: np.ndarray) -> bool:
+    """Whether the mean of some losses is more than a standard error above that of others on the same rows."""
+    more = losses - others
+    mean = float(np.average(more, weights=weight))
+    share = weight / weight.sum()
+    error = float(np.sqrt((share**2 * (more - mean) ** 2).sum()))
+    return mean > error
 
 
-def _ridge(x: np.ndarray, y: np.ndarray, weight: np.ndarray | None) -> Solved:
-    from sklearn.linear_model import RidgeCV
-
-    model: Any = RidgeCV(alphas=PENALTIES)
-    model.fit(x.astype(np.float64), y.astype(np.float64), sample_weight=weight)
-    return model.coef_[None, :], np.array([model.intercept_]), f"ridge regression, alpha={model.alpha_:g}"
-
-
-def _timed_ridge(x: np.ndarray, encoded: np.ndarray) -> float:
-    _ridge(x[:TIMED_ROWS], encoded[:TIMED_ROWS, 0], None)
-    return TIMED_ROWS
+def _only_worse(losses: list[np.ndarray], weight: np.ndarray) -> bool:
+    best = min(losses, key=lambda each: float(np.average(each, weights=weight)))
+    return len(losses) > 2 and all(clearly_more(each, best, weight) for each in losses[-2:])

@@ -13,11 +13,14 @@ from thermocline.data.batches import Rows
 from thermocline.problems.rowwise.calibration import CALIBRATED, calibrated
 from thermocline.problems.rowwise.collector import collector_of
 from thermocline.problems.rowwise.intervals import Residuals
+from thermocline.problems.rowwise.probe_refit import refit_probe
 from thermocline.problems.rowwise.target import MIDDLE, RowTarget
 
 
 def settle(assembly: Assembly, closing: Closing) -> Settled:
     """Return the target with temperature and threshold, or errors of a regression, and its scores.
+
+    A probe that is kept is fitted again before.
 
     Args:
         assembly: The model, in the state that is kept.
@@ -25,11 +28,15 @@ def settle(assembly: Assembly, closing: Closing) -> Settled:
     """
     target: RowTarget = assembly.target
     scores, outputs, rows = closing.scores, closing.valid_outputs, closing.rows["valid"]
-    optim = assembly.config.optim
-    notes: tuple[str, ...] = ()
+    optim, notes = assembly.config.optim, tuple[str, ...]()
+    again = refit_probe(assembly, closing)
+    if again is not None:
+        outputs = again.valid_outputs
+        scores, notes = {**scores, **_scores(assembly, target, rows, outputs)}, (again.note,)
     if outputs is not None and target.problem_type in CALIBRATED and optim.calibrate == "auto":
         assert rows.target is not None
-        target, notes = calibrated(target, outputs, rows.target, rows.weight)
+        target, said = calibrated(target, outputs, rows.target, rows.weight)
+        notes += said
         scores = {**scores, **_scores(assembly, target, rows, outputs)}
     if target.problem_type == "binary":
         usual = MIDDLE if optim.threshold == "auto" else optim.threshold

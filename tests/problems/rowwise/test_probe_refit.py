@@ -1,0 +1,78 @@
+"""A probe that is kept is fitted again, to the validation rows as well, and judged by one that has not seen them."""
+
+import numpy as np
+import pytest
+
+from support.assemblies import prepared_and_assembled
+from support.tiny import TINY, make_table
+from thermocline import Predictor
+from thermocline.contracts.closing import Closing
+from thermocline.pipeline.assemble import rows_of
+from thermocline.problems.rowwise.probe_refit import refit_probe
+
+FAST = {**TINY, "optim.max_epochs": 1}
+
+
+def collected(assembly, rows):
+    """What a pass gives: features, of the columns that a probe may use."""
+
+    def collect(split, compute):
+        part = rows[split]
+        batch = part.batch(np.arange(len(part)))
+        return compute(batch).detach().numpy(), np.ones(len(part), dtype=bool)
+
+    return collect
+
+
+def closing_of(assembly, train, valid, left=1e9, **more):
+    rows = {"train": train, "valid": valid}
+    given = {"scores": {}, "valid_outputs": None, "at_start": True, "collect": collected(assembly, rows)}
+    return Closing(rows=rows, seconds_left=lambda: left, seed=0, **{**given, **more})
+
+
+def prepared(options=FAST):
+    found, assembly = prepared_and_assembled(make_table(80), options, tuning_data=make_table(40, seed=1))
+    return assembly, *rows_of(found, assembly)
+
+
+def outputs_of(assembly, rows):
+    return assembly.model.eval()(rows.batch(np.arange(len(rows)))).detach().numpy()
+
+
+def test_the_head_sees_all_rows_and_the_outputs_those_of_training():
+    assembly, train, valid = prepared()
+    found = refit_probe(assembly, closing_of(assembly, train, valid))
+    assert found.note.startswith(
+        "probe fitted again, on training and validation data, 120 rows: logistic regression, C="
+    )
+    whole = outputs_of(assembly, valid)
+    off, train_only, valid_rows = prepared({**FAST, "optim.refit": "off"})
+    alone = refit_probe(off, closing_of(off, train_only, valid_rows))
+    assert alone.note.startswith("probe fitted again: logistic regression, C=")
+    np.testing.assert_array_equal(found.valid_outputs, alone.valid_outputs)
+    np.testing.assert_allclose(outputs_of(off, valid_rows), alone.valid_outputs, atol=1e-4)
+    assert np.abs(whole - found.valid_outputs).max() > 1e-3
+
+
+@pytest.mark.parametrize("change", [{"at_start": False}, {"left": 0.0}])
+def test_nothing_is_fitted_again_where_it_is_no_probe_or_no_time_is_left(change):
+    assembly, train, valid = prepared()
+    before = assembly.model.head.weight.clone()
+    assert refit_probe(assembly, closing_of(assembly, train, valid, **change)) is None
+    assert (assembly.model.head.weight == before).all()
+
+
+def test_a_random_head_is_no_probe():
+    assembly, train, valid = prepared({**FAST, "optim.head_init": "random"})
+    assert refit_probe(assembly, closing_of(assembly, train, valid)) is None
+
+
+def test_a_fit_that_keeps_its_probe_says_so_and_predicts_with_it():
+    frame = make_table(80)
+    options = {**FAST, "optim.lr": 3.0, "optim.warmup": 0.0}  # tuning ruins it
+    predictor = Predictor("y", verbosity=0).fit(frame, hyperparameters=options)
+    notes = predictor.history["note"].tolist()
+    assert notes[-1].startswith("kept: step 0, the probe: tuning validated worse")
+    assert any(note.startswith("probe fitted again, on training and validation data, 80 rows") for note in notes)
+    again = Predictor("y", verbosity=0).fit(frame, hyperparameters=options)
+    assert again.predict_proba(frame).equals(predictor.predict_proba(frame))
