@@ -28,6 +28,7 @@ READ_BY_KINDS = (
     "model.peft",
     "data.image_folder",
     "data.max_unreadable_images",
+    "data.target_transform",
     "env.cache_images",
     "env.compile",
     "env.micro_batch_tokens",

@@ -20,6 +20,7 @@ Phases: TypeAlias = Any
 SchedulePlan: TypeAlias = Any
 """A schedule by name with its arguments. `tuning.named_schedules.by_name` reads it."""
 Calibrate: TypeAlias = Literal["auto", "off"]
+TargetTransform: TypeAlias = Literal["auto", "none", "log", "quantile"]
 Threshold: TypeAlias = float | Literal["auto"]
 Refit: TypeAlias = Literal["auto", "off"]
 HeadInit: TypeAlias = Literal["probe", "random"]
@@ -157,6 +158,10 @@ class DataConfig:
     )
     image_folder: str | None = option(
         None, "Where relative image paths of training data begin; null: the table's or the working folder."
+    )
+    target_transform: TargetTransform = option(
+        "auto",
+        "Scale on which numbers are learnt; quantile: normal scores of ranks; auto: log or none.",
     )
 
 

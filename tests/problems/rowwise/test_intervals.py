@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from support.tiny import TINY, make_table, told
@@ -25,6 +25,7 @@ from thermocline.problems.rowwise.target import RowTarget
     st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=60),
     st.sampled_from([0.01, 0.3, 0.5, 0.8, 0.9, 0.95, 0.99]),
 )
+@settings(deadline=None)
 def test_the_width_is_the_order_statistic_of_the_rule(errors, coverage):
     found = Residuals.of(np.array(errors), np.zeros(len(errors)))
     rank = math.ceil(round((len(errors) + 1) * coverage, 6))

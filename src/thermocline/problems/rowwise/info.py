@@ -79,6 +79,7 @@ INFO = ProblemInfo(
         "binary": frozenset({"optim.label_smoothing", "optim.calibrate", "optim.threshold"}),
         "multiclass": frozenset({"optim.label_smoothing", "optim.calibrate"}),
         "multilabel": frozenset({"optim.label_smoothing", "optim.calibrate"}),
+        "regression": frozenset({"data.target_transform"}),
     },
     reads_joined=frozenset({"model.fusion.*"}),
     type_aliases={

@@ -70,7 +70,7 @@ def score(
     if len(encoded) == 0 or not np.isfinite(logits).all() or (weight is not None and not weight.sum() > 0):
         return dict.fromkeys(asked, math.nan)
     if target.problem_type == "regression":
-        given = {"prediction": target.restore(logits)}
+        given = {"prediction": target.predicted(logits)}
         encoded = target.restore(np.asarray(encoded, dtype=np.float64))
     else:
         given = {"prediction": target.choose(logits), "probability": target.activate(logits)}

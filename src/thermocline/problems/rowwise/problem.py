@@ -43,6 +43,7 @@ from thermocline.problems.rowwise.same_images import warn_of_training_images
 from thermocline.problems.rowwise.settle import settle
 from thermocline.problems.rowwise.split import split_rows
 from thermocline.problems.rowwise.target import RowTarget
+from thermocline.problems.rowwise.target_scale import chosen_scale
 from thermocline.tuning.layers.layer_map import LayerMap
 
 
@@ -63,7 +64,7 @@ class Rowwise(Problem):
         found = read_rows(data, reading)
         if reading.purpose != "train":
             return found
-        target = self.find_target(found, reading.request)  # a fault of the labels shows before images are decoded
+        target, _ = self._target_of(found, reading)  # a fault of the labels shows before images are decoded
         warn_of_rare_class(target, found.frame)
         return replace(found, labels=target)
 
@@ -82,9 +83,11 @@ class Rowwise(Problem):
         source = RowSource(found.frame, found.folder)
         rows, notes = usable_rows(source, columns, reading.config, what=reading.what)
         notes += [f"{reading.what}, {note}" for note in cell_notes(found.frame, columns).values()]
-        if reading.purpose == "train":
-            notes += id_notes(found.frame, columns)
         kept = found if rows is None else self.take(found, rows)
+        if reading.purpose == "train":
+            target, said = self._target_of(kept, reading, columns)
+            notes += [*id_notes(found.frame, columns), *said]
+            kept = replace(kept, labels=target)
         return replace(kept, notes=(*found.notes, *notes))
 
     def find_target(self, found: Labelled, request: Request) -> RowTarget:
@@ -93,6 +96,19 @@ class Rowwise(Problem):
             return found.labels
         asked = request.problem_type, request.eval_metric, request.positive_class
         return RowTarget.of(found.frame, request.label, *asked)
+
+    def _target_of(
+        self, found: Labelled, reading: Reading, columns: Columns | None = None
+    ) -> tuple[RowTarget, tuple[str, ...]]:
+        """Return the target of training data, that of a regression on its scale; and a note where this was chosen."""
+        target, scale = self.find_target(found, reading.request), reading.config.data.target_transform
+        if target.problem_type != "regression" or scale == "none":
+            return target, ()
+        if scale != "auto":
+            return target.on_scale(scale, found.frame), ()
+        if columns is None:
+            return target, ()
+        return chosen_scale(target, found.frame, columns, reading.request.seed)
 
     def check_labels(self, found: Labelled, target: RowTarget, *, what: str) -> None:
         """Check that there are no labels that training did not see."""

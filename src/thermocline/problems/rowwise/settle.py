@@ -12,9 +12,12 @@ from thermocline.contracts.problem import Assembly
 from thermocline.data.batches import Rows
 from thermocline.problems.rowwise.calibration import CALIBRATED, calibrated
 from thermocline.problems.rowwise.collector import collector_of
+from thermocline.problems.rowwise.info import INFO
 from thermocline.problems.rowwise.intervals import Residuals
 from thermocline.problems.rowwise.probe_refit import refit_probe
 from thermocline.problems.rowwise.target import MIDDLE, RowTarget
+from thermocline.problems.rowwise.transforms import MEANS
+from thermocline.registry import find_metric
 
 
 def settle(assembly: Assembly, closing: Closing) -> Settled:
@@ -42,15 +45,29 @@ def settle(assembly: Assembly, closing: Closing) -> Settled:
         usual = MIDDLE if optim.threshold == "auto" else optim.threshold
         target = replace(target, threshold=scores.get("threshold", usual))
     if outputs is not None and target.problem_type == "regression":
-        target = replace(target, residuals=_residuals(target, rows, outputs))
+        found = _regression(assembly, closing, outputs)
+        target, scores, notes = found.target, {**scores, **found.scores}, found.notes
     return Settled(target, scores, notes)
 
 
-def _residuals(target: RowTarget, rows: Rows, outputs: np.ndarray) -> Residuals | None:
-    """Return the absolute errors of outputs, of rows whose weight is not 0."""
+def _regression(assembly: Assembly, closing: Closing, outputs: np.ndarray) -> Settled:
+    """Return the target with what the errors on validation rows say; rows whose weight is 0 do not count."""
+    target, rows = assembly.target, closing.rows["valid"]
     assert rows.target is not None
-    there = slice(None) if rows.weight is None else rows.weight > 0
-    return Residuals.of(target.restore(rows.target[there])[:, 0], target.restore(outputs[there])[:, 0])
+    there = np.isfinite(outputs).all(axis=1) & (True if rows.weight is None else rows.weight > 0)
+    truth, given = rows.target[there], outputs[there]
+    settled = Settled(target)
+    if target.transform is not None and target.eval_metric in MEANS and len(truth):
+        mean = replace(target, transform=target.transform.with_errors((truth - given)[:, 0]))
+        scores = _scores(assembly, mean, rows, outputs)
+        metric = target.eval_metric
+        better = scores[metric] - closing.scores[metric]
+        if (better if find_metric(INFO, metric, target.problem_type).greater_is_better else -better) > 0:
+            said = f"{metric} {closing.scores[metric]:.4g} → {scores[metric]:.4g}"
+            settled = Settled(mean, scores, (f"predictions are means over the errors of validation: {said}",))
+    target = settled.target
+    residuals = Residuals.of(target.restore(truth)[:, 0], target.predicted(given)[:, 0])
+    return replace(settled, target=replace(target, residuals=residuals))
 
 
 def _scores(assembly: Assembly, target: RowTarget, rows: Rows, outputs: np.ndarray) -> Mapping[str, float]:

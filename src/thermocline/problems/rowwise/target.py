@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from thermocline.problems.rowwise.info import INFO
 from thermocline.problems.rowwise.intervals import Residuals
 from thermocline.problems.rowwise.label_values import check_given, lists, quantities, zero_one
 from thermocline.problems.rowwise.labels import read_label, read_label_columns
+from thermocline.problems.rowwise.transforms import Transform
 from thermocline.problems.rowwise.written_numbers import NumberForm, without_decimals
 from thermocline.registry import check_names, find_metric, problem_type_of
 
@@ -45,6 +46,7 @@ class RowTarget:
         threshold: The probability above which a row is of the positive class; None until a fit has decided.
         temperature: What outputs are divided by before they are probabilities; see `calibration`.
         residuals: Errors of a regression on the validation rows; None until a fit has ended.
+        transform: The scale on which a regression is learnt, where it is not the label's; mean and std are on it.
     """
 
     problem_type: str
@@ -61,6 +63,7 @@ class RowTarget:
     threshold: float | None = None
     temperature: float = 1.0
     residuals: Residuals | None = None
+    transform: Transform | None = None
 
     @classmethod
     def of(
@@ -137,10 +140,11 @@ class RowTarget:
         check_there(frame, self.labels, what=what)
         if not isinstance(self.label, str):
             return np.stack([zero_one(as_numbers(frame[name])) for name in self.label], axis=1).astype(np.float32)
-        series = without_decimals(frame[self.label])
         if self.problem_type == "regression":
-            numbers = quantities(as_numbers(series) if self.form is None else series, self.form)
+            numbers = self.quantities(frame)
+            numbers = numbers if self.transform is None else self.transform.forward(numbers)
             return ((numbers - self.mean) / self.std).astype(np.float32)[:, None]
+        series = without_decimals(frame[self.label])
         if self.problem_type == "multilabel":
             return self._encode_lists(series)
         series = as_classes(series, self.classes)
@@ -150,6 +154,11 @@ class RowTarget:
         target = np.array([codes.get(v, -1) if is_name(v) else -1 for v in values], dtype=np.int64)
         self._check_seen(series, target < 0, [v for v, t in zip(values, target, strict=True) if t < 0])
         return target
+
+    def quantities(self, frame: pd.DataFrame) -> np.ndarray:
+        """Return the labels of a regression as they are, float64 `(n,)`."""
+        series = without_decimals(frame[self.labels[0]])
+        return quantities(as_numbers(series) if self.form is None else series, self.form)
 
     def _encode_lists(self, series: pd.Series[Any]) -> np.ndarray:
         cells = lists(series)
@@ -187,7 +196,28 @@ class RowTarget:
     def restore(self, outputs: np.ndarray) -> np.ndarray:
         """Return a standardised regression target or output in the label's own units, float64."""
         units: np.ndarray = np.asarray(outputs, dtype=np.float64) * self.std + self.mean
-        return units
+        return units if self.transform is None else self.transform.inverse(units)
+
+    def predicted(self, outputs: np.ndarray) -> np.ndarray:
+        """Return predictions in the label's own units, float64: a mean, where errors on another scale are known."""
+        if self.transform is None or not self.transform.errors:
+            return self.restore(outputs)
+        outputs = np.asarray(outputs, dtype=np.float64)
+        return sum((self.restore(outputs + error) for error in self.transform.errors), np.zeros(1)) / len(
+            self.transform.errors
+        )
+
+    def on_scale(self, name: str, frame: pd.DataFrame) -> RowTarget:
+        """Return the target of a regression that is learnt on another scale; see `Transform.of`.
+
+        Args:
+            name: `log` or `quantile`.
+            frame: The training data.
+        """
+        labels = self.quantities(frame)
+        transform = Transform.of(name, labels, self.labels[0])
+        values = transform.forward(labels)
+        return replace(self, transform=transform, mean=float(values.mean()), std=float(values.std()))
 
     def activate(self, logits: np.ndarray) -> np.ndarray:
         """Return probabilities `(n, width)` as float64: softmax over classes, a sigmoid per label."""
@@ -225,7 +255,7 @@ class RowTarget:
         """
         outputs, index = self._check_outputs(outputs, index)
         if self.problem_type == "regression":
-            return pd.Series(self.restore(outputs)[:, 0], index=index, name=self.labels[0])
+            return pd.Series(self.predicted(outputs)[:, 0], index=index, name=self.labels[0])
         chosen = self.choose(outputs)
         if not isinstance(self.label, str):
             table = pd.DataFrame(chosen, index=index, columns=list(self.label))
@@ -290,6 +320,10 @@ class RowTarget:
             del values["residuals"]
         else:
             values["residuals"]["sizes"] = list(self.residuals.sizes)
+        if self.transform is None:
+            del values["transform"]
+        else:
+            values["transform"] = self.transform.to_dict()
         return values
 
     @classmethod
@@ -309,6 +343,8 @@ class RowTarget:
         if fields.get("residuals") is not None:
             kept = fields["residuals"]
             fields["residuals"] = Residuals(int(kept["count"]), tuple(kept["sizes"]))
+        if fields.get("transform") is not None:
+            fields["transform"] = Transform.from_dict(fields["transform"])
         if fields["problem_type"] == "binary":
             fields = {"positive": fields["classes"][-1], "threshold": MIDDLE} | fields
         return cls(**fields)
