@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,6 +18,21 @@ from thermocline.registry import InputInfo
 from thermocline.tuning.layers.layer_map import LayerMap
 
 
+class Judge(Protocol):
+    """Says which of several forms of features tells the most about the labels of the training rows."""
+
+    def rows(self, most: int) -> np.ndarray:
+        """Return sorted positions of at most this many training rows: a function of the seed."""
+
+    def choose(self, rows: np.ndarray, forms: Mapping[str, Sequence[np.ndarray]]) -> tuple[str, str]:
+        """Return the name of a form, and why it was chosen.
+
+        Args:
+            rows: Positions of the rows, from `rows`.
+            forms: Name → blocks of features of these rows, float `(rows, width)` each, the cheapest form first.
+        """
+
+
 @dataclass(frozen=True)
 class RowSource:
     """A frame on its way to rows.
@@ -27,12 +42,14 @@ class RowSource:
         folder: Where relative paths start, or None where there are none.
         training: Whether rows are augmented, as in training.
         seed: The run's seed; augmentation is a function of (seed, epoch, row).
+        judge: Compares forms of features by the labels of these rows, for inputs that have a choice; or None.
     """
 
     frame: pd.DataFrame
     folder: Path | None = None
     training: bool = False
     seed: int = 0
+    judge: Judge | None = None
 
 
 @dataclass(frozen=True)

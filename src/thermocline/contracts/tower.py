@@ -22,16 +22,17 @@ class Tower(nn.Module):
         pretrained: Whether any of its parameters come from pretrained weights.
         notes: What was changed on the way that a user should know.
         fixed: How many of the first features are fixed encodings of cells, which no parameter changes.
-        equal_parts: Of how many parts of equal width its features are, such as one for each image column.
         norm_eval: Whether its BatchNorm layers keep their statistics while it trains.
+        feature_blocks: The widths of blocks of its features that a linear model should weigh alike, however wide each
+            is; empty where all features are one block.
     """
 
     width: int = 0
     pretrained: bool = False
     notes: tuple[str, ...] = ()
     fixed: int = 0
-    equal_parts: int = 1
     norm_eval: bool = False
+    feature_blocks: tuple[int, ...] = ()
 
     def forward(self, inputs: Mapping[str, Any], *, grain: str = ROW) -> Any:
         """Map the tower's part of a batch to features: `(rows, width)` for the grain `row`.

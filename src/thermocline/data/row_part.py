@@ -18,10 +18,11 @@ class RowPart:
     """What a tower is given of a frame's rows. Subclasses are frozen dataclasses; the defaults are for plain arrays.
 
     Properties:
-        lengths: Tokens of each row, int64 `(rows,)`, where rows are sequences; else None. Values per token are kept
-            without padding.
-        widths: Tokens that each row takes up when it is the longest of a batch, int64 `(rows,)`; else None.
-        per_row: Items a row, such as images in several columns; values of an item are kept apart.
+        lengths: Tokens of each item, int64 `(rows * per_row,)`, where items are sequences; else None. Values per token
+            are kept without padding.
+        widths: Tokens that each row takes up when it is the longest of a batch, int64 `(rows,)`; else None. Its items
+            take up the same number each.
+        per_row: Items a row, such as images or texts in several columns; values of an item are kept apart.
         variants: How many variants of a row take turns from epoch to epoch: 1 where a row is always the same, None
             where every epoch has a new one.
     """
@@ -83,7 +84,7 @@ class RowPart:
 
     @property
     def lengths(self) -> np.ndarray | None:
-        """Tokens of each row; see the class."""
+        """Tokens of each item; see the class."""
         return None
 
     @property

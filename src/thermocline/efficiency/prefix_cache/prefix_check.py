@@ -75,12 +75,11 @@ def _differ(tower: CachedTower, split: str, size: int) -> bool:
         return False
     values = _outputs(tower, positions, split=split)
     for name in tower.names:
-        expected = rows.by_row(values[name], positions)
-        for row in positions:
-            items = rows.items(np.array([row]), epoch)
-            width = None if rows.lengths is None else int(rows.lengths[row])
-            found = store.read(name, items, width, tower.device)
-            if found is not None and not _agree(found, expected[int(row)]):
+        expected, by_token = rows.by_row(values[name], positions), rows.form(values[name], positions).by_token
+        for row in map(int, positions):
+            one = np.array([row])
+            found = store.read(name, rows.items(one, epoch), rows.width(one), tower.device)
+            if found is not None and not _agree(rows.of_row(found, row, by_token=by_token), expected[row]):
                 return True
     return False
 

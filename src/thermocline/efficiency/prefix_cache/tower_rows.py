@@ -30,7 +30,7 @@ class TowerRows:
         augmented: Whether a row in training differs from the row at prediction.
         variants: Variants of a row that are stored.
         per_row: Items a row.
-        lengths: Tokens of each row, int64 `(rows,)`, where values are stored by token; else None.
+        lengths: Tokens of each item, int64 `(items,)`, where values are stored by token; else None.
         decoded: The names of the inputs that come from decoding; they can be left out until something reads them.
     """
 
@@ -82,10 +82,10 @@ class TowerRows:
         return inputs is not None and self.decoded <= inputs.keys()
 
     def width(self, positions: np.ndarray) -> int | None:
-        """Return the tokens that a batch of these rows is padded to, where values are stored by token."""
+        """Return the tokens that the items of a batch are padded to, where values are stored by token."""
         if self.lengths is None or self.part.widths is None:
             return None
-        return int(self.part.widths[positions].max())
+        return int(self.part.widths[positions].max()) // self.per_row
 
     def form(self, value: torch.Tensor, positions: np.ndarray) -> Form:
         """Return how values of these rows are stored.
@@ -96,16 +96,21 @@ class TowerRows:
         return form_of(value, len(positions) * self.per_row, self.width(positions))
 
     def by_row(self, value: torch.Tensor, positions: np.ndarray) -> dict[int, torch.Tensor]:
-        """Return the values of each row, without the padding after its last token.
+        """Return the values of each row, without the padding after the last token of each of its items.
 
         Raises:
             FormMismatch: They do not come item by item.
         """
         by_token = self.form(value, positions).by_token
         each = value.reshape(len(positions), self.per_row, *value.shape[1:])
+        return {int(row): self.of_row(each[i], row, by_token=by_token) for i, row in enumerate(positions)}
+
+    def of_row(self, value: torch.Tensor, row: int, *, by_token: bool) -> torch.Tensor:
+        """Return the values of a row `(items, …)`; of tokens `(items, tokens, …)` those that are no padding, joined."""
         if not by_token or self.lengths is None:
-            return {int(row): each[i] for i, row in enumerate(positions)}
-        return {int(row): each[i, :, : self.lengths[row]] for i, row in enumerate(positions)}
+            return value
+        lengths = self.lengths.reshape(-1, self.per_row)[row]
+        return torch.cat([one[:length] for one, length in zip(value, lengths, strict=True)])
 
     def inference_batches(self, size: int) -> list[np.ndarray]:
         """Return the batches of a pass without training, int64 `(batch,)` each."""
@@ -117,8 +122,8 @@ class TowerRows:
         The shortest rows; one of them together with the longest; and the others together with one of the longest. A
         row in batches of entirely different rows shows a maximum over a batch, or a routing of its rows.
         """
-        lengths = self.part.lengths
-        order = np.arange(len(self)) if lengths is None else np.argsort(lengths, kind="stable")
+        widths = None if self.part.lengths is None else self.part.lengths.reshape(len(self), -1).max(axis=1)
+        order = np.arange(len(self)) if widths is None else np.argsort(widths, kind="stable")
         first = order[:size]
         if len(order) <= size:
             return first, first[::-1].copy()

@@ -38,7 +38,7 @@ class ImageTower(Tower):
         self.backbone = backbone.to(memory_format=torch.channels_last)  # convolutions take a third less time
         self.spec = spec
         self.pretrained = pretrained
-        self.columns = self.equal_parts = columns
+        self.columns = columns
         self.adapters: Adapters | None = None
         self._class_token = any(name.endswith("cls_token") for name, _ in backbone.named_parameters())
         self._layout: MapLayout | None = None
@@ -50,6 +50,7 @@ class ImageTower(Tower):
         self.register_buffer("std", torch.tensor(spec.std).view(1, 3, 1, 1) * 255, persistent=False)
         self.features = int(self.trial().shape[1])
         self.width = self.features * columns
+        self.feature_blocks = (self.features,) * columns
 
     def forward(self, inputs: Mapping[str, torch.Tensor], *, grain: str = ROW) -> torch.Tensor:
         """Map images to features.

@@ -16,6 +16,7 @@ from thermocline.backbones.library_settings import correct_settings, quiet_trans
 from thermocline.backbones.pretrained import ARCHITECTURES, Source
 from thermocline.backbones.saved_config import checked_config
 from thermocline.errors import ArtifactError, CheckpointError, first_line
+from thermocline.inputs.text.rows import JOINT
 from thermocline.inputs.text.tokenizer import fit_vocabulary
 from thermocline.inputs.text.tower import TextTower
 
@@ -174,7 +175,8 @@ def _choose_pooling(pooling: str, config: Any, folder: Path | None) -> str:
 
 def _check_runs(tower: TextTower, name: str) -> None:
     try:
-        tower.width = int(tower.trial().shape[-1])
+        tower.features = int(tower.trial().shape[-1])
+        tower.read_pair(JOINT)
     except Exception as error:
         raise CheckpointError(
             f"{name!r} does not work as a text backbone ({type(error).__name__}: "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +19,11 @@ from thermocline.data.columns import Column, Columns
 from thermocline.data.row_part import RowPart
 from thermocline.inputs.text.build import build_text, load_config, rebuild_text
 from thermocline.inputs.text.info import INFO
+from thermocline.inputs.text.pairs import settle_pair
 from thermocline.inputs.text.processor import TextProcessor, choose_max_length
+from thermocline.inputs.text.rows import JOINT
 from thermocline.inputs.text.tokenizer import VOCABULARY, load_tokenizer, train_tokenizer
-from thermocline.inputs.text.tower import TextTower, depends_on_padding, token_limit
+from thermocline.inputs.text.tower import depends_on_padding, token_limit
 from thermocline.tuning.layers.layer_map import LayerMap
 
 if TYPE_CHECKING:
@@ -31,7 +34,7 @@ FOLDER = "text"
 
 
 class TextInput(InputKind):
-    """Text columns, joined into one sequence of tokens a row."""
+    """Text columns, joined into one sequence of tokens a row; two may be read apart."""
 
     info = INFO
 
@@ -41,7 +44,7 @@ class TextInput(InputKind):
         _source(config)
 
     def build(self, source: RowSource, columns: Columns, config: ResolvedConfig) -> BuiltInput:
-        """Build tokenizer and tower; choose the pooling and the number of tokens where they are left open."""
+        """Build tokenizer and tower; choose pooling, reading and number of tokens where they are left open."""
         options = config.model.text
         own = [column for column in columns if column.kind in INFO.column_types]
         pretrained = _source(config)
@@ -58,7 +61,12 @@ class TextInput(InputKind):
             tower.notes += (f"tokenizer of {len(tokenizer)} pieces trained on the training texts",)
         if options.pooling == "auto":
             config = config.choose("model.text.pooling", tower.pooling, "fits the model")
-        processor, config = _processor(source.frame, own, tower, tokenizer, config)
+        limit = token_limit(tower, tokenizer)
+        exact = not depends_on_padding(tower, len(tokenizer))
+        config = settle_pair(source, own, tower, tokenizer, config, limit=limit)
+        made = partial(TextProcessor, tokenizer, own, join=options.join, pad_to_longest=exact, pair=tower.pair)
+        config = _with_length(config, made(max_length=min(options.max_length or limit, limit)), source.frame, limit)
+        processor = made(max_length=config.model.text.max_length, most=limit)
         return BuiltInput(self, processor, tower, config)
 
     def rows(self, built: BuiltInput, source: RowSource) -> RowPart:
@@ -97,6 +105,7 @@ class TextInput(InputKind):
             trust_remote_code=trust_remote_code,
             adapters=Adapters.from_dict(adapters) if adapters else None,
         )
+        tower.read_pair(described["processor"].get("pair", JOINT))
         if only_shapes():  # the tokenizer has no part in them
             return BuiltInput(self, None, tower, config)
         tokenizer = load_tokenizer(folder / FOLDER, name=str(folder), trust_remote_code=trust_remote_code)
@@ -120,26 +129,20 @@ def _tokenizer(
     return train_tokenizer([*names, *values], most=min(VOCABULARY, int(most or VOCABULARY))), True
 
 
-def _processor(
-    frame: pd.DataFrame,
-    columns: list[Column],
-    tower: TextTower,
-    tokenizer: PreTrainedTokenizerBase,
-    config: ResolvedConfig,
-) -> tuple[TextProcessor, ResolvedConfig]:
-    """Return the processor, and the configuration with the most tokens a row."""
-    options = config.model.text
-    limit = token_limit(tower, tokenizer)
-    exact = not depends_on_padding(tower, len(tokenizer))
-    length = min(options.max_length or limit, limit)
-    processor = TextProcessor(tokenizer, columns, join=options.join, max_length=length, pad_to_longest=exact)
-    if options.max_length is None:
-        length, why = choose_max_length(processor.rows(frame).token_counts, limit)
-        config = config.choose("model.text.max_length", length, why)
-    elif options.max_length > limit:
-        why = f"the model takes no more ({options.max_length} was asked for)"
-        config = config.choose("model.text.max_length", limit, why)
-    processor = TextProcessor(
-        tokenizer, columns, join=options.join, max_length=length, pad_to_longest=exact, most=limit
-    )
-    return processor, config
+def _with_length(config: ResolvedConfig, processor: TextProcessor, frame: pd.DataFrame, limit: int) -> ResolvedConfig:
+    """Return the configuration with the most tokens of a sequence.
+
+    Args:
+        config: Says what was asked for.
+        processor: Cuts where the model's limit is.
+        frame: The training rows.
+        limit: The most tokens that the model takes.
+    """
+    asked = config.model.text.max_length
+    if asked is None:
+        length, why = choose_max_length(processor.rows(frame).longest, limit)
+        return config.choose("model.text.max_length", length, why)
+    if asked > limit:
+        why = f"the model takes no more ({asked} was asked for)"
+        return config.choose("model.text.max_length", limit, why)
+    return config

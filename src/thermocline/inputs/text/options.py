@@ -9,6 +9,7 @@ from thermocline.config.option import TOWER_FROZEN_LAYERS, FrozenLayers, option
 
 Pooling: TypeAlias = Literal["auto", "cls", "mean", "last"]
 Join: TypeAlias = Literal["names", "separator"]
+Pair: TypeAlias = Literal["auto", "joint", "apart", "both"]
 
 
 @dataclass(frozen=True)
@@ -22,5 +23,8 @@ class TextOptions:
         None, "Most tokens per row; null: from the data and the model.", at_least=4, at_most=1_000_000
     )
     join: Join = option("names", "Several text columns: as `column: value`, or parted by the separator token.")
+    pair: Pair = option(
+        "auto", "Two text columns: read in one sequence (joint), each alone and compared (apart), or both."
+    )
     frozen_layers: FrozenLayers = option(None, TOWER_FROZEN_LAYERS)
     trust_remote_code: bool = option(False, "Let the checkpoint's own Python code run on this machine.")

@@ -1,8 +1,8 @@
-"""Text columns to token ids: columns are joined into one sequence a row, and cut fairly."""
+"""Text columns to token ids: columns are joined into one sequence a row and cut fairly, or two are read apart."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import pandas as pd
 from thermocline.data.column_values import texts
 from thermocline.data.columns import Column, Columns
 from thermocline.errors import counted
-from thermocline.inputs.text.rows import LEAST, TextRows
+from thermocline.inputs.text.rows import APART, JOINT, LEAST, READINGS, TextRows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -20,7 +20,7 @@ LONGEST = 512  # tokens; a longer default would cost more than it gains on most 
 
 
 class TextProcessor:
-    """Tokenises the text columns of a frame into one sequence a row.
+    """Tokenises the text columns of a frame into one sequence a row, or one for each way to read it.
 
     With several columns each keeps its place: `names` writes `name: value`, `separator` puts the
     tokenizer's separator between the values. Where a row is too long, its longest column is cut first.
@@ -29,12 +29,13 @@ class TextProcessor:
         tokenizer: A transformers tokenizer.
         columns: The text columns, in order.
         join: `names` or `separator`.
-        max_length: The most tokens a row, special tokens included.
+        max_length: The most tokens a sequence, special tokens included.
         pad_to_longest: False pads every batch to `max_length` (for models whose features depend on padding).
         most: The most tokens that the model takes; `None` for `max_length`.
+        pair: `joint`, or for two columns `apart` or `both`. A text that is read alone goes without its column's name.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a predictor saves of it
         self,
         tokenizer: PreTrainedTokenizerBase,
         columns: Sequence[Column],
@@ -43,7 +44,11 @@ class TextProcessor:
         max_length: int,
         pad_to_longest: bool = True,
         most: int | None = None,
+        pair: str = JOINT,
     ) -> None:
+        if pair != JOINT and len(columns) != 2:
+            raise ValueError(f"a pair of texts are two columns, not {len(columns)}")
+        self.pair = pair
         self.tokenizer = tokenizer
         self.columns = tuple(columns)
         self.join = join
@@ -54,9 +59,16 @@ class TextProcessor:
 
     def rows(self, frame: pd.DataFrame) -> TextRows:
         """Tokenise a frame's text columns."""
-        pieces = [self._pieces(frame[column.name], column) for column in self.columns]
+        readings: list[Iterable[Sequence[list[int]]]] = []
+        if self.pair != APART:
+            named = self.join == "names" and len(self.columns) > 1
+            pieces = [self._pieces(frame[column.name], column, named=named) for column in self.columns]
+            readings.append(zip(*pieces, strict=True))
+        if self.pair != JOINT:
+            alone = [self._pieces(frame[column.name], column, named=False) for column in self.columns]
+            readings += [zip(pieces, strict=True) for pieces in alone]
         room = self.max_length - len(self.prefix) - len(self.suffix)
-        ids = [self._join(row, room) for row in zip(*pieces, strict=True)]
+        ids = [self._join(reading, room) for row in zip(*readings, strict=True) for reading in row]
         pad = self.tokenizer.pad_token_id
         return TextRows(
             tuple(ids),
@@ -64,10 +76,10 @@ class TextProcessor:
             None if self.pad_to_longest else self.max_length,
             min(LEAST, self.most),
             most=self.most,
+            readings=READINGS[self.pair],
         )
 
-    def _pieces(self, series: pd.Series[Any], column: Column) -> list[list[int]]:
-        named = self.join == "names" and len(self.columns) > 1
+    def _pieces(self, series: pd.Series[Any], column: Column, *, named: bool) -> list[list[int]]:
         values = [
             "" if value is None else f"{column.name}: {value}" if named else value for value in texts(series, column)
         ]
@@ -102,11 +114,12 @@ class TextProcessor:
             "max_length": self.max_length,
             "pad_to_longest": self.pad_to_longest,
             "most": self.most,
+            "pair": self.pair,
         }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> TextProcessor:
-        """Inverse of `to_dict`; without `most`, which the former version did not write, `max_length` is the limit."""
+        """Inverse of `to_dict`; for what older versions did not write: `max_length` for `most`, and `joint`."""
         return cls(
             tokenizer,
             Columns.from_dict(data["columns"]).columns,
@@ -114,6 +127,7 @@ class TextProcessor:
             max_length=data["max_length"],
             pad_to_longest=data["pad_to_longest"],
             most=data.get("most"),
+            pair=data.get("pair", JOINT),
         )
 
 

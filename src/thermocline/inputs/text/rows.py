@@ -19,17 +19,24 @@ LANES = 16
 columns beyond the last whole vector of a CPU (16 floats in AVX-512, 8 in AVX2) are added up apart."""
 
 
+JOINT, APART, BOTH = "joint", "apart", "both"
+READINGS = {JOINT: 1, APART: 2, BOTH: 3}
+"""How texts of several columns are read, and the sequences of a row: all columns in one sequence, each of two columns
+alone, or first the one and then the other."""
+
+
 @dataclass(frozen=True)
 class TextRows(RowPart):
     """Token ids of every row, ragged.
 
     Attributes:
-        ids: One int32 array of token ids a row.
+        ids: One int32 array of token ids a row; of several readings a row, those of the first row, of the second, ….
         pad_id: The id that fills a shorter row.
         pad_to: Pad every batch to this many tokens, or `None` for the longest row of the batch.
         least: In that case, pad to at least this many; see `LEAST`.
         multiple: And to a multiple of this many, but not beyond `most`; see `LANES`.
         most: The most tokens that the model takes, or `None`.
+        readings: Sequences a row, which the tower reads one by one; see `READINGS`.
     """
 
     ids: tuple[np.ndarray, ...]
@@ -38,14 +45,25 @@ class TextRows(RowPart):
     least: int = LEAST
     multiple: int = 1
     most: int | None = None
+    readings: int = 1
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self.ids) // self.readings
+
+    @property
+    def per_row(self) -> int:
+        """Sequences a row."""
+        return self.readings
 
     @cached_property
     def token_counts(self) -> np.ndarray:
-        """Tokens of each row, int64 `(rows,)`."""
+        """Tokens of each sequence, int64 `(rows * readings,)`."""
         return np.fromiter((len(row) for row in self.ids), dtype=np.int64, count=len(self.ids))
+
+    @cached_property
+    def longest(self) -> np.ndarray:
+        """Tokens of the longest sequence of each row, int64 `(rows,)`."""
+        return np.asarray(self.token_counts.reshape(-1, self.readings).max(axis=1))
 
     @property
     def lengths(self) -> np.ndarray | None:
@@ -54,23 +72,28 @@ class TextRows(RowPart):
 
     @cached_property
     def widths(self) -> np.ndarray:
-        """Tokens that each row takes up when it is the longest of a batch, int64 `(rows,)`."""
+        """Tokens that each row takes up when it is the longest of a batch, in all its readings, int64 `(rows,)`."""
         if self.pad_to is not None:
-            return np.full(len(self), self.pad_to, dtype=np.int64)
-        widths = -(-np.maximum(self.token_counts, self.least) // self.multiple) * self.multiple
-        return np.asarray(widths if self.most is None else np.maximum(np.minimum(widths, self.most), self.token_counts))
+            return np.full(len(self), self.pad_to * self.readings, dtype=np.int64)
+        widths = -(-np.maximum(self.longest, self.least) // self.multiple) * self.multiple
+        limited = widths if self.most is None else np.maximum(np.minimum(widths, self.most), self.longest)
+        return np.asarray(limited * self.readings)
 
     def batch(self, rows: np.ndarray, epoch: int | None = None) -> dict[str, np.ndarray]:
-        """Return `input_ids` and `attention_mask`, int64 `(len(rows), longest)`, padded on the right."""
+        """Return `input_ids` and `attention_mask`, padded on the right: int64 `(len(rows), longest)`.
+
+        Of several readings a row, `(len(rows), readings, longest)`.
+        """
         del epoch
-        chosen = [self.ids[row] for row in rows]
-        width = int(self.widths[rows].max())
+        chosen = [self.ids[row * self.readings + i] for row in rows for i in range(self.readings)]
+        width = int(self.widths[rows].max()) // self.readings
         ids = np.full((len(chosen), width), self.pad_id, dtype=np.int64)
         mask = np.zeros((len(chosen), width), dtype=np.int64)
         for i, row in enumerate(chosen):
             ids[i, : len(row)] = row
             mask[i, : len(row)] = 1
-        return {"input_ids": ids, "attention_mask": mask}
+        shape = (len(rows), width) if self.readings == 1 else (len(rows), self.readings, width)
+        return {"input_ids": ids.reshape(shape), "attention_mask": mask.reshape(shape)}
 
     def aligned(self) -> TextRows:
         """Return the same rows, padded to a multiple of `LANES`."""
@@ -78,6 +101,8 @@ class TextRows(RowPart):
 
     def identity(self, *, files: bool) -> Iterator[bytes]:
         """Yield the token ids of all rows, and with `files` also how they are padded."""
+        if self.readings > 1:
+            yield f"{self.readings} readings".encode()
         yield self.token_counts.tobytes()
         yield from (row.tobytes() for row in self.ids)
         if files:

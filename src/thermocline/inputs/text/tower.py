@@ -1,4 +1,8 @@
-"""The text tower: any encoder or decoder that transformers' AutoModel builds, with a pooling."""
+"""The text tower: any encoder or decoder that transformers' AutoModel builds, with a pooling.
+
+Two texts may be read apart and compared: `[u, v, |u − v|, u · v]` of their features u and v (InferSent: Conneau et al.
+2017; SBERT: Reimers and Gurevych 2019), and their cosine.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +14,15 @@ from torch import nn
 
 from thermocline.backbones.adapters import Adapters
 from thermocline.contracts.tower import ROW, TOKEN, Tower
+from thermocline.errors import listing
+from thermocline.inputs.text.rows import APART, JOINT, READINGS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
 class TextTower(Tower):
-    """A transformers backbone and a pooling. Grains: `row`, `token`.
+    """A transformers backbone and a pooling. Grains: `row`, and `token` where a row is one sequence.
 
     Args:
         backbone: A model whose first output is `(rows, tokens, width)`.
@@ -24,6 +30,8 @@ class TextTower(Tower):
         pretrained: Whether the backbone has pretrained weights.
 
     Attributes:
+        pair: How two texts are read: `joint`, `apart` or `both`; see `read_pair`.
+        features: Features of a sequence.
         adapters: The adapters in the backbone, or None.
     """
 
@@ -35,26 +43,44 @@ class TextTower(Tower):
         config: Any = backbone.config
         if getattr(config, "use_cache", False):
             config.use_cache = False  # keys and values are for generation, which is not done
-        self.width = int(getattr(config, "hidden_size", None) or config.d_model)
+        self.features = int(getattr(config, "hidden_size", None) or config.d_model)
+        self.read_pair(JOINT)
         self.adapters: Adapters | None = None
+
+    def read_pair(self, pair: str) -> None:
+        """Set how two texts are read: in one sequence, or each alone and compared, or both.
+
+        Raises:
+            ValueError: Another word than `joint`, `apart` and `both`.
+        """
+        if pair not in READINGS:
+            raise ValueError(f"a pair of texts is read {listing(READINGS)}, not {pair!r}")
+        self.pair = pair
+        joint = (self.features,) * (pair != APART)
+        self.feature_blocks = () if pair == JOINT else (*joint, *(self.features,) * 4, 1)
+        self.width = sum(self.feature_blocks) or self.features
 
     def forward(self, inputs: Mapping[str, torch.Tensor], *, grain: str = ROW) -> torch.Tensor:
         """Map token ids to features.
 
         Args:
-            inputs: `input_ids` and `attention_mask`, int64 `(rows, tokens)`.
+            inputs: `input_ids` and `attention_mask`, int64 `(rows, tokens)`; where texts are read apart
+                `(rows, readings, tokens)`, the joint reading first.
             grain: `row` or `token`.
 
         Returns:
             Float `(rows, width)`; for `token` the hidden states `(rows, tokens, width)`, those of padding included.
 
         Raises:
-            ValueError: Another grain.
+            ValueError: Another grain, or `token` where texts are read apart.
         """
         self.check_grain(grain)
-        mask = inputs["attention_mask"]
-        states: torch.Tensor = self.backbone(input_ids=inputs["input_ids"], attention_mask=mask)[0]
-        return states if grain == TOKEN else self._pooled(states, mask)
+        mask = inputs["attention_mask"].flatten(0, -2)
+        states: torch.Tensor = self.backbone(input_ids=inputs["input_ids"].flatten(0, -2), attention_mask=mask)[0]
+        if grain == TOKEN:
+            return states
+        pooled = self._pooled(states, mask)
+        return pooled if self.pair == JOINT else _compared(pooled.view(-1, READINGS[self.pair], pooled.shape[-1]))
 
     def _pooled(self, states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         if self.pooling == "cls":
@@ -66,10 +92,10 @@ class TextTower(Tower):
         return (states * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1)
 
     def trial(self) -> torch.Tensor:
-        """Return the features of a row of four tokens, `(1, width)`, in eval mode and without gradients."""
+        """Return the features of a row of four tokens a reading, `(1, width)`, in eval mode and without gradients."""
         was_training = self.training
         self.eval()
-        ids = torch.ones(1, 4, dtype=torch.long)
+        ids = torch.ones(1, READINGS[self.pair], 4, dtype=torch.long)
         with torch.no_grad():
             features = self({"input_ids": ids, "attention_mask": torch.ones_like(ids)})
         self.train(was_training)
@@ -77,8 +103,8 @@ class TextTower(Tower):
 
     @property
     def grains(self) -> frozenset[str]:
-        """`row` and `token`."""
-        return frozenset({ROW, TOKEN})
+        """`row`, and `token` where a row is one sequence."""
+        return frozenset({ROW, TOKEN} if self.pair == JOINT else {ROW})
 
     @property
     def backbone_module(self) -> nn.Module:
@@ -89,6 +115,17 @@ class TextTower(Tower):
     def varying_shapes(self) -> bool:
         """Texts come in many widths."""
         return True
+
+
+def _compared(readings: torch.Tensor) -> torch.Tensor:
+    """Return what two texts have in common, after the joint reading where there is one.
+
+    Args:
+        readings: Features `(rows, readings, features)`; the last two readings are of the two texts.
+    """
+    *joint, u, v = readings.unbind(1)
+    cosine = nn.functional.cosine_similarity(u, v, dim=1).unsqueeze(1)
+    return torch.cat([*joint, u, v, (u - v).abs(), u * v, cosine], dim=1)
 
 
 def token_limit(tower: TextTower, tokenizer: PreTrainedTokenizerBase) -> int:

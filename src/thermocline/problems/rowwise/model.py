@@ -88,12 +88,9 @@ class FusionModel(nn.Module):
         return torch.cat(parts)
 
     def blocks(self) -> torch.Tensor:
-        """Return the block of each feature, int64 `(width,)`: a tower, or a part of one that is as wide as others."""
-        parts: list[torch.Tensor] = []
-        for name, tower in self.towers.items():
-            count, known = tower.equal_parts, len(parts)
-            parts += [torch.full((self.widths[name] // count,), known + i) for i in range(count)]
-        return torch.cat(parts)
+        """Return the block of each feature, int64 `(width,)`: a tower, or one of its `feature_blocks`."""
+        widths = [width for tower in self.towers.values() for width in tower.feature_blocks or (tower.width,)]
+        return torch.repeat_interleave(torch.arange(len(widths)), torch.tensor(widths))
 
     def set_head(self, weight: torch.Tensor, bias: torch.Tensor, columns: torch.Tensor) -> None:
         """Write weights for some features into the head, such that the outputs are those of these weights alone.
