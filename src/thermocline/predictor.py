@@ -314,6 +314,8 @@ class Predictor:
     def embed(self, data: Data, *, image_folder: str | os.PathLike[str] | None = None) -> np.ndarray:
         """Return the features below the head, float32 `(rows, width)`, towers side by side.
 
+        Trees beside the network have no part in them.
+
         Args:
             data: As `predict`.
             image_folder: As `predict`.

@@ -50,8 +50,10 @@ class Settled:
         target: The target with what validation decided, such as a threshold.
         scores: The scores of what predicts in the end, by metric.
         notes: What was done, a line each for the history.
+        kept: What the line on the state that is kept says besides which one it is, such as `, with trees`.
     """
 
     target: Any
     scores: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    kept: str = ""

@@ -28,6 +28,7 @@ def close(trainer: TrainingState) -> Any:
     settled = _settled(trainer, values, None if outputs is None else outputs.numpy())
     for note in settled.notes:
         trainer.record.note(note)
+    said += settled.kept
     scores = trainer.scorer.decisive(settled.scores)
     if not scores:
         said += trainer.scorer.unvalidated()

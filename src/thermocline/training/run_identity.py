@@ -26,6 +26,7 @@ HARMLESS = (
     "optim.calibrate",
     "optim.refit",
     "data.image_folder",
+    "model.trees",
     "optim.cache_prefix",
     "model.conv_bn",
     "model.checkpointing",

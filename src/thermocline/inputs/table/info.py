@@ -10,4 +10,5 @@ INFO = InputInfo(
     implementation="thermocline.inputs.table.kind:TableInput",
     column_types=("numeric", "categorical"),
     options={"model.table": TableOptions, "data": TableDataOptions},
+    reads=frozenset({"model.trees"}),
 )

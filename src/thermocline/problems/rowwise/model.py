@@ -10,6 +10,7 @@ from torch import nn
 
 from thermocline.contracts.inputs import BuiltInput
 from thermocline.contracts.tower import Tower
+from thermocline.problems.rowwise.blend import Blend
 from thermocline.tuning.layers.layer_map import LayerMap
 
 
@@ -25,6 +26,9 @@ class FusionModel(nn.Module):
         outputs: Outputs a row.
         width: Width of the fusion MLP.
         dropout: In the fusion MLP.
+
+    Attributes:
+        trees: Trees on the table's columns and their share of the outputs, where the end of a fit put them here.
     """
 
     towers: Mapping[str, Tower]  # an nn.ModuleDict
@@ -35,6 +39,7 @@ class FusionModel(nn.Module):
         self.widths = {name: tower.width for name, tower in self.towers.items()}
         total = sum(self.widths.values())
         self.head = nn.Linear(total, outputs)
+        self.trees: Blend | None = None
         self.fusion: nn.Sequential | None = None
         if len(self.towers) > 1:
             self.fusion = nn.Sequential(
@@ -49,7 +54,7 @@ class FusionModel(nn.Module):
             nn.init.zeros_(last.bias)  # type: ignore[arg-type]
 
     def features(self, batch: Mapping[str, Any]) -> torch.Tensor:
-        """Return the features of all towers side by side, `(rows, width)`.
+        """Return the features of all towers side by side, `(rows, width)`; trees have no part in them.
 
         A tower whose features are known is not run: its place in the batch holds `{"features": (rows, width)}`.
         """
@@ -58,10 +63,15 @@ class FusionModel(nn.Module):
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
     def forward(self, batch: Mapping[str, Any]) -> torch.Tensor:
-        """Return the outputs `(rows, outputs)`: logits, or the standardised target."""
+        """Return the outputs `(rows, outputs)`: logits, or the standardised target.
+
+        In eval mode they are blended with what the trees give, where there are some.
+        """
         features = self.features(batch)
         out: torch.Tensor = self.head(features)
-        return out if self.fusion is None else out + self.fusion(features)
+        if self.fusion is not None:
+            out = out + self.fusion(features)
+        return out if self.trees is None or self.training else self.trees(out, batch["table"])
 
     def probe_columns(self) -> torch.Tensor:
         """Return which features a probe may use, bool `(width,)`: not those of a net that starts at random.

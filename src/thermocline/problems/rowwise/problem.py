@@ -25,6 +25,7 @@ from thermocline.errors import ConfigError
 from thermocline.inputs.building import build_inputs, check_inputs, describe_inputs, rebuild_inputs, usable_rows
 from thermocline.inputs.image.reading import located
 from thermocline.problems.rowwise import peft
+from thermocline.problems.rowwise.blend import Blend
 from thermocline.problems.rowwise.collector import RowCollector, collector_of
 from thermocline.problems.rowwise.defaults import choose_defaults
 from thermocline.problems.rowwise.info import INFO
@@ -45,6 +46,7 @@ from thermocline.problems.rowwise.settle import settle
 from thermocline.problems.rowwise.split import split_rows
 from thermocline.problems.rowwise.target import RowTarget
 from thermocline.problems.rowwise.target_scale import chosen_scale
+from thermocline.problems.rowwise.trees import announced
 from thermocline.tuning.layers.layer_map import LayerMap
 
 
@@ -144,6 +146,8 @@ class Rowwise(Problem):
         config = choose_defaults(config, model, target, len(train))
         layer_map = layers_of(model, inputs, adapted)
         notes = tuple(f"{name}: {line}" for name, tower in model.towers.items() for line in tower.notes)
+        _, trees = announced(model, target, config.model.trees, len(train))
+        notes += (trees,) if trees else ()
         return Built(model, {one.kind.info.name: one for one in inputs}, layer_map, config, notes)
 
     def model(self, inputs: list[BuiltInput], target: RowTarget, config: ResolvedConfig) -> FusionModel:
@@ -236,8 +240,10 @@ class Rowwise(Problem):
     # -- a saved predictor
 
     def describe(self, assembly: Assembly, folder: Path) -> dict[str, Any]:
-        """Return the descriptions of the inputs by tower."""
-        return describe_inputs(assembly.built.inputs.values(), folder)
+        """Return the descriptions of the inputs by tower, and of the trees where there are some."""
+        described = describe_inputs(assembly.built.inputs.values(), folder)
+        trees = assembly.model.trees
+        return described if trees is None else {**described, "trees": trees.describe()}
 
     def read_target(self, described: Mapping[str, Any]) -> RowTarget:
         """Return the target that was described."""
@@ -252,6 +258,9 @@ class Rowwise(Problem):
         *,
         trust_remote_code: bool,
     ) -> tuple[FusionModel, Mapping[str, BuiltInput]]:
-        """Build a saved model's towers and head."""
+        """Build a saved model's towers, head and trees."""
         inputs = rebuild_inputs(described, folder, config, trust_remote_code=trust_remote_code)
-        return self.model(inputs, target, config), {one.kind.info.name: one for one in inputs}
+        model = self.model(inputs, target, config)
+        if "trees" in described:
+            model.trees = Blend.rebuilt(described["trees"])
+        return model, {one.kind.info.name: one for one in inputs}

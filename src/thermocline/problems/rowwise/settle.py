@@ -17,46 +17,61 @@ from thermocline.problems.rowwise.intervals import Residuals
 from thermocline.problems.rowwise.probe_refit import refit_probe
 from thermocline.problems.rowwise.target import MIDDLE, RowTarget
 from thermocline.problems.rowwise.transforms import MEANS
+from thermocline.problems.rowwise.trees import fit_and_blend
 from thermocline.registry import find_metric
 
 
 def settle(assembly: Assembly, closing: Closing) -> Settled:
-    """Return the target with temperature and threshold, or errors of a regression, and its scores.
+    """Fit what is fitted beside the network, and return the target with what validation decides, and the scores.
 
-    A probe that is kept is fitted again before.
+    In this order: a kept probe is fitted again; trees are fitted and blended; probabilities get a temperature, then two
+    classes a threshold; the errors of a regression are kept.
 
     Args:
         assembly: The model, in the state that is kept.
         closing: What may be computed with it.
     """
-    target: RowTarget = assembly.target
-    scores, outputs, rows = closing.scores, closing.valid_outputs, closing.rows["valid"]
-    optim, notes = assembly.config.optim, tuple[str, ...]()
+    notes: tuple[str, ...] = ()
     again = refit_probe(assembly, closing)
     if again is not None:
-        outputs = again.valid_outputs
-        scores, notes = {**scores, **_scores(assembly, target, rows, outputs)}, (again.note,)
+        closing, notes = _with_outputs(assembly, closing, again.valid_outputs), (again.note,)
+    blended = fit_and_blend(assembly, closing)
+    if blended.share and blended.outputs is not None:
+        closing = _with_outputs(assembly, closing, blended.outputs)
+    regression = assembly.target.problem_type == "regression"
+    settled = _regression(assembly, closing) if regression else _classes(assembly, closing)
+    kept = f", with trees ({blended.share:.2f})" if blended.share else ""
+    return replace(settled, notes=(*notes, *blended.notes, *settled.notes), kept=kept)
+
+
+def _with_outputs(assembly: Assembly, closing: Closing, outputs: np.ndarray) -> Closing:
+    scores = {**closing.scores, **_scores(assembly, assembly.target, closing.rows["valid"], outputs)}
+    return replace(closing, valid_outputs=outputs, scores=scores)
+
+
+def _classes(assembly: Assembly, closing: Closing) -> Settled:
+    """Return the target with temperature and threshold."""
+    target, scores, outputs, rows = assembly.target, closing.scores, closing.valid_outputs, closing.rows["valid"]
+    optim, notes = assembly.config.optim, tuple[str, ...]()
     if outputs is not None and target.problem_type in CALIBRATED and optim.calibrate == "auto":
         assert rows.target is not None
-        target, said = calibrated(target, outputs, rows.target, rows.weight)
-        notes += said
+        target, notes = calibrated(target, outputs, rows.target, rows.weight)
         scores = {**scores, **_scores(assembly, target, rows, outputs)}
     if target.problem_type == "binary":
         usual = MIDDLE if optim.threshold == "auto" else optim.threshold
         target = replace(target, threshold=scores.get("threshold", usual))
-    if outputs is not None and target.problem_type == "regression":
-        found = _regression(assembly, closing, outputs)
-        target, scores, notes = found.target, {**scores, **found.scores}, found.notes
     return Settled(target, scores, notes)
 
 
-def _regression(assembly: Assembly, closing: Closing, outputs: np.ndarray) -> Settled:
+def _regression(assembly: Assembly, closing: Closing) -> Settled:
     """Return the target with what the errors on validation rows say; rows whose weight is 0 do not count."""
-    target, rows = assembly.target, closing.rows["valid"]
+    target, outputs, rows = assembly.target, closing.valid_outputs, closing.rows["valid"]
+    settled = Settled(target, closing.scores)
+    if outputs is None:
+        return settled
     assert rows.target is not None
     there = np.isfinite(outputs).all(axis=1) & (True if rows.weight is None else rows.weight > 0)
     truth, given = rows.target[there], outputs[there]
-    settled = Settled(target)
     if target.transform is not None and target.eval_metric in MEANS and len(truth):
         mean = replace(target, transform=target.transform.with_errors((truth - given)[:, 0]))
         scores = _scores(assembly, mean, rows, outputs)
@@ -64,7 +79,8 @@ def _regression(assembly: Assembly, closing: Closing, outputs: np.ndarray) -> Se
         better = scores[metric] - closing.scores[metric]
         if (better if find_metric(INFO, metric, target.problem_type).greater_is_better else -better) > 0:
             said = f"{metric} {closing.scores[metric]:.4g} → {scores[metric]:.4g}"
-            settled = Settled(mean, scores, (f"predictions are means over the errors of validation: {said}",))
+            notes = (f"predictions are means over the errors of validation: {said}",)
+            settled = Settled(mean, {**closing.scores, **scores}, notes)
     target = settled.target
     residuals = Residuals.of(target.restore(truth)[:, 0], target.predicted(given)[:, 0])
     return replace(settled, target=replace(target, residuals=residuals))

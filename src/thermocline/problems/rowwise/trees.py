@@ -1,0 +1,153 @@
+"""Boosted trees fitted beside the network at the end of a fit: whether, on which rows, and what they count."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from thermocline.contracts.closing import Closing
+from thermocline.contracts.problem import Assembly
+from thermocline.inputs.table.rows import TableRows
+from thermocline.problems.rowwise.blend import (
+    Blend,
+    categorical_columns,
+    choose_share,
+    mixed,
+    tree_cells,
+    tree_outputs,
+)
+from thermocline.problems.rowwise.model import FusionModel
+from thermocline.problems.rowwise.target import RowTarget
+from thermocline.problems.rowwise.tree_conversion import ConversionError, converted
+from thermocline.problems.rowwise.tree_growth import Grown, TreeTask, folds_of, grow
+
+FEWEST_ROWS = 100  # of training, with `auto`
+FEWEST_VALID = 10
+COMPARED_ROWS = 2_000  # on which the trees are compared with scikit-learn's
+TIME_SHARE = 0.5  # of the time left
+
+
+@dataclass(frozen=True)
+class Blended:
+    """What came of the trees.
+
+    Attributes:
+        share: What the trees count in the predictions; 0 where there are none.
+        outputs: The outputs on the validation rows from here on, float32 `(rows, width)`, or None where they are not
+            known. Trees count in them as they predict rows that they have not seen.
+        notes: What was done, or why nothing.
+    """
+
+    share: float
+    outputs: np.ndarray | None
+    notes: tuple[str, ...] = ()
+
+
+def announced(model: FusionModel, target: RowTarget, asked: str, rows: int) -> tuple[bool, str]:
+    """Return whether trees are going to be fitted, and a line on it; an empty one where nothing is to be said.
+
+    Args:
+        model: The model.
+        target: What the label asks for.
+        asked: `model.trees`.
+        rows: Number of training rows.
+    """
+    if asked == "off" or "table" not in model.towers:
+        return False, ""
+    if target.problem_type == "multilabel":
+        return False, "no trees beside the network: there are several labels" if asked == "on" else ""
+    if asked == "auto" and rows < FEWEST_ROWS:
+        return False, ""
+    return True, "trees are fitted to the table's columns at the end, and blended in (model.trees)"
+
+
+def fit_and_blend(assembly: Assembly, closing: Closing) -> Blended:
+    """Fit trees to the table's columns of all rows, and put them into the model with the share that validates best.
+
+    The rows are cut into folds, and each row is predicted by the trees that were grown without it; the mean of the
+    folds' trees predicts later.
+
+    Args:
+        assembly: The model, in the state that is kept.
+        closing: Its outputs on the validation rows, the rows, and the time that is left.
+    """
+    model: FusionModel = assembly.model
+    outputs, valid = closing.valid_outputs, closing.rows["valid"]
+    none = Blended(0.0, outputs)
+    wanted, _ = announced(model, assembly.target, assembly.config.model.trees, len(closing.rows["train"]))
+    if outputs is None or not wanted:
+        return none
+    weight = np.ones(len(valid)) if valid.weight is None else valid.weight
+    known = np.isfinite(outputs).all(axis=1) & (weight > 0)
+    found = _grown(assembly, closing) if known.sum() >= FEWEST_VALID else "too few rows validated"
+    if isinstance(found, str):
+        return replace(none, notes=(f"trees: none ({found})",))
+    blend, held_out = found
+    raw = tree_outputs(torch.from_numpy(held_out).float(), outputs.shape[1]).numpy()
+    assert valid.target is not None
+    share = choose_share(outputs[known], raw[known], valid.target[known], weight[known])
+    said = f"trees: {len(blend.trees.output):,} grown"
+    if not share:
+        return replace(none, notes=(f"{said}, and left out: the network validates better alone",))
+    blend.share.fill_(share)
+    model.trees = blend.to(model.head.weight.device)
+    mix = mixed(torch.from_numpy(outputs), torch.from_numpy(raw), torch.tensor(share)).numpy()
+    mix[~known] = np.nan
+    return Blended(share, mix, (f"{said}; blend: trees {share:.2f}, network {1 - share:.2f}, by the validation rows",))
+
+
+def _grown(assembly: Assembly, closing: Closing) -> tuple[Blend, np.ndarray] | str:
+    """Return trees, and their outputs on the validation rows, or why there are none."""
+    from threadpoolctl import threadpool_limits
+
+    train, cardinalities = len(closing.rows["train"]), assembly.model.towers["table"].cardinalities
+    task, used = _task(assembly, closing, cardinalities)
+    valid = np.flatnonzero(used >= train)
+    left = closing.seconds_left()
+    kept = 0.0 if math.isinf(left) else (1 - TIME_SHARE) * left
+    with threadpool_limits(torch.get_num_threads(), user_api="openmp"):
+        grown = grow(task, folds_of(task, valid), lambda: closing.seconds_left() - kept)
+        if isinstance(grown, str):
+            return grown
+        try:
+            blend = _converted(grown, task, cardinalities)
+        except ConversionError as error:
+            return f"{error}; another version of scikit-learn may help"
+    held_out = np.full((len(closing.rows["valid"]), task.outputs), np.nan)
+    held_out[used[valid] - train] = grown.held_out[valid]
+    return blend, held_out
+
+
+def _converted(grown: Grown, task: TreeTask, cardinalities: list[int]) -> Blend:
+    sample = task.x[:: -(-len(task.x) // COMPARED_ROWS)]
+    trees = converted(grown.models, grown.iterations, sample)
+    blend = Blend(trees.shape, cardinalities)
+    blend.trees = trees
+    return blend
+
+
+def _task(assembly: Assembly, closing: Closing, cardinalities: list[int]) -> tuple[TreeTask, np.ndarray]:
+    """Return all rows with a weight, training rows first, and their positions."""
+    rows = [closing.rows[name] for name in ("train", "valid")]
+    parts: list[TableRows] = [one.parts["table"] for one in rows]  # type: ignore[misc]
+    table = {
+        name: torch.from_numpy(np.concatenate([getattr(part, name) for part in parts]))
+        for name in ("numbers", "missing", "codes")
+    }
+    given = [np.ones(len(one)) if one.weight is None else one.weight.astype(np.float64) for one in rows]
+    weight = np.concatenate(given)
+    used = np.flatnonzero(weight > 0)
+    target: RowTarget = assembly.target
+    encoded = np.concatenate([one.target for one in rows if one.target is not None])[used]
+    task = TreeTask(
+        x=tree_cells(table, cardinalities).numpy()[used],
+        categorical=len(categorical_columns(cardinalities)),
+        y=encoded[:, 0] if target.problem_type == "regression" else encoded,
+        weight=weight[used] / weight[used].mean(),
+        classes=0 if target.problem_type == "regression" else target.width,
+        seed=closing.seed,
+    )
+    return task, used
