@@ -19,6 +19,8 @@ from thermocline.problems.rowwise.target import RowTarget
 CALIBRATED = ("binary", "multiclass", "multilabel")
 SPREAD = 0.5
 """Standard deviation of the prior, around a temperature of 1."""
+LEAST_GAIN = 1.0
+"""Log-likelihood that a temperature has to gain: what Akaike's criterion (1974) takes for a parameter."""
 MOST_ROWS = 20_000
 """Of more rows, so many are taken, evenly."""
 LEAST, MOST = 0.02, 50.0
@@ -28,7 +30,7 @@ TOLERANCE = 1e-4
 def calibrated(
     target: RowTarget, outputs: np.ndarray, encoded: np.ndarray, weight: np.ndarray | None = None
 ) -> tuple[RowTarget, tuple[str, ...]]:
-    """Return the target with the temperature that rows ask for, and a note of it; unchanged where their log-loss rises.
+    """Return the target with the temperature that rows ask for, and a note; unchanged where log-loss hardly falls.
 
     Args:
         target: Classes or labels.
@@ -41,7 +43,7 @@ def calibrated(
     found = temperature(target, outputs, encoded, weight)
     scaled = replace(target, temperature=found)
     before, after = (score(one, "log_loss", encoded, outputs, weight)["log_loss"] for one in (target, scaled))
-    if not after < before:
+    if not _count(weight, len(encoded)) * (before - after) > LEAST_GAIN:
         return target, ()
     return scaled, (f"temperature {found:.3g}: validation log-loss {before:.3g} → {after:.3g}",)
 
@@ -65,7 +67,7 @@ def temperature(target: RowTarget, outputs: np.ndarray, encoded: np.ndarray, wei
     if not len(rows):
         return 1.0
     weight = np.ones(len(rows)) if weight is None else np.asarray(weight, dtype=np.float64)[rows]
-    count = weight.sum() ** 2 / (weight**2).sum()
+    count = _count(weight, len(rows))
     if len(rows) > MOST_ROWS:
         kept = np.linspace(0, len(rows) - 1, MOST_ROWS).round().astype(np.int64)
         rows, weight = rows[kept], weight[kept]
@@ -80,6 +82,14 @@ def temperature(target: RowTarget, outputs: np.ndarray, encoded: np.ndarray, wei
         loss, bounds=(math.log(LEAST), math.log(MOST)), method="bounded", options={"xatol": TOLERANCE}
     )
     return math.exp(float(found.x))
+
+
+def _count(weight: np.ndarray | None, rows: int) -> float:
+    """Return how many rows of equal weight rows stand for; 0 where all weights are 0."""
+    if weight is None:
+        return rows
+    squares = float((np.asarray(weight, dtype=np.float64) ** 2).sum())
+    return float(weight.sum(dtype=np.float64)) ** 2 / squares if squares else 0.0
 
 
 def _losses(target: RowTarget, logits: np.ndarray, encoded: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
