@@ -253,6 +253,7 @@ FRAMES: dict[str, tuple[Any, Any, dict[str, Any], dict[str, Any]]] = {
             "model.table.width": 16,
             "model.table.blocks": 2,
             "model.table.bins": 8,
+            "model.table.members": 0,  # there were none
             "env.batch_size": 16,
         },
     ),

@@ -127,11 +127,29 @@ def test_rates_and_sizes_are_chosen_with_their_reasons(mixed):
 
 def test_epochs_are_fewer_where_a_tower_is_pretrained(mixed, text_folder):
     assert mixed[1].config.optim.max_epochs == 3
-    assert assembled(make_table()).config.optim.max_epochs == 5
+    assert assembled(make_table()).config.optim.max_epochs == 25
+    assert assembled(make_table(), {"model.table.members": 0}).config.optim.max_epochs == 5
     frame = make_texts(24).assign(y=np.linspace(0.5, 9.7, 24))
     number = assembled(frame, {"model.text.checkpoint": str(text_folder)}, types={"review": "text"}).config
     assert number.optim.max_epochs == 4
     assert "number" in number.provenance["optim.max_epochs"]
+
+
+def test_a_table_alone_has_no_more_steps_than_it_needs():
+    options = {"env.batch_size": 4, "model.table.width": 8}
+    chosen = [assembled(make_table(rows), options).config for rows in (60, 1600, 6000)]
+    assert [config.optim.max_epochs for config in chosen] == [25, 15, 5]
+    assert "400 steps an epoch" in chosen[1].provenance["optim.max_epochs"]
+
+
+def test_members_beside_other_columns_are_noted_where_they_were_asked_for(text_folder):
+    frame = make_texts(24).assign(x=np.arange(24.0))
+    options = {"model.text.checkpoint": str(text_folder), "model.table.members": 4}
+    beside = assembled(frame, options, types={"review": "text"})
+    assert any("model.table.members has no effect" in note for note in beside.built.notes)
+    assert not beside.model.members
+    assert assembled(make_table(), {"model.table.members": 4}).model.members == 4
+    assert not assembled(make_table(), {"model.table.members": 4}).built.notes
 
 
 def test_what_the_user_says_is_not_chosen_again():
@@ -285,7 +303,7 @@ def test_freezing_a_tower_that_is_not_there_is_told():
 
 def test_everything_frozen_is_told():
     with pytest.raises(SelectorError, match="nothing is left to train"):
-        assembled(make_table(), {"model.frozen_layers": ["stem", "blocks.*", "out", "head"]})
+        assembled(make_table(), {"model.frozen_layers": ["stem", "blocks.*", "head"]})
 
 
 def test_the_same_model_has_the_same_plan(mixed):

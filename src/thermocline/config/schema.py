@@ -118,7 +118,7 @@ class OptimConfig:
     phases: Phases = option(None, "What trains when, written out: a list of phases, or a YAML or JSON file of one.")
     max_epochs: int | None = option(
         None,
-        "Most passes over the training rows; null: 3 (4 for numbers) where a tower is pretrained, else 5.",
+        "Most passes over the training rows; null: 3 or 4 where a tower is pretrained, else 5 to 25.",
         at_least=1,
         at_most=1_000_000,
     )

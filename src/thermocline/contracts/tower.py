@@ -22,6 +22,9 @@ class Tower(nn.Module):
         pretrained: Whether any of its parameters come from pretrained weights.
         notes: What was changed on the way that a user should know.
         fixed: How many of the first features are fixed encodings of cells, which no parameter changes.
+        members: Members, where it is an ensemble, else 0. Behind the fixed features it gives those of each member,
+            one after the other, divided by their number: a linear head gives the mean of the members' outputs.
+        zero_start: Whether its features behind the fixed ones are zero before training.
         norm_eval: Whether its BatchNorm layers keep their statistics while it trains.
         feature_blocks: The widths of blocks of its features that a linear model should weigh alike, however wide each
             is; empty where all features are one block.
@@ -31,6 +34,8 @@ class Tower(nn.Module):
     pretrained: bool = False
     notes: tuple[str, ...] = ()
     fixed: int = 0
+    members: int = 0
+    zero_start: bool = False
     norm_eval: bool = False
     feature_blocks: tuple[int, ...] = ()
 

@@ -20,8 +20,10 @@ class Plain(Tower):
         return inputs["x"]
 
 
-def table(width=8):
-    return TableTower([[0.0, 1.0, 2.0]], [3], width=width, blocks=1, dropout=0.0, embedding="piecewise")
+def table(width=8, members=0):
+    return TableTower(
+        [[0.0, 1.0, 2.0]], [3], width=width, blocks=1, dropout=0.0, embedding="piecewise", members=members
+    )
 
 
 def table_batch(n):
@@ -59,6 +61,7 @@ def test_the_fusion_part_says_nothing_at_first_but_can_learn():
         {"text": Plain(4), "image": Plain(3, pretrained=False)},
         {"text": Plain(4), "table": table()},
         {"table": table()},
+        {"table": table(members=3)},
         {"text": Plain(4), "image": Plain(2), "table": table()},
     ],
     ids=lambda towers: "+".join(towers),
@@ -118,3 +121,56 @@ def test_a_tower_without_pretrained_weights_can_learn_beside_a_probe():
         (model(batch) - 1).square().sum().backward()
         optimizer.step()
     assert (net.weight != before).any()
+
+
+# an ensemble over a table
+
+
+def ensemble(*, probed):
+    torch.manual_seed(0)
+    model = FusionModel({"table": table(members=3)}, 2, width=8, dropout=0.0)
+    if probed:
+        columns = model.probe_columns()
+        model.set_head(torch.randn(2, int(columns.sum())), torch.randn(2), columns)
+    model.apart = True
+    return model, {"table": table_batch(9)}
+
+
+@pytest.mark.parametrize("probed", [False, True])
+def test_the_outputs_are_the_mean_of_the_members(probed):
+    model, batch = ensemble(probed=probed)
+    with torch.no_grad():
+        model.head.weight[:, model.fixed :].normal_()
+        apart, together = model.train()(batch), model.eval()(batch)
+    assert apart.shape == (9, 3, 2)
+    assert (apart[:, 0] - apart[:, 1]).abs().min() > 1e-4
+    torch.testing.assert_close(apart.mean(dim=1), together)
+
+
+@pytest.mark.parametrize("probed", [False, True])
+def test_what_a_probe_says_of_the_cells_stays_and_what_starts_at_random_learns(probed):
+    model, batch = ensemble(probed=probed)
+    model(batch).square().sum().backward()
+    grad = model.head.weight.grad
+    assert grad[:, model.fixed :].abs().sum() > 0
+    assert bool(grad[:, : model.fixed].any()) != probed
+    again = FusionModel({"table": table(members=3)}, 2, width=8, dropout=0.0)
+    again.load_state_dict(model.state_dict())
+    assert bool(again.probed) == probed
+
+
+def test_a_loss_that_knows_nothing_of_members_gets_the_mean_in_training_too():
+    model, batch = ensemble(probed=False)
+    model.apart = False
+    assert model.train()(batch).shape == (9, 2)
+
+
+def test_what_is_embedded_is_the_mean_of_the_members():
+    model, batch = ensemble(probed=False)
+    model.eval()
+    with torch.no_grad():
+        found, tower = model.row_features(batch), model.towers["table"]
+        binned, plain = batch["table"]["numbers"], torch.cat([batch["table"]["numbers"], batch["table"]["missing"]], 1)
+        members = torch.relu(tower.blocks[0](tower.stem(binned, plain, batch["table"]["codes"])))
+    assert found.shape == (9, model.fixed + 8)
+    torch.testing.assert_close(found[:, model.fixed :], members.mean(dim=1))

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from thermocline.problems.rowwise.objective import row_losses
+from thermocline.problems.rowwise.objective import by_row, row_losses
 
 
 def test_cross_entropy():
@@ -42,3 +42,20 @@ def test_half_precision_outputs_are_computed_in_32_bits(name):
     losses = row_losses(name, out, target)
     assert losses.dtype == torch.float32
     assert torch.isfinite(losses).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [
+        ("cross_entropy", torch.tensor([0, 2, 1, 1])),
+        ("bce", torch.tensor([[0.0, 1, 0], [1, 1, 0], [0, 0, 0], [1, 0, 1]])),
+        ("mse", torch.arange(12.0).reshape(4, 3)),
+    ],
+)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_of_members_it_is_the_mean_of_their_losses(name, target, weighted):
+    outputs, objective = torch.randn(4, 5, 3), by_row(name, smoothing=0.1)
+    batch = {"target": target, "rows": torch.arange(4)} | ({"weight": torch.rand(4)} if weighted else {})
+    each = torch.stack([objective.total(outputs[:, k], batch) for k in range(5)])
+    torch.testing.assert_close(objective.total(outputs, batch), each.mean())
+    assert row_losses(name, outputs, target).shape == (4,)

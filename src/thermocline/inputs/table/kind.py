@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from thermocline.config import ResolvedConfig
+from thermocline.config.overrides import BY_HAND
 from thermocline.contracts.inputs import BuiltInput, InputKind, RowSource
 from thermocline.data.column_values import numbers
 from thermocline.data.columns import Columns
@@ -19,7 +20,9 @@ from thermocline.inputs.table.tower import TableTower, number_bins
 from thermocline.tuning.layers.layer_map import LayerMap
 
 ORDER = ["stem", "blocks.*", "out"]
-"""The tower's layers, in execution order."""
+"""The tower's layers, in execution order; there is nothing to train in the `out` of an ensemble."""
+
+MEMBERS = "model.table.members"
 
 
 class TableInput(InputKind):
@@ -42,7 +45,7 @@ class TableInput(InputKind):
 
     def build(self, source: RowSource, columns: Columns, config: ResolvedConfig) -> BuiltInput:
         """Fit the processor to the training rows, and build the tower with random weights."""
-        options = config.model.table
+        options, alone = config.model.table, _alone(columns)
         processor = TableProcessor.fit(source.frame, columns, max_categories=config.data.max_categories)
         tower = TableTower(
             number_bins(processor.rows(source.frame), options.bins),
@@ -51,7 +54,10 @@ class TableInput(InputKind):
             blocks=options.blocks,
             dropout=options.dropout,
             embedding=options.embedding,
+            members=options.members if alone else 0,
         )
+        if not alone and config.provenance.get(MEMBERS) == BY_HAND:
+            tower.notes = (f"{MEMBERS} has no effect beside other kinds of columns. Leave it out.",)
         return BuiltInput(self, processor, tower, config)
 
     def rows(self, built: BuiltInput, source: RowSource) -> RowPart:
@@ -61,7 +67,8 @@ class TableInput(InputKind):
 
     def layers(self, tower: Any) -> Mapping[str, LayerMap]:
         """Return the tower's layers; they are known, whatever their share of the parameters."""
-        return {"": LayerMap.from_patterns(tower, ORDER, tower=INFO.name, pretrained=False)}
+        order = ORDER[:-1] if tower.members else ORDER
+        return {"": LayerMap.from_patterns(tower, order, tower=INFO.name, pretrained=False)}
 
     def describe(self, built: BuiltInput, folder: Path) -> dict[str, Any]:
         """Return processor and tower; no files are written."""
@@ -77,3 +84,8 @@ class TableInput(InputKind):
         del folder, trust_remote_code
         processor = TableProcessor.from_dict(described["processor"])
         return BuiltInput(self, processor, TableTower(**described["tower"]), config)
+
+
+def _alone(columns: Columns) -> bool:
+    """Whether no column is for another kind of input."""
+    return all(column.kind in (*INFO.column_types, "null") for column in columns)

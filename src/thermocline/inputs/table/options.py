@@ -19,6 +19,12 @@ class TableOptions:
     dropout: float = option(0.1, "Share of units dropped in a block.", at_least=0, below=1)
     embedding: NumericEmbedding = option("piecewise", "How a number becomes a vector before the first block.")
     bins: int = option(48, "Most quantile bins per number (piecewise).", at_least=2, at_most=65_536)
+    members: int = option(
+        8,
+        "Nets of an ensemble that share nearly all weights, where a table is all there is; 0: one net.",
+        at_least=0,
+        at_most=256,
+    )
     frozen_layers: FrozenLayers = option(None, TOWER_FROZEN_LAYERS)
 
 

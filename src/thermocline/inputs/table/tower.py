@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -10,6 +9,8 @@ import torch
 from torch import nn
 
 from thermocline.contracts.tower import ROW, Tower
+from thermocline.inputs.table.members import MemberBlock, MemberStem, SideBySide
+from thermocline.inputs.table.number_embedding import number_embedding
 from thermocline.inputs.table.rows import TableRows
 
 
@@ -19,8 +20,12 @@ class TableTower(Tower):
     The wide part is fixed: piecewise-linear encodings of the numbers (Gorishniy, Rubachev and Babenko, NeurIPS
     2022), one column per missing number, one per category. A linear head on it is an additive model, which is what
     the probe fits. The deep part is an MLP over learned embeddings of the same cells, which that paper and the TabM
-    study (Gorishniy et al., ICLR 2025) find on a par with much heavier networks. Its last layer starts at zero, so
-    that a probed head is exact at the first step.
+    study (Gorishniy et al., ICLR 2025) find on a par with much heavier networks.
+
+    With `members` the deep part is an ensemble that shares all its weights but a factor on each input (TabM-mini, of
+    the latter paper): its features are those of each member in turn, divided by the number of members, so that one
+    linear head over all of them gives the mean of the members' outputs. Without, it is one residual net whose last
+    layer starts at zero, so that a probed head is exact at the first step, and learns slowly.
 
     Args:
         bins: Bin edges of each numeric column, float32, ascending; an empty list leaves the column out of the encoding.
@@ -29,13 +34,16 @@ class TableTower(Tower):
         blocks: Residual blocks of the deep part.
         dropout: In the deep part.
         embedding: `piecewise` or `periodic` embeddings of the numbers in the deep part, or `none`.
+        members: Members of the ensemble; 0 for the residual net.
 
     Attributes:
         width: Features a row, wide ones first.
         fixed: How many of them are wide.
     """
 
-    def __init__(
+    starts: torch.Tensor
+
+    def __init__(  # noqa: PLR0913
         self,
         bins: Sequence[Sequence[float]],
         cardinalities: Sequence[int],
@@ -44,6 +52,7 @@ class TableTower(Tower):
         blocks: int,
         dropout: float,
         embedding: str,
+        members: int = 0,
     ) -> None:
         super().__init__()
         import rtdl_num_embeddings as embeddings
@@ -51,18 +60,28 @@ class TableTower(Tower):
         self.bins = [list(edges) for edges in bins]
         self.cardinalities = list(cardinalities)
         self.options = {"width": width, "blocks": blocks, "dropout": dropout, "embedding": embedding}
+        self.members, self.zero_start = members, not members
         self.binned = [j for j, edges in enumerate(bins) if len(edges) > 1]
         with torch.device("cpu"):  # their shapes follow from values, also where the rest is built for its shapes alone
             edges = [torch.tensor(bins[j], dtype=torch.float32) for j in self.binned]
             self.encoding = embeddings.PiecewiseLinearEncoding(edges) if edges else None
         self.fixed = sum(len(e) - 1 for e in edges) + len(bins) + sum(cardinalities)
-        self.stem = TableStem(edges, len(bins), cardinalities, width=width, embedding=embedding)
-        self.blocks = nn.ModuleList(TableBlock(width, dropout) for _ in range(blocks))
-        self.out = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width))
-        last: nn.Linear = self.out[1]  # type: ignore[assignment]
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
-        self.width = self.fixed + width
+        starts = torch.tensor([0, *cardinalities]).cumsum(0)[: len(cardinalities)]
+        self.register_buffer("starts", starts, persistent=False)
+        self.stem: nn.Module
+        self.out: nn.Module
+        if members:
+            self.options["members"] = members
+            self.stem = MemberStem(edges, len(bins), cardinalities, width=width, embedding=embedding, members=members)
+            self.blocks = nn.ModuleList(MemberBlock(width, dropout) for _ in range(blocks))
+            self.out = SideBySide()
+        else:
+            self.stem = TableStem(edges, len(bins), cardinalities, width=width, embedding=embedding)
+            self.blocks = nn.ModuleList(TableBlock(width, dropout) for _ in range(blocks))
+            self.out = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width))
+            for parameter in self.out[1].parameters():
+                nn.init.zeros_(parameter)
+        self.width = self.fixed + max(members, 1) * width
 
     def forward(self, inputs: Mapping[str, torch.Tensor], *, grain: str = ROW) -> torch.Tensor:
         """Map the cells of rows to features.
@@ -79,10 +98,12 @@ class TableTower(Tower):
         """
         self.check_grain(grain)
         numbers, missing, codes = inputs["numbers"], inputs["missing"], inputs["codes"]
-        binned = numbers[:, self.binned]
+        binned = numbers if len(self.binned) == numbers.shape[1] else numbers[:, self.binned]
         wide = [] if self.encoding is None else [self.encoding(binned).flatten(1)]
         wide.append(missing)
-        wide += [nn.functional.one_hot(codes[:, j], n).to(numbers.dtype) for j, n in enumerate(self.cardinalities)]
+        if self.cardinalities:
+            flags = numbers.new_zeros(len(codes), sum(self.cardinalities))
+            wide.append(flags.scatter_(1, codes + self.starts, 1.0))
         hidden = self.stem(binned, torch.cat([numbers, missing], dim=1), codes)
         for block in self.blocks:
             hidden = block(hidden)
@@ -102,7 +123,7 @@ class TableStem(nn.Module):
         embedding: str,
     ) -> None:
         super().__init__()
-        self.numbers, number_width = _number_embedding(embedding, list(edges))
+        self.numbers, number_width = number_embedding(embedding, list(edges))
         self.categories = nn.ModuleList(nn.Embedding(n, _category_width(n)) for n in cardinalities)
         inputs = number_width + 2 * numeric + sum(_category_width(n) for n in cardinalities)
         self.linear = nn.Linear(inputs, width)
@@ -146,16 +167,3 @@ def number_bins(rows: TableRows, most: int) -> list[list[float]]:
 
 def _category_width(cardinality: int) -> int:
     return int(min(64, 2 + round(1.6 * cardinality**0.56)))  # fastai's rule of thumb, capped
-
-
-def _number_embedding(kind: str, edges: list[torch.Tensor]) -> tuple[nn.Module | None, int]:
-    import rtdl_num_embeddings as embeddings
-
-    if kind == "none" or not edges:
-        return None, 0
-    if kind == "periodic":
-        return embeddings.PeriodicEmbeddings(len(edges), 16, lite=False), 16 * len(edges)
-    with torch.device("cpu"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of columns with two bins, such as 0/1 columns
-        module = embeddings.PiecewiseLinearEmbeddings(edges, 12, activation=False, version="B")
-    return module, 12 * len(edges)

@@ -21,6 +21,9 @@ class FusionModel(nn.Module):
     several towers a small MLP over all features, normalised, adds what needs them together. Its last layer starts
     at zero: a probe folded into the head is exact at the first step.
 
+    Where the only tower is an ensemble the head gives the mean of its members' outputs, each added to what the fixed
+    features say. In training, once `apart` is set, the outputs of the members come apart, for a loss of each.
+
     Args:
         towers: Name → tower, in the order of their features; each is given `batch[name]`.
         outputs: Outputs a row.
@@ -29,9 +32,13 @@ class FusionModel(nn.Module):
 
     Attributes:
         trees: Trees on the table's columns and their share of the outputs, where the end of a fit put them here.
+        apart: Whether outputs in training are `(rows, members, outputs)` where the tower is an ensemble.
+        members: Its members, else 0.
+        probed: Whether a probe was written into the head; an ensemble alone has it, a buffer.
     """
 
     towers: Mapping[str, Tower]  # an nn.ModuleDict
+    probed: torch.Tensor
 
     def __init__(self, towers: Mapping[str, Tower], outputs: int, *, width: int, dropout: float) -> None:
         super().__init__()
@@ -40,6 +47,11 @@ class FusionModel(nn.Module):
         total = sum(self.widths.values())
         self.head = nn.Linear(total, outputs)
         self.trees: Blend | None = None
+        self.apart = False
+        alone = next(iter(self.towers.values()))
+        self.fixed, self.members = alone.fixed, alone.members if len(self.towers) == 1 else 0
+        if self.members:
+            self.register_buffer("probed", torch.zeros((), dtype=torch.bool))
         self.fusion: nn.Sequential | None = None
         if len(self.towers) > 1:
             self.fusion = nn.Sequential(
@@ -62,16 +74,38 @@ class FusionModel(nn.Module):
         parts = [one["features"] if "features" in one else tower(one) for tower, one in given]
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
+    def row_features(self, batch: Mapping[str, Any]) -> torch.Tensor:
+        """Return the features of all towers, `(rows, width)`; of an ensemble's members their mean."""
+        features = self.features(batch)
+        if not self.members:
+            return features
+        deep = features[:, self.fixed :].reshape(len(features), self.members, -1)
+        return torch.cat([features[:, : self.fixed], deep.sum(dim=1)], dim=1)
+
     def forward(self, batch: Mapping[str, Any]) -> torch.Tensor:
-        """Return the outputs `(rows, outputs)`: logits, or the standardised target.
+        """Return the outputs `(rows, outputs)`: logits, or the standardised target; see `apart`.
 
         In eval mode they are blended with what the trees give, where there are some.
         """
         features = self.features(batch)
+        if self.training and self.apart and self.members:
+            return self.of_members(features)
         out: torch.Tensor = self.head(features)
         if self.fusion is not None:
             out = out + self.fusion(features)
         return out if self.trees is None or self.training else self.trees(out, batch["table"])
+
+    def of_members(self, features: torch.Tensor) -> torch.Tensor:
+        """Return the outputs of each member of an ensemble, `(rows, members, outputs)`; their mean is the head's.
+
+        What a probe says of the fixed features is not changed by training: it would fit them closer than it should.
+        """
+        members, fixed = self.members, self.fixed
+        weight, bias = self.head.weight, self.head.bias
+        wide = torch.where(self.probed, weight[:, :fixed].detach(), weight[:, :fixed])
+        deep = features[:, fixed:].reshape(len(features), members, -1) * members
+        each = torch.einsum("nkw,okw->nko", deep, weight[:, fixed:].reshape(len(weight), members, -1))
+        return each + nn.functional.linear(features[:, :fixed], wide, bias).unsqueeze(1)
 
     def probe_columns(self) -> torch.Tensor:
         """Return which features a probe may use, bool `(width,)`: not those of a net that starts at random.
@@ -105,8 +139,8 @@ class FusionModel(nn.Module):
     def set_head(self, weight: torch.Tensor, bias: torch.Tensor, columns: torch.Tensor) -> None:
         """Write weights for some features into the head, such that the outputs are those of these weights alone.
 
-        The weights of the other features become zero, except for a table tower's deep part: that starts at zero
-        itself and needs weights to learn through.
+        The weights of the other features become zero, except for those that are zero themselves before training, and
+        need weights to learn through: of a table tower's deep part where it is no ensemble.
 
         Args:
             weight: `(outputs, columns.sum())`.
@@ -116,11 +150,13 @@ class FusionModel(nn.Module):
         start = 0
         with torch.no_grad():
             for name, width in self.widths.items():
-                if not self.towers[name].fixed:
+                if not self.towers[name].zero_start:
                     self.head.weight[:, start : start + width] = 0.0
                 start += width
             self.head.weight[:, columns.to(self.head.weight.device)] = weight.to(self.head.weight)
             self.head.bias.copy_(bias)
+            if self.members:
+                self.probed.fill_(1)
 
 
 def layers_of(model: FusionModel, inputs: Iterable[BuiltInput], adapted: Mapping[str, LayerMap]) -> LayerMap:

@@ -16,11 +16,16 @@ def row_losses(name: str, outputs: torch.Tensor, target: torch.Tensor, *, smooth
 
     Args:
         name: `cross_entropy`, `bce` or `mse`.
-        outputs: The model's outputs `(rows, width)`.
+        outputs: The model's outputs `(rows, width)`; or `(rows, members, width)`, and the mean of the members' losses
+            is returned.
         target: Encoded labels as the target makes them.
         smoothing: Label smoothing, for classes (Szegedy et al. 2016).
     """
     outputs = outputs.float()
+    if outputs.dim() == 3:
+        rows, members, _ = outputs.shape
+        repeated = target.repeat_interleave(members, dim=0)
+        return row_losses(name, outputs.flatten(0, 1), repeated, smoothing=smoothing).view(rows, members).mean(dim=1)
     if name == "cross_entropy":
         return F.cross_entropy(outputs, target, reduction="none", label_smoothing=smoothing)
     if name == "bce":
@@ -33,7 +38,7 @@ def by_row(name: str, *, smoothing: float = 0.0) -> Objective:
     """Return the objective of a target with one loss a row; see `row_losses`."""
 
     def total(outputs: torch.Tensor, batch: Mapping[str, Any]) -> torch.Tensor:
-        if name == "cross_entropy" and "weight" not in batch:
+        if name == "cross_entropy" and "weight" not in batch and outputs.dim() == 2:
             return F.cross_entropy(outputs.float(), batch["target"], reduction="sum", label_smoothing=smoothing)
         losses = row_losses(name, outputs, batch["target"], smoothing=smoothing)
         weight = batch.get("weight")

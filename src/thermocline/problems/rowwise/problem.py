@@ -172,6 +172,7 @@ class Rowwise(Problem):
     def learning(self, assembly: Assembly, train: Rows, *, seed: int) -> Learning:
         """Return the loss by problem type, and the probe where the head starts from it."""
         smoothing = assembly.config.optim.label_smoothing
+        assembly.model.apart = True
         return Learning(
             by_row(assembly.target.loss_name, smoothing=smoothing),
             start=start_of(assembly, train, seed=seed),
@@ -233,8 +234,8 @@ class Rowwise(Problem):
         return target.residuals.half_width(share)
 
     def features(self, assembly: Assembly) -> Callable[[Any], torch.Tensor]:
-        """Return what the head sees."""
-        features: Callable[[Any], torch.Tensor] = assembly.model.features
+        """Return what the head sees; of an ensemble's members the mean."""
+        features: Callable[[Any], torch.Tensor] = assembly.model.row_features
         return features
 
     # -- a saved predictor
