@@ -253,7 +253,8 @@ FRAMES: dict[str, tuple[Any, Any, dict[str, Any], dict[str, Any]]] = {
             "model.table.width": 16,
             "model.table.blocks": 2,
             "model.table.bins": 8,
-            "model.table.members": 0,  # there were none
+            "model.table.members": 0,
+            "model.trees": "off",
             "env.batch_size": 16,
         },
     ),
@@ -275,6 +276,7 @@ FRAMES: dict[str, tuple[Any, Any, dict[str, Any], dict[str, Any]]] = {
         {
             "model.image.checkpoint": "backbones/resnet",
             "data.image_folder": "pictures",
+            "data.target_transform": "none",
             "env.batch_size": 8,
             "optim.lr": 3e-4,
         },
@@ -302,6 +304,7 @@ FRAMES: dict[str, tuple[Any, Any, dict[str, Any], dict[str, Any]]] = {
             "model.text.checkpoint": "backbones/bert",
             "model.text.max_length": 24,
             "model.image.checkpoint": "backbones/resnet",
+            "model.trees": "off",
             "model.table.width": 8,
             "model.table.blocks": 1,
             "model.table.bins": 8,

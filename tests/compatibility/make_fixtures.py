@@ -2,10 +2,12 @@
 
     PYTHONPATH=<checkout>/src python tests/compatibility/make_fixtures.py                   # all of them, anew
     PYTHONPATH=<checkout>/src python tests/compatibility/make_fixtures.py --environment     # one more environment
+    PYTHONPATH=<checkout>/src python tests/compatibility/make_fixtures.py --results         # what fits give from now on
 
 Run it with the version whose artifacts are to be read for ever after. The second form adds what a fit gives with the
 packages and the processor at hand to `recorded.json`; it is to be run with a version that passes where it is recorded
-already. The saved predictors and the checkpoints stay as they are.
+already. The third is for a version that is meant to give something else: its results take the place of the former. The
+saved predictors and the checkpoints stay as they are, with the results of the runs that these are of.
 """
 
 from __future__ import annotations
@@ -42,9 +44,10 @@ class Stopped(BaseException):
     """Ends a run as a signal would."""
 
 
-def main(*, environment_only: bool) -> None:
+def main(*, environment_only: bool, results_only: bool = False) -> None:
     torch.set_num_threads(1)
     FIXTURES.mkdir(exist_ok=True)
+    environment_only |= results_only
     record = json.loads(RECORD.read_text(encoding="utf-8")) if environment_only else {"environments": []}
     home = Path.cwd()
     with tempfile.TemporaryDirectory() as folder:
@@ -55,9 +58,12 @@ def main(*, environment_only: bool) -> None:
             else:
                 write_backbones()
                 pack(FIXTURES / "backbones.zip", [BACKBONES])
+            if results_only:
+                record["environments"] = []
             _add_environment(record)
             if not environment_only:
                 record["saved_in"] = record["environments"][0]["environment"]
+                record["then"] = {name: record["environments"][0]["runs"][name] for name in STORED}
                 record["saved"] = {name: _store(name) for name in STORED}
         finally:
             os.chdir(home)
@@ -139,4 +145,4 @@ def pack(target: Path, folders: list[Path]) -> None:
 
 
 if __name__ == "__main__":
-    main(environment_only="--environment" in sys.argv[1:])
+    main(environment_only="--environment" in sys.argv[1:], results_only="--results" in sys.argv[1:])

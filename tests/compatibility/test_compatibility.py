@@ -1,7 +1,8 @@
 """What the version before the package was laid out anew wrote is read, and what it computed is computed, bit for bit.
 
-`make_fixtures.py` made the fixtures with that version. Bits depend on the packages and the processor as well, so they
-are compared where these are as recorded; a release of a dependency skips the comparison.
+`make_fixtures.py` made the fixtures with that version. What a fit computes today is recorded apart, since the probe that
+heads start at has changed. Bits depend on the packages and the processor as well, so they are compared where these are
+as recorded; a release of a dependency skips the comparison.
 """
 
 from __future__ import annotations
@@ -144,7 +145,7 @@ def test_a_run_that_ended_is_loaded_by_the_same_command(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", STORED)
-def test_an_interrupted_run_is_resumed_to_the_end_of_one_that_never_stopped(name, tmp_path, now, whole):
+def test_an_interrupted_run_is_resumed_to_the_end_that_it_had_then(name, tmp_path, now):
     shutil.copytree(stored(name) / "run-checkpoints", tmp_path / "run-checkpoints")
     state = json.loads((tmp_path / "run-checkpoints" / f"step-{STEP:09d}" / "state.json").read_text(encoding="utf-8"))
     predictor = fit_case(name, tmp_path / "run", resume=True)
@@ -153,11 +154,10 @@ def test_an_interrupted_run_is_resumed_to_the_end_of_one_that_never_stopped(name
     seconds = [row["seconds"] for row in state["rows"]]
     assert history["seconds"].tolist()[: len(seconds)] == seconds  # it was not begun anew
     assert history["step"].tolist()[: len(seconds)] == [row["step"] for row in state["rows"]]
-    resumed, never_stopped = measure(predictor, new_rows(name), tmp_path / "run"), whole(name)
+    resumed, never_stopped = measure(predictor, new_rows(name), tmp_path / "run"), RECORDED["then"][name]
     assert [row["step"] for row in resumed["history"]] == [row["step"] for row in never_stopped["history"]]
     if not differences(RECORDED["saved_in"], now):  # elsewhere the steps before the stop would end in other bits
         assert resumed == never_stopped
-        assert resumed == recorded_in(now, RECORDED)[0][name]
 
 
 @pytest.mark.parametrize("name", ["table", "image"])
