@@ -1,8 +1,8 @@
 """What the version before the package was laid out anew wrote is read, and what it computed is computed, bit for bit.
 
-`make_fixtures.py` made the fixtures with that version. What a fit computes today is recorded apart, since the probe that
-heads start at has changed. Bits depend on the packages and the processor as well, so they are compared where these are
-as recorded; a release of a dependency skips the comparison.
+`make_fixtures.py` made the fixtures with that version. What a fit computes today is recorded apart, since the probe
+that heads start at has changed. Bits depend on the packages and the processor as well, so they are compared where these
+are as recorded; a release of a dependency skips the comparison.
 """
 
 from __future__ import annotations

@@ -91,6 +91,7 @@ def test_probe_is_kept_when_tuning_is_worse(reviews, text_folder):
         "optim.lr_choice": "single_lr",
         "optim.warmup": 0,
         "optim.max_epochs": 3,
+        "optim.refit": "off",
     }
     predictor = fit(reviews, options=options)
     history = predictor.history

@@ -1,4 +1,7 @@
-"""The score that the history says was kept is the one that `evaluate` gives for the same rows, of every kind."""
+"""The score that the history says was kept is the one that `evaluate` gives for the same rows, of every kind.
+
+But for a probe that was fitted to these rows as well (`optim.refit`): its score is that of one that has not seen them.
+"""
 
 from __future__ import annotations
 
@@ -40,6 +43,7 @@ def test_rows(kind, cache, text_folder, tmp_path):
         "model.text.checkpoint": str(text_folder),
         "model.text.frozen_layers": 2,
         "optim.cache_prefix": cache,
+        "optim.refit": "off",
     }
     predictor = Predictor(label, eval_metric=METRICS.get(kind), path=tmp_path / "saved", verbosity=0)
     predictor.fit(frame, tuning, hyperparameters=given)
@@ -68,7 +72,13 @@ def test_what_is_kept_may_be_an_average_or_the_probe(given, text_folder, tmp_pat
     weights = np.random.default_rng(0).uniform(0.1, 2, 70).round(3)
     frame, tuning = frame.assign(w=weights[:40]), tuning.assign(w=np.where(np.arange(30) % 7, weights[40:], 0.0))
     predictor = Predictor(label, eval_metric="f1", sample_weight="w", path=tmp_path / "saved", verbosity=0)
-    given = {**TINY, **ONCE, "model.text.checkpoint": str(text_folder), "model.text.frozen_layers": 2, **given}
+    given = {
+        **TINY,
+        **ONCE,
+        "model.text.checkpoint": str(text_folder),
+        "model.text.frozen_layers": 2,
+        "optim.refit": "off",
+    } | given
     predictor.fit(frame, tuning, hyperparameters=given)
     check_kept(predictor, tuning)
 

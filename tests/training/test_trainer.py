@@ -86,9 +86,8 @@ def test_micro_batches_add_up_to_the_batch(micro, weighted, tmp_path):
         runs.append((trainer, seen))
     for one, two in zip(runs[0][1][0][1], runs[1][1][0][1], strict=True):
         torch.testing.assert_close(one, two, atol=1e-6, rtol=1e-5)
-    last_a, last_b = (pytest.approx(r[0].record.rows[-2]["train_loss"], rel=1e-4) for r in runs)
-    assert runs[0][0].record.rows[-2]["train_loss"] == last_b
-    assert runs[1][0].record.rows[-2]["train_loss"] == last_a
+    last = [[row["train_loss"] for row in r[0].record.rows if not np.isnan(row["train_loss"])][-1] for r in runs]
+    assert last[0] == pytest.approx(last[1], rel=1e-4)
 
 
 def test_a_row_of_weight_0_teaches_nothing(tmp_path):
@@ -267,7 +266,7 @@ def test_early_stopping(tmp_path, monkeypatch):
 
 
 def test_a_tuned_model_worse_than_its_probe_is_not_handed_out(tmp_path, monkeypatch):
-    run = make_run(tmp_path, optim={"lr": 0.05})
+    run = make_run(tmp_path, optim={"lr": 0.05, "refit": "off"})
     trainer = Trainer(run)
     scores = iter([0.9, 0.5, 0.4])
     monkeypatch.setattr(trainer.scorer, "score", lambda: ((s := next(scores)), {trainer.scorer.metric: s}))

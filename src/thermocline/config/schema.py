@@ -142,7 +142,7 @@ class OptimConfig:
         "auto", "Whether probabilities get a temperature that validation rows ask for; predicted classes stay."
     )
     refit: Refit = option(
-        "auto", "Fit a probe that is kept to the validation rows as well; off: to the training rows alone."
+        "auto", "Fit a probe that is kept again, for the log-loss and to the validation rows as well."
     )
     threshold: Threshold = option(
         "auto",

@@ -8,12 +8,14 @@ from support.tiny import TINY, make_table
 from thermocline import Predictor
 from thermocline.contracts.closing import Closing
 from thermocline.pipeline.assemble import rows_of
+from thermocline.problems.rowwise.probe import start_of
 from thermocline.problems.rowwise.probe_refit import refit_probe
+from thermocline.problems.rowwise.probe_solvers import unlimited
 
 FAST = {**TINY, "optim.max_epochs": 1}
 
 
-def collected(assembly, rows):
+def collected(rows):
     """What a pass gives: features, of the columns that a probe may use."""
 
     def collect(split, compute):
@@ -26,7 +28,7 @@ def collected(assembly, rows):
 
 def closing_of(assembly, train, valid, left=1e9, **more):
     rows = {"train": train, "valid": valid}
-    given = {"scores": {}, "valid_outputs": None, "at_start": True, "collect": collected(assembly, rows)}
+    given = {"scores": {}, "valid_outputs": None, "at_start": True, "collect": collected(rows)}
     return Closing(rows=rows, seconds_left=lambda: left, seed=0, **{**given, **more})
 
 
@@ -46,17 +48,20 @@ def test_the_head_sees_all_rows_and_the_outputs_those_of_training():
         "probe fitted again, on training and validation data, 120 rows: logistic regression, C="
     )
     whole = outputs_of(assembly, valid)
-    off, train_only, valid_rows = prepared({**FAST, "optim.refit": "off"})
-    alone = refit_probe(off, closing_of(off, train_only, valid_rows))
-    assert alone.note.startswith("probe fitted again: logistic regression, C=")
-    np.testing.assert_array_equal(found.valid_outputs, alone.valid_outputs)
-    np.testing.assert_allclose(outputs_of(off, valid_rows), alone.valid_outputs, atol=1e-4)
+    start = start_of(assembly, train, seed=0)
+    features = collected({"train": train})("train", start.features)[0]
+    alone = start.fit(features, train.target, None, unlimited, to_tune=False)
+    expected = start.features(valid.batch(np.arange(len(valid)))).detach().numpy() @ alone.weight.T + alone.bias
+    np.testing.assert_allclose(found.valid_outputs, expected, atol=1e-4)
     assert np.abs(whole - found.valid_outputs).max() > 1e-3
 
 
-@pytest.mark.parametrize("change", [{"at_start": False}, {"left": 0.0}])
-def test_nothing_is_fitted_again_where_it_is_no_probe_or_no_time_is_left(change):
-    assembly, train, valid = prepared()
+@pytest.mark.parametrize(
+    ("options", "change"),
+    [(FAST, {"at_start": False}), (FAST, {"left": 0.0}), ({**FAST, "optim.refit": "off"}, {})],
+)
+def test_nothing_is_fitted_again_where_it_is_off_or_no_probe_or_no_time_is_left(options, change):
+    assembly, train, valid = prepared(options)
     before = assembly.model.head.weight.clone()
     assert refit_probe(assembly, closing_of(assembly, train, valid, **change)) is None
     assert (assembly.model.head.weight == before).all()

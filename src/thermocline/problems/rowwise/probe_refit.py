@@ -27,7 +27,7 @@ class Refitted:
 
 
 def refit_probe(assembly: Assembly, closing: Closing) -> Refitted | None:
-    """Fit a kept probe again, and write it into the head; None where it is no probe, or the time does not last.
+    """Fit a kept probe again, and write it into the head; None where that is off, it is no probe, or no time is left.
 
     Nothing is tuned from it any more, so that its regularisation follows the loss of held-out rows alone.
 
@@ -37,7 +37,8 @@ def refit_probe(assembly: Assembly, closing: Closing) -> Refitted | None:
     """
     train, valid = closing.rows["train"], closing.rows["valid"]
     start = start_of(assembly, train, seed=closing.seed)
-    if start is None or not closing.at_start or closing.seconds_left() <= 0 or not len(valid):
+    wanted = closing.at_start and assembly.config.optim.refit == "auto"
+    if start is None or not wanted or closing.seconds_left() <= 0 or not len(valid):
         return None
     (features, reached), (more, found) = (closing.collect(split, start.features) for split in ("train", "valid"))
     rows = start.rows
@@ -52,9 +53,6 @@ def refit_probe(assembly: Assembly, closing: Closing) -> Refitted | None:
         return None
     alone = start.fit(features[rows], encoded, own, closing.seconds_left, to_tune=False)
     outputs = _outputs(alone, more)
-    if assembly.config.optim.refit == "off" or (own is None) != (weights[1] is None):
-        fold(alone, start.model)
-        return Refitted(outputs, f"probe fitted again: {alone.note}")
     both = None if own is None or weights[1] is None else np.concatenate([own, weights[1]])
     every = np.concatenate([features[rows], more]), np.concatenate([encoded, others])
     whole = start.fit(*every, both, closing.seconds_left, to_tune=False)
