@@ -388,6 +388,7 @@ CASES: dict[str, Case] = {
             "model.image.augment": "light",
             "model.image.augment_views": 2,
             "optim.lr_schedule": "constant",
+            "optim.head_init": "random",  # the probe would be kept
             "optim.top_k": 3,
             "optim.top_k_average": "greedy_soup",
         },

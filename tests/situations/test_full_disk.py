@@ -95,7 +95,7 @@ def test_half_a_best_state_does_not_stay(tmp_path, monkeypatch):
     best = BestStates(tmp_path / "best", 1)
     monkeypatch.setattr(best_states, "save_file", full())
     with pytest.raises(OutputWriteError):
-        best.offer(1, 1.0, dict)
+        best.offer(1, best_states.Scored(1.0), dict)
     assert not list((tmp_path / "best").iterdir())
     assert best.best is None
 

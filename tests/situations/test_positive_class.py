@@ -183,11 +183,12 @@ def rare_table(rows, seed):
 def test_it_is_found_in_validation_stored_and_applied(tmp_path, capsys):
     frame, tuning = rare_table(120, 0), rare_table(150, 1)
     path = tmp_path / "model"
-    predictor = Predictor("y", eval_metric="f1", path=path, verbosity=0).fit(frame, tuning, hyperparameters=FAST)
+    given = {**FAST, "model.trees": "off", "optim.refit": "off"}  # these would learn from the tuning data too
+    predictor = Predictor("y", eval_metric="f1", path=path, verbosity=0).fit(frame, tuning, hyperparameters=given)
     kept = predictor.history.iloc[-1]
     assert predictor.threshold == kept["val_threshold"] != 0.5
     half = Predictor("y", eval_metric="f1", verbosity=0)
-    half.fit(frame, tuning, hyperparameters={**FAST, "optim.threshold": 0.5})
+    half.fit(frame, tuning, hyperparameters={**given, "optim.threshold": 0.5})
     assert kept["val_f1"] > half.history.iloc[-1]["val_f1"] == half.evaluate(tuning, "f1")["f1"]
     assert (half.threshold, "val_threshold" in half.history) == (0.5, False)
     for one in (predictor, Predictor.load(path, verbosity=0)):
@@ -204,7 +205,8 @@ def test_it_is_found_in_validation_stored_and_applied(tmp_path, capsys):
 def test_a_given_threshold_is_the_one_of_every_validation():
     frame, tuning = rare_table(120, 0), rare_table(150, 1)
     predictor = Predictor("y", eval_metric="accuracy", positive_class="ok", verbosity=0)
-    predictor.fit(frame, tuning, hyperparameters={**FAST, "optim.threshold": 0.9})
+    given = {**FAST, "model.trees": "off", "optim.refit": "off", "optim.threshold": 0.9}
+    predictor.fit(frame, tuning, hyperparameters=given)
     kept = predictor.history.iloc[-1]
     assert predictor.threshold == kept["val_threshold"] == 0.9
     assert predictor.evaluate(tuning, "accuracy") == {"accuracy": kept["val_accuracy"], "threshold": 0.9}

@@ -119,7 +119,10 @@ def test_a_fit_uses_as_many_rows_as_the_memory_for_caches_allows(kind):
     real = LinearModels.solve
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(LinearModels, "solve", lambda self, *a, **k: (used.append(len(self.x)), real(self, *a, **k))[1])
-        predictor = Predictor(label, verbosity=0).fit(frame, make_table(20).assign(**frame[:20]), hyperparameters=FAST)
+        options = {**FAST, "optim.refit": "off"}
+        predictor = Predictor(label, verbosity=0).fit(
+            frame, make_table(20).assign(**frame[:20]), hyperparameters=options
+        )
     assert max(used) == 100
     probe = predictor.history["note"][predictor.history["note"].str.startswith("probe: ")]
     assert probe.tolist()[0].endswith(", on 100 of 300 rows")

@@ -142,7 +142,7 @@ def offer_all(folder: Path, top_k: int, stop_at: int) -> BestStates:
         patch.setattr(Path, "unlink", unlink)
         try:
             for step, score in scores():
-                best.offer(step, score, lambda: best_states.tuned_state(model, frozenset()))
+                best.offer(step, best_states.Scored(score), lambda: best_states.tuned_state(model, frozenset()))
         except Stopped:
             pass
         else:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
+
+from thermocline.data.batches import Rows
 
 if TYPE_CHECKING:
     import torch
@@ -84,6 +86,33 @@ class Collector(Protocol):
 
 
 @dataclass(frozen=True)
+class Judged:
+    """What outputs on the validation rows are worth, beside their score.
+
+    Attributes:
+        loss: The loss, of which less is better.
+        parts: The score with one part of the rows left out, for each part; more is better. NaN where the metric is not
+            defined.
+    """
+
+    loss: float
+    parts: np.ndarray
+
+    def clearly_behind(self, other: Judged) -> bool:
+        """Whether the score is below another one on the same rows by more than the standard error of the difference.
+
+        The error is that of the jackknife over parts of the rows (Efron and Tibshirani 1993, chapter 11).
+        """
+        less = other.parts - self.parts
+        count, mean = len(less), float(less.mean())
+        return mean > float(np.sqrt((count - 1) / count * ((less - mean) ** 2).sum()))
+
+
+Judge: TypeAlias = "Callable[[np.ndarray, Rows], Judged]"
+"""(outputs on rows, the rows) → what they are worth."""
+
+
+@dataclass(frozen=True)
 class Learning:
     """How a model is trained.
 
@@ -93,10 +122,13 @@ class Learning:
         start_note: What step 0 of the history says where there is no start.
         untrained: What step 0 is called where there is no start.
         also_score: Metrics that the history shows besides the one that decides.
+        judge: Tells of outputs on the validation rows what decides between states whose scores differ by no more than
+            chance would have it; None: the score alone decides.
     """
 
     objective: Objective
     start: Start | None = None
+    judge: Judge | None = None
     start_note: str = "the head starts at random"
     untrained: str = "the untrained head"
     also_score: tuple[str, ...] = ()

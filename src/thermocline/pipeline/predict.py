@@ -84,7 +84,7 @@ def embed(assembly: Assembly, data: object, *, image_folder: object = None, verb
     features = assembly.problem.features(assembly)
     found = _read(assembly, data, "predict", image_folder)
     rows = assembly.problem.rows(found, assembly, labelled=False)
-    width = None if len(rows) else sum(getattr(assembly.model, "widths", {}).values())
+    width = None if len(rows) else getattr(assembly.model, "row_width", None)
     collector = ArrayCollector(features, len(rows), width=width)
     _run(assembly, rows, collector, found, Console(verbosity))
     return collector.values

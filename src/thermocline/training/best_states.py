@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from thermocline.contracts.learning import Judged
 from thermocline.errors import OutputWriteError
 from thermocline.training.writing import size_of, told_unwritable
 from thermocline.tuning.apply import frozen_modules
@@ -61,11 +62,25 @@ def outputs_of(outputs: np.ndarray | None) -> State:
 
 @dataclass(frozen=True)
 class BestState:
-    """A state on disk: its step, its score (higher is better), its file."""
+    """A state on disk: its step, its score (higher is better), its file, and what it is worth beside the score."""
 
     step: int
     score: float
     file: Path
+    judged: Judged | None = None
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a state was scored with.
+
+    Attributes:
+        score: Higher is better.
+        outputs: Its outputs on the validation rows, or None where these are no array.
+    """
+
+    score: float
+    outputs: np.ndarray | None = None
 
 
 class BestStates:
@@ -74,15 +89,17 @@ class BestStates:
     Args:
         folder: Where they lie; made if needed.
         top_k: How many are kept.
+        judge: Of outputs on the validation rows, what they are worth; see `ranked`.
     """
 
-    def __init__(self, folder: Path, top_k: int) -> None:
+    def __init__(self, folder: Path, top_k: int, judge: Callable[[np.ndarray], Judged] | None = None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.top_k = top_k
+        self.judge = judge
         self.kept: list[BestState] = []
 
-    def offer(self, step: int, score: float, take: Callable[[], State]) -> bool:
+    def offer(self, step: int, scored: Scored, take: Callable[[], State]) -> bool:
         """Keep a state if it is among the best; among equals the later one counts as better.
 
         Returns:
@@ -92,15 +109,22 @@ class BestStates:
             OutputWriteError: It cannot be written.
         """
         file = self.folder / f"step-{step}.safetensors"
-        ranked = sorted([*self.kept, BestState(step, score, file)], key=_rank)
-        stays, goes = ranked[: self.top_k], ranked[self.top_k :]
+        order = ranked([*self.kept, BestState(step, scored.score, file, self._judged(scored.outputs))])
+        stays, goes = order[: self.top_k], order[self.top_k :]
+        first = max(order, key=lambda one: (-_rank(one)[0], one.step))
+        if first in goes and self.top_k > 1:  # what all are compared with stays
+            goes = [*(one for one in goes if one is not first), stays[-1]]
+            stays = [*stays[:-1], first]
         if any(k.step == step for k in stays):
-            self._save(take(), file, step)
+            self._save({**take(), **outputs_of(scored.outputs)}, file, step)
         self.kept = stays  # before files go: what is remembered lies on the disk at every moment
         for old in goes:
             if old.step != step:
                 old.file.unlink(missing_ok=True)
         return stays[0].step == step
+
+    def _judged(self, outputs: np.ndarray | None) -> Judged | None:
+        return None if outputs is None or self.judge is None else self.judge(outputs)
 
     def _save(self, state: State, file: Path, step: int) -> None:
         advice = (
@@ -116,7 +140,12 @@ class BestStates:
 
     def adopt(self, scores: Mapping[int, float]) -> None:
         """Take the files that lie in the folder for the best states so far: step → score, best first."""
-        self.kept = [BestState(step, score, self.folder / f"step-{step}.safetensors") for step, score in scores.items()]
+        self.kept = []
+        for step, score in scores.items():
+            one = BestState(step, score, self.folder / f"step-{step}.safetensors")
+            outputs = self.load(one).get(OUTPUTS) if self.judge is not None else None
+            judged = self._judged(None if outputs is None else outputs.numpy())
+            self.kept.append(replace(one, judged=judged))
 
     @property
     def best(self) -> BestState | None:
@@ -129,40 +158,69 @@ class BestStates:
         return state
 
     def choose(
-        self, how: str, evaluate: Callable[[State], float], in_time: Callable[[], bool]
+        self, how: str, evaluate: Callable[[State], Scored], in_time: Callable[[], bool]
     ) -> tuple[State, float, str]:
         """Return the state that the model gets in the end, its score, and which one it is.
 
         `uniform_soup` averages all kept states, `greedy_soup` adds them from the best down where the score does not
         drop (Wortsman et al., ICML 2022). Step 0, the probe, is never an ingredient. No soup is handed out that
-        scores below the best state.
+        is worse than the best state; where a judge decides, as it does.
 
         Args:
             how: `best`, `uniform_soup` or `greedy_soup`.
-            evaluate: Scores a state on the validation rows, higher is better.
+            evaluate: Scores a state on the validation rows.
             in_time: False when time is up; the best state is then taken as it is.
         """
         best = self.kept[0]
-        state, score, said = self.load(best), best.score, f"step {best.step}"
+        state, said = self.load(best), f"step {best.step}"
         others = [k for k in self.kept[1:] if k.step > 0]
         if how == "best" or best.step == 0 or not others or not in_time():
-            return state, score, said
+            return state, best.score, said
         if how == "uniform_soup":
-            soup = average([state, *(self.load(k) for k in others)])
-            value = evaluate(soup)
+            soup, trial = self._soup([state, *(self.load(k) for k in others)], best, evaluate)
             names = f"average of steps {sorted(k.step for k in [best, *others])}"
-            return (soup, value, names) if value >= score else (state, score, said)
+            return (soup, trial.score, names) if _at_least(trial, best) else (state, best.score, said)
         ingredients, steps = [state], [best.step]
         for other in others:
             if not in_time():
                 break
-            trial = average([*ingredients, self.load(other)])
-            value = evaluate(trial)
-            if value >= score:
+            soup, trial = self._soup([*ingredients, self.load(other)], best, evaluate)
+            if _at_least(trial, best):
                 ingredients.append(self.load(other))
                 steps.append(other.step)
-                state, score = trial, value
-        return state, score, said if len(steps) == 1 else f"average of steps {sorted(steps)}"
+                state, best = soup, trial
+        return state, best.score, said if len(steps) == 1 else f"average of steps {sorted(steps)}"
+
+    def _soup(
+        self, states: list[State], like: BestState, evaluate: Callable[[State], Scored]
+    ) -> tuple[State, BestState]:
+        soup = average(states)
+        scored = evaluate(soup)
+        judged = self._judged(scored.outputs)
+        return {**soup, **outputs_of(scored.outputs)}, replace(like, score=scored.score, judged=judged)
+
+
+def ranked(states: list[BestState]) -> list[BestState]:
+    """Return states, the best first.
+
+    Those whose score is within a standard error of the best score are ordered by their loss: with few validation rows
+    the best of many scores is one of chance, most of all where it is an accuracy. Those behind follow by their score.
+    Without a judge, or where the metric is not defined, the score alone decides; among equals the later one is better.
+    """
+    by_score = sorted(states, key=_rank)
+    first = by_score[0].judged
+    if first is None or any(one.judged is None or not np.isfinite(one.judged.parts).all() for one in states):
+        return by_score
+    near = [one for one in by_score if one.judged is not None and not one.judged.clearly_behind(first)]
+    near.sort(key=lambda one: (one.judged.loss if one.judged else 0.0, -one.step))
+    return near + [one for one in by_score if one not in near]
+
+
+def _at_least(trial: BestState, best: BestState) -> bool:
+    """Whether a soup is no worse than what it would take the place of."""
+    if trial.judged is None or best.judged is None or not np.isfinite([*trial.judged.parts, *best.judged.parts]).all():
+        return trial.score >= best.score
+    return ranked([best, replace(trial, step=best.step + 1)])[0].step != best.step
 
 
 def average(states: list[State]) -> State:

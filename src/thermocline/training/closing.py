@@ -40,12 +40,11 @@ def _chosen(trainer: TrainingState) -> tuple[best_states.State, dict[str, float]
     """Return the state to keep, its scores by metric, and which one it is."""
     averages: dict[float, dict[str, float]] = {}
 
-    def evaluate(state: best_states.State) -> float:
+    def evaluate(state: best_states.State) -> best_states.Scored:
         best_states.restore(trainer.model, state)
         score, values = trainer.scorer.score()
         averages[score] = values
-        state.update(best_states.outputs_of(trainer.scorer.outputs))
-        return score
+        return best_states.Scored(score, trainer.scorer.outputs)
 
     def in_time() -> bool:
         return trainer.run.time_limit.allows(2 * trainer.scorer.seconds)

@@ -66,7 +66,9 @@ class Trainer:
         self.length = RunLength.of(run.assembly.config, len(run.train))
         self.steps_per_epoch, self.total_steps = self.length.steps_per_epoch, self.length.total_steps
         self.cursor = run.plan.start(self.total_steps, steps_per_epoch=self.steps_per_epoch)
-        self.best = best_states.BestStates(run.storage.best_states, optim.top_k)
+        judge = self.learning.judge
+        of_valid = None if judge is None else lambda outputs: judge(outputs, run.valid)
+        self.best = best_states.BestStates(run.storage.best_states, optim.top_k, of_valid)
         rows = {"train": run.train, "valid": run.valid}
         self.savings = savings_of(run.assembly, rows, run.storage, self.precision.autocast)
         self.scorer = Scorer(run, self.learning, self.precision.autocast, self.savings.cache)
@@ -226,16 +228,13 @@ class Trainer:
         train_loss = float(np.mean(self.losses)) if self.losses else math.nan
         self.losses = []
         first = self.best.best is None
-        is_best = self.best.offer(step, score, self._state)
+        scored = best_states.Scored(score, self.scorer.outputs)
+        is_best = self.best.offer(step, scored, lambda: best_states.tuned_state(self.model, self.frozen))
         self.worse = 0 if is_best or first else self.worse + 1
         row = {"train_loss": train_loss, "lr": self.lr, **{f"val_{name}": value for name, value in values.items()}}
         self.record.add(step, {**row, "note": note})
         self.record.log(step, row)
         return score
-
-    def _state(self) -> best_states.State:
-        tuned = best_states.tuned_state(self.model, self.frozen)
-        return tuned | best_states.outputs_of(self.scorer.outputs)
 
     def average(self) -> AbstractContextManager[Any]:
         """Return a context in which the model has the weights of its moving average, where there is one."""

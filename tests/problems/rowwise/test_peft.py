@@ -22,7 +22,7 @@ from thermocline.errors import ConfigError, LayerMapError, MissingDependencyErro
 from thermocline.inputs.text.tower import TextTower
 from thermocline.problems.rowwise import peft
 from thermocline.problems.rowwise.model import FusionModel
-from thermocline.training.best_states import BestStates
+from thermocline.training.best_states import BestStates, Scored
 from thermocline.tuning.apply import AppliedPlan
 from thermocline.tuning.layers.adapters import biases, matrices, norms, with_injected
 from thermocline.tuning.layers.selectors import select
@@ -64,7 +64,7 @@ def assembly_of(frame, options, **more):
 def last_is_best(monkeypatch):
     """Fits end in their last state, whatever a handful of rows says."""
     offer = BestStates.offer
-    monkeypatch.setattr(BestStates, "offer", lambda self, step, _score, take: offer(self, step, step, take))
+    monkeypatch.setattr(BestStates, "offer", lambda self, step, _, take: offer(self, step, Scored(step), take))
 
 
 def adapters_of(assembly):

@@ -66,8 +66,12 @@ def is_numeric(series: pd.Series[Any]) -> bool:
 def zero_one(series: pd.Series[Any]) -> np.ndarray:
     """Return a 0/1 label column as float64 `(n,)`, or raise LabelError."""
     check_given(series)
-    values = series.astype(object).to_numpy()
-    bad = np.array([isinstance(value, str) or not np.isin(value, (0, 1)) for value in values], dtype=bool)
+    if is_numeric(series):
+        values = series.to_numpy(dtype=np.float64)
+        bad = ~np.isin(values, (0.0, 1.0))
+    else:
+        values = series.astype(object).to_numpy()
+        bad = np.array([isinstance(value, str) or not np.isin(value, (0, 1)) for value in values], dtype=bool)
     if bad.any():
         raise LabelError(
             f"Label column {series.name!r} of a multilabel problem holds something else than 0 and 1 in "

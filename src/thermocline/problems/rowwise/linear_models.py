@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import torch
@@ -30,6 +31,7 @@ class LinearModels:
 
     Attributes:
         evaluations: How many times the losses of all rows were computed.
+        seconds: What that took.
     """
 
     def __init__(
@@ -46,7 +48,7 @@ class LinearModels:
         self.total = weight.sum(dim=1).clamp(min=1e-12)
         self.share = (weight / self.total[:, None]).T.contiguous()  # (rows, models)
         self.seconds_left = seconds_left
-        self.evaluations = 0
+        self.evaluations, self.seconds = 0, 0.0
 
     def zeros(self) -> torch.Tensor:
         """Return where a first fit begins, float32 `(models, outputs, width + 1)`; the last column is the bias."""
@@ -106,7 +108,7 @@ class LinearModels:
 
     def _evaluate(self, both: torch.Tensor, penalty: torch.Tensor) -> torch.Tensor:
         """Return the sum of what the models minimise; gradients are added to `both`."""
-        self.evaluations += 1
+        begin = time.monotonic()
         total = (penalty * both[:, :, :-1].square()).sum()
         total.backward()  # type: ignore[no-untyped-call]
         total = total.detach()
@@ -114,6 +116,8 @@ class LinearModels:
             losses = (self._losses(both, part) * self.share[part]).sum()
             losses.backward()  # type: ignore[no-untyped-call]
             total += losses.detach()
+        self.evaluations += 1
+        self.seconds += time.monotonic() - begin
         return total
 
     def _parts(self) -> list[slice]:

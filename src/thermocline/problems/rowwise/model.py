@@ -74,6 +74,11 @@ class FusionModel(nn.Module):
         parts = [one["features"] if "features" in one else tower(one) for tower, one in given]
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
+    @property
+    def row_width(self) -> int:
+        """How many `row_features` there are."""
+        return self.fixed + (sum(self.widths.values()) - self.fixed) // max(self.members, 1)
+
     def row_features(self, batch: Mapping[str, Any]) -> torch.Tensor:
         """Return the features of all towers, `(rows, width)`; of an ensemble's members their mean."""
         features = self.features(batch)

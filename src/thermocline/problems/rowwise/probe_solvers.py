@@ -152,7 +152,7 @@ def _choose_strength(
     worse than the best by more than a standard error end it.
 
     Returns:
-        C, and the seconds that an evaluation of the loss takes a row of `x`, once a model.
+        C, and the seconds that an evaluation of one model's loss takes on all rows of `x`.
     """
     rows = np.random.default_rng([seed, 0x9B0E]).permutation(len(x))[:CHOICE_ROWS]
     if asked.loss == "cross_entropy":  # a class with fewer rows cannot be in every fold
@@ -162,7 +162,7 @@ def _choose_strength(
         return MIDDLE, 0.0
     own, held = weight[rows], torch.from_numpy(fold.T).to(asked.device)
     models = asked.models(x, rows, own * ~fold, left)
-    begin, found, losses, right = time.monotonic(), models.zeros(), [], []
+    found, losses, right = models.zeros(), [], []
     for strength in STRENGTHS:
         found = models.solve(strength, found, iterations=CHOICE_ITERATIONS, tolerance=CHOICE_TOLERANCE)
         if left() <= 0:
@@ -173,10 +173,11 @@ def _choose_strength(
             right.append(torch.where(held, models.right(found), 0.0).sum(dim=1).cpu().numpy() / (len(fold) / FOLDS))
         if _only_worse(losses, own):
             break
-    pace = (time.monotonic() - begin) / (models.evaluations * len(rows) * len(fold)) * len(x)
-    if not losses:
-        return MIDDLE, pace
-    return STRENGTHS[min(chosen(losses, own), most_regular(right, own) if right else len(losses))], pace
+    pace = models.seconds / (models.evaluations * len(rows) * len(fold)) * len(x)
+    taken = min(chosen(losses, own), most_regular(right, own) if right else len(losses)) if losses else 0
+    if left() <= 0 and taken >= len(losses) - 1:  # less regular ones might have been better
+        return max(STRENGTHS[taken], MIDDLE), pace
+    return STRENGTHS[taken], pace
 
 
 def _folds(asked: Asked, rows: np.ndarray, seed: int) -> np.ndarray | None:

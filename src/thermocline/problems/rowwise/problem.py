@@ -44,6 +44,7 @@ from thermocline.problems.rowwise.reading import (
 from thermocline.problems.rowwise.same_images import warn_of_training_images
 from thermocline.problems.rowwise.settle import settle
 from thermocline.problems.rowwise.split import split_rows
+from thermocline.problems.rowwise.state_judge import StateJudge
 from thermocline.problems.rowwise.target import RowTarget
 from thermocline.problems.rowwise.target_scale import chosen_scale
 from thermocline.problems.rowwise.trees import announced
@@ -171,11 +172,14 @@ class Rowwise(Problem):
 
     def learning(self, assembly: Assembly, train: Rows, *, seed: int) -> Learning:
         """Return the loss by problem type, and the probe where the head starts from it."""
-        smoothing = assembly.config.optim.label_smoothing
+        target, optim = assembly.target, assembly.config.optim
         assembly.model.apart = True
+        given = None if optim.threshold == "auto" else optim.threshold
+        judged = target if target.problem_type != "binary" else replace(target, threshold=given)
         return Learning(
-            by_row(assembly.target.loss_name, smoothing=smoothing),
+            by_row(target.loss_name, smoothing=optim.label_smoothing),
             start=start_of(assembly, train, seed=seed),
+            judge=StateJudge(judged, calibrated=optim.calibrate == "auto"),
         )
 
     def frozen_selectors(self, layer_map: LayerMap, config: ResolvedConfig, own: Mapping[str, Any]) -> dict[str, Any]:
