@@ -84,23 +84,23 @@ def test_averages_keep_their_dtype():
 
 def test_best_is_the_best(tmp_path):
     best = filled(tmp_path, [0.1, 0.2, 0.9, 0.3])
-    state, score, said = best.choose("best", lambda _: pytest.fail("nothing to score"), yes)
-    assert (state["w"].item(), score, said) == (20.0, 0.9, "step 2")
+    state, scored, said = best.choose("best", lambda _: pytest.fail("nothing to score"), yes)
+    assert (state["w"].item(), scored.score, said) == (20.0, 0.9, "step 2")
 
 
 def test_uniform_soup_by_hand(tmp_path):
     best = filled(tmp_path, [-9.0, -5.0, -4.0, -3.0], top_k=3)
-    state, score, said = best.choose("uniform_soup", by_value(21), yes)
+    state, scored, said = best.choose("uniform_soup", by_value(21), yes)
     assert state["w"].item() == pytest.approx(20.0)  # of steps 1, 2, 3: 10, 20, 30
-    assert score == -1.0
+    assert scored.score == -1.0
     assert said == "average of steps [1, 2, 3]"
 
 
 def test_a_soup_below_the_best_is_not_handed_out(tmp_path):
     best = filled(tmp_path, [-9.0, -5.0, -4.0, -3.0])
     for how in ("uniform_soup", "greedy_soup"):
-        state, score, said = best.choose(how, lambda _: Scored(-100.0), yes)
-        assert (state["w"].item(), score, said) == (30.0, -3.0, "step 3")
+        state, scored, said = best.choose(how, lambda _: Scored(-100.0), yes)
+        assert (state["w"].item(), scored.score, said) == (30.0, -3.0, "step 3")
 
 
 def test_a_soup_that_scores_nan_is_not_handed_out(tmp_path):
@@ -120,10 +120,10 @@ def test_greedy_soup_by_hand(tmp_path):
         seen.append(round(float(state["w"]), 3))
         return Scored({25.0: -9.0, 35.0: -0.5, 30.0: -0.7}[seen[-1]])
 
-    state, score, said = best.choose("greedy_soup", evaluate, yes)
+    state, scored, said = best.choose("greedy_soup", evaluate, yes)
     assert seen == [25.0, 35.0, 30.0]  # 10 is refused, 30 taken, 20 refused
     assert state["w"].item() == 35.0
-    assert score == -0.5
+    assert scored.score == -0.5
     assert said == "average of steps [3, 4]"
 
 
@@ -140,15 +140,15 @@ def test_the_probe_is_never_an_ingredient(tmp_path):
 def test_a_probe_that_is_best_is_handed_out_as_it_is(tmp_path):
     best = filled(tmp_path, [0.9, 0.5, 0.6])
     for how in ("best", "uniform_soup", "greedy_soup"):
-        state, score, _ = best.choose(how, lambda _: pytest.fail("no soup"), yes)
-        assert (state["w"].item(), score) == (0.0, 0.9)
+        state, scored, _ = best.choose(how, lambda _: pytest.fail("no soup"), yes)
+        assert (state["w"].item(), scored.score) == (0.0, 0.9)
 
 
 @pytest.mark.parametrize("how", ["uniform_soup", "greedy_soup"])
 def test_without_time_the_best_is_taken(how, tmp_path):
     best = filled(tmp_path, [0.1, 0.2, 0.3], first=1)
-    state, score, _ = best.choose(how, lambda _: pytest.fail("no time"), lambda: False)
-    assert (state["w"].item(), score) == (30.0, 0.3)
+    state, scored, _ = best.choose(how, lambda _: pytest.fail("no time"), lambda: False)
+    assert (state["w"].item(), scored.score) == (30.0, 0.3)
 
 
 @pytest.mark.parametrize("how", ["best", "uniform_soup", "greedy_soup"])
@@ -156,8 +156,8 @@ def test_no_choice_is_below_the_best(how, tmp_path):
     rng = np.random.default_rng(0)
     for trial in range(20):
         best = filled(tmp_path / f"{how}{trial}", rng.random(6).tolist(), top_k=4)
-        _, score, _ = best.choose(how, lambda _: Scored(float(rng.random())), yes)
-        assert score >= best.best.score
+        _, scored, _ = best.choose(how, lambda _: Scored(float(rng.random())), yes)
+        assert scored.score >= best.best.score
 
 
 # judged by more than the score
@@ -218,6 +218,21 @@ def test_a_soup_within_chance_is_taken_for_its_loss(loss, taken, tmp_path):
     best = judged(tmp_path, states)
     soup = Scored(0.79, np.array([loss, *noisy(0.79, 0.05)], dtype=np.float32))
     assert (best.choose("greedy_soup", lambda _: soup, yes)[2] == "average of steps [1, 2]") == taken
+
+
+def test_a_soup_comes_with_its_own_metrics_where_a_refused_one_has_the_same_score(tmp_path):
+    """The threshold of two classes is one of them."""
+    states = [(0.5, 0.9, *noisy(0.5, 0)), *((0.80, loss, *noisy(0.80, 0)) for loss in (0.5, 0.4, 0.3))]
+    best = judged(tmp_path, states)
+    soups = iter([(0.2, 0.31), (0.9, 0.77)])  # loss and threshold: the first is taken, the second refused
+
+    def evaluate(_):
+        loss, threshold = next(soups)
+        return Scored(0.80, np.array([loss, *noisy(0.80, 0)], dtype=np.float32), {"threshold": threshold})
+
+    _, scored, said = best.choose("greedy_soup", evaluate, yes)
+    assert said == "average of steps [2, 3]"
+    assert scored.metrics == {"threshold": 0.31}
 
 
 # states

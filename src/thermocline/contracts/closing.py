@@ -27,8 +27,9 @@ class Closing:
         valid_outputs: Its outputs on the validation rows, float32 `(rows, width)`, NaN where the time limit left a row
             out; None where it was not scored, or where the problem collects no arrays.
         at_start: Whether it is the state before the first step, such as the probe.
-        collect: (`train` or `valid`, what to compute) → float32 `(rows, width)`, and which rows were reached, bool
-            `(rows,)`: a pass over the rows, without augmentation, for at most half of the time that is left.
+        collect: (`train` or `valid`, what to compute, sorted positions of rows) → float32 `(rows, width)`, and which
+            were reached, bool `(rows,)`: a pass over these rows, without augmentation, for at most half of the time
+            that is left.
         seconds_left: Returns the seconds that are left; infinite without a limit.
         seed: The run's seed.
     """
@@ -37,7 +38,7 @@ class Closing:
     scores: Mapping[str, float]
     valid_outputs: np.ndarray | None
     at_start: bool
-    collect: Callable[[str, Compute], tuple[np.ndarray, np.ndarray]]
+    collect: Callable[[str, Compute, np.ndarray], tuple[np.ndarray, np.ndarray]]
     seconds_left: Callable[[], float]
     seed: int
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -60,6 +61,12 @@ def outputs_of(outputs: np.ndarray | None) -> State:
     return {} if outputs is None else {OUTPUTS: torch.from_numpy(np.ascontiguousarray(outputs))}
 
 
+def _outputs_in(file: Path) -> np.ndarray | None:
+    """Read the outputs that lie beside the weights in a file, and nothing else of it."""
+    with safe_open(str(file), "np") as tensors:
+        return np.asarray(tensors.get_tensor(OUTPUTS)) if OUTPUTS in tensors.keys() else None  # noqa: SIM118
+
+
 @dataclass(frozen=True)
 class BestState:
     """A state on disk: its step, its score (higher is better), its file, and what it is worth beside the score."""
@@ -77,10 +84,12 @@ class Scored:
     Attributes:
         score: Higher is better.
         outputs: Its outputs on the validation rows, or None where these are no array.
+        metrics: What else was scored, by metric.
     """
 
     score: float
     outputs: np.ndarray | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
 
 class BestStates:
@@ -111,7 +120,7 @@ class BestStates:
         file = self.folder / f"step-{step}.safetensors"
         order = ranked([*self.kept, BestState(step, scored.score, file, self._judged(scored.outputs))])
         stays, goes = order[: self.top_k], order[self.top_k :]
-        first = max(order, key=lambda one: (-_rank(one)[0], one.step))
+        first = min(order, key=_rank)
         if first in goes and self.top_k > 1:  # what all are compared with stays
             goes = [*(one for one in goes if one is not first), stays[-1]]
             stays = [*stays[:-1], first]
@@ -143,9 +152,8 @@ class BestStates:
         self.kept = []
         for step, score in scores.items():
             one = BestState(step, score, self.folder / f"step-{step}.safetensors")
-            outputs = self.load(one).get(OUTPUTS) if self.judge is not None else None
-            judged = self._judged(None if outputs is None else outputs.numpy())
-            self.kept.append(replace(one, judged=judged))
+            outputs = None if self.judge is None else _outputs_in(one.file)
+            self.kept.append(replace(one, judged=self._judged(outputs)))
 
     @property
     def best(self) -> BestState | None:
@@ -159,8 +167,8 @@ class BestStates:
 
     def choose(
         self, how: str, evaluate: Callable[[State], Scored], in_time: Callable[[], bool]
-    ) -> tuple[State, float, str]:
-        """Return the state that the model gets in the end, its score, and which one it is.
+    ) -> tuple[State, Scored, str]:
+        """Return the state that the model gets in the end, what an average was scored with, and which one it is.
 
         `uniform_soup` averages all kept states, `greedy_soup` adds them from the best down where the score does not
         drop (Wortsman et al., ICML 2022). Step 0, the probe, is never an ingredient. No soup is handed out that
@@ -172,32 +180,32 @@ class BestStates:
             in_time: False when time is up; the best state is then taken as it is.
         """
         best = self.kept[0]
-        state, said = self.load(best), f"step {best.step}"
+        state, scored, said = self.load(best), Scored(best.score), f"step {best.step}"
         others = [k for k in self.kept[1:] if k.step > 0]
         if how == "best" or best.step == 0 or not others or not in_time():
-            return state, best.score, said
+            return state, scored, said
         if how == "uniform_soup":
-            soup, trial = self._soup([state, *(self.load(k) for k in others)], best, evaluate)
+            soup, given, trial = self._soup([state, *(self.load(k) for k in others)], best, evaluate)
             names = f"average of steps {sorted(k.step for k in [best, *others])}"
-            return (soup, trial.score, names) if _at_least(trial, best) else (state, best.score, said)
+            return (soup, given, names) if _at_least(trial, best) else (state, scored, said)
         ingredients, steps = [state], [best.step]
         for other in others:
             if not in_time():
                 break
-            soup, trial = self._soup([*ingredients, self.load(other)], best, evaluate)
+            soup, given, trial = self._soup([*ingredients, self.load(other)], best, evaluate)
             if _at_least(trial, best):
                 ingredients.append(self.load(other))
                 steps.append(other.step)
-                state, best = soup, trial
-        return state, best.score, said if len(steps) == 1 else f"average of steps {sorted(steps)}"
+                state, scored, best = soup, given, trial
+        return state, scored, said if len(steps) == 1 else f"average of steps {sorted(steps)}"
 
     def _soup(
         self, states: list[State], like: BestState, evaluate: Callable[[State], Scored]
-    ) -> tuple[State, BestState]:
+    ) -> tuple[State, Scored, BestState]:
         soup = average(states)
         scored = evaluate(soup)
-        judged = self._judged(scored.outputs)
-        return {**soup, **outputs_of(scored.outputs)}, replace(like, score=scored.score, judged=judged)
+        trial = replace(like, score=scored.score, judged=self._judged(scored.outputs))
+        return {**soup, **outputs_of(scored.outputs)}, scored, trial
 
 
 def ranked(states: list[BestState]) -> list[BestState]:
@@ -211,9 +219,13 @@ def ranked(states: list[BestState]) -> list[BestState]:
     first = by_score[0].judged
     if first is None or any(one.judged is None or not np.isfinite(one.judged.parts).all() for one in states):
         return by_score
-    near = [one for one in by_score if one.judged is not None and not one.judged.clearly_behind(first)]
-    near.sort(key=lambda one: (one.judged.loss if one.judged else 0.0, -one.step))
-    return near + [one for one in by_score if one not in near]
+
+    def place(one: BestState) -> tuple[bool, float, int]:
+        assert one.judged is not None
+        behind = one.judged.clearly_behind(first)
+        return behind, 0.0 if behind else one.judged.loss, 0 if behind else -one.step
+
+    return sorted(by_score, key=place)  # those behind stay in the order of their scores
 
 
 def _at_least(trial: BestState, best: BestState) -> bool:

@@ -38,24 +38,22 @@ def close(trainer: TrainingState) -> Any:
 
 def _chosen(trainer: TrainingState) -> tuple[best_states.State, dict[str, float], str]:
     """Return the state to keep, its scores by metric, and which one it is."""
-    averages: dict[float, dict[str, float]] = {}
 
     def evaluate(state: best_states.State) -> best_states.Scored:
         best_states.restore(trainer.model, state)
         score, values = trainer.scorer.score()
-        averages[score] = values
-        return best_states.Scored(score, trainer.scorer.outputs)
+        return best_states.Scored(score, trainer.scorer.outputs, values)
 
     def in_time() -> bool:
         return trainer.run.time_limit.allows(2 * trainer.scorer.seconds)
 
     try:
-        state, score, said = trainer.best.choose(trainer.run.optim.top_k_average, evaluate, in_time)
+        state, scored, said = trainer.best.choose(trainer.run.optim.top_k_average, evaluate, in_time)
     except KeyboardInterrupt:
-        state, score, said = trainer.best.choose("best", evaluate, in_time)
+        state, scored, said = trainer.best.choose("best", evaluate, in_time)
     assert trainer.best.best is not None
-    average = said.startswith("average")
-    return state, averages[score] if average else trainer.record.scores_at(trainer.best.best.step), said
+    values = dict(scored.metrics) or trainer.record.scores_at(trainer.best.best.step)
+    return state, values, said
 
 
 def _settled(trainer: TrainingState, scores: dict[str, float], outputs: np.ndarray | None) -> Settled:

@@ -121,17 +121,16 @@ class Scorer:
         Returns:
             Features float32 `(rows, width)` of `start.rows`, and which of these were reached, bool `(rows,)`.
         """
-        collector = ArrayCollector(start.features, len(start.rows), positions=start.rows)
-        self._pass("train", collector, "probe", self.cache.options.usual, share=share, only=start.rows)
-        return collector.values, collector.reached
+        return self.collect("train", start.features, start.rows, title="probe", share=share)
 
-    def collect(self, split: str, compute: Compute) -> tuple[np.ndarray, np.ndarray]:
-        """Return what is computed of the rows of a split, for at most half of the time left; see `Closing.collect`."""
-        rows = self.run.train if split == "train" else self.run.valid
+    def collect(
+        self, split: str, compute: Compute, rows: np.ndarray, *, title: str = "outputs", share: float = START_SHARE
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return what is computed of rows of a split, for at most a share of the time left; see `Closing.collect`."""
         size = self.cache.options.usual if split == "train" else self.run.env.eval_batch_size
         assert size
-        collector = ArrayCollector(compute, len(rows))
-        self._pass(split, collector, "outputs", size, share=START_SHARE)
+        collector = ArrayCollector(compute, len(rows), positions=rows)
+        self._pass(split, collector, title, size, share=share, only=rows)
         return collector.values, collector.reached
 
     def _pass(

@@ -1,5 +1,7 @@
 """A probe that is kept is fitted again, to the validation rows as well, and judged by one that has not seen them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -18,10 +20,8 @@ FAST = {**TINY, "optim.max_epochs": 1}
 def collected(rows):
     """What a pass gives: features, of the columns that a probe may use."""
 
-    def collect(split, compute):
-        part = rows[split]
-        batch = part.batch(np.arange(len(part)))
-        return compute(batch).detach().numpy(), np.ones(len(part), dtype=bool)
+    def collect(split, compute, wanted):
+        return compute(rows[split].batch(wanted)).detach().numpy(), np.ones(len(wanted), dtype=bool)
 
     return collect
 
@@ -49,11 +49,29 @@ def test_the_head_sees_all_rows_and_the_outputs_those_of_training():
     )
     whole = outputs_of(assembly, valid)
     start = start_of(assembly, train, seed=0)
-    features = collected({"train": train})("train", start.features)[0]
+    features = collected({"train": train})("train", start.features, start.rows)[0]
     alone = start.fit(features, train.target, None, unlimited, to_tune=False)
     expected = start.features(valid.batch(np.arange(len(valid)))).detach().numpy() @ alone.weight.T + alone.bias
     np.testing.assert_allclose(found.valid_outputs, expected, atol=1e-4)
     assert np.abs(whole - found.valid_outputs).max() > 1e-3
+
+
+def test_row_weights_of_one_part_count_and_rows_of_weight_0_do_not():
+    assembly, train, valid = prepared()
+    weight = np.linspace(0.1, 3, 80).astype(np.float32)
+    of_valid = np.where(np.arange(40) % 4, 1, 0).astype(np.float32)
+    weighted, zeros = replace(train, weight=weight), replace(valid, weight=of_valid)
+    notes, heads = [], []
+    for one, other in ((train, valid), (weighted, valid), (train, zeros)):
+        notes.append(refit_probe(assembly, closing_of(assembly, one, other)).note)
+        heads.append(assembly.model.head.weight.clone())
+    assert [note.split("data, ")[1].split(":")[0] for note in notes] == ["120 rows", "120 rows", "110 rows"]
+    assert not (heads[0] == heads[1]).all()
+
+
+def test_nothing_is_fitted_again_where_both_parts_are_more_rows_than_a_probe_takes():
+    assembly, train, valid = prepared({**FAST, "env.cache_memory": 1e-6})  # 100 rows
+    assert refit_probe(assembly, closing_of(assembly, train, valid)) is None
 
 
 @pytest.mark.parametrize(

@@ -142,6 +142,7 @@ class ProbeStart:
         target: What the label asks for.
         train: The training rows.
         rows: Positions of the rows that it is fitted to, sorted.
+        most: How many rows a probe is fitted to at most.
         seed: For the folds.
     """
 
@@ -149,6 +150,7 @@ class ProbeStart:
     target: RowTarget
     train: Rows
     rows: np.ndarray
+    most: int
     seed: int
     name: str = "the probe"
 
@@ -233,5 +235,5 @@ def start_of(assembly: Assembly, train: Rows, *, seed: int) -> ProbeStart | None
         return None
     assert train.target is not None
     there = np.arange(len(train)) if train.weight is None else np.flatnonzero(train.weight > 0)
-    rows = drawn_rows(target, train.target, there, most_rows(target, width, config.env.cache_memory), seed)
-    return ProbeStart(model, target, train, rows, seed)
+    most = most_rows(target, width, config.env.cache_memory)
+    return ProbeStart(model, target, train, drawn_rows(target, train.target, there, most, seed), most, seed)

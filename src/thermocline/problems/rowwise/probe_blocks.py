@@ -43,7 +43,7 @@ def block_scales(
 
 
 def _factors(trial: _Trial, count: int, seconds_left: Callable[[], float]) -> np.ndarray:
-    """Return a factor for each block: 1, unless another is better by more than a standard error."""
+    """Return a factor for each block: 1, unless held-out rows are predicted better with another."""
     factors = np.ones(count)
     best = trial.errors(factors)
     for _ in range(PASSES):

@@ -8,6 +8,7 @@ import numpy as np
 
 from thermocline.contracts.closing import Closing
 from thermocline.contracts.problem import Assembly
+from thermocline.data.batches import Rows
 from thermocline.errors import counted
 from thermocline.problems.rowwise.probe import Probe, fold, start_of, tells_apart
 
@@ -38,27 +39,32 @@ def refit_probe(assembly: Assembly, closing: Closing) -> Refitted | None:
     train, valid = closing.rows["train"], closing.rows["valid"]
     start = start_of(assembly, train, seed=closing.seed)
     wanted = closing.at_start and assembly.config.optim.refit == "auto"
-    if start is None or not wanted or closing.seconds_left() <= 0 or not len(valid):
+    if start is None or not wanted or closing.seconds_left() <= 0:
         return None
-    (features, reached), (more, found) = (closing.collect(split, start.features) for split in ("train", "valid"))
-    rows = start.rows
-    if not (reached[rows].all() and found.all()) or closing.seconds_left() <= 0:
+    rows, every = {"train": start.rows, "valid": np.arange(len(valid))}, (train, valid)
+    if not len(valid) or len(start.rows) + len(valid) > start.most:
+        return None  # so many rows gain nothing by a few more
+    found = [closing.collect(split, start.features, of_split) for split, of_split in rows.items()]
+    if not all(reached.all() for _, reached in found) or closing.seconds_left() <= 0:
         return None
-    assert train.target is not None
-    assert valid.target is not None
-    encoded, others = train.target[rows], valid.target
-    weights = [None if one.weight is None else one.weight for one in (train, valid)]
-    own = None if weights[0] is None else weights[0][rows]
-    if not tells_apart(encoded):
+    features = [one for one, _ in found]
+    encoded = [one.target[of] for one, of in zip(every, rows.values(), strict=True) if one.target is not None]
+    weights = [_weights(one)[of] for one, of in zip(every, rows.values(), strict=True)]
+    if not tells_apart(encoded[0]):
         return None
-    alone = start.fit(features[rows], encoded, own, closing.seconds_left, to_tune=False)
-    outputs = _outputs(alone, more)
-    both = None if own is None or weights[1] is None else np.concatenate([own, weights[1]])
-    every = np.concatenate([features[rows], more]), np.concatenate([encoded, others])
-    whole = start.fit(*every, both, closing.seconds_left, to_tune=False)
+    alone = start.fit(features[0].copy(), encoded[0], weights[0], closing.seconds_left, to_tune=False)
+    outputs = _outputs(alone, features[1])
+    weight = np.concatenate(weights)
+    counts = weight > 0
+    both = np.concatenate(features)[counts], np.concatenate(encoded)[counts], weight[counts]
+    whole = start.fit(*both, closing.seconds_left, to_tune=False)
     fold(whole, start.model)
-    on = counted(len(every[0]), "row")
+    on = counted(len(both[0]), "row")
     return Refitted(outputs, f"probe fitted again, on training and validation data, {on}: {whole.note}")
+
+
+def _weights(rows: Rows) -> np.ndarray:
+    return np.ones(len(rows), dtype=np.float32) if rows.weight is None else rows.weight
 
 
 def _outputs(probe: Probe, features: np.ndarray) -> np.ndarray:
