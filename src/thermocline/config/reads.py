@@ -26,6 +26,7 @@ READ_BY_KINDS = (
     "model.lora_alpha",
     "model.lora_rank",
     "model.peft",
+    "model.tfidf",
     "model.trees",
     "data.image_folder",
     "data.max_unreadable_images",

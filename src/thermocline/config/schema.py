@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 
 from .option import FrozenLayers, option
 
-Trees: TypeAlias = Literal["auto", "on", "off"]
+Beside: TypeAlias = Literal["auto", "on", "off"]
 Optimizer: TypeAlias = Literal["adamw", "sgd"]
 Peft: TypeAlias = Literal["lora", "ia3", "bitfit", "norm"]
 LrChoice: TypeAlias = Literal["single_lr", "two_stage", "layerwise_decay"]
@@ -68,8 +68,11 @@ class ModelConfig:
     checkpointing: Checkpointing = option(
         None, "Layers computed again in the backward pass to save memory: all, auto, or selectors."
     )
-    trees: Trees = option(
+    trees: Beside = option(
         "auto", "Boosted trees on the table's columns, blended with the network; auto: where there are 100 rows."
+    )
+    tfidf: Beside = option(
+        "auto", "A linear model of words and cells, blended with the network; auto: where there are 100 rows."
     )
     fusion: FusionConfig = field(default_factory=FusionConfig)
 

@@ -27,6 +27,7 @@ HARMLESS = (
     "optim.refit",
     "data.image_folder",
     "model.trees",
+    "model.tfidf",
     "optim.cache_prefix",
     "model.conv_bn",
     "model.checkpointing",

@@ -6,8 +6,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from thermocline.problems.rowwise.blend import Blend, choose_share, mixed, tree_cells, tree_outputs
+from thermocline.problems.rowwise.blend import Blend, best_share, both_classes, mixed, tree_cells
 from thermocline.problems.rowwise.tree_ensemble import EnsembleShape
+
+
+def chosen(*given, **options):
+    return best_share(*given, **options)[0]
 
 
 @settings(max_examples=30, deadline=None)
@@ -23,8 +27,8 @@ def test_the_softmax_of_a_blend_is_the_mean_of_probabilities(share, seed):
 
 def test_the_second_of_two_classes_has_the_one_output_of_trees():
     raw = torch.tensor([[-2.0], [0.0], [3.0]])
-    torch.testing.assert_close(tree_outputs(raw, 2).softmax(1)[:, 1:], raw.sigmoid())
-    assert tree_outputs(raw, 1) is raw
+    torch.testing.assert_close(both_classes(raw, 2).softmax(1)[:, 1:], raw.sigmoid())
+    assert both_classes(raw, 1) is raw
 
 
 @pytest.mark.parametrize("numbers", [False, True])
@@ -33,21 +37,18 @@ def test_many_rows_decide_and_few_take_the_mean(numbers):
     y = rng.normal(size=(2000, 1)) if numbers else rng.integers(0, 2, 2000)
     sign = y if numbers else np.where(y == 1, 1.0, -1.0)[:, None] * np.array([-1.0, 1.0])
     good, noise = sign + 0.1 * rng.normal(size=sign.shape), rng.normal(size=sign.shape)
-    assert choose_share(good, noise, y, np.ones(len(y))) < 0.1
-    assert choose_share(noise, good, y, np.ones(len(y))) > 0.9
-    assert choose_share(good, good, y, np.ones(len(y))) == pytest.approx(0.5)
-    few = choose_share(good[:4], noise[:4], y[:4], np.ones(4))
-    assert choose_share(good, noise, y, np.ones(len(y))) < few < 0.6
+    assert chosen(good, noise, y, np.ones(len(y))) < 0.1
+    assert chosen(noise, good, y, np.ones(len(y))) > 0.9
+    assert chosen(good, good, y, np.ones(len(y))) == pytest.approx(0.5)
+    assert chosen(good, good, y, np.ones(len(y)), middle=0.3) == pytest.approx(0.3)
+    few = chosen(good[:4], noise[:4], y[:4], np.ones(4))
+    assert chosen(good, noise, y, np.ones(len(y))) < few < 0.6
 
 
 def test_rows_count_by_their_weight():
     y = np.array([1] * 50 + [0] * 50)
     yes, no = np.tile([-2.0, 2.0], (100, 1)), np.tile([2.0, -2.0], (100, 1))
-    assert (
-        choose_share(yes, no, y, np.where(y == 1, 9.0, 1.0))
-        < choose_share(yes, no, y, np.ones(len(y)))
-        == pytest.approx(0.5)
-    )
+    assert chosen(yes, no, y, np.where(y == 1, 9.0, 1.0)) < chosen(yes, no, y, np.ones(len(y))) == pytest.approx(0.5)
 
 
 def test_cells_have_the_sets_of_categories_first_and_nan_where_nothing_is():

@@ -11,5 +11,5 @@ INFO = InputInfo(
     column_types=("text",),
     has_backbone=True,
     options={"model.text": TextOptions},
-    reads=frozenset({"env.micro_batch_tokens", "env.compile"}),
+    reads=frozenset({"model.tfidf", "env.micro_batch_tokens", "env.compile"}),
 )

@@ -37,6 +37,8 @@ class TextRows(RowPart):
         multiple: And to a multiple of this many, but not beyond `most`; see `LANES`.
         most: The most tokens that the model takes, or `None`.
         readings: Sequences a row, which the tower reads one by one; see `READINGS`.
+        columns: Of each token of each sequence, which column it is of, int16, -1 for none; None where there is one
+            column, or where columns are read apart.
     """
 
     ids: tuple[np.ndarray, ...]
@@ -46,6 +48,7 @@ class TextRows(RowPart):
     multiple: int = 1
     most: int | None = None
     readings: int = 1
+    columns: tuple[np.ndarray, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.ids) // self.readings
@@ -80,7 +83,7 @@ class TextRows(RowPart):
         return np.asarray(limited * self.readings)
 
     def batch(self, rows: np.ndarray, epoch: int | None = None) -> dict[str, np.ndarray]:
-        """Return `input_ids` and `attention_mask`, padded on the right: int64 `(len(rows), longest)`.
+        """Return `input_ids`, `attention_mask` and, where known, `columns`, padded: int64 `(len(rows), longest)`.
 
         Of several readings a row, `(len(rows), readings, longest)`.
         """
@@ -93,7 +96,12 @@ class TextRows(RowPart):
             ids[i, : len(row)] = row
             mask[i, : len(row)] = 1
         shape = (len(rows), width) if self.readings == 1 else (len(rows), self.readings, width)
-        return {"input_ids": ids.reshape(shape), "attention_mask": mask.reshape(shape)}
+        arrays = {"input_ids": ids.reshape(shape), "attention_mask": mask.reshape(shape)}
+        if self.columns is not None:
+            arrays["columns"] = np.full(shape, -1, dtype=np.int64)
+            for i, row in enumerate(rows):
+                arrays["columns"][i, : len(self.columns[row])] = self.columns[row]
+        return arrays
 
     def aligned(self) -> TextRows:
         """Return the same rows, padded to a multiple of `LANES`."""

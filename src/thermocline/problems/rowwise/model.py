@@ -10,7 +10,7 @@ from torch import nn
 
 from thermocline.contracts.inputs import BuiltInput
 from thermocline.contracts.tower import Tower
-from thermocline.problems.rowwise.blend import Blend
+from thermocline.problems.rowwise.blend import Beside
 from thermocline.tuning.layers.layer_map import LayerMap
 
 
@@ -32,6 +32,7 @@ class FusionModel(nn.Module):
 
     Attributes:
         trees: Trees on the table's columns and their share of the outputs, where the end of a fit put them here.
+        tfidf: A linear model of words and cells, alike.
         apart: Whether outputs in training are `(rows, members, outputs)` where the tower is an ensemble.
         members: Its members, else 0.
         probed: Whether a probe was written into the head; an ensemble alone has it, a buffer.
@@ -46,7 +47,8 @@ class FusionModel(nn.Module):
         self.widths = {name: tower.width for name, tower in self.towers.items()}
         total = sum(self.widths.values())
         self.head = nn.Linear(total, outputs)
-        self.trees: Blend | None = None
+        self.trees: Beside | None = None
+        self.tfidf: Beside | None = None
         self.apart = False
         alone = next(iter(self.towers.values()))
         self.fixed, self.members = alone.fixed, alone.members if len(self.towers) == 1 else 0
@@ -66,7 +68,7 @@ class FusionModel(nn.Module):
             nn.init.zeros_(last.bias)  # type: ignore[arg-type]
 
     def features(self, batch: Mapping[str, Any]) -> torch.Tensor:
-        """Return the features of all towers side by side, `(rows, width)`; trees have no part in them.
+        """Return the features of all towers side by side, `(rows, width)`; those of the network alone.
 
         A tower whose features are known is not run: its place in the batch holds `{"features": (rows, width)}`.
         """
@@ -90,7 +92,7 @@ class FusionModel(nn.Module):
     def forward(self, batch: Mapping[str, Any]) -> torch.Tensor:
         """Return the outputs `(rows, outputs)`: logits, or the standardised target; see `apart`.
 
-        In eval mode they are blended with what the trees give, where there are some.
+        In eval mode they are blended with what is fitted beside the network, where there is something.
         """
         features = self.features(batch)
         if self.training and self.apart and self.members:
@@ -98,7 +100,9 @@ class FusionModel(nn.Module):
         out: torch.Tensor = self.head(features)
         if self.fusion is not None:
             out = out + self.fusion(features)
-        return out if self.trees is None or self.training else self.trees(out, batch["table"])
+        for beside in () if self.training else (self.trees, self.tfidf):
+            out = out if beside is None else beside(out, batch)
+        return out
 
     def of_members(self, features: torch.Tensor) -> torch.Tensor:
         """Return the outputs of each member of an ensemble, `(rows, members, outputs)`; their mean is the head's.

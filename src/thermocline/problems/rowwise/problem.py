@@ -47,6 +47,8 @@ from thermocline.problems.rowwise.split import split_rows
 from thermocline.problems.rowwise.state_judge import StateJudge
 from thermocline.problems.rowwise.target import RowTarget
 from thermocline.problems.rowwise.target_scale import chosen_scale
+from thermocline.problems.rowwise.tfidf import wanted
+from thermocline.problems.rowwise.tfidf_model import TfidfModel
 from thermocline.problems.rowwise.trees import announced
 from thermocline.tuning.layers.layer_map import LayerMap
 
@@ -148,7 +150,8 @@ class Rowwise(Problem):
         layer_map = layers_of(model, inputs, adapted)
         notes = tuple(f"{name}: {line}" for name, tower in model.towers.items() for line in tower.notes)
         _, trees = announced(model, target, config.model.trees, len(train))
-        notes += (trees,) if trees else ()
+        _, words = wanted(model, target, config.model.tfidf, len(train))
+        notes += tuple(line for line in (trees, words) if line)
         return Built(model, {one.kind.info.name: one for one in inputs}, layer_map, config, notes)
 
     def model(self, inputs: list[BuiltInput], target: RowTarget, config: ResolvedConfig) -> FusionModel:
@@ -245,10 +248,10 @@ class Rowwise(Problem):
     # -- a saved predictor
 
     def describe(self, assembly: Assembly, folder: Path) -> dict[str, Any]:
-        """Return the descriptions of the inputs by tower, and of the trees where there are some."""
+        """Return the descriptions of the inputs by tower, and of what was fitted beside the network."""
         described = describe_inputs(assembly.built.inputs.values(), folder)
-        trees = assembly.model.trees
-        return described if trees is None else {**described, "trees": trees.describe()}
+        beside = {"trees": assembly.model.trees, "tfidf": assembly.model.tfidf}
+        return described | {name: one.describe() for name, one in beside.items() if one is not None}
 
     def read_target(self, described: Mapping[str, Any]) -> RowTarget:
         """Return the target that was described."""
@@ -263,9 +266,11 @@ class Rowwise(Problem):
         *,
         trust_remote_code: bool,
     ) -> tuple[FusionModel, Mapping[str, BuiltInput]]:
-        """Build a saved model's towers, head and trees."""
+        """Build a saved model's towers and head, and what was fitted beside them."""
         inputs = rebuild_inputs(described, folder, config, trust_remote_code=trust_remote_code)
         model = self.model(inputs, target, config)
         if "trees" in described:
             model.trees = Blend.rebuilt(described["trees"])
+        if "tfidf" in described:
+            model.tfidf = TfidfModel.rebuilt(described["tfidf"])
         return model, {one.kind.info.name: one for one in inputs}

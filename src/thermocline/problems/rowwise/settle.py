@@ -16,6 +16,7 @@ from thermocline.problems.rowwise.info import INFO
 from thermocline.problems.rowwise.intervals import Residuals
 from thermocline.problems.rowwise.probe_refit import refit_probe
 from thermocline.problems.rowwise.target import MIDDLE, RowTarget
+from thermocline.problems.rowwise.tfidf import fit_tfidf
 from thermocline.problems.rowwise.transforms import MEANS
 from thermocline.problems.rowwise.trees import fit_and_blend
 from thermocline.registry import find_metric
@@ -24,8 +25,8 @@ from thermocline.registry import find_metric
 def settle(assembly: Assembly, closing: Closing) -> Settled:
     """Fit what is fitted beside the network, and return the target with what validation decides, and the scores.
 
-    In this order: a kept probe is fitted again; trees are fitted and blended; probabilities get a temperature, then two
-    classes a threshold; the errors of a regression are kept.
+    In this order: a kept probe is fitted again; trees are fitted and blended, then a linear model of words;
+    probabilities get a temperature, then two classes a threshold; the errors of a regression are kept.
 
     Args:
         assembly: The model, in the state that is kept.
@@ -35,13 +36,16 @@ def settle(assembly: Assembly, closing: Closing) -> Settled:
     again = refit_probe(assembly, closing)
     if again is not None:
         closing, notes = _with_outputs(assembly, closing, again.valid_outputs), (again.note,)
-    blended = fit_and_blend(assembly, closing)
-    if blended.share and blended.outputs is not None:
-        closing = _with_outputs(assembly, closing, blended.outputs)
+    kept = ""
+    for name, fit in (("trees", fit_and_blend), ("a TF-IDF model", fit_tfidf)):
+        blended = fit(assembly, closing)
+        notes += blended.notes
+        if blended.share and blended.outputs is not None:
+            closing = _with_outputs(assembly, closing, blended.outputs)
+            kept += f", with {name} ({blended.share:.2f})"
     regression = assembly.target.problem_type == "regression"
     settled = _regression(assembly, closing) if regression else _classes(assembly, closing)
-    kept = f", with trees ({blended.share:.2f})" if blended.share else ""
-    return replace(settled, notes=(*notes, *blended.notes, *settled.notes), kept=kept)
+    return replace(settled, notes=(*notes, *settled.notes), kept=kept)
 
 
 def _with_outputs(assembly: Assembly, closing: Closing, outputs: np.ndarray) -> Closing:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -13,11 +13,12 @@ from thermocline.contracts.problem import Assembly
 from thermocline.inputs.table.rows import TableRows
 from thermocline.problems.rowwise.blend import (
     Blend,
+    Blended,
+    best_share,
+    both_classes,
     categorical_columns,
-    choose_share,
     mixed,
     tree_cells,
-    tree_outputs,
 )
 from thermocline.problems.rowwise.model import FusionModel
 from thermocline.problems.rowwise.target import RowTarget
@@ -28,22 +29,6 @@ FEWEST_ROWS = 100  # of training, with `auto`
 FEWEST_VALID = 10
 COMPARED_ROWS = 2_000  # on which the trees are compared with scikit-learn's
 TIME_SHARE = 0.5  # of the time left
-
-
-@dataclass(frozen=True)
-class Blended:
-    """What came of the trees.
-
-    Attributes:
-        share: What the trees count in the predictions; 0 where there are none.
-        outputs: The outputs on the validation rows from here on, float32 `(rows, width)`, or None where they are not
-            known. Trees count in them as they predict rows that they have not seen.
-        notes: What was done, or why nothing.
-    """
-
-    share: float
-    outputs: np.ndarray | None
-    notes: tuple[str, ...] = ()
 
 
 def announced(model: FusionModel, target: RowTarget, asked: str, rows: int) -> tuple[bool, str]:
@@ -86,9 +71,9 @@ def fit_and_blend(assembly: Assembly, closing: Closing) -> Blended:
     if isinstance(found, str):
         return replace(none, notes=(f"trees: none ({found})",))
     blend, held_out = found
-    raw = tree_outputs(torch.from_numpy(held_out).float(), outputs.shape[1]).numpy()
+    raw = both_classes(torch.from_numpy(held_out).float(), outputs.shape[1]).numpy()
     assert valid.target is not None
-    share = choose_share(outputs[known], raw[known], valid.target[known], weight[known])
+    share, _ = best_share(outputs[known], raw[known], valid.target[known], weight[known])
     said = f"trees: {len(blend.trees.output):,} grown"
     if not share:
         return replace(none, notes=(f"{said}, and left out: the network validates better alone",))

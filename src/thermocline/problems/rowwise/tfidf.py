@@ -1,0 +1,185 @@
+"""A linear model of words and table cells beside the network, fitted at the end of a fit: whether, and what it counts.
+
+In few rows a tuned backbone does not learn what single words say, and a text column of names or titles is nearly a
+category. A linear model of TF-IDF terms knows both, and takes seconds.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from thermocline.contracts.closing import Closing
+from thermocline.contracts.problem import Assembly
+from thermocline.data.batches import Rows
+from thermocline.inputs.text.rows import JOINT
+from thermocline.problems.rowwise.blend import Blended, best_share, both_classes, mixed
+from thermocline.problems.rowwise.model import FusionModel
+from thermocline.problems.rowwise.target import RowTarget
+from thermocline.problems.rowwise.tfidf_model import TfidfModel
+from thermocline.problems.rowwise.tfidf_rows import Terms, Vocabulary
+
+STRENGTHS = (10.0, 100.0)  # C, the inverse of the penalty
+MIDDLE = 0.25  # the share that few validation rows are drawn to
+FEWEST_ROWS, FEWEST_VALID = 100, 10
+ITERATIONS = 100
+ABSENT = -20.0  # the logit of a class without rows
+ROWS_AT_ONCE = 512  # that predictions are made for
+
+
+def wanted(model: FusionModel, target: RowTarget, asked: str, rows: int) -> tuple[bool, str]:
+    """Return whether the model is going to be fitted, and a line on it; an empty one where nothing is to be said.
+
+    Args:
+        model: The network.
+        target: What the label asks for.
+        asked: `model.tfidf`.
+        rows: Number of training rows.
+    """
+    text: Any = dict(model.towers.items()).get("text")
+    if asked == "off" or text is None:
+        return False, ""
+    why = "there are several labels" if target.problem_type == "multilabel" else ""
+    why = why or ("two texts are compared" if text.pair != JOINT else "")
+    if why:
+        return False, f"no TF-IDF model beside the network: {why}" if asked == "on" else ""
+    if asked == "auto" and rows < FEWEST_ROWS:
+        return False, ""
+    return True, "a linear model of TF-IDF terms is fitted at the end, and blended in (model.tfidf)"
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """A model, its C, its outputs on the validation rows `(rows, width)`, its share, and what that costs in nats."""
+
+    model: TfidfModel
+    strength: float
+    raw: np.ndarray
+    share: float
+    cost: float
+
+
+def fit_tfidf(assembly: Assembly, closing: Closing) -> Blended:
+    """Fit a linear model of terms and cells to the training rows, and put it in with the share that validates best.
+
+    It is judged by the validation rows, which it has not seen; with `optim.refit` it is then fitted to these as well.
+
+    Args:
+        assembly: The model, in the state that is kept.
+        closing: Its outputs on the validation rows, the rows, and the time that is left.
+    """
+    network: FusionModel = assembly.model
+    outputs, train, valid = closing.valid_outputs, closing.rows["train"], closing.rows["valid"]
+    none = Blended(0.0, outputs)
+    ready, _ = wanted(network, assembly.target, assembly.config.model.tfidf, len(train))
+    if outputs is None or not ready or closing.seconds_left() <= 0:
+        return none
+    known = np.flatnonzero(np.isfinite(outputs).all(axis=1) & (_weights([valid]) > 0))
+    if len(known) < FEWEST_VALID:
+        return none
+    work = _Work(network, assembly.target, closing.seed)
+    found = work.best(train, valid, outputs, known, closing.seconds_left)
+    if isinstance(found, str):
+        return replace(none, notes=(f"TF-IDF model: none ({found})",))
+    if not found.share:
+        return replace(none, notes=("TF-IDF model: left out, the network validates better alone",))
+    made = found.model
+    if assembly.config.optim.refit == "auto" and closing.seconds_left() > 0:
+        made = work.fitted([train, valid], found.strength)
+    made.share.fill_(found.share)
+    network.tfidf = made.to(network.head.weight.device)
+    mix = mixed(torch.from_numpy(outputs), torch.from_numpy(found.raw), torch.tensor(found.share)).numpy()
+    mix[np.setdiff1d(np.arange(len(mix)), known)] = np.nan
+    said = f"TF-IDF model: {made.shape.terms:,} terms, C={found.strength:g}; it counts {found.share:.2f}"
+    return Blended(found.share, mix, (f"{said}, by the validation rows",))
+
+
+class _Work:
+    """Fits linear models to rows.
+
+    Args:
+        network: The network beside which they predict.
+        target: What the label asks for.
+        seed: For the rows that are drawn where there are too many.
+    """
+
+    def __init__(self, network: FusionModel, target: RowTarget, seed: int) -> None:
+        table: Any = dict(network.towers.items()).get("table")
+        self.cardinalities = None if table is None else tuple(table.cardinalities)
+        self.regression = target.problem_type == "regression"
+        self.width, self.seed = target.width, seed
+        self.outputs = 1 if self.width <= 2 else self.width
+
+    def best(
+        self, train: Rows, valid: Rows, outputs: np.ndarray, known: np.ndarray, seconds_left: Callable[[], float]
+    ) -> _Fitted | str:
+        """Return the model that is the best beside the network, or why there is none."""
+        found: list[_Fitted] = []
+        assert train.target is not None
+        assert valid.target is not None
+        if len(np.unique(train.target[_weights([train]) > 0])) < 2:
+            return "the training rows show no two targets"
+        for strength in STRENGTHS:
+            begin = time.monotonic()
+            model = self.fitted([train], strength)
+            raw = both_classes(predicted(model, valid), outputs.shape[1]).numpy()
+            weight = _weights([valid])[known]
+            share, cost = best_share(outputs[known], raw[known], valid.target[known], weight, middle=MIDDLE)
+            found.append(_Fitted(model, strength, raw, share, cost))
+            if seconds_left() < 4 * (time.monotonic() - begin):
+                break
+        return min(found, key=lambda one: one.cost)
+
+    def fitted(self, rows: list[Rows], strength: float) -> TfidfModel:
+        """Return a model of the terms and cells of rows."""
+        from threadpoolctl import threadpool_limits
+
+        terms = Terms.of(rows, self.cardinalities, self.outputs, seed=self.seed)
+        vocabulary = Vocabulary.of(terms, self.outputs)
+        x, y, weight = vocabulary.matrix(terms), terms.y, terms.weight / terms.weight.mean()
+        with warnings.catch_warnings(), threadpool_limits(torch.get_num_threads()):
+            warnings.simplefilter("ignore")  # that it did not converge
+            coefficients, bias = (
+                self._ridge(x, y, weight, strength) if self.regression else self._logistic(x, y, weight, strength)
+            )
+        return vocabulary.model(coefficients, bias)
+
+    def _ridge(self, x: Any, y: np.ndarray, weight: np.ndarray, strength: float) -> tuple[np.ndarray, np.ndarray]:
+        from sklearn.linear_model import Ridge
+
+        model = Ridge(alpha=1 / strength, solver="sparse_cg").fit(x, y, sample_weight=weight)
+        return model.coef_[None], np.array([model.intercept_])
+
+    def _logistic(self, x: Any, y: np.ndarray, weight: np.ndarray, strength: float) -> tuple[np.ndarray, np.ndarray]:
+        from sklearn.linear_model import LogisticRegression
+
+        model = LogisticRegression(C=strength, max_iter=ITERATIONS).fit(x, y, sample_weight=weight)
+        if self.outputs == 1:
+            return model.coef_, model.intercept_
+        coefficients, bias = np.zeros((self.outputs, x.shape[1])), np.full(self.outputs, ABSENT)
+        if len(model.classes_) == 2:  # of many, that these rows show
+            coefficients[model.classes_[1]], bias[model.classes_] = model.coef_[0], [0.0, model.intercept_[0]]
+        else:
+            coefficients[model.classes_], bias[model.classes_] = model.coef_, model.intercept_
+        return coefficients, bias
+
+
+def predicted(model: TfidfModel, rows: Rows) -> torch.Tensor:
+    """Return what a model gives for rows, float32 `(rows, outputs)`."""
+    parts = []
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        chosen = np.arange(start, min(start + ROWS_AT_ONCE, len(rows)))
+        towers = {name: rows.parts[name].batch(chosen) for name in ("text", "table") if name in rows.parts}
+        batch = {n: {key: torch.from_numpy(array) for key, array in one.items()} for n, one in towers.items()}
+        parts.append(model.raw(batch))
+    return torch.cat(parts)
+
+
+def _weights(rows: list[Rows]) -> np.ndarray:
+    return np.concatenate([np.ones(len(one)) if one.weight is None else one.weight for one in rows])
