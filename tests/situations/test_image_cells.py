@@ -269,3 +269,17 @@ def test_a_path_in_a_dict_is_told_by_what_the_file_holds(tmp_path: Path):
     assert before == list(cell_contents(["a.png"], tmp_path))
     (tmp_path / "a.png").write_bytes(encoded("GIF"))
     assert before != list(cell_contents([cell], tmp_path))
+
+
+@pytest.mark.parametrize("cut", [0.3, 0.6, 0.98])
+def test_a_photo_that_is_checked_is_read_to_its_end_and_decoded_small(tmp_path, cut):
+    photo = Image.effect_noise((640, 480), 60).convert("RGB")
+    photo.save(tmp_path / "whole.jpg")
+    content = (tmp_path / "whole.jpg").read_bytes()
+    (tmp_path / "cut.jpg").write_bytes(content[: int(cut * len(content))])
+    frame = pd.DataFrame({"img": ["whole.jpg", "cut.jpg"]})
+    assert list(unreadable_rows(frame, [Column("img", "image")], tmp_path, decode=True)) == [1]
+    assert open_image("whole.jpg", tmp_path).size == (640, 480)
+    assert open_image("whole.jpg", tmp_path, reduced=True).size == (80, 60)
+    with pytest.raises(OSError, match="truncated"):
+        open_image("cut.jpg", tmp_path)

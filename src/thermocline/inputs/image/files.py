@@ -20,7 +20,18 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
-def open_image(value: object, folder: Path | None = None, grey: Range | None = None) -> Image:
+def check_image(value: object, folder: Path | None = None) -> None:
+    """Check that a cell's image can be decoded.
+
+    A JPEG file is read to its end, and decoded at an eighth of its size, which takes a fifth of the time.
+
+    Raises:
+        OSError: As `open_image`.
+    """
+    open_image(value, folder, reduced=True)
+
+
+def open_image(value: object, folder: Path | None = None, grey: Range | None = None, *, reduced: bool = False) -> Image:
     """Read a cell's image as RGB; transparency becomes white, EXIF rotation is undone.
 
     Args:
@@ -28,6 +39,7 @@ def open_image(value: object, folder: Path | None = None, grey: Range | None = N
             array, or a dict of `bytes` and `path`.
         folder: Where relative paths start.
         grey: The range that values of more than 8 bits are scaled by; by default that of their type (`grey`).
+        reduced: Decode at the smallest size that the format has.
 
     Raises:
         OSError: The file is missing, cannot be decoded, or is too large; an address.
@@ -36,7 +48,7 @@ def open_image(value: object, folder: Path | None = None, grey: Range | None = N
     from PIL import ImageOps
 
     try:
-        image = _decoded(value, folder)
+        image = _decoded(value, folder, reduced=reduced)
         if isinstance(image, np.ndarray):
             image = image_of_array(image, grey)
         image = ImageOps.exif_transpose(image)
@@ -69,7 +81,7 @@ def deep_image(value: object, folder: Path | None = None) -> Image | np.ndarray 
     return source if is_deep(source) else None
 
 
-def _decoded(value: object, folder: Path | None) -> Image | np.ndarray:
+def _decoded(value: object, folder: Path | None, *, reduced: bool = False) -> Image | np.ndarray:
     """Return a cell's image as it is, decoded, or its array."""
     source = source_of(value)
     if isinstance(source, np.ndarray):
@@ -79,6 +91,8 @@ def _decoded(value: object, folder: Path | None) -> Image | np.ndarray:
     if isinstance(source, bytes):
         source = opened(source)
         tell_large(source.width, source.height, cell_text(value))
+        if reduced:
+            source.draft(source.mode, (1, 1))
     source.load()
     return source
 
@@ -136,7 +150,7 @@ def unreadable_rows(
                 continue
             try:
                 if decode:
-                    open_image(value, folder)
+                    check_image(value, folder)
                 else:
                     source = source_of(value)
                     if isinstance(source, str) and not find_image(source, folder).is_file():
