@@ -264,6 +264,7 @@ FRAMES: dict[str, tuple[Any, Any, dict[str, Any], dict[str, Any]]] = {
         {"eval_metric": "log_loss"},
         {
             **LATER_CLASSES,
+            "optim.refit": "off",
             "model.text.checkpoint": "backbones/bert",
             "model.text.max_length": 24,
             "env.batch_size": 8,

@@ -145,7 +145,7 @@ class OptimConfig:
         "auto", "Whether probabilities get a temperature that validation rows ask for; predicted classes stay."
     )
     refit: Refit = option(
-        "auto", "Fit a probe that is kept again, for the log-loss and to the validation rows as well."
+        "auto", "At the end, what is kept learns from the validation rows too: a probe, or a model of few rows a class."
     )
     threshold: Threshold = option(
         "auto",

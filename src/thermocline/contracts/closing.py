@@ -30,6 +30,8 @@ class Closing:
         collect: (`train` or `valid`, what to compute, sorted positions of rows) → float32 `(rows, width)`, and which
             were reached, bool `(rows,)`: a pass over these rows, without augmentation, for at most half of the time
             that is left.
+        train_on_all: Trains the model, in the state that is kept, for some epochs on the training and validation rows
+            together, leaves the mean of the weights before and after, and returns whether it did.
         seconds_left: Returns the seconds that are left; infinite without a limit.
         seed: The run's seed.
     """
@@ -39,6 +41,7 @@ class Closing:
     valid_outputs: np.ndarray | None
     at_start: bool
     collect: Callable[[str, Compute, np.ndarray], tuple[np.ndarray, np.ndarray]]
+    train_on_all: Callable[[int], bool]
     seconds_left: Callable[[], float]
     seed: int
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from thermocline.contracts.closing import Closing, Settled
 from thermocline.training import best_states
+from thermocline.training.all_rows import train_on_all
 from thermocline.training.history import KEPT
 from thermocline.training.state import TrainingState
 
@@ -17,7 +18,7 @@ def close(trainer: TrainingState) -> Any:
     """Choose among the best states, leave the model in the choice, say which it is, and return the settled target."""
     trainer.model.eval()
     if trainer.best.best is None:  # interrupted before step 0 was scored
-        return _settled(trainer, {}, None).target
+        return _settled(trainer, {}, None, {}).target
     state, values, said = _chosen(trainer)
     best_states.restore(trainer.model, state)
     outputs = state.get(best_states.OUTPUTS)
@@ -25,7 +26,7 @@ def close(trainer: TrainingState) -> Any:
     if at_start:
         tuned = any(row["step"] > 0 and not math.isnan(row["train_loss"]) for row in trainer.record.rows)
         said = f"step 0, {trainer.start}" + (": tuning validated worse" if tuned else "")
-    settled = _settled(trainer, values, None if outputs is None else outputs.numpy())
+    settled = _settled(trainer, values, None if outputs is None else outputs.numpy(), state)
     for note in settled.notes:
         trainer.record.note(note)
     said += settled.kept
@@ -56,8 +57,10 @@ def _chosen(trainer: TrainingState) -> tuple[best_states.State, dict[str, float]
     return state, values, said
 
 
-def _settled(trainer: TrainingState, scores: dict[str, float], outputs: np.ndarray | None) -> Settled:
-    """Return what the problem settles; after Ctrl-C, as where no time is left."""
+def _settled(
+    trainer: TrainingState, scores: dict[str, float], outputs: np.ndarray | None, state: best_states.State
+) -> Settled:
+    """Return what the problem settles; after Ctrl-C, as where no time is left, of the state that is kept."""
     run, limit = trainer.run, trainer.run.time_limit
     best = trainer.best.best
 
@@ -68,6 +71,7 @@ def _settled(trainer: TrainingState, scores: dict[str, float], outputs: np.ndarr
             valid_outputs=outputs,
             at_start=best is not None and best.step == 0,
             collect=trainer.scorer.collect,
+            train_on_all=lambda epochs: in_time and train_on_all(trainer, epochs),
             seconds_left=(lambda: limit.left) if in_time else (lambda: 0.0),
             seed=run.seed,
         )
@@ -76,4 +80,5 @@ def _settled(trainer: TrainingState, scores: dict[str, float], outputs: np.ndarr
     try:
         return problem.settled(run.assembly, closing(in_time=best is not None and not trainer.interrupted))
     except KeyboardInterrupt:
+        best_states.restore(trainer.model, state)
         return problem.settled(run.assembly, closing(in_time=False))

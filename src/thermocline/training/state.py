@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import nn
 
@@ -11,7 +11,10 @@ from thermocline.training.device import Precision
 from thermocline.training.ema import Ema
 from thermocline.training.recorder import Recorder
 from thermocline.training.run import Run
+from thermocline.training.run_length import RunLength
 from thermocline.training.scoring import Scorer
+from thermocline.training.stepping import Stepper
+from thermocline.tuning.apply import AppliedPlan
 from thermocline.tuning.schedule.cursor import Cursor
 
 
@@ -20,6 +23,12 @@ class TrainingState(Protocol):
 
     run: Run
     model: nn.Module
+    stepper: Stepper
+    applied: AppliedPlan
+    length: RunLength
+    batch_size: int
+    micro: int
+    trainable: list[nn.Parameter]
     precision: Precision
     frozen: frozenset[str]
     frozen_hash: str | None
@@ -35,3 +44,6 @@ class TrainingState(Protocol):
     worse: int
     bad_steps: int
     interrupted: bool
+
+    def make_optimizer(self) -> Any:
+        """Make the optimizer; see `Trainer`."""

@@ -7,6 +7,7 @@ a head on kept features needs, and follow whatever a launcher left in the enviro
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -47,18 +48,28 @@ class Stepper:
 
     def seed(self, step: int) -> None:
         """Seed torch for a step (1-based): dropout is a function of (seed, step)."""
-        number = int(self._seeds[step - 1])
+        self.seed_with(int(self._seeds[step - 1]))
+
+    def seed_with(self, number: int) -> None:
+        """Seed torch with a number."""
         torch.default_generator.manual_seed(number)
         if self._device.type == "cuda":
             torch.cuda.manual_seed(number)
 
-    def gradients(self, parts: Sequence[Batch], epoch: int) -> float:
-        """Add up the gradients of a step's micro-batches, and return the loss."""
+    def gradients(self, parts: Sequence[Batch], epoch: int, *, cached: bool = True) -> float:
+        """Add up the gradients of a step's micro-batches, and return the loss.
+
+        Args:
+            parts: The micro-batches.
+            epoch: The epoch of training.
+            cached: Whether they are training rows, of which frozen layers may have given something before.
+        """
         total = sum(self._objective.weight(part) for part in parts)
         loss_sum = 0.0
         for part in parts:
             batch = part if self._device.type == "cpu" else to_device(part, self._device)
-            with self._autocast(), self._cache.serving("train", batch, epoch) as given:
+            serving = self._cache.serving("train", batch, epoch) if cached else nullcontext(batch)
+            with self._autocast(), serving as given:
                 outputs = self._model(given)
             loss = self._objective.total(outputs, batch) / max(total, 1e-12)
             (loss if self._scaler is None else self._scaler.scale(loss)).backward()

@@ -29,7 +29,9 @@ def collected(rows):
 def closing_of(assembly, train, valid, left=1e9, **more):
     rows = {"train": train, "valid": valid}
     given = {"scores": {}, "valid_outputs": None, "at_start": True, "collect": collected(rows)}
-    return Closing(rows=rows, seconds_left=lambda: left, seed=0, **{**given, **more})
+    return Closing(
+        rows=rows, seconds_left=lambda: left, seed=0, train_on_all=lambda _epochs: False, **{**given, **more}
+    )
 
 
 def prepared(options=FAST):

@@ -10,6 +10,7 @@ import numpy as np
 from thermocline.contracts.closing import Closing, Settled
 from thermocline.contracts.problem import Assembly
 from thermocline.data.batches import Rows
+from thermocline.problems.rowwise.all_rows import trained_on_all
 from thermocline.problems.rowwise.calibration import CALIBRATED, calibrated
 from thermocline.problems.rowwise.collector import collector_of
 from thermocline.problems.rowwise.info import INFO
@@ -26,12 +27,14 @@ def settle(assembly: Assembly, closing: Closing) -> Settled:
     """Fit what is fitted beside the network, and return the target with what validation decides, and the scores.
 
     In this order: a kept probe is fitted again; trees are fitted and blended, then a linear model of words;
-    probabilities get a temperature, then two classes a threshold; the errors of a regression are kept.
+    probabilities get a temperature, then two classes a threshold; the errors of a regression are kept; a tuned model of
+    few rows is trained on with all rows.
 
     Args:
         assembly: The model, in the state that is kept.
         closing: What may be computed with it.
     """
+    assembly.model.trees = assembly.model.tfidf = None  # of a first attempt, which Ctrl-C ended
     notes: tuple[str, ...] = ()
     again = refit_probe(assembly, closing)
     if again is not None:
@@ -45,6 +48,7 @@ def settle(assembly: Assembly, closing: Closing) -> Settled:
             kept += f", with {name} ({blended.share:.2f})"
     regression = assembly.target.problem_type == "regression"
     settled = _regression(assembly, closing) if regression else _classes(assembly, closing)
+    settled = trained_on_all(assembly, closing, settled)
     return replace(settled, notes=(*notes, *settled.notes), kept=kept)
 
 

@@ -19,6 +19,7 @@ from thermocline.contracts.closing import Closing
 from thermocline.contracts.problem import Assembly
 from thermocline.data.batches import Rows
 from thermocline.inputs.text.rows import JOINT
+from thermocline.inputs.text.tower import TextTower
 from thermocline.problems.rowwise.blend import Blended, best_share, both_classes, mixed
 from thermocline.problems.rowwise.model import FusionModel
 from thermocline.problems.rowwise.target import RowTarget
@@ -42,8 +43,8 @@ def wanted(model: FusionModel, target: RowTarget, asked: str, rows: int) -> tupl
         asked: `model.tfidf`.
         rows: Number of training rows.
     """
-    text: Any = dict(model.towers.items()).get("text")
-    if asked == "off" or text is None:
+    text = dict(model.towers.items()).get("text")
+    if asked == "off" or not isinstance(text, TextTower):
         return False, ""
     why = "there are several labels" if target.problem_type == "multilabel" else ""
     why = why or ("two texts are compared" if text.pair != JOINT else "")
