@@ -139,8 +139,7 @@ def test_a_word_of_two_columns_is_two_terms_and_special_tokens_are_none():
 def test_few_terms_are_kept_of_many_and_rows_beyond_the_work_are_left_out(monkeypatch):
     rows = rows_of([[i, 1, 2] for i in range(5, 60)])
     monkeypatch.setattr(tfidf_rows, "MOST_TERMS", 3)
-    monkeypatch.setattr(tfidf_rows, "MOST_WORK", 60)
-    terms = Terms.of([rows], None, 1, seed=0)
+    terms = Terms.of([rows], None, 1, seed=0, most_work=60)
     assert len(terms.y) == 10
     assert {1, 2, (2 << 28) | 2} == set(Vocabulary.of(terms, 1).keys.tolist())
 
@@ -226,8 +225,30 @@ def test_little_time_tries_one_penalty():
 
     rows = rows_of([[i % 3, 5] for i in range(30)], y=[int(i % 3 == 0) for i in range(30)])
     outputs, known = np.zeros((30, 2), dtype=np.float32), np.arange(30)
-    work = module._Work(Network(), Target(), 0)
-    assert work.best(rows, rows, outputs, known, lambda: 0.0).strength == module.STRENGTHS[0]
-    assert work.best(rows, rows, outputs, known, lambda: 1e9).strength == module.STRENGTHS[-1]
+    short, long = (module._Work(Network(), Target(), 0, lambda left=left: left) for left in (1e-4, 1e9))
+    assert short.best(rows, rows, outputs, known).strength == module.STRENGTHS[0]
+    assert long.best(rows, rows, outputs, known).strength == module.STRENGTHS[-1]
     one = rows_of([[1], [2]], y=[1, 1])
-    assert work.best(one, rows, outputs, known, lambda: 1e9) == "the training rows show no two targets"
+    assert long.best(one, rows, outputs, known) == "the training rows show no two targets"
+
+
+def test_rows_are_as_many_as_the_time_allows(monkeypatch):
+    drawn = []
+    of = Terms.of
+
+    def counted(*given, most_work, **options):
+        drawn.append(most_work)
+        return of(*given, most_work=most_work, **options)
+
+    monkeypatch.setattr(module.Terms, "of", counted)
+    rows = rows_of([[i % 3, 5] for i in range(40)], y=[int(i % 3 == 0) for i in range(40)])
+
+    class Network:
+        towers: ClassVar = {}
+
+    class Target:
+        problem_type, width = "binary", 2
+
+    for left in (1.0, 1e9):
+        module._Work(Network(), Target(), 0, lambda left=left: left).fitted([rows], 1.0)
+    assert drawn == [200_000, tfidf_rows.MOST_WORK]

@@ -22,9 +22,10 @@ from thermocline.inputs.text.rows import JOINT
 from thermocline.inputs.text.tower import TextTower
 from thermocline.problems.rowwise.blend import Blended, best_share, both_classes, mixed
 from thermocline.problems.rowwise.model import FusionModel
+from thermocline.problems.rowwise.probe_solvers import unlimited
 from thermocline.problems.rowwise.target import RowTarget
 from thermocline.problems.rowwise.tfidf_model import TfidfModel
-from thermocline.problems.rowwise.tfidf_rows import Terms, Vocabulary
+from thermocline.problems.rowwise.tfidf_rows import MOST_WORK, Terms, Vocabulary
 
 STRENGTHS = (10.0, 100.0)  # C, the inverse of the penalty
 MIDDLE = 0.25  # the share that few validation rows are drawn to
@@ -32,6 +33,8 @@ FEWEST_ROWS, FEWEST_VALID = 100, 10
 ITERATIONS = 100
 ABSENT = -20.0  # the logit of a class without rows
 ROWS_AT_ONCE = 512  # that predictions are made for
+TIME_SHARE = 0.2  # of the time that is left, for one fit
+TERM_SECONDS = 1e-8  # of an iteration for one term and output
 
 
 def wanted(model: FusionModel, target: RowTarget, asked: str, rows: int) -> tuple[bool, str]:
@@ -84,8 +87,8 @@ def fit_tfidf(assembly: Assembly, closing: Closing) -> Blended:
     known = np.flatnonzero(np.isfinite(outputs).all(axis=1) & (_weights([valid]) > 0))
     if len(known) < FEWEST_VALID:
         return none
-    work = _Work(network, assembly.target, closing.seed)
-    found = work.best(train, valid, outputs, known, closing.seconds_left)
+    work = _Work(network, assembly.target, closing.seed, closing.seconds_left)
+    found = work.best(train, valid, outputs, known)
     if isinstance(found, str):
         return replace(none, notes=(f"TF-IDF model: none ({found})",))
     if not found.share:
@@ -108,18 +111,19 @@ class _Work:
         network: The network beside which they predict.
         target: What the label asks for.
         seed: For the rows that are drawn where there are too many.
+        seconds_left: Returns the seconds that are left; where they are few, so are the rows.
     """
 
-    def __init__(self, network: FusionModel, target: RowTarget, seed: int) -> None:
+    def __init__(
+        self, network: FusionModel, target: RowTarget, seed: int, seconds_left: Callable[[], float] = unlimited
+    ) -> None:
         table: Any = dict(network.towers.items()).get("table")
         self.cardinalities = None if table is None else tuple(table.cardinalities)
         self.regression = target.problem_type == "regression"
-        self.width, self.seed = target.width, seed
+        self.width, self.seed, self.seconds_left = target.width, seed, seconds_left
         self.outputs = 1 if self.width <= 2 else self.width
 
-    def best(
-        self, train: Rows, valid: Rows, outputs: np.ndarray, known: np.ndarray, seconds_left: Callable[[], float]
-    ) -> _Fitted | str:
+    def best(self, train: Rows, valid: Rows, outputs: np.ndarray, known: np.ndarray) -> _Fitted | str:
         """Return the model that is the best beside the network, or why there is none."""
         found: list[_Fitted] = []
         assert train.target is not None
@@ -133,7 +137,7 @@ class _Work:
             weight = _weights([valid])[known]
             share, cost = best_share(outputs[known], raw[known], valid.target[known], weight, middle=MIDDLE)
             found.append(_Fitted(model, strength, raw, share, cost))
-            if seconds_left() < 4 * (time.monotonic() - begin):
+            if self.seconds_left() < 4 * (time.monotonic() - begin):
                 break
         return min(found, key=lambda one: one.cost)
 
@@ -141,7 +145,8 @@ class _Work:
         """Return a model of the terms and cells of rows."""
         from threadpoolctl import threadpool_limits
 
-        terms = Terms.of(rows, self.cardinalities, self.outputs, seed=self.seed)
+        most = int(min(MOST_WORK, TIME_SHARE * max(self.seconds_left(), 0.0) / (ITERATIONS * TERM_SECONDS)))
+        terms = Terms.of(rows, self.cardinalities, self.outputs, seed=self.seed, most_work=most)
         vocabulary = Vocabulary.of(terms, self.outputs)
         x, y, weight = vocabulary.matrix(terms), terms.y, terms.weight / terms.weight.mean()
         with warnings.catch_warnings(), threadpool_limits(torch.get_num_threads()):
@@ -160,10 +165,14 @@ class _Work:
     def _logistic(self, x: Any, y: np.ndarray, weight: np.ndarray, strength: float) -> tuple[np.ndarray, np.ndarray]:
         from sklearn.linear_model import LogisticRegression
 
+        coefficients, bias = np.zeros((self.outputs, x.shape[1])), np.full(self.outputs, ABSENT)
+        if len(np.unique(y)) < 2:  # so few rows are there time for
+            if self.outputs > 1:
+                bias[y[0]] = 0.0
+            return coefficients, bias if y[0] != 1 or self.outputs > 1 else -bias
         model = LogisticRegression(C=strength, max_iter=ITERATIONS).fit(x, y, sample_weight=weight)
         if self.outputs == 1:
             return model.coef_, model.intercept_
-        coefficients, bias = np.zeros((self.outputs, x.shape[1])), np.full(self.outputs, ABSENT)
         if len(model.classes_) == 2:  # of many, that these rows show
             coefficients[model.classes_[1]], bias[model.classes_] = model.coef_[0], [0.0, model.intercept_[0]]
         else:

@@ -15,7 +15,7 @@ from thermocline.problems.rowwise.tfidf_model import FARTHEST, ONE, TfidfModel, 
 CELLS = 0.3  # what a table's cells are multiplied by, where a row's terms have a norm of 1
 MOST_TERMS = 20_000
 MOST_VALUES = 4_000_000  # terms times outputs
-MOST_WORK = 40_000_000  # terms of all rows times outputs; rows beyond that are left out
+MOST_WORK = 40_000_000  # terms of all rows times outputs: half a minute; rows beyond that are left out
 ROW_STREAM = 0x7F1D
 
 
@@ -42,7 +42,15 @@ class Terms:
     weight: np.ndarray
 
     @classmethod
-    def of(cls, rows: Sequence[Rows], cardinalities: tuple[int, ...] | None, outputs: int, *, seed: int) -> Terms:
+    def of(
+        cls,
+        rows: Sequence[Rows],
+        cardinalities: tuple[int, ...] | None,
+        outputs: int,
+        *,
+        seed: int,
+        most_work: int = MOST_WORK,
+    ) -> Terms:
         """Return the terms and cells of rows; a part of the rows, drawn by the seed, where all are too much work.
 
         Args:
@@ -50,6 +58,7 @@ class Terms:
             cardinalities: Codes of the table's categorical columns; None without a table.
             outputs: Outputs of the model.
             seed: Of the run.
+            most_work: Terms of all rows times outputs, at most.
         """
         texts: list[Any] = [one.parts["text"] for one in rows]
         sequences = [sequence for one in texts for sequence in one.ids]
@@ -57,8 +66,8 @@ class Terms:
         weight = np.concatenate([np.ones(len(one)) if one.weight is None else one.weight for one in rows])
         used = np.flatnonzero(weight > 0)
         work = 2 * sum(len(sequences[i]) for i in used) * outputs
-        if work > MOST_WORK:
-            most = max(1, int(len(used) * MOST_WORK / work))
+        if work > most_work:
+            most = max(1, int(len(used) * most_work / work))
             used = np.sort(np.random.default_rng([seed, ROW_STREAM]).permutation(used)[:most])
         row, key = row_terms([sequences[i] for i in used], [columns[i] for i in used] if columns else None)
         target = np.concatenate([one.target for one in rows if one.target is not None])[used]
