@@ -99,13 +99,13 @@ class TfidfModel(Beside):
         columns = text["columns"] if "columns" in text else mask - 1
         rows = max(1, AT_ONCE // max(1, 2 * ids.shape[1] * self.shape.outputs))
         parts = [self._of_terms(*part) for part in zip(ids.split(rows), columns.split(rows), strict=True)]
-        total = torch.cat(parts) + self.bias.double()
+        total = torch.cat(parts) + self.bias
         if self.shape.numbers or self.shape.cardinalities:
-            total = total + self._of_cells(batch["table"]) / ONE
-        return total.float()
+            total = total + self._of_cells(batch["table"]).float() / ONE
+        return total
 
     def _of_terms(self, ids: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
-        """Return what the terms of rows add, float64 `(rows, outputs)`."""
+        """Return what the terms of rows add, float32 `(rows, outputs)`."""
         sums = self.value.new_zeros(len(ids), self.shape.outputs)
         squares = self.square.new_zeros(len(ids))
         if self.shape.terms:
@@ -115,8 +115,8 @@ class TfidfModel(Beside):
             found = place[row, column]
             sums.index_add_(0, row, self.value[found])
             squares.index_add_(0, row, self.square[found])
-        norm = (squares.double() / ONE).sqrt().clamp(min=1e-12)
-        return sums.double() / ONE / norm[:, None]
+        norm = (squares.float() / ONE).sqrt().clamp(min=1e-12)
+        return sums.float() / ONE / norm[:, None]
 
     def _of_cells(self, table: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Return what the cells of rows add, in parts of `ONE`, int64 `(rows, outputs)`."""
@@ -124,9 +124,9 @@ class TfidfModel(Beside):
         sums = self.value.new_zeros(len(numbers), self.shape.outputs)
         for cells, weight in ((numbers, self.number), (table["missing"], self.missing)):
             for column, of_column in zip(cells.T, weight, strict=True):
-                sums += _whole(column[:, None].double() * of_column.double())
+                sums += _whole(column[:, None] * of_column)
         for column, start in zip(table["codes"].T, self.starts, strict=True):
-            sums += _whole(self.code[column + start].double())
+            sums += _whole(self.code[column + start])
         return sums
 
 
