@@ -145,7 +145,7 @@ class OptimConfig:
         "auto", "Whether probabilities get a temperature that validation rows ask for; predicted classes stay."
     )
     refit: Refit = option(
-        "auto", "At the end, what is kept learns from the validation rows too: a probe, or a model of few rows a class."
+        "auto", "What is kept learns from the validation rows too, at the end: a probe; a model of few rows a class."
     )
     threshold: Threshold = option(
         "auto",
