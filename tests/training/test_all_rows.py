@@ -100,6 +100,7 @@ def test_what_is_kept_stays_where_it_cannot_be_done(checkpoint, monkeypatch, fau
         monkeypatch.setattr(all_rows, "_time_for", lambda *_: False)
     predictor = fit(checkpoint)
     assert NOTE not in notes(predictor)
+    assert "the validation rows were not learnt" in notes(predictor)
     assert all(torch.equal(one, weights(alone)[name]) for name, one in weights(predictor).items())
     assert predictor.predict(frame()).equals(alone.predict(frame()))
 
@@ -119,3 +120,11 @@ def test_batches_of_both_parts_are_padded_to_one_width():
     assert both["rows"].tolist() == [0, 1, 0]
     assert both["text"]["input_ids"].tolist() == [[1, 1, 1, 0, 0]] * 2 + [[1] * 5]
     assert both["text"]["pixels"].shape == (3, 3, 4, 4)
+
+
+@pytest.mark.parametrize("where", ["memory", "off"])
+def test_a_frozen_backbone_that_is_cached_and_a_tfidf_model_do_not_collide(checkpoint, where):
+    options = {"model.text.frozen_layers": "*", "model.tfidf": "on", "optim.cache_prefix": where}
+    predictor = fit(checkpoint, frame(140), **options)
+    assert NOTE in notes(predictor)
+    assert "TF-IDF model: " in notes(predictor)

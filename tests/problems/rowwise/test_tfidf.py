@@ -216,6 +216,16 @@ def test_few_rows_several_labels_and_pairs_have_none(checkpoint):
     assert "no TF-IDF model beside the network: two texts are compared" in notes(predictor)
 
 
+def test_rows_too_few_to_validate_are_said(checkpoint):
+    predictor = Predictor("y", verbosity=0).fit(
+        named(),
+        tuning_data=named(8, seed=1),
+        hyperparameters={**TINY, "model.text.checkpoint": str(checkpoint), "model.text.pretrained": False},
+        column_types={"title": "text"},
+    )
+    assert "TF-IDF model: none (too few rows validated)" in notes(predictor)
+
+
 def test_little_time_tries_one_penalty():
     class Network:
         towers: ClassVar = {}
@@ -228,6 +238,8 @@ def test_little_time_tries_one_penalty():
     short, long = (module._Work(Network(), Target(), 0, lambda left=left: left) for left in (1e-4, 1e9))
     assert short.best(rows, rows, outputs, known).strength == module.STRENGTHS[0]
     assert long.best(rows, rows, outputs, known).strength == module.STRENGTHS[-1]
+    none = module._Work(Network(), Target(), 0, lambda: 0.0)
+    assert none.best(rows, rows, outputs, known) == "no time"
     one = rows_of([[1], [2]], y=[1, 1])
     assert long.best(one, rows, outputs, known) == "the training rows show no two targets"
 

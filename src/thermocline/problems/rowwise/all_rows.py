@@ -32,11 +32,12 @@ def trained_on_all(assembly: Assembly, closing: Closing, settled: Settled) -> Se
     few = target.problem_type == "multiclass" and rows <= ROWS_A_CLASS * target.width
     tuned = not closing.at_start and any(layer.pretrained for layer in assembly.layer_map)
     wanted = few and tuned and assembly.config.optim.refit == "auto" and closing.valid_outputs is not None
-    if not wanted or closing.seconds_left() <= 0:
+    if not wanted:
         return settled
-    before = _lead(assembly, closing)
+    before = _lead(assembly, closing) if closing.seconds_left() > 0 else 0.0
     if not closing.train_on_all(EPOCHS):
-        return settled
+        note = "the validation rows were not learnt: there is no time, or a loss was not finite"
+        return replace(settled, notes=(*settled.notes, note))
     target, said = settled.target, ""
     if assembly.config.optim.calibrate == "auto":
         ratio = max(1.0, _lead(assembly, closing) / max(before, 1e-6))
@@ -47,8 +48,8 @@ def trained_on_all(assembly: Assembly, closing: Closing, settled: Settled) -> Se
 
 
 def _lead(assembly: Assembly, closing: Closing) -> float:
-    """Return by how much the first class leads, in outputs, in the mean of some training rows."""
+    """Return by how much the first class leads in the network's outputs, in the mean of some training rows."""
     rows = np.arange(0, len(closing.rows["train"]), -(-len(closing.rows["train"]) // COMPARED_ROWS))
-    outputs, reached = closing.collect("train", assembly.model, rows)
+    outputs, reached = closing.collect("train", assembly.model.network, rows)
     ordered = np.sort(outputs[reached], axis=1)
     return float((ordered[:, -1] - ordered[:, -2]).mean()) if reached.any() else 1.0

@@ -94,15 +94,18 @@ class FusionModel(nn.Module):
 
         In eval mode they are blended with what is fitted beside the network, where there is something.
         """
+        out = self.network(batch)
+        for beside in () if self.training else (self.trees, self.tfidf):
+            out = out if beside is None else beside(out, batch)
+        return out
+
+    def network(self, batch: Mapping[str, Any]) -> torch.Tensor:
+        """Return the outputs of `forward` without what is fitted beside the network."""
         features = self.features(batch)
         if self.training and self.apart and self.members:
             return self.of_members(features)
         out: torch.Tensor = self.head(features)
-        if self.fusion is not None:
-            out = out + self.fusion(features)
-        for beside in () if self.training else (self.trees, self.tfidf):
-            out = out if beside is None else beside(out, batch)
-        return out
+        return out if self.fusion is None else out + self.fusion(features)
 
     def of_members(self, features: torch.Tensor) -> torch.Tensor:
         """Return the outputs of each member of an ensemble, `(rows, members, outputs)`; their mean is the head's.

@@ -82,13 +82,11 @@ def fit_tfidf(assembly: Assembly, closing: Closing) -> Blended:
     outputs, train, valid = closing.valid_outputs, closing.rows["train"], closing.rows["valid"]
     none = Blended(0.0, outputs)
     ready, _ = wanted(network, assembly.target, assembly.config.model.tfidf, len(train))
-    if outputs is None or not ready or closing.seconds_left() <= 0:
+    if outputs is None or not ready:
         return none
     known = np.flatnonzero(np.isfinite(outputs).all(axis=1) & (_weights([valid]) > 0))
-    if len(known) < FEWEST_VALID:
-        return none
     work = _Work(network, assembly.target, closing.seed, closing.seconds_left)
-    found = work.best(train, valid, outputs, known)
+    found = work.best(train, valid, outputs, known) if len(known) >= FEWEST_VALID else "too few rows validated"
     if isinstance(found, str):
         return replace(none, notes=(f"TF-IDF model: none ({found})",))
     if not found.share:
@@ -130,6 +128,8 @@ class _Work:
         assert valid.target is not None
         if len(np.unique(train.target[_weights([train]) > 0])) < 2:
             return "the training rows show no two targets"
+        if self.seconds_left() <= 0:
+            return "no time"
         for strength in STRENGTHS:
             begin = time.monotonic()
             model = self.fitted([train], strength)
