@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 
 from .option import FrozenLayers, option
 
-Beside: TypeAlias = Literal["auto", "on", "off"]
+AutoOnOff: TypeAlias = Literal["auto", "on", "off"]
 Optimizer: TypeAlias = Literal["adamw", "sgd"]
 Peft: TypeAlias = Literal["lora", "ia3", "bitfit", "norm"]
 LrChoice: TypeAlias = Literal["single_lr", "two_stage", "layerwise_decay"]
@@ -31,7 +31,6 @@ Device: TypeAlias = Literal["auto", "cpu", "cuda", "mps"]
 Logger: TypeAlias = Literal["tensorboard", "csv"]
 CachePrefix: TypeAlias = Literal["auto", "off", "memory", "disk"]
 CacheImages: TypeAlias = Literal["auto", "off", "memory", "disk"]
-ConvBN: TypeAlias = Literal["auto", "on", "off"]
 Checkpointing: TypeAlias = int | str | tuple[int | str, ...] | None
 """`auto`, `all`, or selectors as in `FrozenLayers`. `efficiency.memory.checkpointing` reads it."""
 
@@ -62,16 +61,16 @@ class ModelConfig:
     lora_alpha: float = option(
         16.0, "Updates count alpha / rank times (lora).", above=0, at_most=1e6, only_with={"model.peft": "lora"}
     )
-    conv_bn: ConvBN = option(
+    conv_bn: AutoOnOff = option(
         "auto", "Keep one tensor, not two, of a convolution and the BatchNorm in eval mode behind it."
     )
     checkpointing: Checkpointing = option(
         None, "Layers computed again in the backward pass to save memory: all, auto, or selectors."
     )
-    trees: Beside = option(
+    trees: AutoOnOff = option(
         "auto", "Boosted trees on the table's columns, blended with the network; auto: where there are 100 rows."
     )
-    tfidf: Beside = option(
+    tfidf: AutoOnOff = option(
         "auto", "A linear model of words and cells, blended with the network; auto: where there are 100 rows."
     )
     fusion: FusionConfig = field(default_factory=FusionConfig)

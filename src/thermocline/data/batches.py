@@ -58,6 +58,11 @@ class Rows:
         return batch
 
     @property
+    def weights(self) -> np.ndarray:
+        """The weight of each row, float32 `(rows,)`: 1 where none are given."""
+        return np.ones(len(self), dtype=np.float32) if self.weight is None else self.weight
+
+    @property
     def lengths(self) -> np.ndarray | None:
         """Tokens that each row takes up when it is the longest of a batch, int64 `(rows,)`; `None` without sequences.
 

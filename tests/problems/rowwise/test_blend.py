@@ -6,7 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from thermocline.problems.rowwise.blend import Blend, best_share, both_classes, mixed, tree_cells
+from thermocline.problems.rowwise.blend import best_share, both_classes, mixed
+from thermocline.problems.rowwise.table_trees import TableTrees, tree_cells
 from thermocline.problems.rowwise.tree_ensemble import EnsembleShape
 
 
@@ -63,7 +64,7 @@ def test_cells_have_the_sets_of_categories_first_and_nan_where_nothing_is():
 
 
 def test_shapes_survive_the_way_through_json():
-    blend = Blend(EnsembleShape(trees=3, splits=2, sets=1, outputs=2), [4, 5])
+    blend = TableTrees(EnsembleShape(trees=3, splits=2, sets=1, outputs=2), [4, 5])
     with torch.device("meta"):
-        again = Blend.rebuilt(blend.describe())
+        again = TableTrees.rebuilt(blend.describe())
     assert {k: v.shape for k, v in again.state_dict().items()} == {k: v.shape for k, v in blend.state_dict().items()}

@@ -196,7 +196,7 @@ def test_three_classes_of_which_training_rows_show_two():
         problem_type, width = "multiclass", 3
 
     work = module._Work(Network(), Target(), 0)
-    model = work.fitted([rows_of([[1, 3], [2], [1], [2, 4]], y=[0, 2, 0, 2])], 100.0)
+    model = work.fitted(work.task([rows_of([[1, 3], [2], [1], [2, 4]], y=[0, 2, 0, 2])]), 100.0)
     said = module.predicted(model, rows_of([[1], [2]])).softmax(1)
     assert said.argmax(1).tolist() == [0, 2]
     assert float(said[:, 1].max()) < 1e-6
@@ -234,7 +234,7 @@ def test_little_time_tries_one_penalty():
         problem_type, width = "binary", 2
 
     rows = rows_of([[i % 3, 5] for i in range(30)], y=[int(i % 3 == 0) for i in range(30)])
-    outputs, known = np.zeros((30, 2), dtype=np.float32), np.arange(30)
+    outputs, known = np.zeros((30, 2), dtype=np.float32), np.ones(30, dtype=bool)
     short, long = (module._Work(Network(), Target(), 0, lambda left=left: left) for left in (1e-4, 1e9))
     assert short.best(rows, rows, outputs, known).strength == module.STRENGTHS[0]
     assert long.best(rows, rows, outputs, known).strength == module.STRENGTHS[-1]
@@ -262,5 +262,5 @@ def test_rows_are_as_many_as_the_time_allows(monkeypatch):
         problem_type, width = "binary", 2
 
     for left in (1.0, 1e9):
-        module._Work(Network(), Target(), 0, lambda left=left: left).fitted([rows], 1.0)
+        module._Work(Network(), Target(), 0, lambda left=left: left).task([rows])
     assert drawn == [200_000, tfidf_rows.MOST_WORK]

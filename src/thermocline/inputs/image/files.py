@@ -20,17 +20,6 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
-def check_image(value: object, folder: Path | None = None) -> None:
-    """Check that a cell's image can be decoded.
-
-    A JPEG file is read to its end, and decoded at an eighth of its size, which takes a fifth of the time.
-
-    Raises:
-        OSError: As `open_image`.
-    """
-    open_image(value, folder, reduced=True)
-
-
 def open_image(value: object, folder: Path | None = None, grey: Range | None = None, *, reduced: bool = False) -> Image:
     """Read a cell's image as RGB; transparency becomes white, EXIF rotation is undone.
 
@@ -39,7 +28,8 @@ def open_image(value: object, folder: Path | None = None, grey: Range | None = N
             array, or a dict of `bytes` and `path`.
         folder: Where relative paths start.
         grey: The range that values of more than 8 bits are scaled by; by default that of their type (`grey`).
-        reduced: Decode at the smallest size that the format has.
+        reduced: Decode at the smallest size that the format has: a JPEG file is read to its end, and decoded at an
+            eighth of its size, in a fifth of the time.
 
     Raises:
         OSError: The file is missing, cannot be decoded, or is too large; an address.
@@ -150,7 +140,7 @@ def unreadable_rows(
                 continue
             try:
                 if decode:
-                    check_image(value, folder)
+                    open_image(value, folder, reduced=True)
                 else:
                     source = source_of(value)
                     if isinstance(source, str) and not find_image(source, folder).is_file():

@@ -68,17 +68,17 @@ class TextProcessor:
             alone = [self._pieces(frame[column.name], column, named=False) for column in self.columns]
             readings += [zip(pieces, strict=True) for pieces in alone]
         room = self.max_length - len(self.prefix) - len(self.suffix)
-        joined = [self._join(reading, room) for row in zip(*readings, strict=True) for reading in row]
+        cuts = [self._cut(reading, room) for row in zip(*readings, strict=True) for reading in row]
         several = len(self.columns) > 1 and self.pair == JOINT
         pad = self.tokenizer.pad_token_id
         return TextRows(
-            tuple(ids for ids, _ in joined),
+            tuple(self._join(cut) for cut in cuts),
             int(pad if pad is not None else 0),
             None if self.pad_to_longest else self.max_length,
             min(LEAST, self.most),
             most=self.most,
             readings=READINGS[self.pair],
-            columns=tuple(columns for _, columns in joined) if several else None,
+            columns=tuple(self._columns(cut) for cut in cuts) if several else None,
         )
 
     def _pieces(self, series: pd.Series[Any], column: Column, *, named: bool) -> list[list[int]]:
@@ -97,22 +97,29 @@ class TextProcessor:
         )
         return list(encoded["input_ids"])
 
-    def _join(self, pieces: Sequence[Sequence[int]], room: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return a sequence's token ids, and the column of each, -1 for none."""
+    def _cut(self, pieces: Sequence[Sequence[int]], room: int) -> list[tuple[int, Sequence[int]]]:
+        """Return the columns that a sequence holds, and of each the tokens that there is room for."""
         # with the separator every column keeps its place, missing or not; with names that is not needed
         kept = [(i, p) for i, p in enumerate(pieces) if p or self.join == "separator"]
         room = max(room - len(self.separator) * max(len(kept) - 1, 0), len(kept))
         budget = _fair_share([len(p) for _, p in kept], room)
-        ids, columns = list(self.prefix), [-1] * len(self.prefix)
-        for k, ((i, piece), size) in enumerate(zip(kept, budget, strict=True)):
-            between = self.separator if k else []
-            ids += [*between, *piece[:size]]
-            columns += [-1] * len(between) + [i] * min(size, len(piece))
-        ids += self.suffix
-        columns += [-1] * len(self.suffix)
-        if not ids:
-            ids, columns = [int(self.tokenizer.pad_token_id or 0)], [-1]
-        return np.asarray(ids, dtype=np.int32), np.asarray(columns, dtype=np.int16)
+        return [(i, piece[:size]) for (i, piece), size in zip(kept, budget, strict=True)]
+
+    def _join(self, cut: Sequence[tuple[int, Sequence[int]]]) -> np.ndarray:
+        """Return a sequence's token ids."""
+        body: list[int] = []
+        for k, (_, piece) in enumerate(cut):
+            body += [*(self.separator if k else ()), *piece]
+        ids = self.prefix + body + self.suffix
+        return np.asarray(ids or [int(self.tokenizer.pad_token_id or 0)], dtype=np.int32)
+
+    def _columns(self, cut: Sequence[tuple[int, Sequence[int]]]) -> np.ndarray:
+        """Return the column of each of these, -1 for none."""
+        body: list[int] = []
+        for k, (i, piece) in enumerate(cut):
+            body += [-1] * (len(self.separator) if k else 0) + [i] * len(piece)
+        columns = [-1] * len(self.prefix) + body + [-1] * len(self.suffix)
+        return np.asarray(columns or [-1], dtype=np.int16)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON; the tokenizer is saved apart."""

@@ -1,8 +1,8 @@
-"""Models beside the network: the mean of both predictions, and how much each counts in it; trees, and their cells."""
+"""Models beside the network: whether there is one, the mean of both predictions, and how much each counts in it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,12 +10,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from thermocline.problems.rowwise.tree_ensemble import CODES, EnsembleShape, TreeEnsemble
-
-MOST_CATEGORIES = 254  # scikit-learn's bins, less one for what is missing
+FEWEST_ROWS = 100  # of training, with `auto`
+FEWEST_VALID = 10
 SHARES = np.linspace(0.0, 1.0, 51)
 PRIOR = 3.0  # nats that the validation rows have to say for one of the two alone, against the mean of both
-assert MOST_CATEGORIES < CODES
 
 
 @dataclass(frozen=True)
@@ -32,6 +30,23 @@ class Blended:
     share: float
     outputs: np.ndarray | None
     notes: tuple[str, ...] = ()
+
+
+def announced(name: str, planned: str, asked: str, rows: int, *, why_not: str) -> tuple[bool, str]:
+    """Return whether a model is going to be fitted, and a line on it; an empty one where nothing is to be said.
+
+    Args:
+        name: The model, as in `no trees beside the network`.
+        planned: The line where it is going to be fitted.
+        asked: `auto`, `on` or `off`.
+        rows: Number of training rows.
+        why_not: Why there can be none, or nothing.
+    """
+    if why_not:
+        return False, f"no {name} beside the network: {why_not}" if asked == "on" else ""
+    if asked == "on" or (asked == "auto" and rows >= FEWEST_ROWS):
+        return True, planned
+    return False, ""
 
 
 class Beside(nn.Module):
@@ -65,56 +80,6 @@ class Beside(nn.Module):
         return mixed(outputs, both_classes(self.raw(batch), outputs.shape[1]), self.share)
 
 
-class Blend(Beside):
-    """Trees on a table's cells.
-
-    Args:
-        shape: The size of the trees.
-        cardinalities: Codes per categorical column of the table, the 0 for missing included.
-    """
-
-    def __init__(self, shape: EnsembleShape, cardinalities: Sequence[int]) -> None:
-        super().__init__()
-        self.cardinalities = list(cardinalities)
-        self.trees = TreeEnsemble(shape)
-
-    def raw(self, batch: Mapping[str, Any]) -> torch.Tensor:
-        """Return the sum of the trees."""
-        sums: torch.Tensor = self.trees(tree_cells(batch["table"], self.cardinalities))
-        return sums
-
-    def describe(self) -> dict[str, Any]:
-        """Return what `rebuilt` needs as plain data for JSON."""
-        return {"trees": self.trees.shape.to_dict(), "cardinalities": self.cardinalities}
-
-    @classmethod
-    def rebuilt(cls, described: Mapping[str, Any]) -> Blend:
-        """Return a blend of the same shapes; the buffers are loaded by the caller."""
-        return cls(EnsembleShape.from_dict(described["trees"]), described["cardinalities"])
-
-
-def categorical_columns(cardinalities: Sequence[int]) -> list[int]:
-    """Return the columns of codes that trees split by sets of categories; more categories are split as numbers."""
-    return [j for j, codes in enumerate(cardinalities) if codes - 1 <= MOST_CATEGORIES]
-
-
-def tree_cells(table: Mapping[str, torch.Tensor], cardinalities: Sequence[int]) -> torch.Tensor:
-    """Return the cells of a table as trees see them, float32 `(rows, columns)`.
-
-    The categorical columns come first, as whole numbers from 0. What is missing or unknown is NaN.
-
-    Args:
-        table: `numbers` and `missing` float32 `(rows, numeric)`, `codes` int64 `(rows, categorical)`.
-        cardinalities: Codes per categorical column.
-    """
-    first = categorical_columns(cardinalities)
-    rest = [j for j in range(len(cardinalities)) if j not in first]
-    codes = (table["codes"] - 1).float()
-    codes = codes.masked_fill(codes < 0, float("nan"))
-    numbers = table["numbers"].masked_fill(table["missing"] > 0, float("nan"))
-    return torch.cat([codes[:, first], numbers, codes[:, rest]], dim=1)
-
-
 def both_classes(raw: torch.Tensor, width: int) -> torch.Tensor:
     """Return outputs as a network has them, `(rows, width)`, where of two classes one number stands for both."""
     return torch.cat([-raw / 2, raw / 2], dim=1) if width == 2 and raw.shape[1] == 1 else raw
@@ -133,6 +98,18 @@ def mixed(outputs: torch.Tensor, other: torch.Tensor, share: torch.Tensor) -> to
         return (1 - share) * outputs + share * other
     network = outputs.log_softmax(dim=1) + (1 - share).log()
     return torch.logaddexp(network, other.log_softmax(dim=1) + share.log())
+
+
+def known_rows(outputs: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return which validation rows a share is chosen by, bool `(rows,)`: those that were reached, and have a weight."""
+    return np.asarray(np.isfinite(outputs).all(axis=1) & (weights > 0))
+
+
+def mixed_where(known: np.ndarray, outputs: np.ndarray, other: np.ndarray, share: float) -> np.ndarray:
+    """Return `mixed` outputs of validation rows, NaN where a row is not known."""
+    mix = mixed(torch.from_numpy(outputs), torch.from_numpy(other), torch.tensor(share)).numpy()
+    mix[~known] = np.nan
+    return mix
 
 
 def best_share(

@@ -8,7 +8,6 @@ import numpy as np
 
 from thermocline.contracts.closing import Closing
 from thermocline.contracts.problem import Assembly
-from thermocline.data.batches import Rows
 from thermocline.errors import counted
 from thermocline.problems.rowwise.probe import Probe, fold, start_of, tells_apart
 
@@ -49,7 +48,7 @@ def refit_probe(assembly: Assembly, closing: Closing) -> Refitted | None:
         return None
     features = [one for one, _ in found]
     encoded = [one.target[of] for one, of in zip(every, rows.values(), strict=True) if one.target is not None]
-    weights = [_weights(one)[of] for one, of in zip(every, rows.values(), strict=True)]
+    weights = [one.weights[of] for one, of in zip(every, rows.values(), strict=True)]
     if not tells_apart(encoded[0]):
         return None
     alone = start.fit(features[0].copy(), encoded[0], weights[0], closing.seconds_left, to_tune=False)
@@ -61,10 +60,6 @@ def refit_probe(assembly: Assembly, closing: Closing) -> Refitted | None:
     fold(whole, start.model)
     on = counted(len(both[0]), "row")
     return Refitted(outputs, f"probe fitted again, on training and validation data, {on}: {whole.note}")
-
-
-def _weights(rows: Rows) -> np.ndarray:
-    return np.ones(len(rows), dtype=np.float32) if rows.weight is None else rows.weight
 
 
 def _outputs(probe: Probe, features: np.ndarray) -> np.ndarray:

@@ -24,8 +24,7 @@ from thermocline.data.columns import Columns
 from thermocline.errors import ConfigError
 from thermocline.inputs.building import build_inputs, check_inputs, describe_inputs, rebuild_inputs, usable_rows
 from thermocline.inputs.image.reading import located
-from thermocline.problems.rowwise import peft
-from thermocline.problems.rowwise.blend import Blend
+from thermocline.problems.rowwise import peft, tfidf, trees
 from thermocline.problems.rowwise.collector import RowCollector, collector_of
 from thermocline.problems.rowwise.defaults import choose_defaults
 from thermocline.problems.rowwise.info import INFO
@@ -45,12 +44,14 @@ from thermocline.problems.rowwise.same_images import warn_of_training_images
 from thermocline.problems.rowwise.settle import settle
 from thermocline.problems.rowwise.split import split_rows
 from thermocline.problems.rowwise.state_judge import StateJudge
+from thermocline.problems.rowwise.table_trees import TableTrees
 from thermocline.problems.rowwise.target import RowTarget
 from thermocline.problems.rowwise.target_scale import chosen_scale
-from thermocline.problems.rowwise.tfidf import wanted
 from thermocline.problems.rowwise.tfidf_model import TfidfModel
-from thermocline.problems.rowwise.trees import announced
 from thermocline.tuning.layers.layer_map import LayerMap
+
+BESIDE: Mapping[str, Any] = {"trees": TableTrees, "tfidf": TfidfModel}
+"""What may be fitted beside the network: the attribute of the model, and the module."""
 
 
 class Rowwise(Problem):
@@ -149,9 +150,9 @@ class Rowwise(Problem):
         config = choose_defaults(config, model, target, len(train))
         layer_map = layers_of(model, inputs, adapted)
         notes = tuple(f"{name}: {line}" for name, tower in model.towers.items() for line in tower.notes)
-        _, trees = announced(model, target, config.model.trees, len(train))
-        _, words = wanted(model, target, config.model.tfidf, len(train))
-        notes += tuple(line for line in (trees, words) if line)
+        _, of_trees = trees.announced(model, target, config.model.trees, len(train))
+        _, of_words = tfidf.announced(model, target, config.model.tfidf, len(train))
+        notes += tuple(line for line in (of_trees, of_words) if line)
         return Built(model, {one.kind.info.name: one for one in inputs}, layer_map, config, notes)
 
     def model(self, inputs: list[BuiltInput], target: RowTarget, config: ResolvedConfig) -> FusionModel:
@@ -250,7 +251,7 @@ class Rowwise(Problem):
     def describe(self, assembly: Assembly, folder: Path) -> dict[str, Any]:
         """Return the descriptions of the inputs by tower, and of what was fitted beside the network."""
         described = describe_inputs(assembly.built.inputs.values(), folder)
-        beside = {"trees": assembly.model.trees, "tfidf": assembly.model.tfidf}
+        beside = {name: getattr(assembly.model, name) for name in BESIDE}
         return described | {name: one.describe() for name, one in beside.items() if one is not None}
 
     def read_target(self, described: Mapping[str, Any]) -> RowTarget:
@@ -269,8 +270,6 @@ class Rowwise(Problem):
         """Build a saved model's towers and head, and what was fitted beside them."""
         inputs = rebuild_inputs(described, folder, config, trust_remote_code=trust_remote_code)
         model = self.model(inputs, target, config)
-        if "trees" in described:
-            model.trees = Blend.rebuilt(described["trees"])
-        if "tfidf" in described:
-            model.tfidf = TfidfModel.rebuilt(described["tfidf"])
+        for name in BESIDE.keys() & described.keys():
+            setattr(model, name, BESIDE[name].rebuilt(described[name]))
         return model, {one.kind.info.name: one for one in inputs}

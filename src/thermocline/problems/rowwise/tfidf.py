@@ -20,7 +20,8 @@ from thermocline.contracts.problem import Assembly
 from thermocline.data.batches import Rows
 from thermocline.inputs.text.rows import JOINT
 from thermocline.inputs.text.tower import TextTower
-from thermocline.problems.rowwise.blend import Blended, best_share, both_classes, mixed
+from thermocline.problems.rowwise import blend
+from thermocline.problems.rowwise.blend import FEWEST_VALID, Blended, best_share, both_classes
 from thermocline.problems.rowwise.model import FusionModel
 from thermocline.problems.rowwise.probe_solvers import unlimited
 from thermocline.problems.rowwise.target import RowTarget
@@ -29,7 +30,6 @@ from thermocline.problems.rowwise.tfidf_rows import MOST_WORK, Terms, Vocabulary
 
 STRENGTHS = (10.0, 100.0)  # C, the inverse of the penalty
 MIDDLE = 0.25  # the share that few validation rows are drawn to
-FEWEST_ROWS, FEWEST_VALID = 100, 10
 ITERATIONS = 100
 ABSENT = -20.0  # the logit of a class without rows
 ROWS_AT_ONCE = 512  # that predictions are made for
@@ -37,7 +37,7 @@ TIME_SHARE = 0.2  # of the time that is left, for one fit
 TERM_SECONDS = 1e-8  # of an iteration for one term and output
 
 
-def wanted(model: FusionModel, target: RowTarget, asked: str, rows: int) -> tuple[bool, str]:
+def announced(model: FusionModel, target: RowTarget, asked: str, rows: int) -> tuple[bool, str]:
     """Return whether the model is going to be fitted, and a line on it; an empty one where nothing is to be said.
 
     Args:
@@ -47,15 +47,12 @@ def wanted(model: FusionModel, target: RowTarget, asked: str, rows: int) -> tupl
         rows: Number of training rows.
     """
     text = dict(model.towers.items()).get("text")
-    if asked == "off" or not isinstance(text, TextTower):
+    if not isinstance(text, TextTower):
         return False, ""
-    why = "there are several labels" if target.problem_type == "multilabel" else ""
-    why = why or ("two texts are compared" if text.pair != JOINT else "")
-    if why:
-        return False, f"no TF-IDF model beside the network: {why}" if asked == "on" else ""
-    if asked == "auto" and rows < FEWEST_ROWS:
-        return False, ""
-    return True, "a linear model of TF-IDF terms is fitted at the end, and blended in (model.tfidf)"
+    why_not = "two texts are compared" if text.pair != JOINT else ""
+    why_not = "there are several labels" if target.problem_type == "multilabel" else why_not
+    planned = "a linear model of TF-IDF terms is fitted at the end, and blended in (model.tfidf)"
+    return blend.announced("TF-IDF model", planned, asked, rows, why_not=why_not)
 
 
 @dataclass(frozen=True)
@@ -81,25 +78,41 @@ def fit_tfidf(assembly: Assembly, closing: Closing) -> Blended:
     network: FusionModel = assembly.model
     outputs, train, valid = closing.valid_outputs, closing.rows["train"], closing.rows["valid"]
     none = Blended(0.0, outputs)
-    ready, _ = wanted(network, assembly.target, assembly.config.model.tfidf, len(train))
-    if outputs is None or not ready:
+    wanted, _ = announced(network, assembly.target, assembly.config.model.tfidf, len(train))
+    if outputs is None or not wanted:
         return none
-    known = np.flatnonzero(np.isfinite(outputs).all(axis=1) & (_weights([valid]) > 0))
+    known = blend.known_rows(outputs, valid.weights)
     work = _Work(network, assembly.target, closing.seed, closing.seconds_left)
-    found = work.best(train, valid, outputs, known) if len(known) >= FEWEST_VALID else "too few rows validated"
+    found = work.best(train, valid, outputs, known) if known.sum() >= FEWEST_VALID else "too few rows validated"
     if isinstance(found, str):
         return replace(none, notes=(f"TF-IDF model: none ({found})",))
     if not found.share:
         return replace(none, notes=("TF-IDF model: left out, the network validates better alone",))
     made = found.model
     if assembly.config.optim.refit == "auto" and closing.seconds_left() > 0:
-        made = work.fitted([train, valid], found.strength)
+        made = work.fitted(work.task([train, valid]), found.strength)
     made.share.fill_(found.share)
     network.tfidf = made.to(network.head.weight.device)
-    mix = mixed(torch.from_numpy(outputs), torch.from_numpy(found.raw), torch.tensor(found.share)).numpy()
-    mix[np.setdiff1d(np.arange(len(mix)), known)] = np.nan
+    mix = blend.mixed_where(known, outputs, found.raw, found.share)
     said = f"TF-IDF model: {made.shape.terms:,} terms, C={found.strength:g}; it counts {found.share:.2f}"
     return Blended(found.share, mix, (f"{said}, by the validation rows",))
+
+
+@dataclass(frozen=True)
+class TfidfTask:
+    """What models are fitted to.
+
+    Attributes:
+        vocabulary: The terms that are known.
+        x: Features of rows, sparse float64 `(rows, terms + cells)`.
+        y: Class numbers int64 `(rows,)`, or numbers float32 `(rows,)`.
+        weight: Row weights `(rows,)`, all above 0, with a mean of 1.
+    """
+
+    vocabulary: Vocabulary
+    x: Any
+    y: np.ndarray
+    weight: np.ndarray
 
 
 class _Work:
@@ -126,51 +139,53 @@ class _Work:
         found: list[_Fitted] = []
         assert train.target is not None
         assert valid.target is not None
-        if len(np.unique(train.target[_weights([train]) > 0])) < 2:
+        if len(np.unique(train.target[train.weights > 0])) < 2:
             return "the training rows show no two targets"
         if self.seconds_left() <= 0:
             return "no time"
+        task, weight = self.task([train]), valid.weights[known]
         for strength in STRENGTHS:
             begin = time.monotonic()
-            model = self.fitted([train], strength)
+            model = self.fitted(task, strength)
             raw = both_classes(predicted(model, valid), outputs.shape[1]).numpy()
-            weight = _weights([valid])[known]
             share, cost = best_share(outputs[known], raw[known], valid.target[known], weight, middle=MIDDLE)
             found.append(_Fitted(model, strength, raw, share, cost))
             if self.seconds_left() < 4 * (time.monotonic() - begin):
                 break
         return min(found, key=lambda one: one.cost)
 
-    def fitted(self, rows: list[Rows], strength: float) -> TfidfModel:
-        """Return a model of the terms and cells of rows."""
-        from threadpoolctl import threadpool_limits
-
+    def task(self, rows: list[Rows]) -> TfidfTask:
+        """Return what models are fitted to: the terms and cells of as many rows as there is time for."""
         most = int(min(MOST_WORK, TIME_SHARE * max(self.seconds_left(), 0.0) / (ITERATIONS * TERM_SECONDS)))
         terms = Terms.of(rows, self.cardinalities, self.outputs, seed=self.seed, most_work=most)
         vocabulary = Vocabulary.of(terms, self.outputs)
-        x, y, weight = vocabulary.matrix(terms), terms.y, terms.weight / terms.weight.mean()
+        return TfidfTask(vocabulary, vocabulary.matrix(terms), terms.y, terms.weight / terms.weight.mean())
+
+    def fitted(self, task: TfidfTask, strength: float) -> TfidfModel:
+        """Return a model of the terms and cells of rows."""
+        from threadpoolctl import threadpool_limits
+
         with warnings.catch_warnings(), threadpool_limits(torch.get_num_threads()):
             warnings.simplefilter("ignore")  # that it did not converge
-            coefficients, bias = (
-                self._ridge(x, y, weight, strength) if self.regression else self._logistic(x, y, weight, strength)
-            )
-        return vocabulary.model(coefficients, bias)
+            found = self._ridge(task, strength) if self.regression else self._logistic(task, strength)
+        return task.vocabulary.model(*found)
 
-    def _ridge(self, x: Any, y: np.ndarray, weight: np.ndarray, strength: float) -> tuple[np.ndarray, np.ndarray]:
+    def _ridge(self, task: TfidfTask, strength: float) -> tuple[np.ndarray, np.ndarray]:
         from sklearn.linear_model import Ridge
 
-        model = Ridge(alpha=1 / strength, solver="sparse_cg").fit(x, y, sample_weight=weight)
+        model = Ridge(alpha=1 / strength, solver="sparse_cg").fit(task.x, task.y, sample_weight=task.weight)
         return model.coef_[None], np.array([model.intercept_])
 
-    def _logistic(self, x: Any, y: np.ndarray, weight: np.ndarray, strength: float) -> tuple[np.ndarray, np.ndarray]:
+    def _logistic(self, task: TfidfTask, strength: float) -> tuple[np.ndarray, np.ndarray]:
         from sklearn.linear_model import LogisticRegression
 
+        x, y = task.x, task.y
         coefficients, bias = np.zeros((self.outputs, x.shape[1])), np.full(self.outputs, ABSENT)
         if len(np.unique(y)) < 2:  # so few rows are there time for
             if self.outputs > 1:
                 bias[y[0]] = 0.0
             return coefficients, bias if y[0] != 1 or self.outputs > 1 else -bias
-        model = LogisticRegression(C=strength, max_iter=ITERATIONS).fit(x, y, sample_weight=weight)
+        model = LogisticRegression(C=strength, max_iter=ITERATIONS).fit(x, y, sample_weight=task.weight)
         if self.outputs == 1:
             return model.coef_, model.intercept_
         if len(model.classes_) == 2:  # of many, that these rows show
@@ -189,7 +204,3 @@ def predicted(model: TfidfModel, rows: Rows) -> torch.Tensor:
         batch = {n: {key: torch.from_numpy(array) for key, array in one.items()} for n, one in towers.items()}
         parts.append(model.raw(batch))
     return torch.cat(parts)
-
-
-def _weights(rows: list[Rows]) -> np.ndarray:
-    return np.concatenate([np.ones(len(one)) if one.weight is None else one.weight for one in rows])

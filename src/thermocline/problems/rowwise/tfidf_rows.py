@@ -63,7 +63,7 @@ class Terms:
         texts: list[Any] = [one.parts["text"] for one in rows]
         sequences = [sequence for one in texts for sequence in one.ids]
         columns = [of for one in texts for of in one.columns or ()]
-        weight = np.concatenate([np.ones(len(one)) if one.weight is None else one.weight for one in rows])
+        weight = np.concatenate([one.weights for one in rows])
         used = np.flatnonzero(weight > 0)
         work = 2 * sum(len(sequences[i]) for i in used) * outputs
         if work > most_work:

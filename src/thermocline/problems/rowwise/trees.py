@@ -11,22 +11,14 @@ import torch
 from thermocline.contracts.closing import Closing
 from thermocline.contracts.problem import Assembly
 from thermocline.inputs.table.rows import TableRows
-from thermocline.problems.rowwise.blend import (
-    Blend,
-    Blended,
-    best_share,
-    both_classes,
-    categorical_columns,
-    mixed,
-    tree_cells,
-)
+from thermocline.problems.rowwise import blend
+from thermocline.problems.rowwise.blend import FEWEST_VALID, Blended, best_share, both_classes
 from thermocline.problems.rowwise.model import FusionModel
+from thermocline.problems.rowwise.table_trees import TableTrees, categorical_columns, tree_cells
 from thermocline.problems.rowwise.target import RowTarget
 from thermocline.problems.rowwise.tree_conversion import ConversionError, converted
 from thermocline.problems.rowwise.tree_growth import Grown, TreeTask, folds_of, grow
 
-FEWEST_ROWS = 100  # of training, with `auto`
-FEWEST_VALID = 10
 COMPARED_ROWS = 2_000  # on which the trees are compared with scikit-learn's
 TIME_SHARE = 0.5  # of the time left
 
@@ -40,13 +32,11 @@ def announced(model: FusionModel, target: RowTarget, asked: str, rows: int) -> t
         asked: `model.trees`.
         rows: Number of training rows.
     """
-    if asked == "off" or "table" not in model.towers:
+    if "table" not in model.towers:
         return False, ""
-    if target.problem_type == "multilabel":
-        return False, "no trees beside the network: there are several labels" if asked == "on" else ""
-    if asked == "auto" and rows < FEWEST_ROWS:
-        return False, ""
-    return True, "trees are fitted to the table's columns at the end, and blended in (model.trees)"
+    why_not = "there are several labels" if target.problem_type == "multilabel" else ""
+    planned = "trees are fitted to the table's columns at the end, and blended in (model.trees)"
+    return blend.announced("trees", planned, asked, rows, why_not=why_not)
 
 
 def fit_and_blend(assembly: Assembly, closing: Closing) -> Blended:
@@ -65,26 +55,24 @@ def fit_and_blend(assembly: Assembly, closing: Closing) -> Blended:
     wanted, _ = announced(model, assembly.target, assembly.config.model.trees, len(closing.rows["train"]))
     if outputs is None or not wanted:
         return none
-    weight = np.ones(len(valid)) if valid.weight is None else valid.weight
-    known = np.isfinite(outputs).all(axis=1) & (weight > 0)
+    known = blend.known_rows(outputs, valid.weights)
     found = _grown(assembly, closing) if known.sum() >= FEWEST_VALID else "too few rows validated"
     if isinstance(found, str):
         return replace(none, notes=(f"trees: none ({found})",))
-    blend, held_out = found
+    trees, held_out = found
     raw = both_classes(torch.from_numpy(held_out).float(), outputs.shape[1]).numpy()
     assert valid.target is not None
-    share, _ = best_share(outputs[known], raw[known], valid.target[known], weight[known])
-    said = f"trees: {len(blend.trees.output):,} grown"
+    share, _ = best_share(outputs[known], raw[known], valid.target[known], valid.weights[known])
+    said = f"trees: {len(trees.trees.output):,} grown"
     if not share:
         return replace(none, notes=(f"{said}, and left out: the network validates better alone",))
-    blend.share.fill_(share)
-    model.trees = blend.to(model.head.weight.device)
-    mix = mixed(torch.from_numpy(outputs), torch.from_numpy(raw), torch.tensor(share)).numpy()
-    mix[~known] = np.nan
+    trees.share.fill_(share)
+    model.trees = trees.to(model.head.weight.device)
+    mix = blend.mixed_where(known, outputs, raw, share)
     return Blended(share, mix, (f"{said}; blend: trees {share:.2f}, network {1 - share:.2f}, by the validation rows",))
 
 
-def _grown(assembly: Assembly, closing: Closing) -> tuple[Blend, np.ndarray] | str:
+def _grown(assembly: Assembly, closing: Closing) -> tuple[TableTrees, np.ndarray] | str:
     """Return trees, and their outputs on the validation rows, or why there are none."""
     from threadpoolctl import threadpool_limits
 
@@ -98,20 +86,20 @@ def _grown(assembly: Assembly, closing: Closing) -> tuple[Blend, np.ndarray] | s
         if isinstance(grown, str):
             return grown
         try:
-            blend = _converted(grown, task, cardinalities)
+            trees = _converted(grown, task, cardinalities)
         except ConversionError as error:
             return f"{error}; another version of scikit-learn may help"
     held_out = np.full((len(closing.rows["valid"]), task.outputs), np.nan)
     held_out[used[valid] - train] = grown.held_out[valid]
-    return blend, held_out
+    return trees, held_out
 
 
-def _converted(grown: Grown, task: TreeTask, cardinalities: list[int]) -> Blend:
+def _converted(grown: Grown, task: TreeTask, cardinalities: list[int]) -> TableTrees:
     sample = task.x[:: -(-len(task.x) // COMPARED_ROWS)]
-    trees = converted(grown.models, grown.iterations, sample)
-    blend = Blend(trees.shape, cardinalities)
-    blend.trees = trees
-    return blend
+    ensemble = converted(grown.models, grown.iterations, sample)
+    trees = TableTrees(ensemble.shape, cardinalities)
+    trees.trees = ensemble
+    return trees
 
 
 def _task(assembly: Assembly, closing: Closing, cardinalities: list[int]) -> tuple[TreeTask, np.ndarray]:
@@ -122,8 +110,7 @@ def _task(assembly: Assembly, closing: Closing, cardinalities: list[int]) -> tup
         name: torch.from_numpy(np.concatenate([getattr(part, name) for part in parts]))
         for name in ("numbers", "missing", "codes")
     }
-    given = [np.ones(len(one)) if one.weight is None else one.weight.astype(np.float64) for one in rows]
-    weight = np.concatenate(given)
+    weight = np.concatenate([one.weights for one in rows]).astype(np.float64)
     used = np.flatnonzero(weight > 0)
     target: RowTarget = assembly.target
     encoded = np.concatenate([one.target for one in rows if one.target is not None])[used]
