@@ -9,6 +9,8 @@ from decimal import Decimal
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.optimize import minimize
+from scipy.special import expit
 
 from support.tiny import TINY, make_table
 from thermocline import Predictor
@@ -17,7 +19,7 @@ from thermocline.errors import ConfigError, ThermoclineWarning
 from thermocline.problems.rowwise.info import INFO
 from thermocline.problems.rowwise.metrics import score
 from thermocline.problems.rowwise.target import RowTarget
-from thermocline.problems.rowwise.threshold import best_threshold
+from thermocline.problems.rowwise.threshold import PRIOR_ROWS, best_threshold
 
 FAST = {**TINY, "optim.max_epochs": 1}
 
@@ -150,20 +152,68 @@ CASES = [*((one, "fraud", False) for one in TUNES), ("f1", "ok", True), ("mcc", 
 
 @pytest.mark.parametrize(("metric", "given", "weighted"), CASES)
 def test_no_threshold_is_better_than_the_one_that_is_found(metric, given, weighted):
+    """Of rows that count as both classes: partly by their label, partly by their calibrated probability."""
     target = target_of(["fraud", "ok", "ok"], given, eval_metric=metric)
     rng = np.random.default_rng(len(metric))
     truth = (rng.random(40) > 0.1).astype(int)
     logits = np.stack([rng.normal(size=40) - truth, rng.normal(size=40) + 1.5], axis=1).round(1)  # with ties
-    weight = rng.random(40) if weighted else None
+    weight = rng.random(40) if weighted else np.ones(40)
+    rows = weight.sum() ** 2 / (weight**2).sum()
+    margin = logits[:, target.positive_code] - logits[:, 1 - target.positive_code]
+    called = truth == target.positive_code
+    chance = most_likely_chances(margin, called, weight * rows / weight.sum())
+    positive = (rows * called + PRIOR_ROWS * chance) / (rows + PRIOR_ROWS)
+    of_ok = positive if target.positive_code == 1 else 1 - positive
+    both = np.repeat([0, 1], 40), np.tile(logits, (2, 1)), np.concatenate([weight * (1 - of_ok), weight * of_ok])
 
     def scored(threshold):
-        return score(replace(target, threshold=threshold), metric, truth, logits, weight)[metric]
+        return score(replace(target, threshold=threshold), metric, *both)[metric]
 
-    found = best_threshold(target, truth, logits, weight)
-    chance = np.unique(target.activate(logits)[:, target.positive_code])
-    everywhere = [*(chance[:-1] + chance[1:]) / 2, chance[0] / 2, (1 + chance[-1]) / 2, 0.5]
-    assert scored(found) == pytest.approx(max(map(scored, everywhere)))
+    found = best_threshold(target, truth, logits, weight if weighted else None)
+    values = np.unique(target.activate(logits)[:, target.positive_code])
+    everywhere = [*(values[:-1] + values[1:]) / 2, values[0] / 2, (1 + values[-1]) / 2, 0.5]
+    assert scored(found) == pytest.approx(max(map(scored, everywhere)), rel=1e-5)
     assert scored(found) >= scored(0.5)
+
+
+def most_likely_chances(margin, truth, weight):
+    def loss(values):
+        outputs = values[0] * margin + values[1]
+        return weight @ (np.logaddexp(0, outputs) - truth * outputs) + 2 * (values[0] - 1) ** 2 + values[1] ** 2 / 2
+
+    slope, offset = minimize(loss, [1.0, 0.0], tol=1e-10).x
+    return expit(slope * margin + offset)
+
+
+@pytest.mark.parametrize(("metric", "offset"), [("f1", 0.0), ("f1", 2.0), ("mcc", 2.0)])
+def test_with_few_rows_it_is_better_on_others_than_the_best_of_these_rows(metric, offset):
+    """Also where outputs are off by a constant, as after a loss that weighs classes."""
+    target, rng = target_of(["fraud", "ok", "ok"], eval_metric=metric), np.random.default_rng(0)
+
+    def drawn(rows):
+        margin = rng.normal(size=rows) * 2 - 2
+        truth = (rng.random(rows) > expit(margin)).astype(int)  # fraud is class 0
+        return truth, np.stack([margin + offset, np.zeros(rows)], axis=1)
+
+    def scored(threshold, rows):
+        return score(replace(target, threshold=threshold), metric, *rows)[metric]
+
+    others, gains = drawn(3000), []
+    for _ in range(20):
+        few = drawn(60)
+        tried = np.linspace(0.04, 0.96, 24)
+        best_of_few = max(tried, key=lambda one: (scored(one, few), -abs(one - 0.5)))
+        gains.append(scored(best_threshold(target, *few, None), others) - scored(best_of_few, others))
+    assert np.mean(gains) > 2 * np.std(gains) / np.sqrt(len(gains))
+
+
+def test_with_many_rows_labels_decide():
+    """Calibrated probabilities are far off here, as outputs tell more than one line through them can."""
+    target, rng = target_of(["fraud", "ok", "ok"], eval_metric="f1"), np.random.default_rng(0)
+    margin = rng.uniform(-4, 4, size=50_000)
+    truth = (rng.random(len(margin)) > np.where(margin > 1, 0.9, 0.05)).astype(int)
+    logits = np.stack([margin, np.zeros(len(margin))], axis=1)
+    assert best_threshold(target, truth, logits, None) == pytest.approx(expit(1), abs=0.01)
 
 
 def test_the_threshold_stays_a_half_where_no_other_is_better():

@@ -43,7 +43,7 @@ def calibrated(
     found = temperature(target, outputs, encoded, weight)
     scaled = replace(target, temperature=found)
     before, after = (score(one, "log_loss", encoded, outputs, weight)["log_loss"] for one in (target, scaled))
-    if not _count(weight, len(encoded)) * (before - after) > LEAST_GAIN:
+    if not effective_count(weight, len(encoded)) * (before - after) > LEAST_GAIN:
         return target, ()
     return scaled, (f"temperature {found:.3g}: validation log-loss {before:.3g} → {after:.3g}",)
 
@@ -67,7 +67,7 @@ def temperature(target: RowTarget, outputs: np.ndarray, encoded: np.ndarray, wei
     if not len(rows):
         return 1.0
     weight = np.ones(len(rows)) if weight is None else np.asarray(weight, dtype=np.float64)[rows]
-    count = _count(weight, len(rows))
+    count = effective_count(weight, len(rows))
     if len(rows) > MOST_ROWS:
         kept = np.linspace(0, len(rows) - 1, MOST_ROWS).round().astype(np.int64)
         rows, weight = rows[kept], weight[kept]
@@ -84,7 +84,7 @@ def temperature(target: RowTarget, outputs: np.ndarray, encoded: np.ndarray, wei
     return math.exp(float(found.x))
 
 
-def _count(weight: np.ndarray | None, rows: int) -> float:
+def effective_count(weight: np.ndarray | None, rows: int) -> float:
     """Return how many rows of equal weight rows stand for; 0 where all weights are 0."""
     if weight is None:
         return rows

@@ -117,6 +117,8 @@ def _mcc(_problem: str, target: Array, given: Array, weight: Array | None) -> fl
 
     if len(np.unique(target)) < 2:
         return math.nan
+    if len(np.unique(given)) < 2:
+        return 0.0  # as scikit-learn's, which divides by a rounding error where rows have weights
     return float(matthews_corrcoef(target, given, sample_weight=weight))
 
 
