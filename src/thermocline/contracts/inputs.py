@@ -18,7 +18,7 @@ from thermocline.registry import InputInfo
 from thermocline.tuning.layers.layer_map import LayerMap
 
 
-class Judge(Protocol):
+class FormJudge(Protocol):
     """Says which of several forms of features tells the most about the labels of the training rows."""
 
     def rows(self, most: int) -> np.ndarray:
@@ -49,7 +49,7 @@ class RowSource:
     folder: Path | None = None
     training: bool = False
     seed: int = 0
-    judge: Judge | None = None
+    judge: FormJudge | None = None
 
 
 @dataclass(frozen=True)

@@ -27,9 +27,9 @@ from thermocline.inputs.image.reading import located
 from thermocline.problems.rowwise import peft, tfidf, trees
 from thermocline.problems.rowwise.collector import RowCollector, collector_of
 from thermocline.problems.rowwise.defaults import choose_defaults
+from thermocline.problems.rowwise.form_judge import LinearFormJudge
 from thermocline.problems.rowwise.info import INFO
 from thermocline.problems.rowwise.intervals import check_coverage
-from thermocline.problems.rowwise.judge import LinearJudge
 from thermocline.problems.rowwise.model import FusionModel, layers_of
 from thermocline.problems.rowwise.objective import by_row
 from thermocline.problems.rowwise.probe import start_of
@@ -141,7 +141,7 @@ class Rowwise(Problem):
         self, train: Labelled, columns: Columns, target: RowTarget, config: ResolvedConfig, *, seed: int
     ) -> Built:
         """Build a tower for each kind of input, and a head over their features."""
-        judge = LinearJudge(target, train.frame, seed)
+        judge = LinearFormJudge(target, train.frame, seed)
         source = RowSource(train.frame, train.folder, training=True, seed=seed, judge=judge)
         inputs = build_inputs(source, columns, config)
         config = inputs[-1].config

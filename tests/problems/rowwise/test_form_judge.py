@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from thermocline.problems.rowwise.judge import LinearJudge
+from thermocline.problems.rowwise.form_judge import LinearFormJudge
 from thermocline.problems.rowwise.target import RowTarget
 
 
@@ -21,7 +21,7 @@ def judged(kind, seed=0, n=200):
         label = "y"
         values = signal[:, 0] if kind == "regression" else signal[:, : 2 if kind == "binary" else 3].argmax(axis=1)
         frame = pd.DataFrame({"y": values if kind == "regression" else np.array(list("pqr"))[values]})
-    return LinearJudge(RowTarget.of(frame, label, kind), frame, seed), signal
+    return LinearFormJudge(RowTarget.of(frame, label, kind), frame, seed), signal
 
 
 @pytest.mark.parametrize("kind", ["binary", "multiclass", "multilabel", "regression"])
@@ -54,7 +54,7 @@ def test_rows_are_a_sample_of_the_seed_and_labels_may_be_alike():
     assert len(rows) == 50
     assert (np.diff(rows) > 0).all()
     np.testing.assert_array_equal(rows, judged("binary")[0].rows(50))
-    alike = LinearJudge(judge.target, judge.frame.assign(y="p"), 0)
+    alike = LinearFormJudge(judge.target, judge.frame.assign(y="p"), 0)
     assert alike.choose(rows, {"one": [signal[rows]], "two": [signal[rows]]}) == (
         "one",
         "the labels of the training rows do not differ",

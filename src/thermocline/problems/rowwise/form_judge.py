@@ -9,15 +9,15 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
+from thermocline.problems.rowwise.left_out import LeftOut
 from thermocline.problems.rowwise.probe_rows import drawn_rows
 from thermocline.problems.rowwise.target import RowTarget
 
-PENALTIES = tuple(10.0**k for k in range(-2, 5))  # of blocks whose variances sum up to 1
 DEAD = 1e-3  # of the median spread: what varies less is not blown up
 
 
 @dataclass(frozen=True)
-class LinearJudge:
+class LinearFormJudge:
     """Compares forms of features by ridge regressions of the labels, classes as 0 and 1, left-out row by left-out row.
 
     The blocks of a form weigh alike, however wide they are. Of all forms within a standard error of the best, the first
@@ -42,7 +42,7 @@ class LinearJudge:
         return drawn_rows(self.target, self._encoded, np.arange(len(self.frame)), most, self.seed)
 
     def choose(self, rows: np.ndarray, forms: Mapping[str, Sequence[np.ndarray]]) -> tuple[str, str]:
-        """Return the name of a form, and why; see `contracts.inputs.Judge`."""
+        """Return the name of a form, and why; see `contracts.inputs.FormJudge`."""
         truth = self._encoded[rows]
         if truth.ndim == 1:
             truth = np.eye(truth.max() + 1)[truth]
@@ -61,13 +61,8 @@ class LinearJudge:
 
 def _errors(blocks: Sequence[np.ndarray], truth: np.ndarray) -> np.ndarray:
     """Return the squared error of each row by the others, float64 `(rows,)`, at the penalty that is best."""
-    from sklearn.linear_model import RidgeCV
-
     scaled = []
     for block in blocks:
-        centred = block.astype(np.float64) - block.mean(axis=0, dtype=np.float64)
-        spread = centred.std(axis=0)
-        scaled.append(centred / np.maximum(spread, DEAD * np.median(spread) or 1.0) / np.sqrt(block.shape[1]))
-    ridge = RidgeCV(alphas=PENALTIES, store_cv_results=True).fit(np.concatenate(scaled, axis=1), truth)
-    errors = ridge.cv_results_.sum(axis=1)
-    return np.asarray(errors[:, errors.sum(axis=0).argmin()])
+        spread = block.std(axis=0, dtype=np.float64)
+        scaled.append(block / np.maximum(spread, DEAD * np.median(spread) or 1.0))
+    return LeftOut(scaled, truth, np.ones(len(truth))).errors(np.ones(len(scaled)))
