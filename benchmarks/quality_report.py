@@ -13,6 +13,8 @@ HEAD = (
     f"{'loss':>5} {'base':>5} {'ECE':>4} {'CPU s':>5}  strongest baseline"
 )
 
+TOLERANCE = 0.005  # of log-loss
+
 
 def show(results: Sequence[Mapping[str, Any]]) -> None:
     """Print a line a cell, then what they come to."""
@@ -47,6 +49,12 @@ def summarise(results: Sequence[Mapping[str, Any]]) -> None:
     print("short of what is asked: " + listed(asked, lambda one: bool(one["mean"]["ours"]["score"] < one["asked"])))
     for part in ("ours", "probe", "strongest"):
         print(f"mean ECE, {part}: {number(mean_ece(results, part), 4)}")
+    known = [one for one in results if "log_loss_before" in one["mean"]["ours"]]
+    worse = [
+        one for one in known if one["mean"]["ours"]["log_loss"] > one["mean"]["ours"]["log_loss_before"] + TOLERANCE
+    ]
+    print(f"log-loss after calibration above that before, of {len(known)}: {listed(worse, lambda _: True)}")
+    print("mean ECE before calibration: " + number(mean_ece(known, "ours", "ece_before"), 4))
     total = sum(facts["cpu"] for one in results for facts in one["seeds"]["ours"].values())
     print(f"CPU seconds of our fits: {total:,.0f}")
 
@@ -56,9 +64,9 @@ def listed(results: Sequence[Mapping[str, Any]], which: Callable[[Mapping[str, A
     return ", ".join(f"{one['case']}[{one['rows']}]" for one in results if which(one)) or "none"
 
 
-def mean_ece(results: Sequence[Mapping[str, Any]], part: str) -> float | None:
+def mean_ece(results: Sequence[Mapping[str, Any]], part: str, name: str = "ece") -> float | None:
     """Return the mean calibration error over the cells that have one."""
-    found = [one["mean"][part].get("ece") for one in results]
+    found = [one["mean"][part].get(name) for one in results]
     known = [value for value in found if value is not None and not math.isnan(value)]
     return float(np.mean(known)) if known else None
 

@@ -85,6 +85,13 @@ def ece(truth: Truth, said: Prediction) -> float:
     return float(np.sum(gaps) / len(sure))
 
 
+def uncalibrated(said: Prediction, temperature: float) -> Prediction:
+    """Return the probabilities that a temperature made these of."""
+    logits = np.log(np.maximum(said.values.astype(np.float64), 1e-30)) * temperature
+    chances = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return Prediction(chances / chances.sum(axis=1, keepdims=True), said.codes)
+
+
 @dataclass(frozen=True)
 class Difference:
     """The mean difference over the seeds, its standard error, and its 95 % interval."""

@@ -31,7 +31,7 @@ class Closing:
             were reached, bool `(rows,)`: a pass over these rows, without augmentation, for at most half of the time
             that is left.
         train_on_all: Trains the model, in the state that is kept, for some epochs on the training and validation rows
-            together, leaves the mean of the weights before and after, and returns whether it did.
+            together, and returns whether it did.
         seconds_left: Returns the seconds that are left; infinite without a limit.
         seed: The run's seed.
     """
