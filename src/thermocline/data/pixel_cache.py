@@ -29,8 +29,9 @@ class Keep:
     """Where pixels are kept.
 
     Attributes:
-        where: `off`; `memory`: as many as the budget allows; `auto`: in memory if all fit, else none; `disk`: in a
-            file that is removed afterwards.
+        where: `off`; `auto`: in memory, from the first on as many as the budget allows; `memory`: likewise, and smaller
+            ones after one that does not fit, for which the size of every image is read; `disk`: in a file that is
+            removed afterwards.
         budget: The memory that caches share.
         folder: Where the file lies; `None` for the folder of temporary files.
         shared: Whether worker processes make batches.
@@ -105,18 +106,20 @@ class PixelCache:
 
 
 @contextmanager
-def pixels_kept(sizes: Iterable[int], keep: Keep) -> Iterator[PixelCache | None]:
-    """Yield a cache until the context ends, or `None` where there is to be none or it does not fit.
+def pixels_kept(sizes: Iterable[int], count: int, keep: Keep) -> Iterator[PixelCache | None]:
+    """Yield a cache until the context ends, or `None` where there is to be none or nothing fits.
 
     Args:
         sizes: Bytes of each image; 0 for one that is not to be kept. Read no further than needed.
+        count: How many images there are.
         keep: Where pixels are kept.
     """
     on_disk = keep.where == "disk"
     folder = keep.folder or Path(tempfile.gettempdir())
     most = int(DISK_SHARE * _free_disk(folder)) if on_disk else keep.budget.left
-    chosen = None if keep.where == "off" else _that_fit(sizes, most, all_of_them=keep.where == "auto")
-    if chosen is None or not chosen.any():
+    most = 0 if keep.where == "off" else most - HEAD * count
+    chosen = _that_fit(sizes, count, most, one_after_another=keep.where == "auto")
+    if not chosen.any():
         yield None
         return
     total = HEAD * len(chosen) + int(chosen.sum())
@@ -130,22 +133,23 @@ def pixels_kept(sizes: Iterable[int], keep: Keep) -> Iterator[PixelCache | None]
         keep.budget.give_back(taken)
 
 
-def _that_fit(sizes: Iterable[int], most: int, *, all_of_them: bool) -> np.ndarray | None:
-    """Return the sizes that fit, 0 for the others; or `None` where all must fit and do not."""
-    chosen: list[int] = []
-    if all_of_them:
-        for size in sizes:
-            most -= HEAD + size
-            if most < 0:
-                return None
-            chosen.append(size)
-        return np.array(chosen, dtype=np.int64)
-    every = list(sizes)
-    most -= HEAD * len(every)
-    for size in every:
-        chosen.append(size if size <= most else 0)
-        most -= chosen[-1]
-    return np.array(chosen, dtype=np.int64) if most >= 0 else None
+def _that_fit(sizes: Iterable[int], count: int, most: int, *, one_after_another: bool) -> np.ndarray:
+    """Return the sizes that fit, int64 `(count,)`, 0 for the others.
+
+    Args:
+        sizes: Bytes of each image.
+        count: How many images there are.
+        most: Bytes of all.
+        one_after_another: Whether no more is read after one that does not fit.
+    """
+    chosen = np.zeros(count, dtype=np.int64)
+    for slot, size in enumerate(sizes if most > 0 else ()):
+        if size <= most:
+            chosen[slot] = size
+            most -= size
+        elif one_after_another:
+            break
+    return chosen
 
 
 def _make(sizes: np.ndarray, total: int, keep: Keep, folder: Path) -> PixelCache | None:

@@ -146,7 +146,7 @@ def test_kept_images_are_decoded_once_a_fit(augment, checkpoint, tmp_path, decod
     assert all(same(made["off"], other) for other in made.values())
 
 
-def test_a_budget_that_is_too_small_keeps_some_images_or_none(checkpoint, tmp_path, decoded):
+def test_a_budget_that_is_too_small_keeps_some_images(checkpoint, tmp_path, decoded):
     frame = write_shapes(tmp_path)
     few = {"env.cache_memory": 10 * 3 * 64 * 64 / 10**9, "optim.cache_prefix": "off"}
     given, made, once = options(checkpoint, tmp_path, **FROZEN, **few), {}, {}
@@ -154,7 +154,7 @@ def test_a_budget_that_is_too_small_keeps_some_images_or_none(checkpoint, tmp_pa
         decoded.clear()
         made[where] = fit(frame, {**given, "env.cache_images": where})
         once[where] = sum(count == 1 for count in decoded.values())
-    assert once["auto"] == 0 < once["memory"] < len(frame) - 4
+    assert 0 < once["auto"] <= once["memory"] < len(frame) - 4
     assert same(made["memory"], made["auto"])
 
 

@@ -152,7 +152,7 @@ class ImageRows(RowPart):
     @contextmanager
     def kept(self, keep: Keep) -> Iterator[ImageRows]:
         """Yield the same rows, with their pixels kept until the context ends, as far as they fit."""
-        with pixels_kept(self._sizes(), keep) as cache:
+        with pixels_kept(self._sizes(), sum(map(len, self.cells)), keep) as cache:
             yield replace(self, cache=cache)
 
     def _sizes(self) -> Iterator[int]:

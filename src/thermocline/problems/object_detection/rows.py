@@ -151,7 +151,7 @@ class DetectionRows(RowPart):
     @contextmanager
     def kept(self, keep: Keep) -> Iterator[DetectionRows]:
         """Yield the same rows, with decoded pixels kept until the context ends, as far as they fit."""
-        with pixels_kept(self._sizes(), keep) as cache:
+        with pixels_kept(self._sizes(), len(self.cells), keep) as cache:
             yield replace(self, cache=cache)
 
     def _sizes(self) -> Iterator[int]:
