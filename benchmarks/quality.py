@@ -248,7 +248,8 @@ def before(truth: Truth, said: Prediction, facts: Mapping[str, Any]) -> dict[str
 
 def mean_of(seeds: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
     """Return the means over the seeds of what are numbers."""
-    names = [name for name, value in next(iter(seeds.values()), {}).items() if isinstance(value, float)]
+    first, *others = seeds.values() or [{}]
+    names = [name for name, value in first.items() if isinstance(value, float) and all(name in one for one in others)]
     return {name: float(np.mean([one[name] for one in seeds.values()])) for name in names}
 
 

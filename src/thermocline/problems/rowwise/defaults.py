@@ -10,10 +10,8 @@ from thermocline.problems.rowwise import peft
 from thermocline.problems.rowwise.model import FusionModel
 from thermocline.problems.rowwise.target import RowTarget
 
-TABLE_LENGTH = (6000, 5, 25)
+STEPS, MOST_EPOCHS, LEAST_EPOCHS = 6000, 25, 5
 """What an ensemble over a table trains for: so many steps about, within these numbers of epochs."""
-NUMBER_LENGTH = (350, 4, 8)
-"""What a pretrained model trains for where the target is a number."""
 
 
 def choose_defaults(config: ResolvedConfig, model: FusionModel, target: RowTarget, rows: int) -> ResolvedConfig:
@@ -50,22 +48,16 @@ def choose_defaults(config: ResolvedConfig, model: FusionModel, target: RowTarge
 
 def _epochs(config: ResolvedConfig, model: FusionModel, target: RowTarget, rows: int) -> tuple[int, str]:
     """Return how many passes over the training rows, and why."""
-    assert config.env.batch_size
-    steps = -(-rows // config.env.batch_size)
     if any(tower.pretrained for tower in model.towers.values()):
-        if target.problem_type != "regression":
-            return 3, "a tower is pretrained"
-        why = "a tower is pretrained, and the target is a number"  # whose probe starts further from where tuning ends
-        return _epochs_of(steps, *NUMBER_LENGTH), f"{why}; {counted(steps, 'step')} an epoch"
+        if target.problem_type == "regression":  # its probe starts further from where tuning ends
+            return 4, "a tower is pretrained, and the target is a number"
+        return 3, "a tower is pretrained"
     if not _alone(model):
         return 5, "no tower is pretrained"
-    why = "a table alone, which starts at random"
-    return _epochs_of(steps, *TABLE_LENGTH), f"{why}, and {counted(steps, 'step')} an epoch"
-
-
-def _epochs_of(steps: int, wanted: int, least: int, most: int) -> int:
-    """Return how many epochs of some steps are about as many steps as wanted."""
-    return int(np.clip(round(wanted / steps), least, most))
+    assert config.env.batch_size
+    steps = -(-rows // config.env.batch_size)
+    epochs = int(np.clip(round(STEPS / steps), LEAST_EPOCHS, MOST_EPOCHS))
+    return epochs, f"a table alone, which starts at random, and {counted(steps, 'step')} an epoch"
 
 
 def _alone(model: FusionModel) -> bool:
