@@ -50,7 +50,7 @@ def trained(checkpoint):
     return fit(checkpoint)
 
 
-def test_the_weights_are_the_last_ones_and_the_temperature_keeps_the_lead(trained, checkpoint):
+def test_the_weights_are_the_last_ones_and_the_temperature_follows_the_lead(trained, checkpoint):
     alone = fit(checkpoint, **{"optim.refit": "off"})
     assert NOTE in notes(trained)
     assert NOTE not in notes(alone)
@@ -58,8 +58,8 @@ def test_the_weights_are_the_last_ones_and_the_temperature_keeps_the_lead(traine
     assert not torch.equal(weights(alone)["head.weight"], weights(trained)["head.weight"])
     first, second = (one._fitted().target.temperature for one in (alone, trained))
     assert second >= first
-    assert "as certain as before" in notes(trained)
-    assert "as certain as before" not in notes(fit(checkpoint, **{"optim.calibrate": "off"}))
+    assert "from then on" in notes(trained)
+    assert "from then on" not in notes(fit(checkpoint, **{"optim.calibrate": "off"}))
 
 
 def test_every_row_is_seen_once_an_epoch(checkpoint, monkeypatch):

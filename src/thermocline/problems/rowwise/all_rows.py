@@ -19,8 +19,9 @@ def trained_on_all(assembly: Assembly, closing: Closing, settled: Settled) -> Se
     """Train the state that is kept on all rows, where a pretrained model was tuned on few rows of each class.
 
     Where a class has four rows, the one that validates is a quarter of what is known of it. A model is more certain of
-    rows that it has seen more often, and of others alike, though it knows little more of them. The temperature takes
-    that back: the lead of the first class over the second, in the mean of training rows, is as before.
+    rows that it has seen more often, and of others too, of which it knows a little more. The temperature takes half of
+    that back: it grows by the root of the ratio that the lead of the first class over the second, in the mean of
+    training rows, has to what it was before.
 
     Args:
         assembly: The model, in the state that is kept.
@@ -41,8 +42,8 @@ def trained_on_all(assembly: Assembly, closing: Closing, settled: Settled) -> Se
     target, said = settled.target, ""
     if assembly.config.optim.calibrate == "auto":
         ratio = max(1.0, _lead(assembly, closing) / max(before, 1e-6))
-        target = replace(target, temperature=target.temperature * ratio)
-        said = f"; temperature {target.temperature:.3g}, as certain as before"
+        target = replace(target, temperature=target.temperature * ratio**0.5)
+        said = f"; temperature {target.temperature:.3g} from then on"
     note = f"trained on with the validation rows, {counted(rows, 'row')}{said}"
     return replace(settled, target=target, notes=(*settled.notes, note))
 
