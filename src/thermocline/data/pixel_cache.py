@@ -122,7 +122,7 @@ def pixels_kept(sizes: Iterable[int], count: int, keep: Keep) -> Iterator[PixelC
     if not chosen.any():
         yield None
         return
-    total = HEAD * len(chosen) + int(chosen.sum())
+    total = HEAD * count + int(chosen.sum())
     taken = 0 if on_disk or not keep.budget.take(total) else total
     cache = _make(chosen, total, keep, folder) if on_disk or taken else None
     try:

@@ -33,11 +33,12 @@ def train_on_all(trainer: TrainingState, epochs: int) -> bool:
     Returns:
         Whether it was done. Without time, or where a loss is not finite, the model stays as it was.
     """
+    if not _time_for(trainer, epochs):
+        return False
     before = best_states.tuned_state(trainer.model, trainer.frozen)
     done = False
     try:
-        if _time_for(trainer, epochs):
-            done = _trained(trainer, epochs)
+        done = _trained(trainer, epochs)
     finally:
         if not done:
             best_states.restore(trainer.model, before)

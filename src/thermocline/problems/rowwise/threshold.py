@@ -24,7 +24,6 @@ SPREADS = np.array([0.5, 1.0])
 """Standard deviations of the prior of the calibration: the slope's around 1, and the offset's around 0."""
 LEAST_WEIGHT = 1e-9
 """Of all weights: less is one of rounding."""
-NEWTON_STEPS, HALVINGS = 25, 20
 
 
 def best_threshold(target: RowTarget, encoded: np.ndarray, logits: np.ndarray, weight: np.ndarray | None) -> float:
@@ -70,25 +69,17 @@ def best_threshold(target: RowTarget, encoded: np.ndarray, logits: np.ndarray, w
 
 def _chances(margin: np.ndarray, truth: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """Return the chance of each row to be positive, by a logistic regression of the truth on the margin of outputs."""
-    inputs = np.stack([margin, np.ones(len(margin))], axis=1)
-    prior, centre = np.diag(1 / SPREADS**2), np.array([1.0, 0.0])
-    found = centre
+    from scipy.optimize import minimize
+    from scipy.special import expit
 
-    def loss(values: np.ndarray) -> float:
-        outputs = inputs @ values
-        off = values - centre
-        return float(weight @ (np.logaddexp(0.0, outputs) - truth * outputs) + off @ prior @ off / 2)
+    inputs, centre = np.stack([margin, np.ones(len(margin))], axis=1), np.array([1.0, 0.0])
 
-    for _ in range(NEWTON_STEPS):
-        chance = 1 / (1 + np.exp(-np.clip(inputs @ found, -60, 60)))
-        gradient = inputs.T @ (weight * (chance - truth)) + prior @ (found - centre)
-        curvature = (inputs * (weight * chance * (1 - chance))[:, None]).T @ inputs + prior
-        step = np.linalg.solve(curvature, gradient)
-        better = next((found - step / 2**k for k in range(HALVINGS) if loss(found - step / 2**k) < loss(found)), None)
-        if better is None:
-            break
-        found = better
-    return np.asarray(1 / (1 + np.exp(-np.clip(inputs @ found, -60, 60))))
+    def loss(values: np.ndarray) -> tuple[float, np.ndarray]:
+        outputs, off = inputs @ values, (values - centre) / SPREADS
+        value = weight @ (np.logaddexp(0.0, outputs) - truth * outputs) + off @ off / 2
+        return float(value), inputs.T @ (weight * (expit(outputs) - truth)) + off / SPREADS
+
+    return np.asarray(expit(inputs @ minimize(loss, centre, jac=True, method="BFGS").x))
 
 
 def _candidates(chance: np.ndarray, positive: np.ndarray, negative: np.ndarray) -> list[float]:
