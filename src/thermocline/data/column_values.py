@@ -118,7 +118,7 @@ def _written_text(value: object) -> str | None:
 def _as_texts(series: pd.Series[Any], name: str, convert: Callable[[object], str | None]) -> np.ndarray:
     result = np.full(len(series), None, dtype=object)
     bad = np.zeros(len(series), dtype=bool)
-    for row, value in enumerate(series.astype(object).to_numpy()):
+    for row, value in enumerate(series.to_numpy(dtype=object)):
         try:
             result[row] = convert(value)
         except TypeError:

@@ -130,8 +130,9 @@ def check_frame(frame: pd.DataFrame, *, what: str = "train_data") -> None:
     if len(frame) == 0:
         raise DataError(f"{what} has no rows (columns: {listing(frame.columns)}).")
     check_names(frame, what=what)
-    for name in frame.columns:
-        _check_finite(frame[name], f"{what}: column {name!r}")
+    for name, dtype in zip(frame.columns, frame.dtypes, strict=True):
+        if pd.api.types.is_float_dtype(dtype):
+            _check_finite(frame[name], f"{what}: column {name!r}")
 
 
 def check_names(frame: pd.DataFrame, *, what: str = "train_data") -> None:
@@ -180,8 +181,6 @@ def check_columns(frame: pd.DataFrame, needed: Iterable[str], *, what: str = "th
 
 
 def _check_finite(series: pd.Series[Any], where: str) -> None:
-    if not pd.api.types.is_float_dtype(series.dtype):
-        return
     bad = np.isinf(series.to_numpy(dtype=np.float64, na_value=np.nan))
     if bad.any():
         raise DataError(

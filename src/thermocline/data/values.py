@@ -153,23 +153,26 @@ def parse_numbers(series: pd.Series[Any], form: str) -> tuple[np.ndarray, np.nda
     fine = np.zeros(len(series), dtype=bool)
     if isinstance(dtype, pd.CategoricalDtype):
         return parse_numbers(series.astype(object), form)
-    wrong = np.full(len(series), np.nan), series.notna().to_numpy(dtype=bool)
     if isinstance(dtype, pd.PeriodDtype) or pd.api.types.is_datetime64_any_dtype(dtype):
         moments = series.dt.to_timestamp() if isinstance(dtype, pd.PeriodDtype) else series
-        return (_days(moments), fine) if form.startswith("date") else wrong
+        return (_days(moments), fine) if form.startswith("date") else _none_fits(series)
     if is_duration(dtype):
         if form != "duration":
-            return wrong
+            return _none_fits(series)
         spans = series.to_numpy(dtype="timedelta64[ns]", na_value=np.timedelta64("NaT"))
         return spans / np.timedelta64(DAY, "ns"), fine
     if pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_complex_dtype(dtype):
         if form.startswith("date"):  # an all-missing column has a float dtype, and is fine
-            return wrong
+            return _none_fits(series)
         return series.to_numpy(dtype=np.float64, na_value=np.nan), fine
     values = series.astype(object).to_numpy()
     if form.startswith("date"):
         return _parse_each_date(values, form[5:] or "ISO8601")
     return _parse_each_number(values)
+
+
+def _none_fits(series: pd.Series[Any]) -> tuple[np.ndarray, np.ndarray]:
+    return np.full(len(series), np.nan), series.notna().to_numpy(dtype=bool)
 
 
 def as_float(value: Any) -> float:
