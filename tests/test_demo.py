@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from thermocline import demo
+from thermocline.cli import demo
 
 
 @pytest.mark.parametrize("sample", ["digits", "mixed"])

@@ -194,4 +194,4 @@ def test_the_source_is_read_as_it_is() -> None:
     assert module_of(ROOT / "config" / "__init__.py") == "thermocline.config"
     found = {(one.target, one.name) for one in imports_of("thermocline")}
     assert ("thermocline.predictor", "Predictor") in found  # for type checkers alone
-    assert any(one.target == "thermocline.demo" for one in ours("thermocline.cli"))  # inside a function
+    assert any(one.target == "thermocline.cli.demo" for one in ours("thermocline.cli"))  # inside a function

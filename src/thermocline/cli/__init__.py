@@ -142,7 +142,7 @@ def _add_presets(commands: Any) -> None:
 
 
 def _demo(given: argparse.Namespace) -> None:
-    from thermocline import demo
+    from thermocline.cli import demo
     from thermocline.errors import ConfigError
 
     if given.rows is not None and given.rows < LEAST_DEMO_ROWS:
@@ -296,7 +296,3 @@ def _version() -> str:
     from importlib.metadata import version
 
     return f"thermocline {version('thermocline')}"
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
