@@ -54,6 +54,24 @@ def test_quiet_fit_prints_only_the_result(table: Path, tmp_path: Path, capsys: p
     assert capsys.readouterr() == (f"saved to {out}\n", "")
 
 
+def test_a_search_prints_its_trials(table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, study = tmp_path / "model", tmp_path / "study.log"
+    command = ["fit", str(table), "--label", "y", *FAST, "optim.lr=loguniform(1e-4, 1e-1)"]
+    searched = ["--search-trials", "2", "--search-storage", str(study), "--search-study", "mine"]
+    assert main([*command, "--out", str(out), *searched]) == 0
+    said = capsys.readouterr().out
+    assert "trial 2 of 2: optim.lr=" in said
+    head, *rows, last = said.splitlines()[-4:]
+    assert head.split() == ["name", "optim.lr", "score", "seconds", "state", "why"]
+    assert all("complete" in row for row in rows)
+    assert last == f"saved to {out}"
+    assert study.is_file()
+    assert main([*command, "--out", str(tmp_path / "other")]) == 1
+    assert "--search-trials 20" in capsys.readouterr().err
+    assert main([*command, "--out", str(tmp_path / "other"), "--search-study", "mine"]) == 1
+    assert "--search-study is for a search, which --search-trials asks for" in capsys.readouterr().err
+
+
 def test_explain_writes_a_plan_that_fit_follows(
     table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -6,7 +6,17 @@ import pytest
 
 import thermocline
 
-NAMES = ["LayerMap", "LayerPlan", "Predictor", "ThermoclineError", "__version__", "list_presets", "load_sample"]
+NAMES = [
+    "Callback",
+    "FitState",
+    "LayerMap",
+    "LayerPlan",
+    "Predictor",
+    "ThermoclineError",
+    "__version__",
+    "list_presets",
+    "load_sample",
+]
 
 
 def test_public_names() -> None:

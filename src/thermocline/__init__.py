@@ -10,13 +10,26 @@ if TYPE_CHECKING:
     from thermocline.data.samples import load_sample
     from thermocline.errors import ThermoclineError
     from thermocline.predictor import Predictor
+    from thermocline.training.callbacks import Callback, FitState
     from thermocline.tuning.layers.layer_map import LayerMap
     from thermocline.tuning.plan.layer_plan import LayerPlan
 
 __version__ = "0.1.0"
-__all__ = ["LayerMap", "LayerPlan", "Predictor", "ThermoclineError", "__version__", "list_presets", "load_sample"]
+__all__ = [
+    "Callback",
+    "FitState",
+    "LayerMap",
+    "LayerPlan",
+    "Predictor",
+    "ThermoclineError",
+    "__version__",
+    "list_presets",
+    "load_sample",
+]
 
 _HOME = {
+    "Callback": "thermocline.training.callbacks",
+    "FitState": "thermocline.training.callbacks",
     "LayerMap": "thermocline.tuning.layers.layer_map",
     "LayerPlan": "thermocline.tuning.plan.layer_plan",
     "Predictor": "thermocline.predictor",

@@ -84,6 +84,14 @@ class NotFittedError(ThermoclineError, RuntimeError):
     """A predictor was asked for something that only `fit` brings about."""
 
 
+class StorageError(ThermoclineError, OSError):
+    """The storage of a search that cannot be reached, or holds something else."""
+
+
+class SearchError(ThermoclineError, RuntimeError):
+    """A search that gave no model."""
+
+
 class NonFiniteError(ThermoclineError, ArithmeticError):
     """The loss or the gradient norm stayed infinite or NaN."""
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from thermocline.contracts.request import Request
     from thermocline.data.columns import Columns
     from thermocline.data.tables import Data
+    from thermocline.pipeline.fitted import Fitted
+    from thermocline.training.callbacks import Callback
     from thermocline.training.history import History
     from thermocline.tuning.plan.layer_plan import LayerPlan
 
@@ -99,6 +101,7 @@ class Predictor:
         self._history: History | None = None
         self._identity = ""
         self._ended = True  # whether its fit was not stopped by Ctrl-C
+        self._leaderboard: Mapping[str, Any] | None = None
 
     @keeps_global_state
     def fit(  # noqa: PLR0913 - public API
@@ -113,6 +116,8 @@ class Predictor:
         plan: LayerPlan | str | os.PathLike[str] | None = None,
         seed: int = 0,
         resume: bool = False,
+        callbacks: Sequence[Callback] = (),
+        search: Mapping[str, Any] | None = None,
         overwrite: bool = False,
     ) -> Predictor:
         """Fit to a frame, from scratch.
@@ -130,10 +135,13 @@ class Predictor:
                 `train_data`, where that has no label column, as in scikit-learn: `fit(X, y)`.
             presets: Preset names or files, composed left to right: a later one replaces values of an earlier one. By
                 default the one of the problem type.
-            hyperparameters: Overrides: a dict with dotted or nested keys, `"key=value"` strings, or a YAML file.
+            hyperparameters: Overrides: a dict with dotted or nested keys, `"key=value"` strings, or a YAML file. With
+                `search` a value may be a space: `choice(a, b)`, `uniform(0, 0.2)`, `loguniform(1e-5, 1e-3)`,
+                `int(2, 6)`.
             column_types: Column → `numeric`, `categorical`, `text`, `image` or `null`, where inference is to be
                 overruled.
-            time_limit: Seconds for everything, loading and averaging included; a resumed run has them anew.
+            time_limit: Seconds for everything, loading and averaging included, and all trials of a search; a resumed
+                run has them anew.
             plan: A plan to follow, as `explain` returns it, perhaps edited; or the path to one saved as JSON, or to a
                 YAML file of phases.
             seed: Same seed, same result on the CPU.
@@ -141,6 +149,11 @@ class Predictor:
                 stopped, by Ctrl-C too; start where there is none, and load what was saved where it has ended. More
                 epochs, other loggers or another device may be asked for. Checkpoints lie next to `path` until then
                 (`env.checkpoint_every`).
+            callbacks: Objects of classes that derive from `thermocline.Callback`: code of your own that is called after
+                each validation, for example, and may end training. They are called in every trial of a search.
+            search: How values are chosen from spaces: `{"trials": 20}`, perhaps with `storage`, the path of a file or
+                the URL of a database that several processes share, and `study`, a name in it. Each trial is a fit on
+                the same rows; the one that validates best becomes this predictor, and `leaderboard()` lists them all.
             overwrite: Replace the predictor that is saved at `path`. It stays until the new one is trained, so a fit
                 that fails or is stopped loses nothing. Files that are no saved predictor are not replaced. With
                 `resume`, a saved predictor of the same run is loaded, and one of another run is replaced.
@@ -152,25 +165,28 @@ class Predictor:
             OutputExistsError: `path` holds a saved predictor, or other files.
             OutputInUseError: Another fit or save is writing to `path`.
             ResumeError: What `resume` finds is of another run; the message lists what differs.
+            StorageError: The storage of a search cannot be reached, or holds another search.
             ThermoclineError: Data or options that cannot be used; always before anything is trained where they show it.
         """
         from thermocline.pipeline import places, saved_folder
-        from thermocline.pipeline.arguments import check_flags
+        from thermocline.pipeline.arguments import callbacks_of, check_flags
         from thermocline.pipeline.fit import fit
         from thermocline.pipeline.resume import can_go_on
 
         check_flags(resume=resume, overwrite=overwrite)
         given = train_data, tuning_data, presets, hyperparameters, column_types, seed
-        request = self._request(*given, time_limit=time_limit, plan=plan, resume=resume)
+        called = callbacks_of(callbacks)
+        request = self._request(*given, time_limit=time_limit, plan=plan, resume=resume, callbacks=called)
         with nullcontext() if self.path is None else saved_folder.writing_to(self.path):
+            if search is not None:
+                self._search(request, search, overwrite=overwrite)
+                return self
             stopped = resume and self.path is not None and can_go_on(self.path)
             if not (resume and not stopped and self._has_ended(request, overwrite=overwrite)):
                 # a folder that holds something else must show before training, not after it
                 if self.path is not None and not stopped:
                     saved_folder.check_fit(self.path, self._identity, overwrite=overwrite)
-                fitted = fit(request)
-                self._assembly, self._history, self._identity = fitted.assembly, fitted.history, fitted.identity
-                self._ended = fitted.ended
+                self._take(fit(request))
                 if self.path is not None:
                     self._save(self.path, overwrite=overwrite)
             if self.path is not None and self._ended:
@@ -412,8 +428,7 @@ class Predictor:
             problem=problem,
             verbosity=verbosity,
         )
-        made._assembly, made._history, made._identity = assembly, loaded.history, loaded.identity
-        made._ended = loaded.ended
+        made._take(loaded)
         return made
 
     @property
@@ -474,6 +489,31 @@ class Predictor:
         assert self._history is not None
         return self._history
 
+    def leaderboard(self) -> pd.DataFrame:
+        """Return a row for each fit that this predictor was chosen from, the best first.
+
+        Returns:
+            Columns `name`, one for each option that differs between the fits, `score` (of the validation rows, in the
+            metric's own direction), `seconds`, `state` (`complete`, `pruned`, `failed`, `running`, `stopped`) and `why`
+            (why a fit failed, or `kept`).
+
+        Raises:
+            NotFittedError: `fit` has not been called.
+            ConfigError: It was fitted without a search.
+
+        Example:
+            `predictor.leaderboard().head()`
+        """
+        from thermocline.choose.leaderboard import Leaderboard
+
+        self._fitted()
+        if self._leaderboard is None:
+            raise ConfigError(
+                "This predictor was fitted once and chosen from no others; see predictor.history. A search compares "
+                "fits: fit(…, hyperparameters={'optim.lr': 'loguniform(1e-5, 1e-3)'}, search={'trials': 20})."
+            )
+        return Leaderboard.from_dict(self._leaderboard).to_frame()
+
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any:
@@ -532,10 +572,31 @@ class Predictor:
 
     def _save(self, target: Path, *, overwrite: bool) -> None:
         from thermocline.pipeline import artifact
+        from thermocline.pipeline.fitted import Fitted
 
-        artifact.save(
-            self._fitted(), self.history, target, identity=self._identity, ended=self._ended, overwrite=overwrite
-        )
+        fitted = Fitted(self._fitted(), self.history, self._identity, self._ended, self._leaderboard)
+        artifact.save(fitted, target, overwrite=overwrite)
+
+    def _take(self, fitted: Fitted) -> None:
+        """Be what was fitted."""
+        self._assembly, self._history, self._identity = fitted.assembly, fitted.history, fitted.identity
+        self._ended, self._leaderboard = fitted.ended, fitted.leaderboard
+
+    def _search(self, request: Request, given: Any, *, overwrite: bool) -> None:
+        """Fit by a search, and save what it found; the lock of the path is held."""
+        from thermocline.choose.storage import check_installed
+        from thermocline.pipeline.predict import to_best_device
+
+        check_installed()  # before what imports it
+        from thermocline.choose.run import search
+
+        found = search(request, given, self._identity, overwrite=overwrite)
+        to_best_device(found.fitted.assembly.model)
+        self._take(found.fitted)
+        if self.path is not None and found.folder is not None:
+            self._save(self.path, overwrite=overwrite or found.replaces)
+            if self._ended:
+                found.folder.remove()
 
     def _has_ended(self, request: Request, *, overwrite: bool) -> bool:
         """Return whether the run to be resumed has ended already; what it saved is loaded then.
@@ -558,5 +619,5 @@ class Predictor:
                 return False
             raise
         self._assembly, self._history, self._identity = ended._assembly, ended._history, ended._identity
-        self._ended = ended._ended
+        self._ended, self._leaderboard = ended._ended, ended._leaderboard
         return True

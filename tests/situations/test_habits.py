@@ -45,7 +45,7 @@ def predictor():
         (lambda p: p.fit(FRAME, optim_lr=1e-3), "hyperparameters={'optim.lr': …}"),
         (lambda p: p.fit(FRAME, holdout_frac=0.1), "hyperparameters={'data.valid_fraction': …}"),
         (lambda p: p.fit(FRAME, preset="offline"), "Did you mean 'presets'?"),
-        (lambda p: p.fit(FRAME, hyperparameter_tune_kwargs={}), "Nothing searches yet"),
+        (lambda p: p.fit(FRAME, hyperparameter_tune_kwargs={}), "`fit(search={'trials': 20})`"),
         (lambda p: p.fit(FRAME, sample_weight=[1] * 40), "`Predictor(label, sample_weight=…)`"),
         (lambda p: p.fit(FRAME, foo=1), "It takes train_data, tuning_data, presets"),
         (

@@ -100,6 +100,9 @@ def _add_fit(commands: Any, name: str, run: Any, text: str) -> None:
     if name == "fit":
         fit.add_argument("--out", required=True, help="the folder to save into")
         fit.add_argument("--time-limit", type=float, help="seconds for everything")
+        fit.add_argument("--search-trials", type=int, metavar="N", help="search spaces among the overrides, N fits")
+        fit.add_argument("--search-storage", metavar="PATH|URL", help="a file or database that several searches share")
+        fit.add_argument("--search-study", metavar="NAME", help="the name of the study in the storage")
         fit.add_argument("--plan", help="a plan saved as JSON, or a YAML file of phases")
         fit.add_argument("--resume", action="store_true", help="continue where the same command was stopped")
         fit.add_argument("--overwrite", action="store_true", help="replace the predictor that is saved at --out")
@@ -182,8 +185,23 @@ def _choices(given: argparse.Namespace) -> dict[str, Any]:
 def _fit(given: argparse.Namespace) -> None:
     predictor = _predictor(given, given.out)
     how = {"time_limit": given.time_limit, "plan": given.plan, "resume": given.resume, "overwrite": given.overwrite}
-    predictor.fit(given.data, **how, **_choices(given))
+    search = _search(given)
+    predictor.fit(given.data, **how, **_choices(given), search=search)
+    if search is not None and not given.quiet:
+        print(escaped(predictor.leaderboard().to_string(index=False), lines=True))
     print(escaped(f"saved to {predictor.path}"))
+
+
+def _search(given: argparse.Namespace) -> dict[str, Any] | None:
+    from thermocline.errors import ConfigError
+
+    more = {"storage": given.search_storage, "study": given.search_study}
+    if given.search_trials is None:
+        for name, value in more.items():
+            if value is not None:
+                raise ConfigError(f"--search-{name} is for a search, which --search-trials asks for.")
+        return None
+    return {"trials": given.search_trials, **{name: value for name, value in more.items() if value is not None}}
 
 
 def _check_out(file: str | None, option: str = "--out") -> None:

@@ -5,16 +5,20 @@ from .keys import Key
 from .option import option
 from .presets import Preset, compose, copy_preset, list_presets, preset_names, preset_text, read_preset
 from .reads import Reads, check_read, reads_of
-from .resolve import resolve
+from .resolve import read_spaces, resolve
 from .resolved import ResolvedConfig
+from .spaces import SEARCH, Drawn, Space
 from .structures import read_phase_file
 
 __all__ = [
+    "SEARCH",
+    "Drawn",
     "Key",
     "Preset",
     "Reads",
     "ResolvedConfig",
     "Schema",
+    "Space",
     "check_read",
     "compose",
     "copy_preset",
@@ -24,6 +28,7 @@ __all__ = [
     "preset_text",
     "read_phase_file",
     "read_preset",
+    "read_spaces",
     "reads_of",
     "resolve",
     "schema_of",

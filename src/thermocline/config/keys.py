@@ -29,6 +29,7 @@ class Key:
         at_most: Upper limit that is allowed.
         only_with: Other options, and the values of them with which this one is read.
         not_with: Other options, and the values of them with which this one is not read.
+        varies: Whether a search may choose its value.
     """
 
     path: str
@@ -44,6 +45,7 @@ class Key:
     at_most: float | None = None
     only_with: Conditions = ()
     not_with: Conditions = ()
+    varies: bool = True
 
     @property
     def structured(self) -> bool:

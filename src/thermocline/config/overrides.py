@@ -14,6 +14,7 @@ from thermocline.errors import ConfigError
 from .documents import read_yaml
 from .foreign import foreign_key
 from .joined import Schema
+from .spaces import Space, read_space
 from .values import convert, parse
 
 Hyperparameters: TypeAlias = Mapping[str, Any] | str | os.PathLike[str] | list[Any] | tuple[Any, ...] | None
@@ -31,7 +32,7 @@ class Overrides:
     """Hyperparameters, read.
 
     Attributes:
-        values: Checked values by dotted name.
+        values: Checked values by dotted name; a `Space` where a search is to choose.
         origins: For each of them `user` (written by hand) or `file:NAME`.
         faults: A line for everything that is wrong.
     """
@@ -95,7 +96,12 @@ def check_values(content: Mapping[str, Any], where: str, schema: Schema) -> dict
         ConfigError: Unknown options, or values that do not fit; all of them in one error.
     """
     read = read_overrides(content, schema)
-    raise_faults([f"{where}: {fault}" for fault in read.faults], where)
+    spaces = [
+        f"{path}: {str(value)!r} is a space. Spaces are for hyperparameters, in fit(…, search=…); give a value here."
+        for path, value in read.values.items()
+        if isinstance(value, Space)
+    ]
+    raise_faults([f"{where}: {fault}" for fault in [*read.faults, *spaces]], where)
     return read.values
 
 
@@ -120,6 +126,9 @@ def _checked(entry: _Entry, schema: Schema) -> Any:
     key = schema.keys.get(entry.path)
     if key is None:
         raise ConfigError(_unknown(entry.path, schema))
+    space = read_space(key, entry.value)
+    if space is not None:
+        return space
     return parse(key, entry.value) if entry.is_text else convert(key, entry.value)
 
 

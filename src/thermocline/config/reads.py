@@ -19,6 +19,7 @@ from .joined import Schema, option_names, schema_of, shared_options
 from .keys import Key
 from .overrides import BY_HAND, FILE, raise_faults
 from .resolved import PRESET, ResolvedConfig, shown
+from .spaces import SEARCH
 
 READ_BY_KINDS = (
     "model.conv_bn",
@@ -105,15 +106,18 @@ def check_read(config: ResolvedConfig, reads: Reads) -> tuple[str, ...]:
         each file that sets options which this kind of problem does not read.
 
     Raises:
-        ConfigError: Options set by hand that this kind of problem never reads; all of them in one error.
+        ConfigError: Options set by hand that this kind of problem never reads, and options in a search that this fit
+            does not read; all of them in one error.
     """
     faults: list[str] = []
     notes: list[str] = []
     unread: dict[str, list[str]] = {}
     for name, origin in config.provenance.items():
+        is_read = name in reads.names
+        if origin.startswith(SEARCH) and not is_read:
+            faults.append(f"{name} is a space and has no effect: {_reason(name, reads)}")
         if not _differs(config, name):
             continue
-        is_read = name in reads.names
         if origin == BY_HAND:
             why = _unmet(config, name) if is_read else _reason(name, reads)
             line = f"{name} is set to {shown(config[name])} and has no effect: {why}"

@@ -9,13 +9,18 @@ from thermocline.errors import ConfigError
 from thermocline.registry import ProblemInfo
 
 from .joined import schema_of
-from .overrides import Hyperparameters, raise_faults, read_overrides
+from .overrides import Hyperparameters, Overrides, raise_faults, read_overrides
 from .presets import Preset, Presets, asked_for, lineages, replacements
 from .resolved import PRESET, Origins, ResolvedConfig
+from .spaces import SEARCH, Drawn, Space
 
 
 def resolve(
-    presets: Presets = None, hyperparameters: Hyperparameters = None, *, problem: ProblemInfo | None = None
+    presets: Presets = None,
+    hyperparameters: Hyperparameters = None,
+    *,
+    problem: ProblemInfo | None = None,
+    drawn: Drawn | None = None,
 ) -> ResolvedConfig:
     """Settle every option: the user's value before a preset's, a later preset's before an earlier one's.
 
@@ -24,13 +29,14 @@ def resolve(
         hyperparameters: A mapping with dotted or nested names, `"key=value"` texts, a path to a YAML file,
             or a list of such.
         problem: The kind of problem: its options are taken, installed or not, and its preset where none is named.
+        drawn: What a search has chosen in place of the spaces among the hyperparameters.
 
     Returns:
         The settled config. What is null there and said to be chosen is for the program to `choose`.
 
     Raises:
         ConfigError: A preset or an option that does not exist, a value that does not fit, an option given
-            twice; every fault in one error.
+            twice, a space where nothing is searched; every fault in one error.
 
     Example:
         >>> config = resolve("medium_quality", {"optim.lr": 3e-4})
@@ -41,6 +47,7 @@ def resolve(
     if presets is None and problem is not None:
         presets = problem.preset
     read = read_overrides(hyperparameters, schema)
+    _settle_spaces(read, drawn)
     found: list[list[Preset]] = []
     try:
         found = lineages(presets, schema)
@@ -57,3 +64,39 @@ def resolve(
     replaced = {path: value for path, value in values.items() if path in read.values}
     origins = Origins(provenance | read.origins, names, replaced, replacements(found, without=read.values))
     return ResolvedConfig.build(schema, values | read.values, origins)
+
+
+def read_spaces(hyperparameters: Hyperparameters, *, problem: ProblemInfo | None = None) -> dict[str, Space]:
+    """Return the spaces among hyperparameters, by dotted name in their order.
+
+    Args:
+        hyperparameters: As of `resolve`.
+        problem: As of `resolve`.
+
+    Raises:
+        ConfigError: Faults in any of the hyperparameters; every fault in one error.
+
+    Example:
+        >>> read_spaces({"optim.lr": "loguniform(1e-5, 1e-3)"})["optim.lr"].high
+        0.001
+    """
+    read = read_overrides(hyperparameters, schema_of(problem))
+    raise_faults(read.faults, "hyperparameters")
+    return {path: value for path, value in read.values.items() if isinstance(value, Space)}
+
+
+def _settle_spaces(read: Overrides, drawn: Drawn | None) -> None:
+    """Put what was drawn in place of the spaces; without it they are faults."""
+    spaces = {path: value for path, value in read.values.items() if isinstance(value, Space)}
+    if spaces and drawn is None:
+        several = len(spaces) > 1
+        read.faults.append(
+            f"{', '.join(f'{path}={str(space)!r}' for path, space in spaces.items())} "
+            f"{'are spaces' if several else 'is a space'} of values, and nothing searches: give "
+            f"fit(…, search={{'trials': 20}}) (--search-trials 20), or {'values' if several else 'a value'}."
+        )
+    for path, space in spaces.items():
+        del read.values[path], read.origins[path]
+        if drawn is not None and path in drawn.values:
+            read.values[path] = drawn.values[path]
+            read.origins[path] = f"{SEARCH}{drawn.name}, {space}"

@@ -17,6 +17,7 @@ from .joined import Schema, nested, schema_of
 from .overrides import BY_HAND, FILE, check_values
 from .saved import without_absent_kinds
 from .schema import EnvConfig, OptimConfig
+from .spaces import SEARCH
 from .values import convert
 
 if typing.TYPE_CHECKING:
@@ -33,7 +34,8 @@ class Origins:
     """Where values come from.
 
     Attributes:
-        provenance: Dotted name → `preset:NAME`, `user`, `file:NAME` or `chosen: why`; `default` may be left out.
+        provenance: Dotted name → `preset:NAME`, `user`, `file:NAME`, `search: TRIAL, SPACE` or `chosen: why`; `default`
+            may be left out.
         presets: The presets that were asked for, in that order.
         replaced: Dotted name → the preset's value in place of which the user set another.
         notes: Which presets replace values of others that were asked for.
@@ -53,7 +55,7 @@ class ResolvedConfig:
         schema: The options there are.
         root: The values: an instance of `schema.root`.
         provenance: For each dotted name `default`, `preset:NAME`, `user` (written by hand), `file:NAME` (from a file
-            of hyperparameters), or `chosen: why`.
+            of hyperparameters), `search: TRIAL, SPACE` (chosen by a search), or `chosen: why`.
         presets: The presets that were asked for, in that order.
         replaced: Dotted name → the preset's value in place of which the user set another; not saved.
         notes: Which presets replace values of others that were asked for; not saved.
@@ -215,7 +217,9 @@ class ResolvedConfig:
         chosen = sum(origin.startswith("chosen") for origin in origins)
         names = ", ".join(self.presets)
         given = sum(origin == BY_HAND or origin.startswith(FILE) for origin in origins)
-        return f"<ResolvedConfig presets=[{names}], {given} by the user, {chosen} chosen>"
+        searched = sum(origin.startswith(SEARCH) for origin in origins)
+        found = f", {searched} by a search" if searched else ""
+        return f"<ResolvedConfig presets=[{names}], {given} by the user{found}, {chosen} chosen>"
 
     def _repr_html_(self) -> str:
         head = "<tr><th>key</th><th>value</th><th>from</th><th></th></tr>"

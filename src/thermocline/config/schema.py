@@ -62,10 +62,10 @@ class ModelConfig:
         16.0, "Updates count alpha / rank times (lora).", above=0, at_most=1e6, only_with={"model.peft": "lora"}
     )
     conv_bn: AutoOnOff = option(
-        "auto", "Keep one tensor, not two, of a convolution and the BatchNorm in eval mode behind it."
+        "auto", "Keep one tensor, not two, of a convolution and the BatchNorm in eval mode behind it.", varies=False
     )
     checkpointing: Checkpointing = option(
-        None, "Layers computed again in the backward pass to save memory: all, auto, or selectors."
+        None, "Layers computed again in the backward pass to save memory: all, auto, or selectors.", varies=False
     )
     trees: AutoOnOff = option(
         "auto", "Boosted trees on the table's columns, blended with the network; auto: where there are 100 rows."
@@ -130,7 +130,7 @@ class OptimConfig:
         None, "Share of a moving average of the weights that stays at a step; null: none.", above=0, below=1
     )
     cache_prefix: CachePrefix = option(
-        "auto", "Where the outputs of frozen first layers are kept, so that they run once a row."
+        "auto", "Where the outputs of frozen first layers are kept, so that they run once a row.", varies=False
     )
     head_init: HeadInit = option("probe", "Where a fresh head starts: at a linear probe, or at random.")
     patience: int = option(10, "Validations without a better score before training ends.", at_least=1, at_most=MOST)
@@ -158,12 +158,16 @@ class OptimConfig:
 class DataConfig:
     """How rows are read."""
 
-    valid_fraction: float | None = option(None, "Share of rows held out; null: from their number.", above=0, below=1)
+    valid_fraction: float | None = option(
+        None, "Share of rows held out; null: from their number.", above=0, below=1, varies=False
+    )
     max_unreadable_images: float = option(
-        0.05, "Share of image files that may fail before it is an error.", at_least=0, at_most=1
+        0.05, "Share of image files that may fail before it is an error.", at_least=0, at_most=1, varies=False
     )
     image_folder: str | None = option(
-        None, "Where relative image paths of training data begin; null: the table's or the working folder."
+        None,
+        "Where relative image paths of training data begin; null: the table's or the working folder.",
+        varies=False,
     )
     target_transform: TargetTransform = option(
         "auto",
@@ -185,27 +189,31 @@ class EnvConfig:
         None, "Most padded tokens through the model at once; null: no such limit.", at_least=16, at_most=MOST
     )
     eval_batch_size: int | None = option(
-        None, "Rows at once in prediction; null: chosen for inference.", at_least=1, at_most=MOST
+        None, "Rows at once in prediction; null: chosen for inference.", at_least=1, at_most=MOST, varies=False
     )
-    num_workers: int = option(0, "Processes that load batches.", at_least=0, at_most=1024)
+    num_workers: int = option(0, "Processes that load batches.", at_least=0, at_most=1024, varies=False)
     precision: Precision = option("auto", "Number format of the forward pass; auto fits the device.")
-    device: Device = option("auto", "Where the model runs; auto: the fastest present.")
-    compile: bool = option(False, "Compile backbones with torch.compile; pays on long runs.")
-    cache_images: CacheImages = option("auto", "Where decoded and resized images are kept from epoch to epoch.")
+    device: Device = option("auto", "Where the model runs; auto: the fastest present.", varies=False)
+    compile: bool = option(False, "Compile backbones with torch.compile; pays on long runs.", varies=False)
+    cache_images: CacheImages = option(
+        "auto", "Where decoded and resized images are kept from epoch to epoch.", varies=False
+    )
     cache_memory: float | None = option(
         None,
         "Most gigabytes that caches take, or the probe; null: a quarter of what is free, 0.512.",
         above=0,
         at_most=1e6,
+        varies=False,
     )
     cache_folder: str | None = option(
-        None, "Where caches on disk lie, for other fits as well; null: a folder that goes with the fit."
+        None, "Where caches on disk lie, for other fits as well; null: a folder that goes with the fit.", varies=False
     )
     checkpoint_every: int | None = option(
         None,
         "Steps between checkpoints to resume from; null: as often as costs little, 0: none.",
         at_least=0,
         at_most=MOST,
+        varies=False,
     )
     checkpoints_kept: int = option(
         2,
@@ -213,8 +221,9 @@ class EnvConfig:
         at_least=1,
         at_most=1000,
         not_with={"env.checkpoint_every": 0},
+        varies=False,
     )
-    loggers: tuple[Logger, ...] = option((), "Training logs to write beside the progress bar.")
+    loggers: tuple[Logger, ...] = option((), "Training logs to write beside the progress bar.", varies=False)
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ def parse(key: Key, text: str) -> Any:
     if text.lower() in ("null", "~") or (text.lower() == "none" and "none" not in key.choices):
         return convert(key, None)
     if key.many and text.startswith("[") and text.endswith("]"):
-        return convert(key, [_item(key, part) for part in _split(text[1:-1])])
+        return convert(key, [_item(key, part) for part in split_list(text[1:-1])])
     if key.many:
         return convert(key, _item(key, text))
     if bool in key.types and text.lower() in ("true", "false"):
@@ -80,8 +80,13 @@ def _unquoted(text: str) -> str:
     return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"" else text
 
 
-def _split(text: str) -> list[str]:
-    """Split at commas that are in no bracket and no quotes, as in `embeddings, layer.[0,2], 're:a{1,2}'`."""
+def split_list(text: str) -> list[str]:
+    """Return the parts of a text between commas that are in no bracket and no quotes.
+
+    Example:
+        >>> split_list("embeddings, layer.[0,2], 're:a{1,2}'")
+        ['embeddings', 'layer.[0,2]', "'re:a{1,2}'"]
+    """
     parts, depth, quote = [""], 0, ""
     for letter in text:
         if letter in "'\"" and (letter == quote or not parts[-1].strip()):

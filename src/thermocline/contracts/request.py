@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from thermocline.config import Drawn
 from thermocline.tuning.plan.layer_plan import LayerPlan
 
 
@@ -17,6 +18,8 @@ class Request:
 
     Attributes:
         problem: The caller's own kind of problem (`contracts.problem.Problem`), or None.
+        callbacks: Callbacks (`training.callbacks.Callback`).
+        drawn: What a search has chosen in place of the spaces among the hyperparameters; None without a search.
         training: Whether a fit follows: what it would write is checked then.
     """
 
@@ -36,5 +39,7 @@ class Request:
     seed: int = 0
     path: Path | None = None
     resume: bool = False
+    callbacks: Sequence[Any] = ()
+    drawn: Drawn | None = None
     verbosity: int = 1
     training: bool = True

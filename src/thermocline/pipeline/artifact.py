@@ -22,6 +22,7 @@ from thermocline.contracts.problem import Assembly, Built, Problem
 from thermocline.data.columns import Columns
 from thermocline.errors import ArtifactError, ConfigError, MissingDependencyError
 from thermocline.pipeline.bounded_build import Weights, built_as_saved
+from thermocline.pipeline.fitted import Fitted
 from thermocline.pipeline.listed_files import MANIFEST, WEIGHTS, ListedFiles, read_manifest
 from thermocline.pipeline.places import checkpoint_folder
 from thermocline.pipeline.saved_folder import UNFINISHED, check_free, find, replaced
@@ -33,34 +34,31 @@ from thermocline.tuning.plan.layer_plan import LayerPlan
 from thermocline.tuning.random_numbers import RandomNumbers
 
 FORMAT = 1
+LEADERBOARD = "leaderboard.json"
 
 
-def save(
-    assembly: Assembly, history: History, path: Path, *, identity: str, ended: bool = True, overwrite: bool = False
-) -> None:
+def save(fitted: Fitted, path: Path, *, overwrite: bool = False) -> None:
     """Write a predictor into a folder, all or nothing; other files in the folder stay. The lock must be held.
 
     Args:
-        assembly: What to save.
-        history: Its history.
+        fitted: What to save; its identity tells this run from others: saving a run again replaces its own folder.
         path: The folder.
-        identity: Tells this run from others; saving a run again replaces its own folder.
-        ended: Whether the run came to its end, or was stopped and can be resumed.
         overwrite: Whether a saved predictor of another run is replaced.
 
     Raises:
         OutputExistsError: The folder holds something else.
         OutputWriteError: The disk is full; checkpoints of the run stay.
     """
-    check_free(path, identity, overwrite=overwrite)
-    with told_unwritable(path, size_of(assembly.model.state_dict()), _way_out(path)), replaced(path) as draft:
-        _write(assembly, history, draft)
+    check_free(path, fitted.identity, overwrite=overwrite)
+    needed = size_of(fitted.assembly.model.state_dict())
+    with told_unwritable(path, needed, _way_out(path)), replaced(path) as draft:
+        _write(fitted, draft)
         written = sorted(p for p in draft.rglob("*") if p.is_file() and p.name != UNFINISHED)
         manifest = {
             "format": FORMAT,
             "thermocline": thermocline.__version__,
-            "identity": identity,
-            "ended": ended,
+            "identity": fitted.identity,
+            "ended": fitted.ended,
             "files": {p.relative_to(draft).as_posix(): file_sha256(p) for p in written},
         }
         _dump(draft / MANIFEST, manifest)
@@ -78,23 +76,6 @@ def _way_out(path: Path) -> str:
 
 
 @dataclass(frozen=True)
-class Loaded:
-    """A saved predictor that was loaded.
-
-    Attributes:
-        assembly: The fitted model, in eval mode on the CPU.
-        history: What happened.
-        identity: Names the run.
-        ended: Whether it came to its end, or Ctrl-C stopped it.
-    """
-
-    assembly: Assembly
-    history: History
-    identity: str
-    ended: bool
-
-
-@dataclass(frozen=True)
 class Trust:
     """What of a caller's own a saved predictor may be loaded with.
 
@@ -107,7 +88,7 @@ class Trust:
     remote_code: bool = False
 
 
-def load(path: Path, trust: Trust = Trust()) -> Loaded:
+def load(path: Path, trust: Trust = Trust()) -> Fitted:
     """Read a saved predictor; no hub, and no code from the folder.
 
     Args:
@@ -132,16 +113,20 @@ def load(path: Path, trust: Trust = Trust()) -> Loaded:
         history = History(pd.DataFrame(files.json("history.json")))
         if "rates.json" in files.digests:
             history.lrs = pd.DataFrame(files.json("rates.json")).set_index("step")
-    return Loaded(assembly, history, identity, ended)
+        leaderboard = files.json(LEADERBOARD) if LEADERBOARD in files.digests else None
+    return Fitted(assembly, history, identity, ended, leaderboard)
 
 
-def _write(assembly: Assembly, history: History, folder: Path) -> None:
+def _write(fitted: Fitted, folder: Path) -> None:
+    assembly, history = fitted.assembly, fitted.history
     _dump(folder / "task.json", assembly.target.to_dict())
     _dump(folder / "columns.json", assembly.columns.to_dict())
     _dump(folder / "layers.json", assembly.layer_map.to_dict())
     _dump(folder / "history.json", history.to_frame().to_dict(orient="list"))
     if history.lrs is not None:
         _dump(folder / "rates.json", history.lrs.reset_index().to_dict(orient="list"))
+    if fitted.leaderboard is not None:
+        _dump(folder / LEADERBOARD, dict(fitted.leaderboard))
     if assembly.facts:
         _dump(folder / "facts.json", dict(assembly.facts))
     (folder / "plan.json").write_text(assembly.plan.to_json(), encoding="utf-8")

@@ -7,7 +7,7 @@ from dataclasses import replace
 from thermocline.contracts.problem import Assembly
 from thermocline.contracts.request import Request
 from thermocline.data.batches import Rows
-from thermocline.pipeline.planning import plan_for, read_phases, read_plan, tower_sections
+from thermocline.pipeline.planning import GivenPlan, plan_for, read_phases, read_plan, tower_sections
 from thermocline.pipeline.prepare import Prepared, prepare
 from thermocline.report.console import Console
 from thermocline.training.batch_norm import micro_batch_note
@@ -22,6 +22,20 @@ def planned(request: Request) -> tuple[Prepared, Assembly]:
     """
     given = read_plan(request.plan)
     prepared = prepare(request)
+    return prepared, assembled(prepared, given)
+
+
+def assembled(prepared: Prepared, given: GivenPlan = None) -> Assembly:
+    """Build the model of prepared data, with its plan.
+
+    Args:
+        prepared: The data.
+        given: A plan that goes before the options (`read_plan`).
+
+    Raises:
+        ThermoclineError: See `Predictor.fit`.
+    """
+    request = prepared.request
     phases = read_phases(prepared.config)  # faults in them show before anything is loaded
     with RandomNumbers(request.seed):
         built = prepared.problem.build(
@@ -30,7 +44,7 @@ def planned(request: Request) -> tuple[Prepared, Assembly]:
     plan, config = plan_for(prepared.problem, built, given, phases, len(prepared.train))
     built = replace(built, config=config)
     assembly = Assembly(prepared.problem, prepared.target, prepared.columns, built, plan, weight=request.weight)
-    return prepared, replace(assembly, built=replace(built, notes=(*built.notes, *micro_batch_note(assembly))))
+    return replace(assembly, built=replace(built, notes=(*built.notes, *micro_batch_note(assembly))))
 
 
 def rows_of(prepared: Prepared, assembly: Assembly) -> tuple[Rows, Rows]:

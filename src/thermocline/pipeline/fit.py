@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from thermocline.contracts.problem import Assembly
 from thermocline.contracts.request import Request
 from thermocline.data.batches import decoded_kept
 from thermocline.data.memory_budget import Budget
 from thermocline.data.pixel_cache import Keep
 from thermocline.pipeline.arguments import seconds_of
 from thermocline.pipeline.assemble import introduce, planned, rows_of
+from thermocline.pipeline.fitted import Fitted
 from thermocline.pipeline.places import Places
 from thermocline.pipeline.resume import find_checkpoint
 from thermocline.report.console import Console
-from thermocline.training.history import History
 from thermocline.training.loggers import make_loggers
 from thermocline.training.run import Reporting, Run, Storage
 from thermocline.training.run_identity import facts_of
@@ -23,24 +22,7 @@ from thermocline.training.time_limit import TimeLimit
 from thermocline.training.trainer import Trainer
 
 
-@dataclass(frozen=True)
-class Fit:
-    """A fit that has ended.
-
-    Attributes:
-        assembly: The fitted model.
-        history: What happened.
-        identity: Names the run, for its folder.
-        ended: Whether it came to its end; Ctrl-C leaves checkpoints from which it can go on.
-    """
-
-    assembly: Assembly
-    history: History
-    identity: str
-    ended: bool
-
-
-def fit(request: Request) -> Fit:
+def fit(request: Request) -> Fitted:
     """Carry a request out.
 
     Raises:
@@ -80,7 +62,8 @@ def fit(request: Request) -> Fit:
             ),
             resume=resumed,
             changes=changes,
+            callbacks=request.callbacks,
         )
         trainer = Trainer(run)
         history = trainer.fit()
-    return Fit(replace(assembly, target=trainer.target), history, identity, ended=not trainer.interrupted)
+    return Fitted(replace(assembly, target=trainer.target), history, identity, ended=not trainer.interrupted)

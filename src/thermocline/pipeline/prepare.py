@@ -62,7 +62,7 @@ def prepare(request: Request) -> Prepared:
     """
     check_seed(request.seed)
     problem = problem_of(request)
-    config = resolve(request.presets, request.hyperparameters, problem=problem.info)
+    config = resolve(request.presets, request.hyperparameters, problem=problem.info, drawn=request.drawn)
     if request.training:
         check_loggers(request.path, config.env.loggers)
         check_number(config.env.num_workers)
@@ -72,7 +72,7 @@ def prepare(request: Request) -> Prepared:
     reading = Reading("train_data", "train", request, config, roots=roots)
     found = problem.read(request.data, reading)
     columns = problem.find_columns(found, request)
-    _check_options(problem, columns, config, request.problem_type)  # early; checked again once the type is inferred
+    check_options(problem, columns, config, request.problem_type)  # early; checked again once the type is inferred
     problem.check(columns, config)
     found = problem.keep_usable(found, columns, reading)
     target = problem.find_target(found, request)
@@ -81,7 +81,7 @@ def prepare(request: Request) -> Prepared:
             f"positive_class={request.positive_class!r} is for binary problems, and {request.label!r} is "
             f"{target.problem_type}. Leave it out."
         )
-    unread = _check_options(problem, columns, config, target.problem_type)
+    unread = check_options(problem, columns, config, target.problem_type)
     if request.tuning_data is None:
         train, valid, config, reason = _split(problem, found, target, config, seed=request.seed)
         notes = found.notes
@@ -121,10 +121,19 @@ def with_device(config: ResolvedConfig) -> ResolvedConfig:
     return config if config.env.precision == precision else config.choose("env.precision", precision, why)
 
 
-def _check_options(
+def check_options(
     problem: Problem, columns: Columns, config: ResolvedConfig, problem_type: str | None
 ) -> tuple[str, ...]:
-    """Check that what was set by hand is read by this fit.
+    """Check that what was set by hand, or is to be searched, is read by this fit.
+
+    Args:
+        problem: The kind of problem.
+        columns: The columns.
+        config: The configuration.
+        problem_type: The problem type; None before it is inferred.
+
+    Raises:
+        ConfigError: Something is not; every fault in one error.
 
     Returns:
         A note for each option that a preset or a file sets and this fit does not read.

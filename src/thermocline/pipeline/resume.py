@@ -89,7 +89,8 @@ def check_ended(request: Request, ended: Assembly, facts: Mapping[str, Any]) -> 
 
 def trusts_remote_code(request: Request) -> bool:
     """Return whether the options of a request let code of a text backbone run."""
-    config = resolve(request.presets, request.hyperparameters, problem=problem_of(request).info)
+    info = problem_of(request).info
+    config = resolve(request.presets, request.hyperparameters, problem=info, drawn=request.drawn)
     return any(value is True for key, value in config.items() if key.endswith(".trust_remote_code"))
 
 

@@ -21,7 +21,7 @@ UNFINISHED = "thermocline.unfinished"  # in a folder that is being written or re
 #: What every saved predictor may hold besides the folders of its towers.
 NAMES = frozenset(
     {"task.json", "columns.json", "layers.json", "history.json", "rates.json", "facts.json", "plan.json"}
-    | {"config.yaml", "towers.json", WEIGHTS, UNFINISHED}
+    | {"config.yaml", "towers.json", "leaderboard.json", WEIGHTS, UNFINISHED}
 )
 
 

@@ -105,6 +105,7 @@ def _content(trainer: TrainingState) -> dict[str, Any]:
         "lr": trainer.lr,
         "still": _frozen_hash(trainer),
         "scoring": {"seconds": trainer.scorer.seconds},
+        "callbacks": trainer.calling.content(),
         "averaged": None if trainer.ema is None else trainer.ema.steps,
         "scaler": None if scaler is None else scaler.state_dict(),
     }
@@ -145,6 +146,8 @@ def restore(trainer: TrainingState, checkpoint: Checkpoint) -> None:
     trainer.worse, trainer.bad_steps = content["worse"], content["bad_steps"]
     trainer.start, trainer.lr = content["start"], content["lr"]
     trainer.scorer.seconds = content["scoring"]["seconds"]
+    for note in trainer.calling.restore(content.get("callbacks", {})):
+        trainer.record.note(note)
     if content["scaler"] is not None and trainer.precision.scaler is not None:
         trainer.precision.scaler.load_state_dict(content["scaler"])
 

@@ -13,6 +13,7 @@ from thermocline.contracts.labelled import Labelled
 from thermocline.contracts.problem import Assembly
 from thermocline.data.batches import Rows
 from thermocline.data.memory_budget import Budget
+from thermocline.training.callbacks import Callback
 from thermocline.training.checkpoint_store import Checkpoint, CheckpointStore
 from thermocline.training.loggers import Logger
 from thermocline.training.time_limit import TimeLimit
@@ -73,6 +74,7 @@ class Run:
         notes: What happened before training; it opens the history.
         resume: The checkpoint to resume from.
         changes: What differs from the run that it is of; a line each for the history.
+        callbacks: Called at moments of training, in this order.
     """
 
     assembly: Assembly
@@ -86,6 +88,7 @@ class Run:
     notes: Sequence[str] = ()
     resume: Checkpoint | None = None
     changes: Sequence[str] = ()
+    callbacks: Sequence[Callback] = ()
 
     @property
     def model(self) -> nn.Module:

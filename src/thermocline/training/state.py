@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from torch import nn
@@ -16,6 +17,16 @@ from thermocline.training.scoring import Scorer
 from thermocline.training.stepping import Stepper
 from thermocline.tuning.apply import AppliedPlan
 from thermocline.tuning.schedule.cursor import Cursor
+
+
+class Remembered(Protocol):
+    """What checkpoints keep of callbacks; see `calling.Calling`."""
+
+    def content(self) -> dict[str, Any]:
+        """Return it."""
+
+    def restore(self, content: Mapping[str, Any]) -> list[str]:
+        """Give it back."""
 
 
 class TrainingState(Protocol):
@@ -44,6 +55,10 @@ class TrainingState(Protocol):
     worse: int
     bad_steps: int
     interrupted: bool
+
+    @property
+    def calling(self) -> Remembered:
+        """The callbacks."""
 
     def make_optimizer(self) -> Any:
         """Make the optimizer; see `Trainer`."""

@@ -17,6 +17,7 @@ from thermocline.efficiency.costs.forecast import passes
 from thermocline.errors import NonFiniteError
 from thermocline.training import best_states, checkpoint_content
 from thermocline.training.batch_norm import norm_eval_of, single_values_allowed
+from thermocline.training.calling import Calling
 from thermocline.training.closing import close
 from thermocline.training.device import Precision
 from thermocline.training.ema import Ema
@@ -75,6 +76,7 @@ class Trainer:
         self.ema = None if optim.ema is None else Ema(self.model, optim.ema)
         self.stepper = Stepper(run, self.learning.objective, self.precision, self.savings.cache, self.total_steps)
         self.record = self._recorder()
+        self.calling = Calling(run.callbacks)
         self.cadence = checkpoint_content.Cadence(env.checkpoint_every if run.storage.store else 0)
         self.start = self.learning.untrained  # what step 0 is
         self.lr = 0.0  # the base rate of the step before, whatever single layers have
@@ -104,6 +106,7 @@ class Trainer:
                 self.record.note("stopped by Ctrl-C; the best state so far is kept")
             self.savings.cache.keep_only(self.run.plan.frozen)  # other layers may now have other weights
             self.target = close(self)
+            self.calling.fit_ends(self)
         return self.record.history()
 
     # in the order of training
@@ -113,6 +116,7 @@ class Trainer:
         checkpoint = self.run.resume
         if checkpoint is not None:
             checkpoint_content.restore(self, checkpoint)
+        self.calling.fit_begins(self)
         for note in self.run.notes if checkpoint is None else self.run.changes:
             self.record.note(note, quiet=True)
         if checkpoint is None:
@@ -219,7 +223,9 @@ class Trainer:
             The score; more is better.
         """
         with self.average():
-            return self._validated(step, note)
+            score = self._validated(step, note)
+        self.calling.validation_ends(self)
+        return score
 
     def _validated(self, step: int, note: str) -> float:
         score, values = self.scorer.score()
@@ -282,6 +288,10 @@ class Trainer:
         """Say whether to end before this step: early, or because the time is nearly up."""
         if self.worse >= self.run.optim.patience:
             self.record.note(f"stopped early: no better for {self.worse} validations")
+            return True
+        if self.calling.stopped:
+            self.record.note(self.calling.stopped)
+            self._validate_if_due(step - 1)
             return True
         if not self.run.time_limit.allows(self._closing_seconds()):
             self.record.note(f"stopped by the time limit at step {step - 1} of {self.total_steps}")

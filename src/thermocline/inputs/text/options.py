@@ -27,4 +27,4 @@ class TextOptions:
         "auto", "Two text columns: read in one sequence (joint), each alone and compared (apart), or both."
     )
     frozen_layers: FrozenLayers = option(None, TOWER_FROZEN_LAYERS)
-    trust_remote_code: bool = option(False, "Let the checkpoint's own Python code run on this machine.")
+    trust_remote_code: bool = option(False, "Let the checkpoint's own Python code run on this machine.", varies=False)

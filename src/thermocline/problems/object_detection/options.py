@@ -40,8 +40,12 @@ class DetectorOptions:
         ("neck", "head"), "Parts that count as newly initialised, so that they take the head's rate."
     )
     thaw: bool = option(False, "Unfreeze what the detector builds frozen, such as DETR's BatchNorm.")
-    score_threshold: float = option(0.05, "Least score of a box that `predict` returns.", at_least=0, below=1)
-    max_boxes: int = option(100, "Most boxes an image that `predict` returns.", at_least=1, at_most=1_000_000)
+    score_threshold: float = option(
+        0.05, "Least score of a box that `predict` returns.", at_least=0, below=1, varies=False
+    )
+    max_boxes: int = option(
+        100, "Most boxes an image that `predict` returns.", at_least=1, at_most=1_000_000, varies=False
+    )
     frozen_layers: FrozenLayers = option(None, TOWER_FROZEN_LAYERS)
 
 
@@ -50,8 +54,10 @@ class BoxOptions:
     """How boxes are read: part of section `data`."""
 
     box_format: BoxFormat = option(
-        "xyxy", "What the numbers of a box are: its four edges, or left, upper, width, height (xywh)."
+        "xyxy", "What the numbers of a box are: its four edges, or left, upper, width, height (xywh).", varies=False
     )
     bad_boxes: BadBoxes = option(
-        "error", "Boxes that are inverted, empty, not finite or outside their image: an error, or left out."
+        "error",
+        "Boxes that are inverted, empty, not finite or outside their image: an error, or left out.",
+        varies=False,
     )

@@ -1,0 +1,101 @@
+"""Where a search keeps its trials while it lasts: a folder beside the predictor's, or a temporary one."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from thermocline.choose.study import folder_of
+from thermocline.errors import OutputExistsError, ThermoclineWarning
+
+MARK = "thermocline.search"
+JOURNAL = "journal.log"
+SUFFIX = "-search"
+"""What the folder's name has behind that of the predictor's path."""
+
+
+@dataclass(frozen=True)
+class SearchFolder:
+    """The trials of a search, as this process saves them.
+
+    Attributes:
+        root: The folder.
+        logs: Where logs of trials are kept; None where the search has no path.
+    """
+
+    root: Path
+    logs: Path | None
+
+    @property
+    def journal(self) -> Path:
+        """The file of a study that has no other storage."""
+        return self.root / JOURNAL
+
+    @property
+    def lasts(self) -> bool:
+        """Whether it is there in the next process."""
+        return self.logs is not None
+
+    def trial(self, number: int) -> Path:
+        """Return where a trial is saved."""
+        return self.root / folder_of(number)
+
+    def discard(self, number: int) -> None:
+        """Remove a trial; its logs stay."""
+        for folder in (self.trial(number), self.root / f"{folder_of(number)}-checkpoints"):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def remove(self) -> None:
+        """Remove the folder, once the predictor is saved; logs of trials move beside those of other fits."""
+        if self.logs is not None:
+            for folder in sorted(self.root.glob("trial-*-logs")):
+                target = self.logs / folder.name.removesuffix("-logs")
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.rmtree(target, ignore_errors=True)
+                shutil.move(folder, target)
+        shutil.rmtree(self.root, ignore_errors=True)
+
+
+@contextmanager
+def search_folder(path: Path | None, *, resume: bool) -> Iterator[SearchFolder]:
+    """Give the folder of a search.
+
+    Args:
+        path: Where the predictor is saved; the caller holds its lock. None for a temporary folder.
+        resume: Whether a search that was stopped there goes on.
+
+    Raises:
+        OutputExistsError: The folder holds other files.
+    """
+    if path is None:
+        with tempfile.TemporaryDirectory(prefix="thermocline-search-") as scratch:
+            yield SearchFolder(Path(scratch), None)
+        return
+    path = path.absolute()
+    root = path.with_name(f"{path.name}{SUFFIX}")
+    if root.exists() and not _is_own(root):
+        raise OutputExistsError(
+            f"{str(root)!r} is where the trials of this search would lie, and it holds something else. Choose another "
+            "path, or move it away."
+        )
+    if root.exists() and not resume:
+        if (root / JOURNAL).exists() or any(root.glob("trial-*")):
+            warnings.warn(
+                f"{str(root)!r} holds a search that did not end. resume=True would continue it; this one starts anew "
+                "and replaces it.",
+                ThermoclineWarning,
+                stacklevel=5,
+            )
+        shutil.rmtree(root)
+    root.mkdir(parents=True, exist_ok=True)
+    (root / MARK).touch()
+    yield SearchFolder(root, path.with_name(f"{path.name}-logs"))
+
+
+def _is_own(root: Path) -> bool:
+    return root.is_dir() and ((root / MARK).is_file() or not any(root.iterdir()))

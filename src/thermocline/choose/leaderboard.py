@@ -1,0 +1,99 @@
+"""The table of the fits that were compared, and which one was kept."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COMPLETE, PRUNED, FAILED, RUNNING, STOPPED = "complete", "pruned", "failed", "running", "stopped"
+"""How a fit ended, or that it has not."""
+
+KEPT = "kept"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One fit of several that were compared.
+
+    Attributes:
+        name: What it is called, such as `trial 3`.
+        values: Dotted name → value of each option that differs between the fits.
+        score: Validation score of the state it kept, in the metric's own direction; of a fit that was pruned or stopped
+            the last one. None without a score.
+        seconds: What it took; None where that is not known.
+        state: `complete`, `pruned`, `failed`, `running` (elsewhere, or by a process that was killed) or `stopped`.
+        why: What else is to be said: why it failed, or `kept`.
+    """
+
+    name: str
+    values: Mapping[str, Any]
+    score: float | None = None
+    seconds: float | None = None
+    state: str = RUNNING
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """Fits that were compared on the same validation rows.
+
+    Attributes:
+        metric: The metric of the scores.
+        greater_is_better: Whether more of it is better.
+        entries: The fits, in the order in which they began.
+        facts: What makes the comparison this one: name → value, as JSON has it.
+    """
+
+    metric: str
+    greater_is_better: bool
+    entries: tuple[Entry, ...]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def ranked(self) -> tuple[Entry, ...]:
+        """The fits that are complete, the best first, among equals the earlier one; then the others in their order."""
+        complete = [one for one in self.entries if one.state == COMPLETE]
+        others = [one for one in self.entries if one.state != COMPLETE]
+        return (*sorted(complete, key=self._order), *others)
+
+    def with_kept(self, name: str) -> Leaderboard:
+        """Return the same with a note at the fit that was kept."""
+        entries = tuple(replace(one, why=KEPT) if one.name == name else one for one in self.entries)
+        return replace(self, entries=entries)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return a row for each fit, the best first: name, a column an option, score, seconds, state, why."""
+        import pandas as pd
+
+        options = list(dict.fromkeys(option for one in self.entries for option in one.values))
+        rows = [
+            [one.name, *(one.values.get(option) for option in options), one.score, one.seconds, one.state, one.why]
+            for one in self.ranked
+        ]
+        frame = pd.DataFrame(rows, columns=["name", *options, "score", "seconds", "state", "why"])
+        return frame.astype({"score": "float64", "seconds": "float64"})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return plain
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Leaderboard:
+        """Return what `to_dict` wrote.
+
+        Raises:
+            KeyError, TypeError: It is something else.
+        """
+        entries = tuple(Entry(**one) for one in data["entries"])
+        return cls(str(data["metric"]), bool(data["greater_is_better"]), entries, dict(data["facts"]))
+
+    def _order(self, entry: Entry) -> float:
+        score = math.nan if entry.score is None else entry.score
+        return math.inf if math.isnan(score) else -score if self.greater_is_better else score

@@ -1,0 +1,116 @@
+"""Where a search starts: what would be trained without it, and what makes two searches the same."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+
+from thermocline.choose.study import Plan
+from thermocline.config import Drawn, Space, read_spaces, resolve
+from thermocline.contracts.request import Request
+from thermocline.errors import ConfigError
+from thermocline.pipeline.assemble import assembled
+from thermocline.pipeline.prepare import Prepared, check_options, prepare, problem_of
+from thermocline.registry import find_metric
+
+LR, LR_FACTORS = "optim.lr", (1 / 3, 3.0)
+"""Further starting points have the learning rate times these."""
+
+
+def plan_search(request: Request) -> Plan:
+    """Return what a search is about; data and options are checked.
+
+    Args:
+        request: The fit that was asked for, with spaces among its hyperparameters.
+
+    Raises:
+        ConfigError: There is no space, one has no effect, or a plan was given.
+        ThermoclineError: As a fit.
+    """
+    info = problem_of(request).info
+    spaces = read_spaces(request.hyperparameters, problem=info)
+    if not spaces:
+        raise ConfigError(
+            "search= chooses values from spaces, and no hyperparameter is one. Write a space in place of a value, such "
+            "as hyperparameters={'optim.lr': 'loguniform(1e-5, 1e-3)'}; or leave search out."
+        )
+    if request.plan is not None:
+        raise ConfigError(
+            "plan= says what every layer does, and search= looks for it: give one of them. Options of the plan can be "
+            "fixed beside the spaces in hyperparameters."
+        )
+    plain = resolve(request.presets, request.hyperparameters, problem=info, drawn=Drawn("no trial"))
+    known = {path: space.nearest(plain[path]) for path, space in spaces.items() if not _is_open(plain[path], space)}
+    prepared = prepare(replace(request, drawn=Drawn("the defaults", _values(spaces, known)), resume=False))
+    some = {path: space.nearest(plain[path]) for path, space in spaces.items()}
+    _check_read(prepared, spaces, some)
+    config = prepared.config if known.keys() == spaces.keys() else assembled(prepared).config
+    first = {path: space.nearest(config[path]) for path, space in spaces.items()} | known
+    metric = find_metric(info, prepared.target.eval_metric, prepared.target.problem_type)
+    facts = _facts(prepared, spaces)
+    return Plan(spaces, _starts(spaces, first), metric.name, metric.greater_is_better, request.seed, facts)
+
+
+def _check_read(prepared: Prepared, spaces: Mapping[str, Space], some: Mapping[str, Any]) -> None:
+    """Check that every space has an effect.
+
+    Raises:
+        ConfigError: One has none.
+    """
+    request, problem = prepared.request, prepared.problem
+    drawn = Drawn("a trial", _values(spaces, some))
+    config = resolve(request.presets, request.hyperparameters, problem=problem.info, drawn=drawn)
+    check_options(problem, prepared.columns, config, prepared.target.problem_type)
+
+
+def _is_open(value: object, space: Space) -> bool:
+    """Whether a value without a search is for the program to choose, or none at all."""
+    return value is None and None not in space.choices.values()
+
+
+def _values(spaces: Mapping[str, Space], drawn: Mapping[str, Any]) -> dict[str, Any]:
+    return {path: spaces[path].value(value) for path, value in drawn.items()}
+
+
+def _starts(spaces: Mapping[str, Space], first: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the defaults, as near as the spaces have them, and the same at other learning rates."""
+    starts = [dict(first)]
+    if LR in spaces and spaces[LR].kind != "choice":
+        starts += [{**first, LR: spaces[LR].nearest(factor * first[LR])} for factor in LR_FACTORS]
+    return [one for place, one in enumerate(starts) if one not in starts[:place]]
+
+
+def _facts(prepared: Prepared, spaces: Mapping[str, Space]) -> dict[str, Any]:
+    """Return what makes a search this one: what two processes have to agree on to share a study."""
+    config, target = prepared.config, prepared.target
+    options = {
+        path: value
+        for path, value in config.items()
+        if path not in spaces and (config.schema.keys[path].varies or path == "data.valid_fraction")
+    }
+    options.pop("env.precision", None)  # of the machine
+    facts = {
+        "label": target.label,
+        "problem type": target.problem_type,
+        "metric": target.eval_metric,
+        "seed": int(prepared.request.seed),
+        "training rows": len(prepared.train),
+        "validation rows": len(prepared.valid),
+        "validation labels": _hash_of_labels(prepared),
+        **{f"space of {path}": str(space) for path, space in spaces.items()},
+        **options,
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(facts, default=str))
+    return plain
+
+
+def _hash_of_labels(prepared: Prepared) -> str:
+    frame = prepared.valid.frame
+    labels = frame[[name for name in prepared.target.labels if name in frame.columns]].astype(str)
+    rows = pd.util.hash_pandas_object(labels, index=False).to_numpy()
+    return hashlib.sha256(rows.tobytes()).hexdigest()[:16]

@@ -1,0 +1,30 @@
+"""What a fit has made, as it is saved and loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from thermocline.contracts.problem import Assembly
+from thermocline.training.history import History
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A fitted model.
+
+    Attributes:
+        assembly: The model; of one that was loaded, in eval mode on the CPU.
+        history: What happened.
+        identity: Names the run, for its folder.
+        ended: Whether it came to its end; Ctrl-C leaves checkpoints from which it can go on.
+        leaderboard: The fits that it was chosen from, as JSON takes it (`choose.leaderboard`); None where it is the
+            only one.
+    """
+
+    assembly: Assembly
+    history: History
+    identity: str
+    ended: bool = True
+    leaderboard: Mapping[str, Any] | None = None
