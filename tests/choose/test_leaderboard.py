@@ -7,7 +7,9 @@ import math
 
 import pytest
 
+from support.tiny import told
 from thermocline.choose.leaderboard import Entry, Leaderboard
+from thermocline.errors import ArtifactError
 
 ENTRIES = (
     Entry("trial 1", {"optim.lr": 0.1}, 0.8, 2.0, "complete"),
@@ -41,3 +43,10 @@ def test_lists_are_the_same_before_and_after_json() -> None:
 
 def test_without_fits_it_is_an_empty_table() -> None:
     assert Leaderboard("accuracy", True, ()).to_frame().empty
+
+
+@pytest.mark.parametrize(
+    "data", [{}, {"entries": 3}, {"entries": [{"name": "trial 1", "values": 3}]}, {"entries": [3]}]
+)
+def test_what_is_none_is_told(data: dict[str, object]) -> None:
+    assert "Restore it from a copy" in told(ArtifactError, OSError, lambda: Leaderboard.from_dict(data))

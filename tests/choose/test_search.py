@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -13,8 +14,10 @@ from support.stopping import killed_before
 from support.tiny import TINY, make_table, make_texts, told
 from thermocline import Callback, FitState, Predictor
 from thermocline.choose.pruning import Pruning
+from thermocline.choose.settings import SearchSettings
 from thermocline.choose.storage import quiet
-from thermocline.choose.study import TrialStudy, pruner_for
+from thermocline.choose.study import Plan, TrialStudy, pruner_for
+from thermocline.config import read_spaces
 from thermocline.errors import (
     ConfigError,
     NonFiniteError,
@@ -313,21 +316,52 @@ def test_a_trial_that_falls_behind_is_pruned(monkeypatch: pytest.MonkeyPatch, tm
 
 
 def test_the_study_gives_up_what_is_behind_and_no_better_for_five_validations(tmp_path: Path) -> None:
-    from thermocline.choose.settings import SearchSettings
-    from thermocline.choose.study import Plan
-    from thermocline.config import read_spaces
-
-    plan = Plan(read_spaces({"optim.lr": "uniform(0.1, 1)"}), [], "accuracy", True, 0, {})
-    study = TrialStudy(SearchSettings(9), plan)
+    study = study_of("uniform(0.1, 1)", trials=9)
     for _ in range(5):
-        trial = study.ask(tmp_path)
+        trial = study.ask(tmp_path, "me")
         assert trial is not None
         assert not any(study.report(trial, 0.5 + place / 100, place) for place in range(12))
         study.complete(trial, 0.6, 1.0, "id")
-    behind = study.ask(tmp_path)
+    behind = study.ask(tmp_path, "me")
     assert behind is not None
     told = [study.report(behind, 0.4 if place == 0 else 0.3, place) for place in range(12)]
     assert told.index(True) == 6  # five validations after the first that was no better
+
+
+def study_of(space: str, trials: int) -> TrialStudy:
+    """A study in memory without fits."""
+    plan = Plan(read_spaces({"optim.weight_decay": space}), [{"optim.weight_decay": 0.9}], "accuracy", True, 0, {})
+    return TrialStudy(SearchSettings(trials), plan)
+
+
+def test_a_process_takes_up_its_own_trials_alone(tmp_path: Path) -> None:
+    study = study_of("uniform(0, 1)", trials=3)
+    mine, yours = study.ask(tmp_path / "a", "me"), study.ask(tmp_path / "a", "you")
+    assert mine is not None
+    assert yours is not None
+    (again,) = study.unfinished("me")
+    assert (again.number, again.values, again.taken_up) == (1, mine.values, True)
+    study.complete(again, 0.5, 1.0, "id")
+    assert study.unfinished("me") == []
+    assert [one.state for one in study.entries()] == ["complete", "running"]
+
+
+@pytest.mark.parametrize("trials", [40, 80])
+def test_values_come_closer_to_the_best_ones(trials: int, tmp_path: Path) -> None:
+    study, away = study_of("uniform(0, 1)", trials), []
+    while (trial := study.ask(tmp_path, "me")) is not None:
+        away.append(abs(trial.values["optim.weight_decay"] - 0.3))
+        given_up = any(study.report(trial, place / 10 - away[-1], place) for place in range(9))
+        if given_up:
+            study.give_up(trial, 1.0, "behind", failed=False)
+        else:
+            study.complete(trial, 0.8 - away[-1], 1.0, "id")
+    assert len(away) == trials
+    assert min(away) < 0.02
+    assert np.median(away[-16:]) < np.median(away[:8])
+    states = [one.state for one in study.entries()]
+    assert ("pruned" in states) == (trials >= 60)  # all get better to the end: the median's pruner has patience
+    assert study.ask(tmp_path, "me") is None
 
 
 def test_hyperband_takes_over_in_long_searches() -> None:
@@ -412,3 +446,34 @@ def test_killed_in_the_middle_nothing_is_lost(tmp_path: Path) -> None:
     run = search(tmp_path / "run", how=how, resume=True)
     assert set(run.leaderboard()["state"]) == {"complete"}
     assert len(run.leaderboard()) == 4
+
+
+def test_an_error_of_a_callback_ends_the_search_and_its_trial(tmp_path: Path) -> None:
+    class Broken(Callback):
+        def on_validation_end(self, state: FitState) -> None:
+            raise LookupError("mine")
+
+    how = {"storage": tmp_path / "study.log"}
+    with pytest.raises(LookupError, match="mine"):
+        search(trials=3, how=how, callbacks=[Broken()])
+    board = search(trials=3, how=how).leaderboard()
+    assert board["state"].tolist() == ["complete", "complete", "failed"]
+    assert board["why"].tolist()[2] == "the search ended by an error"
+
+
+def test_killed_while_a_trial_was_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from thermocline.pipeline import saved_folder
+
+    def gone(*_: Any) -> None:
+        raise Gone
+
+    whole = search(tmp_path / "whole", trials=2)
+    with monkeypatch.context() as patch:
+        patch.setattr(saved_folder, "_set_modes", gone)
+        patch.setattr(saved_folder, "_remove", lambda _folder: None)  # a killed process removes nothing
+        with pytest.raises(Gone):
+            search(tmp_path / "run", trials=2)
+    assert (tmp_path / "run-search" / ".trial-0001-writing").is_dir()
+    run = search(tmp_path / "run", trials=2, resume=True)
+    assert table(run).equals(table(whole))
+    assert same(run, whole)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import uuid
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from thermocline.choose.study import folder_of
 from thermocline.errors import OutputExistsError, ThermoclineWarning
 
 MARK = "thermocline.search"
+_LENGTH = len(uuid.uuid4().hex)
 JOURNAL = "journal.log"
 SUFFIX = "-search"
 """What the folder's name has behind that of the predictor's path."""
@@ -25,10 +27,12 @@ class SearchFolder:
 
     Attributes:
         root: The folder.
+        owner: Tells this folder from those of other processes that share a study.
         logs: Where logs of trials are kept; None where the search has no path.
     """
 
     root: Path
+    owner: str
     logs: Path | None
 
     @property
@@ -74,7 +78,7 @@ def search_folder(path: Path | None, *, resume: bool) -> Iterator[SearchFolder]:
     """
     if path is None:
         with tempfile.TemporaryDirectory(prefix="thermocline-search-") as scratch:
-            yield SearchFolder(Path(scratch), None)
+            yield SearchFolder(Path(scratch), uuid.uuid4().hex, None)
         return
     path = path.absolute()
     root = path.with_name(f"{path.name}{SUFFIX}")
@@ -93,8 +97,16 @@ def search_folder(path: Path | None, *, resume: bool) -> Iterator[SearchFolder]:
             )
         shutil.rmtree(root)
     root.mkdir(parents=True, exist_ok=True)
-    (root / MARK).touch()
-    yield SearchFolder(root, path.with_name(f"{path.name}-logs"))
+    yield SearchFolder(root, _owner(root / MARK), path.with_name(f"{path.name}-logs"))
+
+
+def _owner(mark: Path) -> str:
+    """Return what a mark holds; a new one is written where there is none, or half of one."""
+    held = mark.read_text(encoding="utf-8").strip() if mark.is_file() else ""
+    if len(held) != _LENGTH:
+        held = uuid.uuid4().hex
+        mark.write_text(f"{held}\n", encoding="utf-8")
+    return held
 
 
 def _is_own(root: Path) -> bool:

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from thermocline.errors import ArtifactError
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -89,10 +91,16 @@ class Leaderboard:
         """Return what `to_dict` wrote.
 
         Raises:
-            KeyError, TypeError: It is something else.
+            ArtifactError: It is something else.
         """
-        entries = tuple(Entry(**one) for one in data["entries"])
-        return cls(str(data["metric"]), bool(data["greater_is_better"]), entries, dict(data["facts"]))
+        try:
+            entries = tuple(Entry(**{**one, "values": dict(one["values"])}) for one in data["entries"])
+            return cls(str(data["metric"]), bool(data["greater_is_better"]), entries, dict(data["facts"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ArtifactError(
+                f"The leaderboard of the saved predictor cannot be read ({type(error).__name__}: {error}): somebody "
+                "changed it. Restore it from a copy."
+            ) from error
 
     def _order(self, entry: Entry) -> float:
         score = math.nan if entry.score is None else entry.score

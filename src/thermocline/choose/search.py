@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from thermocline.pipeline import artifact, resume
 from thermocline.pipeline.fit import fit
 from thermocline.pipeline.fitted import Fitted
 from thermocline.pipeline.places import remove_checkpoints
-from thermocline.pipeline.saved_folder import identity_of
+from thermocline.pipeline.saved_folder import identity_of, writing_to
 from thermocline.report.console import Console
 from thermocline.training.time_limit import TimeLimit
 
@@ -100,7 +101,9 @@ class Search:
             fitted = artifact.load(folder, trust)
             missing = [one for one in dict.fromkeys(missing) if one != name]
             if missing:
-                self.console.say(f"better, but saved where it cannot be loaded from here: {', '.join(missing)}")
+                self.console.say(
+                    f"at least as good, but saved where it cannot be loaded from here: {', '.join(missing)}"
+                )
             self.console.say(f"kept: {name}")
             kept = board.with_kept(name).to_dict()
             return replace(fitted, leaderboard=kept, ended=not self.interrupted)
@@ -120,9 +123,10 @@ class Search:
     # one trial
 
     def _trials(self) -> Iterator[OpenTrial]:
+        root, owner = self.folder.root, self.folder.owner
         if self.folder.lasts:
-            yield from self._while_going(iter(self.study.unfinished(self.folder.root)))
-        yield from self._while_going(iter(lambda: self.study.ask(self.folder.root), None))
+            yield from self._while_going(iter(self.study.unfinished(owner)))
+        yield from self._while_going(iter(lambda: self.study.ask(root, owner), None))
 
     def _while_going(self, trials: Iterator[OpenTrial | None]) -> Iterator[OpenTrial]:
         while not self.interrupted and self._in_time():
@@ -142,12 +146,16 @@ class Search:
         except Pruned as why:
             self._given_up(trial, begin, str(why), failed=False)
         except OF_ALL:
+            self._abandon(trial, begin)
             raise
         except OF_A_TRIAL as error:
             self.errors.append((trial, error))
             self._given_up(trial, begin, f"{type(error).__name__}: {first_line(error)}", failed=True)
         except KeyboardInterrupt:
             self._interrupt(Stopped(trial, math.nan, self.limit.elapsed - begin, ""))
+        except BaseException:  # of a callback of the caller's, for example
+            self._abandon(trial, begin)
+            raise
 
     def _carry_out(self, trial: OpenTrial, begin: float) -> None:
         path = self.folder.trial(trial.number)
@@ -157,7 +165,8 @@ class Search:
         score = fitted.history.kept_scores.get(self.plan.metric, math.nan)
         if fitted.ended and not math.isfinite(score):
             raise SearchError(f"it has no score: {self.plan.metric} is not defined on the validation rows, or no time")
-        artifact.save(fitted, path, overwrite=True)
+        with writing_to(path):  # what a save that was killed left is put right
+            artifact.save(fitted, path, overwrite=True)
         if not fitted.ended:
             self._interrupt(Stopped(trial, score, seconds, fitted.identity))
             return
@@ -192,6 +201,12 @@ class Search:
         self.folder.discard(trial.number)
         self.console.say(f"{trial.name} {'failed' if failed else 'pruned'}: {why}")
 
+    def _abandon(self, trial: OpenTrial, begin: float) -> None:
+        """Note a trial that ends with the search, where none can go on with it."""
+        if not self.folder.lasts:
+            with suppress(StorageError):
+                self.study.give_up(trial, self.limit.elapsed - begin, "the search ended by an error", failed=True)
+
     def _interrupt(self, stopped: Stopped) -> None:
         """End the search; a trial that can go on stays unfinished in the study."""
         self.interrupted, self.stopped = True, stopped
@@ -200,7 +215,7 @@ class Search:
 
     def _keep_best(self) -> SavedTrial:
         """Remove what this process saved of trials that are not its best, and return the best one."""
-        best, *others = [one for one in self.study.saved() if one.folder.parent == self.folder.root]
+        best, *others = [one for one in self.study.saved() if one.owner == self.folder.owner]
         for one in others:
             self.folder.discard(one.number)
         return best

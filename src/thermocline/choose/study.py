@@ -22,8 +22,9 @@ from thermocline.choose.storage import open_storage, reaching
 from thermocline.config import Space
 from thermocline.errors import StorageError
 
-FACTS, SURPLUS, FOLDER, HOST, PROCESS, SECONDS, WHY, IDENTITY = (
-    f"thermocline:{name}" for name in ("facts", "surplus", "folder", "host", "process", "seconds", "why", "identity")
+FACTS, SURPLUS, OWNER, FOLDER, HOST, PROCESS, SECONDS, WHY, IDENTITY = (
+    f"thermocline:{name}"
+    for name in ("facts", "surplus", "owner", "folder", "host", "process", "seconds", "why", "identity")
 )
 """Names under which the storage holds what is ours."""
 
@@ -89,12 +90,14 @@ class SavedTrial:
         number: Counted from 1.
         score: Its score.
         folder: The folder, on the machine that carried it out.
+        owner: The search folder that it is in.
         identity: The identity of the saved run.
     """
 
     number: int
     score: float
     folder: Path
+    owner: str
     identity: str
 
     @property
@@ -133,11 +136,12 @@ class TrialStudy:
             )
         self._check_facts()
 
-    def ask(self, root: Path) -> OpenTrial | None:
+    def ask(self, root: Path, owner: str) -> OpenTrial | None:
         """Return the next trial, or None where the study has all of its trials.
 
         Args:
             root: The folder below which this process saves trials.
+            owner: Tells this folder from those of other processes.
         """
         with reaching(self.settings):
             if self._count() >= self.settings.trials:
@@ -147,19 +151,20 @@ class TrialStudy:
                 trial.set_user_attr(SURPLUS, value=True)
                 self._study.tell(trial, state=TrialState.FAIL)
                 return None
-            whose = {FOLDER: str(root / folder_of(trial.number + 1)), HOST: socket.gethostname(), PROCESS: os.getpid()}
-            for name, value in whose.items():
+            whose = {OWNER: owner, FOLDER: str(root / folder_of(trial.number + 1))}
+            for name, value in {**whose, HOST: socket.gethostname(), PROCESS: os.getpid()}.items():
                 trial.set_user_attr(name, value)
             return self._opened(trial)
 
-    def unfinished(self, root: Path) -> list[OpenTrial]:
-        """Return trials that a process which saved below a folder began and did not end: it was stopped.
+    def unfinished(self, owner: str) -> list[OpenTrial]:
+        """Return trials that a process which saved in a search folder began and did not end: it was stopped.
 
         Args:
-            root: The folder; the caller holds its lock, so no process is at work there.
+            owner: The folder; the caller holds its lock, so no process is at work there.
         """
         with reaching(self.settings):
-            begun = [one for one in self._trials() if one.state == TrialState.RUNNING and _saved_below(one, root)]
+            own = [one for one in self._trials() if one.user_attrs.get(OWNER) == owner]
+            begun = [one for one in own if one.state == TrialState.RUNNING]
             return [self._opened(Trial(self._study, one._trial_id), taken_up=True) for one in begun]
 
     def report(self, trial: OpenTrial, score: float, validation: int) -> bool:
@@ -288,12 +293,8 @@ def _suggest(trial: Trial, space: Space) -> Any:
     return trial.suggest_float(path, space.low, space.high, step=space.step, log=space.kind == "loguniform")
 
 
-def _saved_below(trial: FrozenTrial, root: Path) -> bool:
-    folder = trial.user_attrs.get(FOLDER)
-    return trial.user_attrs.get(HOST) == socket.gethostname() and folder is not None and Path(folder).parent == root
-
-
 def _saved(trial: FrozenTrial) -> SavedTrial:
     about = trial.user_attrs
     assert trial.value is not None
-    return SavedTrial(trial.number + 1, trial.value, Path(str(about[FOLDER])), str(about[IDENTITY]))
+    folder, owner, identity = Path(str(about[FOLDER])), str(about[OWNER]), str(about[IDENTITY])
+    return SavedTrial(trial.number + 1, trial.value, folder, owner, identity)
