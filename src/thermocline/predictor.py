@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -109,7 +110,7 @@ class Predictor:
         presets: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
         hyperparameters: Any = None,
         column_types: Mapping[str, str] | None = None,
-        time_limit: float | None = None,
+        time_limit: float | str | None = None,
         plan: LayerPlan | str | os.PathLike[str] | None = None,
         seed: int = 0,
         resume: bool = False,
@@ -133,7 +134,8 @@ class Predictor:
             hyperparameters: Overrides: a dict with dotted or nested keys, `"key=value"` strings, or a YAML file.
             column_types: Column → `numeric`, `categorical`, `text`, `image` or `null`, where inference is to be
                 overruled.
-            time_limit: Seconds for everything, loading and averaging included; a resumed run has them anew.
+            time_limit: Seconds for everything, loading and averaging included, or a text such as `"20m"`; a resumed
+                run has them anew. Steps are timed, and the schedule is made for as many as fit.
             plan: A plan to follow, as `explain` returns it, perhaps edited; or the path to one saved as JSON, or to a
                 YAML file of phases.
             seed: Same seed, same result on the CPU.
@@ -154,6 +156,7 @@ class Predictor:
             ResumeError: What `resume` finds is of another run; the message lists what differs.
             ThermoclineError: Data or options that cannot be used; always before anything is trained where they show it.
         """
+        began = time.monotonic()  # importing takes time as well
         from thermocline.pipeline import places, saved_folder
         from thermocline.pipeline.arguments import check_flags
         from thermocline.pipeline.fit import fit
@@ -161,7 +164,7 @@ class Predictor:
 
         check_flags(resume=resume, overwrite=overwrite)
         given = train_data, tuning_data, presets, hyperparameters, column_types, seed
-        request = self._request(*given, time_limit=time_limit, plan=plan, resume=resume)
+        request = self._request(*given, time_limit=time_limit, began=began, plan=plan, resume=resume)
         with nullcontext() if self.path is None else saved_folder.writing_to(self.path):
             stopped = resume and self.path is not None and can_go_on(self.path)
             if not (resume and not stopped and self._has_ended(request, overwrite=overwrite)):

@@ -16,6 +16,7 @@ class Request:
     """What `fit` or `explain` was asked for; see `Predictor.fit` for each field.
 
     Attributes:
+        began: When the time began, by `time.monotonic()`; None: when the fit begins.
         problem: The caller's own kind of problem (`contracts.problem.Problem`), or None.
         training: Whether a fit follows: what it would write is checked then.
     """
@@ -31,7 +32,8 @@ class Request:
     presets: Any = None
     hyperparameters: Any = None
     column_types: Mapping[str, str] | None = None
-    time_limit: float | None = None
+    time_limit: float | str | None = None
+    began: float | None = None
     plan: LayerPlan | str | os.PathLike[str] | None = None
     seed: int = 0
     path: Path | None = None

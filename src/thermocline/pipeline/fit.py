@@ -46,7 +46,7 @@ def fit(request: Request) -> Fit:
     Raises:
         ThermoclineError: See `Predictor.fit`.
     """
-    limit = TimeLimit(seconds_of(request.time_limit))
+    limit = TimeLimit(seconds_of(request.time_limit), request.began)
     console = Console(request.verbosity)
     prepared, assembly = planned(request)
     introduce(console, prepared, assembly)

@@ -105,6 +105,7 @@ def _content(trainer: TrainingState) -> dict[str, Any]:
         "lr": trainer.lr,
         "still": _frozen_hash(trainer),
         "scoring": {"seconds": trainer.scorer.seconds},
+        "paced": _paced(trainer),
         "averaged": None if trainer.ema is None else trainer.ema.steps,
         "scaler": None if scaler is None else scaler.state_dict(),
     }
@@ -126,7 +127,12 @@ def restore(trainer: TrainingState, checkpoint: Checkpoint) -> None:
         )
     _check_frozen(trainer, checkpoint)
     # the step before once more: where the run is now longer, an edge may lie where it used to end
-    trainer.cursor = trainer.run.plan.next(replace(cursor, step=cursor.step - 1, total_steps=trainer.total_steps))
+    before = replace(cursor, step=cursor.step - 1)
+    paced = _paced(trainer)
+    trainer.pacing.only_shorter = paced is not None and paced == content.get("paced")
+    if not trainer.pacing.only_shorter:
+        before = replace(before, total_steps=trainer.total_steps, share=1.0)
+    trainer.cursor = trainer.run.plan.next(before)
     if trainer.ema is not None:
         best_states.restore(trainer.model, checkpoint.tensors("average"))
         trainer.ema.reset_to_model()
@@ -147,6 +153,12 @@ def restore(trainer: TrainingState, checkpoint: Checkpoint) -> None:
     trainer.scorer.seconds = content["scoring"]["seconds"]
     if content["scaler"] is not None and trainer.precision.scaler is not None:
         trainer.precision.scaler.load_state_dict(content["scaler"])
+
+
+def _paced(trainer: TrainingState) -> list[float] | None:
+    """Return what the number of steps was made for under a time limit: the limit, and the steps that were planned."""
+    seconds = trainer.run.time_limit.seconds
+    return None if seconds is None else [seconds, trainer.total_steps]
 
 
 def restore_optimizer(trainer: TrainingState, optimizer: Optimizer, checkpoint: Checkpoint) -> None:

@@ -9,6 +9,7 @@ from torch import nn
 from thermocline.training.best_states import BestStates
 from thermocline.training.device import Precision
 from thermocline.training.ema import Ema
+from thermocline.training.pacing import Pacing
 from thermocline.training.recorder import Recorder
 from thermocline.training.run import Run
 from thermocline.training.run_length import RunLength
@@ -34,6 +35,7 @@ class TrainingState(Protocol):
     frozen_hash: str | None
     total_steps: int
     cursor: Cursor
+    pacing: Pacing
     best: BestStates
     scorer: Scorer
     ema: Ema | None

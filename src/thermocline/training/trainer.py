@@ -22,6 +22,7 @@ from thermocline.training.device import Precision
 from thermocline.training.ema import Ema
 from thermocline.training.history import History
 from thermocline.training.optimizers import make_optimizer, rates_of, reset_state
+from thermocline.training.pacing import Pacing, Reserve
 from thermocline.training.rates import Rates
 from thermocline.training.recorder import Recorder
 from thermocline.training.run import Run
@@ -69,10 +70,10 @@ class Trainer:
         judge = self.learning.judge
         of_valid = None if judge is None else lambda outputs: judge(outputs, run.valid)
         self.best = best_states.BestStates(run.storage.best_states, optim.top_k, of_valid)
-        rows = {"train": run.train, "valid": run.valid}
-        self.savings = savings_of(run.assembly, rows, run.storage, self.precision.autocast)
+        self.savings = savings_of(run, self.precision.autocast)
         self.scorer = Scorer(run, self.learning, self.precision.autocast, self.savings.cache)
         self.ema = None if optim.ema is None else Ema(self.model, optim.ema)
+        self.pacing = Pacing.of(run, self.length, self.savings)
         self.stepper = Stepper(run, self.learning.objective, self.precision, self.savings.cache, self.total_steps)
         self.record = self._recorder()
         self.cadence = checkpoint_content.Cadence(env.checkpoint_every if run.storage.store else 0)
@@ -136,19 +137,20 @@ class Trainer:
         if self.run.resume is not None:
             checkpoint_content.restore_optimizer(self, optimizer, self.run.resume)
         set_rates = LRSetter(optimizer, self.run.plan)
-        validations = self.length.validation_steps(self.run.optim.val_check_interval)
         first = self.cursor.step + 1
         batches = self._training_batches(first - 1)
-        bar = self.run.reporting.show(range(first, self.total_steps + 1), self.total_steps - first + 1, "training")
+        bar = self.run.reporting.show(self._steps(), self.cursor.total_steps - first + 1, "training")
         self.applied.train()
         for step in bar:
             if self._must_stop(step):
                 break
             self.numbers.let_others()
             self.take_step(step, batches, optimizer, set_rates)
-            if step % SHOW_EVERY == 1 or step == self.total_steps:
+            self._pace(bar)
+            last = self.cursor.total_steps
+            if step % SHOW_EVERY == 1 or step == last:
                 self._show(bar, step, optimizer)
-            if step in validations:
+            if self.length.validates(step, last, self.run.optim.val_check_interval):
                 self._validate_if_due(step)
                 self.applied.train()
             self.save_checkpoint(optimizer)
@@ -160,7 +162,9 @@ class Trainer:
         self.apply_phase(optimizer)
         set_rates(self.cursor)
         self.lr = self.run.plan.lr * set_rates.factor
+        begin = self.run.time_limit.elapsed
         self.step(step, batches, optimizer)
+        self.pacing.took(self.cursor.phase, self.run.time_limit.elapsed - begin)
         begins = self.run.plan.timeline.stretch(self.cursor).start == self.cursor.step
         if begins or step % self.record.rates.every == 0:
             self.record.rates.take(step, rates_of(optimizer))
@@ -262,6 +266,27 @@ class Trainer:
         train = self.run.train
         return epoch_order(len(train), self.batch_size, seed=self.run.seed, epoch=epoch, lengths=train.lengths)
 
+    def _steps(self) -> Iterator[int]:
+        """Yield the number of each step that is left; a time limit may change how many there are."""
+        while self.cursor.step < self.cursor.total_steps:
+            yield self.cursor.step + 1
+
+    def _pace(self, bar: Any) -> None:
+        """Shorten the run, or lengthen it again, to the steps that fit into the time limit."""
+        before, optim = self.cursor, self.run.optim
+        end = self._closing_seconds() - self.scorer.seconds
+        reserve = Reserve(self.scorer.seconds, optim.val_check_interval, end, self.learning.end_share)
+        self.cursor = self.pacing.paced(before, reserve)
+        if self.cursor == before:
+            return
+        if before.total_steps == self.total_steps:
+            self.record.note(
+                f"time_limit: the schedule is made for {self.cursor.total_steps:,} of {self.total_steps:,} steps, "
+                f"{self.pacing.step_seconds:.2g} s each"
+            )
+        if hasattr(bar, "total"):
+            bar.total = self.cursor.total_steps - (before.step - bar.n)
+
     def _training_batches(self, start: int) -> Iterator[list[Batch]]:
         """Yield the micro-batches of every step of the run from a step on (0-based)."""
         steps, pin = self._micro_batches(start), self.device.type == "cuda"
@@ -284,7 +309,7 @@ class Trainer:
             self.record.note(f"stopped early: no better for {self.worse} validations")
             return True
         if not self.run.time_limit.allows(self._closing_seconds()):
-            self.record.note(f"stopped by the time limit at step {step - 1} of {self.total_steps}")
+            self.record.note(f"stopped by the time limit at step {step - 1} of {self.cursor.total_steps}")
             self._validate_if_due(step - 1)
             return True
         return False
