@@ -106,6 +106,7 @@ def _content(trainer: TrainingState) -> dict[str, Any]:
         "still": _frozen_hash(trainer),
         "scoring": {"seconds": trainer.scorer.seconds},
         "paced": _paced(trainer),
+        "micro": [trainer.run.env.micro_batch_size, trainer.micro],
         "averaged": None if trainer.ema is None else trainer.ema.steps,
         "scaler": None if scaler is None else scaler.state_dict(),
     }
@@ -128,6 +129,9 @@ def restore(trainer: TrainingState, checkpoint: Checkpoint) -> None:
     _check_frozen(trainer, checkpoint)
     # the step before once more: where the run is now longer, an edge may lie where it used to end
     before = replace(cursor, step=cursor.step - 1)
+    planned, micro = content.get("micro", (None, None))
+    if planned == trainer.run.env.micro_batch_size:  # it was halved where memory was not enough
+        trainer.micro = min(trainer.micro, micro)
     paced = _paced(trainer)
     trainer.pacing.only_shorter = paced is not None and paced == content.get("paced")
     if not trainer.pacing.only_shorter:

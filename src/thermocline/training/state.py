@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+import torch
 from torch import nn
 
+from thermocline.contracts.learning import Learning
+from thermocline.efficiency.savings import Savings
 from thermocline.training.best_states import BestStates
 from thermocline.training.device import Precision
 from thermocline.training.ema import Ema
@@ -26,7 +29,11 @@ class TrainingState(Protocol):
     model: nn.Module
     stepper: Stepper
     applied: AppliedPlan
+    learning: Learning
+    savings: Savings
+    device: torch.device
     length: RunLength
+    steps_per_epoch: int
     batch_size: int
     micro: int
     trainable: list[nn.Parameter]

@@ -22,6 +22,7 @@ from thermocline.training.device import Precision
 from thermocline.training.ema import Ema
 from thermocline.training.history import History
 from thermocline.training.optimizers import make_optimizer, rates_of, reset_state
+from thermocline.training.out_of_memory import gradients_that_fit
 from thermocline.training.pacing import Pacing, Reserve
 from thermocline.training.rates import Rates
 from thermocline.training.recorder import Recorder
@@ -203,8 +204,7 @@ class Trainer:
     def step(self, step: int, batches: Iterator[list[Batch]], optimizer: Any) -> None:
         """Take one optimizer step over the micro-batches of an effective batch."""
         parts = next(batches)  # before the seed: making a batch may draw random numbers, here or in a worker
-        self.stepper.seed(step)
-        loss = self.stepper.gradients(parts, (step - 1) // self.steps_per_epoch)
+        loss = gradients_that_fit(self, step, parts)
         norm = self.stepper.clip(optimizer, self.trainable)
         if math.isfinite(loss) and math.isfinite(norm):
             self.stepper.update(optimizer)
