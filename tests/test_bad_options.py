@@ -110,10 +110,13 @@ def test_column_types_of_an_absent_column(make_predictor, table):
 
 
 @pytest.mark.usefixtures("no_loading")
-@pytest.mark.parametrize("limit", [0, -5, float("nan"), "1h", True])
+@pytest.mark.parametrize("limit", [0, -5, float("nan"), "1d", "-2m", "0s", "m", "1e3", True])
 def test_time_limit(make_predictor, table, limit):
     message = fails(make_predictor, table, time_limit=limit)
-    assert f"time_limit is a number of seconds above 0, or None; got {limit!r}" in message
+    assert (
+        f"time_limit is a number of seconds above 0, or a text such as '90s', '20m' or '1.5h', or None; got {limit!r}"
+        in message
+    )
 
 
 @pytest.mark.usefixtures("no_loading")

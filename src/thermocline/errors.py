@@ -96,6 +96,10 @@ class NonFiniteError(ThermoclineError, ArithmeticError):
     """The loss or the gradient norm stayed infinite or NaN."""
 
 
+class NotEnoughMemoryError(ThermoclineError, MemoryError):
+    """A training step does not fit into the memory of the device, however few rows it has at once."""
+
+
 class FrozenError(ThermoclineError, AssertionError):
     """A layer that a plan keeps frozen has changed."""
 

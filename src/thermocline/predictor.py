@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -112,7 +113,7 @@ class Predictor:
         presets: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
         hyperparameters: Any = None,
         column_types: Mapping[str, str] | None = None,
-        time_limit: float | None = None,
+        time_limit: float | str | None = None,
         plan: LayerPlan | str | os.PathLike[str] | None = None,
         seed: int = 0,
         resume: bool = False,
@@ -140,8 +141,8 @@ class Predictor:
                 `int(2, 6)`.
             column_types: Column → `numeric`, `categorical`, `text`, `image` or `null`, where inference is to be
                 overruled.
-            time_limit: Seconds for everything, loading and averaging included, and all trials of a search; a resumed
-                run has them anew.
+            time_limit: Seconds for everything, loading, averaging and all trials of a search included, or a text such
+                as `"20m"`; a resumed run has them anew. Steps are timed, and the schedule is made for as many as fit.
             plan: A plan to follow, as `explain` returns it, perhaps edited; or the path to one saved as JSON, or to a
                 YAML file of phases.
             seed: Same seed, same result on the CPU.
@@ -168,6 +169,7 @@ class Predictor:
             StorageError: The storage of a search cannot be reached, or holds another search.
             ThermoclineError: Data or options that cannot be used; always before anything is trained where they show it.
         """
+        began = time.monotonic()  # importing takes time as well
         from thermocline.pipeline import places, saved_folder
         from thermocline.pipeline.arguments import callbacks_of, check_flags
         from thermocline.pipeline.fit import fit
@@ -175,12 +177,11 @@ class Predictor:
 
         check_flags(resume=resume, overwrite=overwrite)
         given = train_data, tuning_data, presets, hyperparameters, column_types, seed
-        called = callbacks_of(callbacks)
-        request = self._request(*given, time_limit=time_limit, plan=plan, resume=resume, callbacks=called)
+        how: dict[str, Any] = {"time_limit": time_limit, "began": began, "plan": plan, "resume": resume}
+        request = self._request(*given, **how, callbacks=callbacks_of(callbacks))
         with nullcontext() if self.path is None else saved_folder.writing_to(self.path):
             if search is not None:
-                self._search(request, search, overwrite=overwrite)
-                return self
+                return self._search(request, search, overwrite=overwrite)
             stopped = resume and self.path is not None and can_go_on(self.path)
             if not (resume and not stopped and self._has_ended(request, overwrite=overwrite)):
                 # a folder that holds something else must show before training, not after it
@@ -582,8 +583,8 @@ class Predictor:
         self._assembly, self._history, self._identity = fitted.assembly, fitted.history, fitted.identity
         self._ended, self._leaderboard = fitted.ended, fitted.leaderboard
 
-    def _search(self, request: Request, given: Any, *, overwrite: bool) -> None:
-        """Fit by a search, and save what it found; the lock of the path is held."""
+    def _search(self, request: Request, given: Any, *, overwrite: bool) -> Predictor:
+        """Fit by a search, save what it found, and return this predictor; the lock of the path is held."""
         from thermocline.choose.storage import check_installed
         from thermocline.pipeline.predict import to_best_device
 
@@ -597,6 +598,7 @@ class Predictor:
             self._save(self.path, overwrite=overwrite or found.replaces)
             if self._ended:
                 found.folder.remove()
+        return self
 
     def _has_ended(self, request: Request, *, overwrite: bool) -> bool:
         """Return whether the run to be resumed has ended already; what it saved is loaded then.

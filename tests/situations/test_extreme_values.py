@@ -98,7 +98,7 @@ def test_seeds(value):
 
 @pytest.mark.parametrize(
     "value",
-    [*STRANGE[:2], *STRANGE[5:], float("nan"), 0, -1, True, "20m", np.bool(True)],
+    [*STRANGE[:2], *STRANGE[5:], float("nan"), 0, -1, True, "20 min", np.bool(True)],
     ids=lambda value: repr(value)[:20],
 )
 def test_time_limits(value):

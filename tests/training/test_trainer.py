@@ -300,7 +300,7 @@ def test_problem_types(kind, tmp_path):
 # time and interruption
 
 
-def test_the_time_limit_ends_training_and_keeps_the_best(tmp_path, monkeypatch):
+def test_a_schedule_is_made_for_the_steps_that_fit_into_the_time_limit(tmp_path, monkeypatch):
     clock = [0.0]
     deadline = TimeLimit(10.0)
     monkeypatch.setattr(type(deadline), "elapsed", property(lambda self: clock[0]))
@@ -317,8 +317,14 @@ def test_the_time_limit_ends_training_and_keeps_the_best(tmp_path, monkeypatch):
     monkeypatch.setattr(trainer, "step", lambda *a: (clock.__setitem__(0, clock[0] + 0.5), step(*a))[1])
     monkeypatch.setattr(trainer.scorer, "score", slow_score)
     history = trainer.fit()
-    assert clock[0] <= 10.0
-    assert history["note"].str.contains(r"stopped by the time limit at step \d+ of 250").any()
+    assert 7.0 <= clock[0] <= 10.0
+    last = trainer.cursor.step
+    assert trainer.cursor.total_steps == last
+    noted = history["note"].str.extract(r"time_limit: the schedule is made for (\d+) of 250 steps, 0.5 s each")[0]
+    assert noted.dropna().astype(int).tolist() == pytest.approx([last], abs=2)
+    assert not history["note"].str.contains("stopped by the time limit").any()
+    rates = history.lrs.max(axis=1)
+    assert rates.iloc[-1] < 0.2 * rates.max()  # a cosine that has come to its end
     assert history["note"].iloc[-1].startswith("kept: ")
     assert not run.model.training
 

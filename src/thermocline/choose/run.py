@@ -50,7 +50,7 @@ def search(request: Request, given: Any, own: str, *, overwrite: bool) -> Found:
     Raises:
         ThermoclineError: See `Predictor.fit`.
     """
-    limit = TimeLimit(seconds_of(request.time_limit))
+    limit = TimeLimit(seconds_of(request.time_limit), request.began)
     settings = SearchSettings.of(given)
     if request.resume and request.path is None:
         raise ConfigError("resume=True continues a search that lies at a path: Predictor(label, path='my_model').")

@@ -187,6 +187,7 @@ class Search:
             drawn=Drawn(trial.name, trial.values),
             path=self.folder.trial(trial.number) if self.folder.lasts else None,
             time_limit=None if self.limit.seconds is None else self.limit.left,
+            began=None,
             resume=trial.taken_up and self._has_checkpoints(trial),
             callbacks=(*asked.callbacks, Pruning(self.study, trial)),
             verbosity=max(0, asked.verbosity - 1),

@@ -56,6 +56,14 @@ def _run(given: argparse.Namespace) -> int:
     return 0
 
 
+def _seconds(text: str) -> float | str:
+    """Return a number where a text is one: other texts are checked where they are used."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="thermocline", description="Fine-tune backbones on data frames, and see and control every layer."
@@ -99,7 +107,7 @@ def _add_fit(commands: Any, name: str, run: Any, text: str) -> None:
     fit.add_argument("--quiet", action="store_true", help="print nothing but the result")
     if name == "fit":
         fit.add_argument("--out", required=True, help="the folder to save into")
-        fit.add_argument("--time-limit", type=float, help="seconds for everything")
+        fit.add_argument("--time-limit", type=_seconds, help="seconds for everything, or 20m, 1.5h")
         fit.add_argument("--search-trials", type=int, metavar="N", help="search spaces among the overrides, N fits")
         fit.add_argument("--search-storage", metavar="PATH|URL", help="a file or database that several searches share")
         fit.add_argument("--search-study", metavar="NAME", help="the name of the study in the storage")

@@ -124,6 +124,7 @@ class Learning:
         also_score: Metrics that the history shows besides the one that decides.
         judge: Tells of outputs on the validation rows what decides between states whose scores differ by no more than
             chance would have it; None: the score alone decides.
+        end_share: The share of a time limit that is kept for what the problem does at the end of a fit.
     """
 
     objective: Objective
@@ -132,3 +133,4 @@ class Learning:
     start_note: str = "the head starts at random"
     untrained: str = "the untrained head"
     also_score: tuple[str, ...] = ()
+    end_share: float = 0.03

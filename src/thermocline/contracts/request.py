@@ -17,6 +17,7 @@ class Request:
     """What `fit` or `explain` was asked for; see `Predictor.fit` for each field.
 
     Attributes:
+        began: When the time began, by `time.monotonic()`; None: when the fit begins.
         problem: The caller's own kind of problem (`contracts.problem.Problem`), or None.
         callbacks: Callbacks (`training.callbacks.Callback`).
         drawn: What a search has chosen in place of the spaces among the hyperparameters; None without a search.
@@ -34,7 +35,8 @@ class Request:
     presets: Any = None
     hyperparameters: Any = None
     column_types: Mapping[str, str] | None = None
-    time_limit: float | None = None
+    time_limit: float | str | None = None
+    began: float | None = None
     plan: LayerPlan | str | os.PathLike[str] | None = None
     seed: int = 0
     path: Path | None = None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,8 @@ from thermocline.errors import ConfigError
 from thermocline.training.callbacks import Callback
 
 LARGEST_SEED = 2**32 - 1
+UNITS = {"s": 1, "m": 60, "h": 3600}  # of time, in seconds
+TIME = re.compile(r"(?P<number>\d+(\.\d*)?|\.\d+)\s*(?P<unit>[smh])")
 
 
 def check_problem_type(value: object) -> None:
@@ -88,19 +92,26 @@ def check_seed(value: Any) -> None:
 def seconds_of(value: Any) -> float | None:
     """Return a time limit in seconds; None where there is none.
 
+    Args:
+        value: A number of seconds, or a number with a unit as text: `90s`, `20m`, `1.5h`.
+
     Raises:
-        ConfigError: It is no number of seconds above 0.
+        ConfigError: It is neither, or not above 0.
     """
     if value is None:
         return None
-    if _is_whole(value) or (isinstance(value, float | np.floating) and not math.isnan(value)):
-        try:
+    limit = math.nan
+    if isinstance(value, str) and (found := TIME.fullmatch(value.strip())):
+        limit = float(found["number"]) * UNITS[found["unit"]]
+    elif _is_whole(value) or isinstance(value, float | np.floating):
+        with suppress(OverflowError):
             limit = float(value)
-        except OverflowError:
-            limit = 0.0
-        if limit > 0:
-            return limit
-    raise ConfigError(f"time_limit is a number of seconds above 0, or None; got {shown(value)}.")
+    if limit > 0:
+        return limit
+    raise ConfigError(
+        "time_limit is a number of seconds above 0, or a text such as '90s', '20m' or '1.5h', or None; got "
+        f"{shown(value)}."
+    )
 
 
 def shown(value: object) -> str:

@@ -28,7 +28,7 @@ def fit(request: Request) -> Fitted:
     Raises:
         ThermoclineError: See `Predictor.fit`.
     """
-    limit = TimeLimit(seconds_of(request.time_limit))
+    limit = TimeLimit(seconds_of(request.time_limit), request.began)
     console = Console(request.verbosity)
     prepared, assembly = planned(request)
     introduce(console, prepared, assembly)

@@ -106,6 +106,8 @@ def _content(trainer: TrainingState) -> dict[str, Any]:
         "still": _frozen_hash(trainer),
         "scoring": {"seconds": trainer.scorer.seconds},
         "callbacks": trainer.calling.content(),
+        "paced": _paced(trainer),
+        "micro": [trainer.run.env.micro_batch_size, trainer.micro],
         "averaged": None if trainer.ema is None else trainer.ema.steps,
         "scaler": None if scaler is None else scaler.state_dict(),
     }
@@ -127,19 +129,21 @@ def restore(trainer: TrainingState, checkpoint: Checkpoint) -> None:
         )
     _check_frozen(trainer, checkpoint)
     # the step before once more: where the run is now longer, an edge may lie where it used to end
-    trainer.cursor = trainer.run.plan.next(replace(cursor, step=cursor.step - 1, total_steps=trainer.total_steps))
+    before = replace(cursor, step=cursor.step - 1)
+    planned, micro = content.get("micro", (None, None))
+    if planned == trainer.run.env.micro_batch_size:  # it was halved where memory was not enough
+        trainer.micro = min(trainer.micro, micro)
+    paced = _paced(trainer)
+    trainer.pacing.only_shorter = paced is not None and paced == content.get("paced")
+    if not trainer.pacing.only_shorter:
+        before = replace(before, total_steps=trainer.total_steps, share=1.0)
+    trainer.cursor = trainer.run.plan.next(before)
     if trainer.ema is not None:
         best_states.restore(trainer.model, checkpoint.tensors("average"))
         trainer.ema.reset_to_model()
         trainer.ema.steps = content["averaged"]
     best_states.restore(trainer.model, checkpoint.tensors("model"))
-    best = {int(kept["step"]): float(kept["score"]) for kept in content["best"]}
-    if not {f"step-{step}" for step in best} <= set(content["shared"]):
-        raise ResumeError(
-            f"The checkpoint {str(checkpoint.folder)!r} lacks weights that it names as best: it is damaged or was "
-            "manipulated. Restore it from a copy, or start anew with resume=False."
-        )
-    trainer.best.adopt(best)
+    trainer.best.adopt(_best(checkpoint))
     rates = {int(step): values for step, *values in content["rates"]}
     trainer.record.resume(content["seconds"], content["rows"], rates)
     trainer.losses = [float(loss) for loss in content["losses"]]
@@ -150,6 +154,27 @@ def restore(trainer: TrainingState, checkpoint: Checkpoint) -> None:
         trainer.record.note(note)
     if content["scaler"] is not None and trainer.precision.scaler is not None:
         trainer.precision.scaler.load_state_dict(content["scaler"])
+
+
+def _paced(trainer: TrainingState) -> list[float] | None:
+    """Return what the number of steps was made for under a time limit: the limit, and the steps that were planned."""
+    seconds = trainer.run.time_limit.seconds
+    return None if seconds is None else [seconds, trainer.total_steps]
+
+
+def _best(checkpoint: Checkpoint) -> dict[int, float]:
+    """Return the best states that a checkpoint names, whose weights lie beside it: step → score.
+
+    Raises:
+        ResumeError: Some do not.
+    """
+    best = {int(kept["step"]): float(kept["score"]) for kept in checkpoint.content["best"]}
+    if not {f"step-{step}" for step in best} <= set(checkpoint.content["shared"]):
+        raise ResumeError(
+            f"The checkpoint {str(checkpoint.folder)!r} lacks weights that it names as best: it is damaged or was "
+            "manipulated. Restore it from a copy, or start anew with resume=False."
+        )
+    return best
 
 
 def restore_optimizer(trainer: TrainingState, optimizer: Optimizer, checkpoint: Checkpoint) -> None:

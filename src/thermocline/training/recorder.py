@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from thermocline.training.history import History
 from thermocline.training.rates import Rates
 from thermocline.training.run import Reporting
@@ -71,6 +73,20 @@ class Recorder:
         """Pass finite numbers on to every logger."""
         for logger in self.loggers:
             logger.log(step, {name: value for name, value in values.items() if math.isfinite(value)})
+
+    def show(self, bar: Any, step: int, losses: Sequence[float], rates: Mapping[str, float]) -> None:
+        """Show a step on a progress bar, where it is one, and pass its numbers on.
+
+        Args:
+            bar: What wraps the steps.
+            step: The step.
+            losses: The losses of the steps since the last validation.
+            rates: The rate of each layer.
+        """
+        if losses and hasattr(bar, "set_postfix"):
+            bar.set_postfix(loss=f"{np.mean(losses[-20:]):.4f}", refresh=False)
+        if losses and self.loggers:
+            self.log(step, {"loss": losses[-1], **{f"lr/{label}": rate for label, rate in rates.items()}})
 
     def history(self) -> History:
         """Return what was recorded, the columns always in one order."""

@@ -46,11 +46,20 @@ class RunLength:
             )
         return cls(per_epoch, total)
 
-    def validation_steps(self, interval: float) -> frozenset[int]:
-        """Return the steps after which the run validates.
+    def validates(self, step: int, last: int, interval: float) -> bool:
+        """Say whether the run validates after a step.
 
         Args:
+            step: The step, from 1.
+            last: The last one of the run.
             interval: Epochs between two.
         """
-        every = max(1, round(interval * self.steps_per_epoch))
-        return frozenset({*range(every, self.total_steps + 1, every), self.total_steps})
+        return step == last or step % self._every(interval) == 0
+
+    def validations(self, step: int, last: int, interval: float) -> int:
+        """Return how often the run validates after a step, up to the last one; see `validates`."""
+        every = self._every(interval)
+        return max(0, last // every - step // every) + (last > step and last % every != 0)
+
+    def _every(self, interval: float) -> int:
+        return max(1, round(interval * self.steps_per_epoch))

@@ -22,7 +22,7 @@ from thermocline.efficiency.prefix_cache.options import CacheOptions
 from thermocline.efficiency.prefix_cache.prefix import prefix_of
 from thermocline.efficiency.savings import Savings, SavingsSetup
 from thermocline.errors import counted
-from thermocline.training.run import Storage
+from thermocline.training.run import Run, Storage
 from thermocline.tuning.layers.layer_map import LayerMap
 from thermocline.tuning.plan.layer_plan import LayerPlan
 
@@ -33,22 +33,15 @@ NOTE = "saved, "
 ENDED = "nothing any more"
 
 
-def savings_of(
-    assembly: Assembly,
-    rows: Mapping[str, Rows],
-    storage: Storage,
-    autocast: Callable[[], AbstractContextManager[Any]],
-) -> Savings:
+def savings_of(run: Run, autocast: Callable[[], AbstractContextManager[Any]]) -> Savings:
     """Return what makes a run cheaper, as its options ask.
 
     Args:
-        assembly: Model, layers, plan, configuration.
-        rows: `train` and `valid`.
-        storage: Where files lie, and the memory of caches.
+        run: Model, layers, plan, configuration, rows, where files lie, and the memory of caches.
         autocast: The precision of training.
     """
-    options = cache_options(assembly, len(rows["train"]), storage)
-    return Savings(_setup(assembly, rows, options, autocast))
+    options = cache_options(run.assembly, len(run.train), run.storage)
+    return Savings(_setup(run.assembly, {"train": run.train, "valid": run.valid}, options, autocast))
 
 
 def forecast_of(assembly: Assembly, rows: Mapping[str, Rows], *, start: Start | None) -> Forecast:

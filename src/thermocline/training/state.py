@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+import torch
 from torch import nn
 
+from thermocline.contracts.learning import Learning
+from thermocline.efficiency.savings import Savings
 from thermocline.training.best_states import BestStates
 from thermocline.training.device import Precision
 from thermocline.training.ema import Ema
+from thermocline.training.pacing import Pacing
 from thermocline.training.recorder import Recorder
 from thermocline.training.run import Run
 from thermocline.training.run_length import RunLength
@@ -36,7 +40,11 @@ class TrainingState(Protocol):
     model: nn.Module
     stepper: Stepper
     applied: AppliedPlan
+    learning: Learning
+    savings: Savings
+    device: torch.device
     length: RunLength
+    steps_per_epoch: int
     batch_size: int
     micro: int
     trainable: list[nn.Parameter]
@@ -45,6 +53,7 @@ class TrainingState(Protocol):
     frozen_hash: str | None
     total_steps: int
     cursor: Cursor
+    pacing: Pacing
     best: BestStates
     scorer: Scorer
     ema: Ema | None

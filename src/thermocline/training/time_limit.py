@@ -6,14 +6,15 @@ import time
 
 
 class TimeLimit:
-    """Counts the time since it was made.
+    """Counts time.
 
     Args:
         seconds: The limit, or `None` for none.
+        start: When the time began, by `time.monotonic()`; by default now.
     """
 
-    def __init__(self, seconds: float | None) -> None:
-        self.start = time.monotonic()
+    def __init__(self, seconds: float | None, start: float | None = None) -> None:
+        self.start = time.monotonic() if start is None else start
         self.seconds = seconds
 
     @property

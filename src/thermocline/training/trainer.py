@@ -23,6 +23,8 @@ from thermocline.training.device import Precision
 from thermocline.training.ema import Ema
 from thermocline.training.history import History
 from thermocline.training.optimizers import make_optimizer, rates_of, reset_state
+from thermocline.training.out_of_memory import gradients_that_fit
+from thermocline.training.pacing import Pacing, Reserve
 from thermocline.training.rates import Rates
 from thermocline.training.recorder import Recorder
 from thermocline.training.run import Run
@@ -70,10 +72,10 @@ class Trainer:
         judge = self.learning.judge
         of_valid = None if judge is None else lambda outputs: judge(outputs, run.valid)
         self.best = best_states.BestStates(run.storage.best_states, optim.top_k, of_valid)
-        rows = {"train": run.train, "valid": run.valid}
-        self.savings = savings_of(run.assembly, rows, run.storage, self.precision.autocast)
+        self.savings = savings_of(run, self.precision.autocast)
         self.scorer = Scorer(run, self.learning, self.precision.autocast, self.savings.cache)
         self.ema = None if optim.ema is None else Ema(self.model, optim.ema)
+        self.pacing = Pacing.of(run, self.length, self.savings)
         self.stepper = Stepper(run, self.learning.objective, self.precision, self.savings.cache, self.total_steps)
         self.record = self._recorder()
         self.calling = Calling(run.callbacks)
@@ -140,19 +142,21 @@ class Trainer:
         if self.run.resume is not None:
             checkpoint_content.restore_optimizer(self, optimizer, self.run.resume)
         set_rates = LRSetter(optimizer, self.run.plan)
-        validations = self.length.validation_steps(self.run.optim.val_check_interval)
         first = self.cursor.step + 1
         batches = self._training_batches(first - 1)
-        bar = self.run.reporting.show(range(first, self.total_steps + 1), self.total_steps - first + 1, "training")
+        bar = self.run.reporting.show(self._steps(), self.cursor.total_steps - first + 1, "training")
         self.applied.train()
         for step in bar:
             if self._must_stop(step):
                 break
             self.numbers.let_others()
             self.take_step(step, batches, optimizer, set_rates)
-            if step % SHOW_EVERY == 1 or step == self.total_steps:
-                self._show(bar, step, optimizer)
-            if step in validations:
+            self._pace(bar)
+            last = self.cursor.total_steps
+            if step % SHOW_EVERY == 1 or step == last:
+                rates = dict.fromkeys(self.run.layer_map.labels, 0.0) | rates_of(optimizer)
+                self.record.show(bar, step, self.losses, rates)
+            if self.length.validates(step, last, self.run.optim.val_check_interval):
                 self._validate_if_due(step)
                 self.applied.train()
             self.save_checkpoint(optimizer)
@@ -164,7 +168,9 @@ class Trainer:
         self.apply_phase(optimizer)
         set_rates(self.cursor)
         self.lr = self.run.plan.lr * set_rates.factor
+        begin = self.run.time_limit.elapsed
         self.step(step, batches, optimizer)
+        self.pacing.took(self.cursor.phase, self.run.time_limit.elapsed - begin)
         begins = self.run.plan.timeline.stretch(self.cursor).start == self.cursor.step
         if begins or step % self.record.rates.every == 0:
             self.record.rates.take(step, rates_of(optimizer))
@@ -203,8 +209,7 @@ class Trainer:
     def step(self, step: int, batches: Iterator[list[Batch]], optimizer: Any) -> None:
         """Take one optimizer step over the micro-batches of an effective batch."""
         parts = next(batches)  # before the seed: making a batch may draw random numbers, here or in a worker
-        self.stepper.seed(step)
-        loss = self.stepper.gradients(parts, (step - 1) // self.steps_per_epoch)
+        loss = gradients_that_fit(self, step, parts)
         norm = self.stepper.clip(optimizer, self.trainable)
         if math.isfinite(loss) and math.isfinite(norm):
             self.stepper.update(optimizer)
@@ -268,6 +273,27 @@ class Trainer:
         train = self.run.train
         return epoch_order(len(train), self.batch_size, seed=self.run.seed, epoch=epoch, lengths=train.lengths)
 
+    def _steps(self) -> Iterator[int]:
+        """Yield the number of each step that is left; a time limit may change how many there are."""
+        while self.cursor.step < self.cursor.total_steps:
+            yield self.cursor.step + 1
+
+    def _pace(self, bar: Any) -> None:
+        """Shorten the run, or lengthen it again, to the steps that fit into the time limit."""
+        before, optim = self.cursor, self.run.optim
+        end = self._closing_seconds() - self.scorer.seconds
+        reserve = Reserve(self.scorer.seconds, optim.val_check_interval, end, self.learning.end_share)
+        self.cursor = self.pacing.paced(before, reserve)
+        if self.cursor == before:
+            return
+        if before.total_steps == self.total_steps:
+            self.record.note(
+                f"time_limit: the schedule is made for {self.cursor.total_steps:,} of {self.total_steps:,} steps, "
+                f"{self.pacing.step_seconds:.2g} s each"
+            )
+        if hasattr(bar, "total"):
+            bar.total = self.cursor.total_steps - (before.step - bar.n)
+
     def _training_batches(self, start: int) -> Iterator[list[Batch]]:
         """Yield the micro-batches of every step of the run from a step on (0-based)."""
         steps, pin = self._micro_batches(start), self.device.type == "cuda"
@@ -294,7 +320,7 @@ class Trainer:
             self._validate_if_due(step - 1)
             return True
         if not self.run.time_limit.allows(self._closing_seconds()):
-            self.record.note(f"stopped by the time limit at step {step - 1} of {self.total_steps}")
+            self.record.note(f"stopped by the time limit at step {step - 1} of {self.cursor.total_steps}")
             self._validate_if_due(step - 1)
             return True
         return False
@@ -322,10 +348,3 @@ class Trainer:
                 f"up to step {step}. Lower optim.lr, raise optim.warmup, or set env.precision=fp32; check numeric "
                 "columns for extreme values."
             )
-
-    def _show(self, bar: Any, step: int, optimizer: Any) -> None:
-        if self.losses and hasattr(bar, "set_postfix"):
-            bar.set_postfix(loss=f"{np.mean(self.losses[-20:]):.4f}", refresh=False)
-        if self.run.reporting.loggers and self.losses:
-            rates = dict.fromkeys(self.run.layer_map.labels, 0.0) | rates_of(optimizer)
-            self.record.log(step, {"loss": self.losses[-1], **{f"lr/{label}": rate for label, rate in rates.items()}})

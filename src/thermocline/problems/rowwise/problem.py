@@ -150,10 +150,8 @@ class Rowwise(Problem):
         config = choose_defaults(config, model, target, len(train))
         layer_map = layers_of(model, inputs, adapted)
         notes = tuple(f"{name}: {line}" for name, tower in model.towers.items() for line in tower.notes)
-        _, of_trees = trees.announced(model, target, config.model.trees, len(train))
-        _, of_words = tfidf.announced(model, target, config.model.tfidf, len(train))
-        notes += tuple(line for line in (of_trees, of_words) if line)
-        return Built(model, {one.kind.info.name: one for one in inputs}, layer_map, config, notes)
+        built = Built(model, {one.kind.info.name: one for one in inputs}, layer_map, config, notes)
+        return replace(built, notes=notes + tuple(line for line, _ in _beside(built, target, len(train)) if line))
 
     def model(self, inputs: list[BuiltInput], target: RowTarget, config: ResolvedConfig) -> FusionModel:
         """Return the model over the inputs' towers."""
@@ -184,6 +182,7 @@ class Rowwise(Problem):
             by_row(target.loss_name, smoothing=optim.label_smoothing),
             start=start_of(assembly, train, seed=seed),
             judge=StateJudge(judged, calibrated=optim.calibrate == "auto"),
+            end_share=Learning.end_share + sum(share for _, share in _beside(assembly.built, target, len(train))),
         )
 
     def frozen_selectors(self, layer_map: LayerMap, config: ResolvedConfig, own: Mapping[str, Any]) -> dict[str, Any]:
@@ -273,3 +272,13 @@ class Rowwise(Problem):
         for name in BESIDE.keys() & described.keys():
             setattr(model, name, BESIDE[name].rebuilt(described[name]))
         return model, {one.kind.info.name: one for one in inputs}
+
+
+def _beside(built: Built, target: RowTarget, rows: int) -> list[tuple[str, float]]:
+    """Return, for each model beside the network, a line on it and the share of a time limit that is kept for it."""
+    asked = built.config.model
+    found = []
+    for kind, option in ((trees, asked.trees), (tfidf, asked.tfidf)):
+        wanted, line = kind.announced(built.model, target, option, rows)
+        found.append((line, kind.END_SHARE * wanted))
+    return found

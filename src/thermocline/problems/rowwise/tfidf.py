@@ -33,6 +33,7 @@ MIDDLE = 0.25  # the share that few validation rows are drawn to
 ITERATIONS = 100
 ABSENT = -20.0  # the logit of a class without rows
 ROWS_AT_ONCE = 512  # that predictions are made for
+END_SHARE = 0.05  # of a time limit, kept for the model
 TIME_SHARE = 0.2  # of the time that is left, for one fit
 TERM_SECONDS = 1e-8  # of an iteration for one term and output
 

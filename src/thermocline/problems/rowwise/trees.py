@@ -21,6 +21,7 @@ from thermocline.problems.rowwise.tree_growth import Grown, TreeTask, folds_of, 
 
 COMPARED_ROWS = 2_000  # on which the trees are compared with scikit-learn's
 TIME_SHARE = 0.5  # of the time left
+END_SHARE = 0.15  # of a time limit, kept for them
 
 
 def announced(model: FusionModel, target: RowTarget, asked: str, rows: int) -> tuple[bool, str]:

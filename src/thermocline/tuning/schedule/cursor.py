@@ -21,6 +21,8 @@ class Cursor:
         steps_per_epoch: For ends in epochs; 0 where it is not known.
         best: The best score since the phase began, for a plateau.
         worse: Validations since then without a better one.
+        share: Of the planned steps, where a time limit shortens the run: what phases and warm-ups that are given in
+            steps or epochs are shortened to.
     """
 
     step: int
@@ -30,6 +32,7 @@ class Cursor:
     steps_per_epoch: int = 0
     best: float | None = None
     worse: int = 0
+    share: float = 1.0
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data that JSON can hold."""
@@ -47,7 +50,9 @@ class Cursor:
         if missing or set(data) - set(known):
             raise ConfigError(f"A cursor has the fields {listing(known)}; got {dict(data)!r}.")
         for name, value in data.items():
-            good = isinstance(value, (int, float)) if name == "best" else isinstance(value, int) and value >= 0
+            good = isinstance(value, int) and value >= 0
+            if name in ("best", "share"):
+                good = isinstance(value, (int, float)) and (name == "best" or 0 < value <= 1)
             if isinstance(value, bool) or not (good or (name == "best" and value is None)):
                 raise ConfigError(f"A cursor's {name} cannot be {value!r}.")
         return cls(**data)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from thermocline.errors import ConfigError, did_you_mean, listing
@@ -135,6 +135,20 @@ class Phase:
             low = 1.0 / self.div_factor
             return curves.cycle(step / steps, self.pct_start, low, 1.0, low / self.final_div_factor)
         return curves.warmed(self.schedule, step, steps, curves.length(self.warmup, steps), self.final)
+
+    def shortened(self, share: float) -> Phase:
+        """Return the phase of a run that takes this share of its planned steps: lengths in steps or epochs shrink."""
+
+        def steps(value: float | int) -> float | int:
+            return max(1, round(value * share)) if isinstance(value, int) and value else value
+
+        return replace(
+            self,
+            steps=None if self.steps is None else int(steps(self.steps)),
+            epochs=None if self.epochs is None else self.epochs * share,
+            warmup=steps(self.warmup),
+            thaw_warmup=steps(self.thaw_warmup),
+        )
 
     def momentum_factor(self, step: int, steps: int) -> float | None:
         """Return the optimizer's momentum at a step of the schedule; None where the phase does not change it."""

@@ -67,6 +67,7 @@ class Timeline:
     _sets: dict[tuple[int, int], tuple[frozenset[str], frozenset[str]]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
+    _short: dict[tuple[int, float], Phase] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check_order(self.phases)
@@ -90,7 +91,12 @@ class Timeline:
         return cls(phases, tuple(phase_layers(phase, layer_map, scales, pinned) for phase in phases))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"phases": self.phases, "layers": self.layers, "_sets": {}}  # what is derived is not stored
+        return {
+            "phases": self.phases,
+            "layers": self.layers,
+            "_sets": {},
+            "_short": {},
+        }  # what is derived is not stored
 
     @property
     def always(self) -> tuple[frozenset[str], ...]:
@@ -115,8 +121,20 @@ class Timeline:
 
     def next(self, cursor: Cursor) -> Cursor:
         """Return the cursor after one more optimizer step."""
-        values = (cursor.phase, cursor.phase_start, cursor.steps_per_epoch, cursor.best, cursor.worse)
-        return self._in_phase(Cursor(cursor.step + 1, cursor.total_steps, *values))
+        return self._in_phase(replace(cursor, step=cursor.step + 1))
+
+    def shortened(self, cursor: Cursor, total_steps: int, share: float) -> Cursor:
+        """Return the cursor in a run of another length; a phase that would have ended before ends now.
+
+        Args:
+            cursor: Of a step of the run.
+            total_steps: Of the whole run, at least those done.
+            share: Of the planned steps; see `Cursor.share`.
+        """
+        now = replace(cursor, total_steps=total_steps, share=share)
+        if self._in_phase(now).phase == now.phase:
+            return now
+        return replace(now, phase=now.phase + 1, phase_start=now.step, best=None, worse=0)
 
     def observe(self, cursor: Cursor, score: float) -> Cursor:
         """Return the cursor after a validation; it may end a phase that waits for a plateau.
@@ -135,11 +153,23 @@ class Timeline:
         ended = replace(cursor, phase=cursor.phase + 1, phase_start=cursor.step, best=None, worse=0)
         return self._in_phase(ended)
 
+    def _phase(self, cursor: Cursor, number: int | None = None) -> Phase:
+        """A phase, the cursor's where no other is named, as long as the run makes it."""
+        number = cursor.phase if number is None else number
+        if cursor.share == 1:
+            return self.phases[number]
+        known = self._short.get((number, cursor.share))
+        if known is None:
+            if len(self._short) >= _MOST_STRETCHES:
+                self._short.clear()
+            known = self._short[number, cursor.share] = self.phases[number].shortened(cursor.share)
+        return known
+
     def _in_phase(self, cursor: Cursor) -> Cursor:
         """The cursor in the phase that its step lies in: phases that end at or before the step are over."""
         phase, start = cursor.phase, cursor.phase_start
         while phase < len(self.phases) - 1:
-            end = planned_end(self.phases[phase], start, cursor.total_steps, cursor.steps_per_epoch)
+            end = planned_end(self._phase(cursor, phase), start, cursor.total_steps, cursor.steps_per_epoch)
             if cursor.step < end or end >= cursor.total_steps:
                 break
             phase, start = phase + 1, end
@@ -179,7 +209,7 @@ class Timeline:
         Raises:
             ConfigError: The phase ends by epochs, and the cursor has no `steps_per_epoch`.
         """
-        phase = self.phases[cursor.phase]
+        phase = self._phase(cursor)
         return planned_end(phase, cursor.phase_start, cursor.total_steps, cursor.steps_per_epoch)
 
     def stretch(self, cursor: Cursor) -> Stretch:
@@ -223,7 +253,7 @@ class Timeline:
     def factor(self, cursor: Cursor) -> float:
         """Return the schedule's multiple, the same for all layers."""
         start, steps = self._span(cursor)
-        return self.phases[cursor.phase].factor(cursor.step - start, steps)
+        return self._phase(cursor).factor(cursor.step - start, steps)
 
     def momentum(self, cursor: Cursor) -> float | None:
         """Return the optimizer's momentum; None where the phase does not change it."""
@@ -242,7 +272,7 @@ class Timeline:
 
     def unfreeze_warmup(self, cursor: Cursor) -> int:
         """Return the number of steps over which the rate of newly unfrozen layers rises."""
-        phase = self.phases[cursor.phase]
+        phase = self._phase(cursor)
         if isinstance(phase.thaw_warmup, float) and phase.draw is not None:
             return curves.length(phase.thaw_warmup, phase.draw.every)
         return curves.length(phase.thaw_warmup, self.phase_end(cursor) - cursor.phase_start)
