@@ -7,7 +7,8 @@
   operators make, from its birth to its death: the deterministic account), the peak of what torch's own CPU allocator
   handed out meanwhile (`torch.profiler`; scratch memory of kernels included), and the growth of the process's peak
   resident memory beside the bound "needed to run". Also the seconds that the forecast took after the model was built.
-- seconds: `explain(timed=True)` against the training of a real epoch, on three models.
+- seconds: what `explain(timed=True)` tells of an epoch against one that is trained, three times in turn on three models;
+  in CPU seconds of one thread, since a machine may be shared.
 
 Prints a table; writes `benchmarks/results/estimate.json`; sections that are not run keep what they said before.
 """
@@ -407,14 +408,14 @@ def summary(rows: list[dict[str, Any]]) -> None:
 
 def seconds_of_model(name: str, folder: Path) -> dict[str, Any]:
     """Forecast the seconds of an epoch with its validation, take it, and print both."""
-    case = case_of(name, folder, rows=48 if name in IMAGES else 96)
+    case = case_of(name, folder, rows=32 if name in IMAGES else 96)
     options = {"optim.max_epochs": 1, "optim.patience": 99, "model.trees": "off", "env.cache_images": "off"}
     run = run_of(case, options, folder / f"{name}-times")
     learning = run.assembly.problem.learning(run.assembly, run.train, seed=0)
     rows = {"train": run.train, "valid": run.valid}
     ratios, found = [], []
     for _ in range(3):
-        times = time_steps(run)
+        times = time_steps(run, clock=time.process_time)
         estimate = forecast_of(run.assembly, rows, learning, times).estimate
         forecast = estimate.phases[0].seconds or 0.0
         measured = epoch_seconds(run)
@@ -429,16 +430,16 @@ def seconds_of_model(name: str, folder: Path) -> dict[str, Any]:
 
 
 def epoch_seconds(run: Run) -> float:
-    """Train an epoch and return the seconds of its steps, their batches included."""
+    """Train an epoch and return the CPU seconds of its steps, their batches included."""
     trainer = Trainer(run)
     with trainer.numbers, trainer.savings.installed():
         optimizer = trainer.make_optimizer()
         trainer.applied.train()
         batches = trainer._training_batches(0)
-        begin = time.perf_counter()
+        begin = time.process_time()
         for step in range(1, trainer.total_steps + 1):
             trainer.step(step, batches, optimizer)
-        return time.perf_counter() - begin
+        return time.process_time() - begin
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ def counted_of(assembly: Assembly, rows: Mapping[str, Rows], savings: Savings, o
         model=assembly.model,
         layer_map=assembly.layer_map,
         objective=objective,
-        train=lambda count: heaviest(rows["train"], count, epoch=0, tokens=env.micro_batch_tokens),
+        train=lambda count: heaviest(rows["train"], count, epoch=0),
         valid=lambda count: heaviest(rows["valid"].unlabelled(), count, epoch=None),
         device=torch.device(env.device),
         norm_eval=norm_eval_of(assembly.model),
@@ -41,6 +41,11 @@ def counted_of(assembly: Assembly, rows: Mapping[str, Rows], savings: Savings, o
         averaged=optim.ema is not None,
     )
     largest, several = largest_part(assembly, rows["train"])
+    lengths, tokens = rows["train"].lengths, env.micro_batch_tokens
+    if (
+        tokens is not None and lengths is not None
+    ):  # so many of the longest rows; of shorter ones more, and as many tokens
+        largest = max(1, min(largest, tokens // int(lengths.max())))
     setup = StepSetup(
         rows=largest,
         checkpointed=savings.checkpoints.labels if savings.checkpoints else (),
@@ -52,21 +57,17 @@ def counted_of(assembly: Assembly, rows: Mapping[str, Rows], savings: Savings, o
     return CountedRun(LiveCounter(source), setup, min(env.eval_batch_size, max(len(rows["valid"]), 1)))
 
 
-def heaviest(rows: Rows, count: int, *, epoch: int | None, tokens: int | None = None) -> Batch:
+def heaviest(rows: Rows, count: int, *, epoch: int | None) -> Batch:
     """Return the batch of so many rows that takes the most memory: the longest, where rows have lengths.
 
     Args:
         rows: To choose from; they are repeated where there are fewer.
         count: Rows.
         epoch: Of training; None for rows without augmentation.
-        tokens: The most padded tokens of the batch, which then may have fewer rows.
     """
     lengths = rows.lengths
     order = np.arange(len(rows)) if lengths is None else np.argsort(-lengths, kind="stable")
-    chosen = np.resize(order, count)
-    if tokens is not None and lengths is not None:
-        chosen = micro_batches(chosen, most_rows=count, most_tokens=tokens, lengths=lengths)[0]
-    return rows.batch(chosen, epoch)
+    return rows.batch(np.resize(order, count), epoch)
 
 
 def largest_part(assembly: Assembly, train: Rows) -> tuple[int, bool]:

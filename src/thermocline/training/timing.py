@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ VALID_BATCHES = 3
 """Batches of validation that are timed."""
 
 
-def time_steps(run: Run) -> StepTimes:
+def time_steps(run: Run, clock: Callable[[], float] = time.perf_counter) -> StepTimes:
     """Return what training steps of a run take on its device, by three of them; of the phase that has the most steps.
 
     The steps are real: real rows, in batches of the mean size of an epoch, the loss, the optimizer. Afterwards weights,
@@ -41,6 +42,7 @@ def time_steps(run: Run) -> StepTimes:
 
     Args:
         run: The run; its storage may be a temporary folder.
+        clock: What the seconds are read from.
 
     Example:
         `time_steps(run).compute`
@@ -49,10 +51,10 @@ def time_steps(run: Run) -> StepTimes:
         trainer = Trainer(run)
         with trainer.numbers, trainer.savings.installed(), single_values_allowed(run.assembly, trainer.record):
             number, cursor = _longest_phase(run.plan, trainer)
-            optimizer = _ready(trainer, cursor)
-            taken = [_timed(trainer, optimizer, parts, load) for load, parts in _typical_batches(trainer)][1:]
-            validation = _validation_seconds(trainer)
-    compute, load = (statistics.median(times) for times in zip(*taken, strict=True))
+            optimizer, watch = _ready(trainer, cursor), _Watch(trainer.device, clock)
+            taken = [_timed(trainer, optimizer, parts, load, watch) for load, parts in _typical_batches(trainer, watch)]
+            validation = _validation_seconds(trainer, watch)
+    compute, load = (statistics.median(times) for times in zip(*taken[1:], strict=True))
     workers = run.env.num_workers
     start = trainer.learning.start
     return StepTimes(
@@ -88,6 +90,22 @@ def undone(model: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
+@dataclass(frozen=True)
+class _Watch:
+    """Reads a clock when a device has done what it was given."""
+
+    device: torch.device
+    clock: Callable[[], float]
+
+    def now(self) -> float:
+        """Return the seconds that the clock shows."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        elif self.device.type == "mps":
+            torch.mps.synchronize()
+        return self.clock()
+
+
 def _longest_phase(plan: LayerPlan, trainer: Trainer) -> tuple[int, Cursor]:
     """Return the number of the phase that has the most steps, the last of several, and a cursor at its first step."""
     steps = phase_steps(plan) or [0] * len(plan.phases)
@@ -107,9 +125,9 @@ def _ready(trainer: Trainer, cursor: Cursor) -> Any:
     return optimizer
 
 
-def _timed(trainer: Trainer, optimizer: Any, parts: list[Batch], load: float) -> tuple[float, float]:
+def _timed(trainer: Trainer, optimizer: Any, parts: list[Batch], load: float, watch: _Watch) -> tuple[float, float]:
     """Take a step on given batches; return its seconds, and those that the batches took."""
-    begin = _now(trainer.device)
+    begin = watch.now()
     trainer.stepper.seed(1)
     trainer.stepper.gradients(parts, 0, cached=False)
     trainer.stepper.clip(optimizer, trainer.trainable)
@@ -117,10 +135,10 @@ def _timed(trainer: Trainer, optimizer: Any, parts: list[Batch], load: float) ->
     if trainer.ema is not None:
         trainer.ema.update()
     optimizer.zero_grad(set_to_none=True)
-    return _now(trainer.device) - begin, load
+    return watch.now() - begin, load
 
 
-def _typical_batches(trainer: Trainer) -> Iterator[tuple[float, list[Batch]]]:
+def _typical_batches(trainer: Trainer, watch: _Watch) -> Iterator[tuple[float, list[Batch]]]:
     """Yield the batches of steps that are nearest to the mean of an epoch in size, and what making them took."""
     steps = _epoch_steps(trainer)
     sizes = np.array([_size(parts, trainer.run.train) for parts in steps])
@@ -129,9 +147,9 @@ def _typical_batches(trainer: Trainer) -> Iterator[tuple[float, list[Batch]]]:
     wanted = iter([[Wanted(part, 0) for part in parts] for parts in chosen])
     batches = load_steps(trainer.run.train, wanted, num_workers=0, pin_memory=trainer.device.type == "cuda")
     for _ in chosen:
-        begin = time.perf_counter()
+        begin = watch.now()
         parts = next(batches)
-        yield time.perf_counter() - begin, parts
+        yield watch.now() - begin, parts
 
 
 def _epoch_steps(trainer: Trainer) -> list[list[np.ndarray]]:
@@ -149,7 +167,7 @@ def _size(parts: Sequence[np.ndarray], rows: Rows) -> int:
     return sum(len(part) * (1 if lengths is None else int(lengths[part].max())) for part in parts)
 
 
-def _validation_seconds(trainer: Trainer) -> float:
+def _validation_seconds(trainer: Trainer, watch: _Watch) -> float:
     """Return what a validation takes, by batches of rows from everywhere."""
     run = trainer.run
     size, rows = run.env.eval_batch_size, len(run.valid)
@@ -160,24 +178,15 @@ def _validation_seconds(trainer: Trainer) -> float:
     order = np.arange(rows) if lengths is None else np.argsort(-lengths, kind="stable")
     few = min(rows, VALID_BATCHES * size)
     spread = np.sort(order[np.linspace(0, rows - 1, few).round().astype(np.int64)])
-    _pass(trainer, spread[: min(size, len(spread))])
-    return _pass(trainer, spread) * rows / len(spread)
+    _pass(trainer, spread[: min(size, len(spread))], watch)
+    return _pass(trainer, spread, watch) * rows / len(spread)
 
 
-def _pass(trainer: Trainer, positions: np.ndarray) -> float:
+def _pass(trainer: Trainer, positions: np.ndarray, watch: _Watch) -> float:
     """Return what a pass over some validation rows takes."""
     run = trainer.run
     collector = run.assembly.problem.collector(run.assembly, run.valid, run.valid_found, scoring=True)
     how = Pass(run.env.eval_batch_size or 1, trainer.device, trainer.precision.autocast, only=positions)
-    begin = _now(trainer.device)
+    begin = watch.now()
     collect(run.model, run.valid, collector, how)
-    return _now(trainer.device) - begin
-
-
-def _now(device: torch.device) -> float:
-    """Return the time when a device has done what it was given."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()
-    return time.perf_counter()
+    return watch.now() - begin

@@ -34,28 +34,31 @@ class FakeModel:
 
     Args:
         model: The model, without patches of its modules' `forward`; it is not touched.
+        device: Where the run computes; the model itself may still be elsewhere.
 
     Attributes:
         mode: What the fake tensors belong to.
         model: The copy.
     """
 
-    def __init__(self, model: nn.Module) -> None:
-        self.mode = FakeTensorMode(allow_non_fake_inputs=True)
+    def __init__(self, model: nn.Module, device: torch.device) -> None:
+        self.mode, self._device = FakeTensorMode(allow_non_fake_inputs=True), device
         memo: dict[int, Any] = {
             id(p): nn.Parameter(self._fake(p.detach()), requires_grad=False) for p in model.parameters()
         }
-        memo |= {id(one): self._fake(one) for one in model.buffers() if one.numel() > _MOST_REAL}
+        memo |= {id(one): self._fake(one) for one in model.buffers() if _is_large(one)}
         for module in model.modules():
             for hooks in (module._forward_hooks, module._backward_hooks):
                 memo[id(hooks)] = type(hooks)()  # hooks that a caller registered must not run on the copy
+        memo |= {id(one): self._placed(one) for one in model.buffers() if id(one) not in memo}
         self.model = copy.deepcopy(model, memo)
         for module in self.model.modules():  # transformers registers its own hooks at the first pass, and once
             module.__dict__.pop("_output_capturing_hooks_installed", None)
 
     def batch(self, batch: Any) -> Any:
-        """Return a nested batch whose large tensors are fake; small ones keep their values."""
-        return pytree.tree_map_only(torch.Tensor, lambda one: self._fake(one) if _is_large(one) else one, batch)
+        """Return a nested batch on the run's device whose large tensors are fake; small ones keep their values."""
+        make = lambda one: self._fake(one) if _is_large(one) else self._placed(one)  # noqa: E731
+        return pytree.tree_map_only(torch.Tensor, make, batch)
 
     @contextmanager
     def counting(self) -> Iterator[StorageCount]:
@@ -64,7 +67,12 @@ class FakeModel:
             yield count
 
     def _fake(self, tensor: torch.Tensor) -> torch.Tensor:
-        return self.mode.from_tensor(tensor, static_shapes=True)
+        with self.mode:
+            return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=self._device)
+
+    def _placed(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Return a small tensor on the run's device, never the tensor itself: buffers change in a step."""
+        return tensor.detach().to(self._device, copy=True)
 
 
 class FakeCount(StorageCount):  # type: ignore[no-untyped-call]
@@ -93,7 +101,9 @@ class FakeCount(StorageCount):  # type: ignore[no-untyped-call]
             with self._mode:
                 return func(*args, **kwargs)
         if len(tensors) == 1 and _is_plain_view(func):
-            return self._view(func, args, kwargs)
+            return self._on_shapes(func, args, kwargs, tensors[0])
+        if func.overloadpacket in _PLAIN and _are_alike(tensors):
+            return self._on_shapes(func, args, kwargs, tensors[0])
         known = _ANSWERS.get(func.overloadpacket)
         if known is not None:
             return known(*args, **kwargs)
@@ -101,16 +111,17 @@ class FakeCount(StorageCount):  # type: ignore[no-untyped-call]
             args = (args[0], [place for index in args[1] for place in _places(index)], *args[2:])
         return func(*args, **kwargs)
 
-    def _view(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-        """Run a view on shapes, without the lookup of fake tensors, which takes several times as long."""
+    def _on_shapes(self, func: Any, args: Any, kwargs: dict[str, Any], like: Any) -> Any:
+        """Run an operator on shapes, without the lookup of fake tensors, which takes several times as long."""
         with in_kernel_invocation_manager(self._mode):
             out = func(*args, **kwargs)
-        device = args[0].fake_device
         if isinstance(out, (list, tuple)):
-            return type(out)(self._wrapped(one, device) for one in out)
-        return self._wrapped(out, device)
+            return type(out)(self._wrapped(one, like.fake_device) for one in out)
+        return self._wrapped(out, like.fake_device)
 
     def _wrapped(self, tensor: torch.Tensor, device: torch.device) -> FakeTensor:
+        if isinstance(tensor, FakeTensor):  # changed in place
+            return tensor
         return FakeTensor(self._mode, tensor, device)
 
 
@@ -129,6 +140,11 @@ def _is_plain_view(func: Any) -> bool:
     """Whether an operator makes a view, and is none that torch writes in terms of others."""
     composite = torch._C.DispatchKey.CompositeImplicitAutograd
     return bool(func.is_view) and not bool(func.has_kernel_for_dispatch_key(composite))
+
+
+def _are_alike(tensors: list[torch.Tensor]) -> bool:
+    """Whether all tensors are fake and on one device."""
+    return all(isinstance(one, FakeTensor) for one in tensors) and len({one.device for one in tensors}) == 1
 
 
 def _is_large(tensor: torch.Tensor) -> bool:
@@ -185,6 +201,12 @@ def _batch_norm_backward(_: Any, tensor: torch.Tensor, weight: Any, *rest: Any) 
 
 _aten = torch.ops.aten
 _DEVICE = torch.ops.prim.device.default
+#: Frequent operators whose outputs follow from shapes and types alone, on every device.
+_PLAIN_NAMES = (
+    "abs abs_ add add_ addmm bmm clamp clone div div_ eq exp ge gt le log lt maximum minimum mm mul mul_ ne neg pow "
+    "relu relu_ sigmoid sub sub_ sum where"
+)
+_PLAIN = frozenset(getattr(_aten, name) for name in _PLAIN_NAMES.split())
 _INDEXED = (_aten.index, _aten.index_put, _aten.index_put_)
 _ANSWERS: dict[Any, Callable[..., Any]] = {
     _aten._local_scalar_dense: _scalar,

@@ -59,7 +59,7 @@ class LiveSource:
 
 @dataclass(frozen=True)
 class _Traced:
-    """A step of so many rows, and how often each of its storages' bytes is counted a row beyond them."""
+    """A step, or a pass, of so many rows that was traced."""
 
     rows: int
     storages: Storages
@@ -110,7 +110,6 @@ class LiveCounter:
         self._steps: dict[Any, list[_Traced]] = {}
         self._passes: dict[Any, list[_Traced]] = {}
         self._batches: dict[tuple[str, int], Batch] = {}
-        self._failed = False
 
     def live(
         self,
@@ -128,19 +127,16 @@ class LiveCounter:
             valid_rows: Rows of a batch of validation; None: as many as train.
             stateful: Labels of other layers for which the optimizer has a state.
         """
-        if self._failed:
-            return None
         try:
             step = self._step(frozenset(trains), setup)
             passed = self._pass(valid_rows or setup.rows, setup.precision)
         except Exception:  # a foreign forward pass may raise anything: then its bytes are not known
-            self._failed = True
             return None
         return self._composed(step, passed, setup, frozenset(stateful) - frozenset(trains))
 
     @cached_property
     def _fake(self) -> FakeModel:
-        return FakeModel(self.source.model)
+        return FakeModel(self.source.model, self.source.device)
 
     def _step(self, trains: frozenset[str], setup: StepSetup) -> Storages:
         key = (trains, tuple(setup.checkpointed), tuple(setup.folded_norms), setup.precision)
@@ -235,9 +231,7 @@ class LiveCounter:
         parts = _at_peak(step, accumulates=setup.accumulates)
         if gradients + averages > sum(parts):  # the average is moved while the gradients exist
             parts = (gradients, 0.0, float(averages))
-        validation = (
-            float(passed.curve().max()) + averages
-        )  # a copy of the weights, while the average is in their place
+        validation = float(passed.curve().max()) + averages  # the weights, while the average is in their place
         buffers = _bytes_of(model.buffers())
         rest = (optimizer, averages, *parts, validation)
         return LiveBytes(sum(sizes.values()), buffers, *(round(one) for one in rest))
