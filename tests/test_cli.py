@@ -88,6 +88,15 @@ def test_explain_writes_a_plan_that_fit_follows(
     assert "base lr 0.004" in capsys.readouterr().out
 
 
+def test_explain_tells_how_long_a_fit_takes_when_asked(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", str(table), "--label", "y", *FAST]) == 0
+    assert "Time: " not in capsys.readouterr().out
+    assert main(["explain", str(table), "--label", "y", "--timed", *FAST]) == 0
+    said = capsys.readouterr().out
+    assert "live" in said
+    assert "s on this cpu" in said
+
+
 def test_predict_to_the_screen_and_to_a_file(
     model: Path, table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

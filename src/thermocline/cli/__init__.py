@@ -116,6 +116,7 @@ def _add_fit(commands: Any, name: str, run: Any, text: str) -> None:
         fit.add_argument("--overwrite", action="store_true", help="replace the predictor that is saved at --out")
     else:
         fit.add_argument("--out", help="also write the plan as JSON")
+        fit.add_argument("--timed", action="store_true", help="take a few steps, to tell how long the fit takes")
         fit.add_argument("--write-phases", metavar="FILE", help="also write the phases as YAML, to edit them")
     fit.set_defaults(run=run)
 
@@ -227,7 +228,7 @@ def _explain(given: argparse.Namespace) -> None:
     _check_out(given.write_phases, "--write-phases")
     if given.write_phases and Path(given.write_phases).suffix not in (".yaml", ".yml"):
         raise ConfigError(f"--write-phases {given.write_phases!r} has to end in .yaml or .yml.")
-    plan = _predictor(given, None).explain(given.data, **_choices(given))
+    plan = _predictor(given, None).explain(given.data, timed=given.timed, **_choices(given))
     print(plan)
     if given.out:
         Path(given.out).write_text(plan.to_json(), encoding="utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from contextlib import ExitStack
 from dataclasses import replace
 
@@ -9,6 +10,7 @@ from thermocline.contracts.request import Request
 from thermocline.data.batches import decoded_kept
 from thermocline.data.memory_budget import Budget
 from thermocline.data.pixel_cache import Keep
+from thermocline.errors import ThermoclineWarning
 from thermocline.pipeline.arguments import seconds_of
 from thermocline.pipeline.assemble import introduce, planned, rows_of
 from thermocline.pipeline.fitted import Fitted
@@ -16,6 +18,7 @@ from thermocline.pipeline.places import Places
 from thermocline.pipeline.resume import find_checkpoint
 from thermocline.report.console import Console
 from thermocline.training.loggers import make_loggers
+from thermocline.training.memory_check import memory_warning
 from thermocline.training.run import Reporting, Run, Storage
 from thermocline.training.run_identity import facts_of
 from thermocline.training.time_limit import TimeLimit
@@ -65,5 +68,13 @@ def fit(request: Request) -> Fitted:
             callbacks=request.callbacks,
         )
         trainer = Trainer(run)
+        _warn_of_memory(trainer)
         history = trainer.fit()
     return Fitted(replace(assembly, target=trainer.target), history, identity, ended=not trainer.interrupted)
+
+
+def _warn_of_memory(trainer: Trainer) -> None:
+    """Warn where a run may not fit into the memory of its device."""
+    found = memory_warning(trainer.run, trainer.savings, trainer.learning.objective)
+    if found:
+        warnings.warn(found, ThermoclineWarning, stacklevel=2)

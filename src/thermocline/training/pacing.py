@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from thermocline.efficiency.costs.forecast import forecast
+from thermocline.efficiency.costs.forecast import Facts, forecast
 from thermocline.efficiency.savings import Savings
 from thermocline.training.run import Run
 from thermocline.training.run_length import RunLength
@@ -68,7 +68,7 @@ class Pacing:
         phases, optim, limit = run.plan.phases, run.optim, run.time_limit
         costs = [1.0] * len(phases)
         if len(phases) > 1 and limit.seconds is not None:
-            expected = forecast(savings, optimizer=optim.optimizer, probe="", averaged=optim.ema is not None)
+            expected = forecast(savings, Facts(optim.optimizer, probe="", averaged=optim.ema is not None))
             costs = [phase.cost or 1.0 for phase in expected.estimate.phases]
         return cls(limit, length, run.plan.timeline, costs)
 

@@ -11,17 +11,22 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from thermocline.contracts.learning import Start
+import psutil  # type: ignore[import-untyped]
+
+from thermocline.contracts.learning import Learning, Start
 from thermocline.contracts.problem import Assembly
 from thermocline.data.batches import Rows
 from thermocline.data.memory_budget import Budget
 from thermocline.data.order import epoch_order, micro_batches
 from thermocline.efficiency.costs.estimate import size
-from thermocline.efficiency.costs.forecast import Forecast, forecast
+from thermocline.efficiency.costs.forecast import Facts, Forecast, forecast
+from thermocline.efficiency.costs.live_counter import bytes_of
+from thermocline.efficiency.costs.seconds import StepTimes
 from thermocline.efficiency.prefix_cache.options import CacheOptions
 from thermocline.efficiency.prefix_cache.prefix import prefix_of
 from thermocline.efficiency.savings import Savings, SavingsSetup
 from thermocline.errors import counted
+from thermocline.training.live_source import counted_of
 from thermocline.training.run import Run, Storage
 from thermocline.tuning.layers.layer_map import LayerMap
 from thermocline.tuning.plan.layer_plan import LayerPlan
@@ -44,19 +49,22 @@ def savings_of(run: Run, autocast: Callable[[], AbstractContextManager[Any]]) ->
     return Savings(_setup(run.assembly, {"train": run.train, "valid": run.valid}, options, autocast))
 
 
-def forecast_of(assembly: Assembly, rows: Mapping[str, Rows], *, start: Start | None) -> Forecast:
+def forecast_of(assembly: Assembly, rows: Mapping[str, Rows], learning: Learning, times: StepTimes | None) -> Forecast:
     """Return what a run is expected to save and cost.
 
     Args:
         assembly: Model, layers, plan, configuration.
         rows: `train` and `valid`.
-        start: The start of the head that is computed before the first step, or None.
+        learning: How it is trained: the start of the head that is computed before the first step, and the loss.
+        times: What three steps took, where they were timed.
     """
-    optim = assembly.config.optim
     rows = {**rows, "train": aligned_rows(rows["train"], assembly.layer_map, assembly.plan)}
     savings = Savings(_setup(assembly, rows, cache_options(assembly, len(rows["train"]), None), nullcontext))
-    probe = _in_words(start, len(rows["train"]))
-    return forecast(savings, optimizer=optim.optimizer, probe=probe, averaged=optim.ema is not None)
+    counted = counted_of(assembly, rows, savings, learning.objective)
+    optim = assembly.config.optim
+    probe = _in_words(learning.start, len(rows["train"]))
+    base = max(psutil.Process().memory_info().rss - bytes_of(assembly.model), 0)
+    return forecast(savings, Facts(optim.optimizer, probe, optim.ema is not None, counted, base, times))
 
 
 def _in_words(start: Start | None, rows: int) -> str:

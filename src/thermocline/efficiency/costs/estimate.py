@@ -1,4 +1,4 @@
-"""What a plan costs, by phase: memory, and the time of a step relative to full tuning; as a table in text and HTML."""
+"""What a plan costs, by phase: memory, and time relative to full tuning and in seconds; as a table in text and HTML."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from html import escape
 from typing import TYPE_CHECKING
 
+from thermocline.efficiency.costs.live_bytes import LiveBytes
 from thermocline.errors import counted
 from thermocline.tuning.tables import STYLE, count, table
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 _UNKNOWN = "not known"
 _HEADER = ["phase", "steps", "trains", "forward", "backward from", "activations", "gradients", "optimizer", "cost"]
-_NUMBERS = (1, 2, 3, 5, 6, 7, 8, 9)  # columns of numbers
+_NUMBERS = (1, 2, 3, 5, 6, 7, 8, 9, 10, 11)  # columns of numbers
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class PhaseEstimate:
         cost: The time of a step relative to one in which everything trains and nothing is cached; None where it is not
             known.
         cost_uncached: The same without a cache.
+        live: Bytes that are live at the peak; None where they were not counted.
+        seconds: Of all its steps, on the device where steps were timed; None where none were.
     """
 
     name: str
@@ -48,6 +51,8 @@ class PhaseEstimate:
     optimizer_bytes: int
     cost: float | None
     cost_uncached: float | None
+    live: LiveBytes | None = None
+    seconds: float | None = None
 
     @property
     def memory_bytes(self) -> float | None:
@@ -70,6 +75,11 @@ class Estimate:
         cost: The time of the whole run relative to full tuning of the same length, the epoch that fills the cache
             included; None where the length of the phases is not known.
         cost_uncached: The same without a cache.
+        device: The kind of device of the run.
+        needed_bytes: An upper bound of what the process takes on it; None where it is not known.
+        seconds: Of the run on the device where steps were timed, validations and the start of the head included; None
+            where none were.
+        seconds_validating: Those of the validations and of the start of the head.
     """
 
     phases: tuple[PhaseEstimate, ...]
@@ -79,13 +89,23 @@ class Estimate:
     full_bytes: float | None
     cost: float | None
     cost_uncached: float | None
+    device: str = "cpu"
+    needed_bytes: int | None = None
+    seconds: float | None = None
+    seconds_validating: float = 0.0
+
+    @property
+    def live(self) -> LiveBytes | None:
+        """The live bytes of the phase that takes the most."""
+        return LiveBytes.of_phases(phase.live for phase in self.phases if phase.steps != 0)
 
     def to_frame(self) -> pd.DataFrame:
-        """Return one row per phase."""
+        """Return one row per phase; of the live bytes the peak."""
         import pandas as pd
 
         columns = [one.name for one in fields(PhaseEstimate)]
-        return pd.DataFrame([asdict(phase) for phase in self.phases], columns=columns)
+        rows = [{**asdict(one), "live": None if one.live is None else one.live.peak} for one in self.phases]
+        return pd.DataFrame(rows, columns=columns).rename(columns={"live": "live_bytes"})
 
     def __str__(self) -> str:
         return _text(self)
@@ -109,6 +129,17 @@ def cost(number: float | None) -> str:
     return _UNKNOWN if number is None else f"{number:.2f}"
 
 
+def duration(seconds: float | None) -> str:
+    """Return a time as `2.5 h`, `12 min`, `3.1 min`, `42 s`, `0.35 s`."""
+    if seconds is None:
+        return _UNKNOWN
+    for unit, one in (("h", 3600.0), ("min", 60.0), ("s", 1.0)):
+        if seconds >= 1.5 * one or unit == "s":
+            value = seconds / one
+            return f"{value:.0f} {unit}" if value >= 10 else f"{value:.2g} {unit}"
+    raise AssertionError
+
+
 def _has_cache(estimate: Estimate) -> bool:
     """Whether any layer's forward pass is skipped in any phase."""
     return any(len(phase.forward) < estimate.n_layers for phase in estimate.phases)
@@ -129,12 +160,31 @@ def _headline(estimate: Estimate) -> str:
     return ", ".join(parts)
 
 
+def _absolute(estimate: Estimate) -> list[str]:
+    """Return a line on bytes and one on time, as far as they are known."""
+    lines, live = [], estimate.live
+    if live is not None:
+        parts = ("parameters", "buffers", "gradients", "optimizer", "averages", "activations", "temporaries")
+        named = [f"{name} {size(getattr(live, name))}" for name in parts if getattr(live, name)]
+        peak = f"{size(live.peak)} live at the peak of a training step ({', '.join(named)})"
+        if live.peak > live.training:
+            peak = f"{size(live.peak)} live while validating ({size(live.training)} in a training step)"
+        lines.append(f"Memory: {peak}")
+        if estimate.needed_bytes is not None:
+            needed = f"{size(estimate.needed_bytes)} at most needed to run on this {estimate.device}"
+            lines[-1] += f"; {needed}, caches apart"
+    if estimate.seconds is not None:
+        other = f"{duration(estimate.seconds_validating)} of it for validation and the start of the head"
+        lines.append(f"Time: {duration(estimate.seconds)} on this {estimate.device}, {other}")
+    return lines
+
+
 def _begins(phase: PhaseEstimate, limit: int = 3) -> str:
     more = f" and {len(phase.begins) - limit} more" if len(phase.begins) > limit else ""
     return ", ".join(phase.begins[:limit]) + more
 
 
-def _row(estimate: Estimate, phase: PhaseEstimate, *, cached: bool) -> list[str]:
+def _row(estimate: Estimate, phase: PhaseEstimate, header: Sequence[str]) -> list[str]:
     own = [
         phase.name or "–",
         "–" if phase.steps is None else str(phase.steps),
@@ -146,31 +196,37 @@ def _row(estimate: Estimate, phase: PhaseEstimate, *, cached: bool) -> list[str]
         size(phase.optimizer_bytes),
         cost(phase.cost),
     ]
-    return [*own, cost(phase.cost_uncached)] if cached else own
+    more = {
+        "uncached": cost(phase.cost_uncached),
+        "live": size(phase.live.peak if phase.live else None),
+        "time": duration(phase.seconds),
+    }
+    return [*own, *(more[name] for name in header[len(own) :])]
 
 
 def _cells(estimate: Estimate) -> tuple[list[str], list[list[str]]]:
-    cached = _has_cache(estimate)
-    header = [*_HEADER, "uncached"] if cached else list(_HEADER)
-    return header, [_row(estimate, phase, cached=cached) for phase in estimate.phases]
+    shown = {"uncached": _has_cache(estimate), "live": estimate.live, "time": estimate.seconds is not None}
+    header = [*_HEADER, *(name for name, there in shown.items() if there)]
+    return header, [_row(estimate, phase, header) for phase in estimate.phases]
 
 
 def _text(estimate: Estimate) -> str:
     """Return the estimate as a text table under a headline."""
     header, rows = _cells(estimate)
-    return "\n".join([_headline(estimate), table(rows, header, right=_NUMBERS)])
+    return "\n".join([_headline(estimate), *_absolute(estimate), table(rows, header, right=_NUMBERS)])
 
 
 def _html(estimate: Estimate) -> str:
     """Return the estimate as an HTML table with a bar for each cost, legible on light and dark."""
     header, rows = _cells(estimate)
+    lines = "".join(f"<div>{escape(line)}</div>" for line in [_headline(estimate), *_absolute(estimate)])
     top = max([1.0, *(phase.cost_uncached or 0.0 for phase in estimate.phases)])
     body = "".join(
         f"<tr>{html_cells(row, 'td')}<td>{_bar(phase, top)}</td></tr>"
         for row, phase in zip(rows, estimate.phases, strict=True)
     )
     return (
-        f"{STYLE}<div class=tcl><div>{escape(_headline(estimate))}</div><table class=tcl>"
+        f"{STYLE}<div class=tcl>{lines}<table class=tcl>"
         f"<thead><tr>{html_cells(header, 'th')}<th></th></tr></thead><tbody>{body}</tbody></table></div>"
     )
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from thermocline.efficiency.costs.estimate import Estimate, PhaseEstimate
 from thermocline.efficiency.costs.layer_costs import Costs
+from thermocline.efficiency.costs.seconds import filling_steps
 from thermocline.errors import ConfigError, did_you_mean, listing
 from thermocline.tuning.layers.layer_map import LayerMap
 from thermocline.tuning.plan.layer_plan import LayerPlan
@@ -28,6 +29,8 @@ class StepSetup:
         checkpointed: The labels of the layers that are computed again in the backward pass.
         folded_norms: The names of the BatchNorms, all in eval mode, that are folded with the convolution before them.
         optimizer: `adamw` or `sgd`.
+        precision: `fp32`, `bf16` or `fp16`: the number format of the forward pass; weights have 32 bits in each.
+        accumulates: Whether a step has several micro-batches, whose gradients are added up.
 
     Raises:
         ConfigError: There is no such optimizer.
@@ -37,6 +40,8 @@ class StepSetup:
     checkpointed: Collection[str] = ()
     folded_norms: Collection[str] = ()
     optimizer: str = "adamw"
+    precision: str = "fp32"
+    accumulates: bool = False
 
     def __post_init__(self) -> None:
         if self.optimizer not in OPTIMIZERS:
@@ -232,7 +237,7 @@ def _whole_run(
     for phase, cached in zip(phases, skipped, strict=True):
         if phase.steps is None or phase.cost is None or phase.cost_uncached is None or per_epoch is None:
             return None, None
-        filling = min(phase.steps, per_epoch) if not cached <= before else 0
+        filling = filling_steps(phase.steps, per_epoch, cached, before)
         with_cache += filling * phase.cost_uncached + (phase.steps - filling) * phase.cost
         without += phase.steps * phase.cost_uncached
         total += phase.steps

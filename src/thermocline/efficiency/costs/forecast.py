@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,9 @@ from thermocline.data.batches import Rows
 from thermocline.efficiency.costs.estimate import Estimate, size
 from thermocline.efficiency.costs.estimate_plan import StepSetup, estimate, phase_steps, trained_sets
 from thermocline.efficiency.costs.layer_costs import Costs
+from thermocline.efficiency.costs.live_bytes import needed_to_run
+from thermocline.efficiency.costs.live_counter import CountedRun
+from thermocline.efficiency.costs.seconds import StepTimes, with_seconds
 from thermocline.efficiency.costs.side_by_side import SideBySide, side_by_side
 from thermocline.efficiency.prefix_cache.options import reason_not_cached
 from thermocline.efficiency.prefix_cache.prefix import Prefix, prefix_of
@@ -81,16 +84,36 @@ def passes(plan: LayerPlan, cursor: Cursor, *, probed: bool) -> float:
     return (end - start) / max(cursor.steps_per_epoch, 1) + (probed and start == 0)
 
 
-def forecast(savings: Savings, *, optimizer: str, probe: str, averaged: bool) -> Forecast:
-    """Forecast what a run saves and costs.
+@dataclass(frozen=True)
+class Facts:
+    """What a forecast is told of a run besides what it saves.
 
-    Args:
-        savings: Of the run.
+    Attributes:
         optimizer: `adamw` or `sgd`.
         probe: What a probe before the first step takes, in words; empty where there is none.
         averaged: Whether there is a moving average of the weights: then only layers that are frozen in all phases are
             cached.
+        counted: Counts the live bytes of a step; None: they are not counted.
+        base: Bytes that the process takes without the model.
+        times: What three steps took, where they were timed.
     """
+
+    optimizer: str
+    probe: str
+    averaged: bool
+    counted: CountedRun | None = None
+    base: int = 0
+    times: StepTimes | None = None
+
+
+def forecast(savings: Savings, facts: Facts) -> Forecast:
+    """Forecast what a run saves and costs.
+
+    Args:
+        savings: Of the run.
+        facts: What else is known of it.
+    """
+    probe = facts.probe
     setup = savings.setup
     plan, steps = setup.plan, phase_steps(setup.plan)
     cached: list[frozenset[str]] = []
@@ -100,16 +123,39 @@ def forecast(savings: Savings, *, optimizer: str, probe: str, averaged: bool) ->
         cursor = Cursor(start, plan.total_steps or 0, number, start, plan.steps_per_epoch or 0)
         uses = passes(plan, cursor, probed=bool(probe)) if steps else 0.0
         start += steps[number] if steps else 0
-        trains = plan.timeline.ever if averaged else trained_sets(plan, number)[0]
+        trains = plan.timeline.ever if facts.averaged else trained_sets(plan, number)[0]
         frozen = frozenset(plan.labels) - trains
         labels, lines = _cached(setup, frozen, uses)
         cached.append(labels)
         saved.append((*lines, *(f"{topic}: {line}" for topic, line in savings.lines(frozen).items())))
     again = savings.checkpoints.labels if savings.checkpoints else ()
-    step = StepSetup(setup.cache.usual, again, savings.folded_norms, optimizer)
+    step = StepSetup(setup.cache.usual, again, savings.folded_norms, facts.optimizer)
     expected = estimate(plan, setup.layer_map, setup.costs, step, cached=cached)
-    unfolded = StepSetup(setup.cache.usual, again, optimizer=optimizer)
+    expected = _with_bytes(expected, plan, facts, setup.device.type)
+    if facts.times is not None:
+        expected = with_seconds(expected, facts.times, plan, cached)
+    unfolded = StepSetup(setup.cache.usual, again, optimizer=facts.optimizer)
     return Forecast(expected, tuple(saved), side_by_side(plan, setup.layer_map, setup.costs, unfolded), probe)
+
+
+def _with_bytes(expected: Estimate, plan: LayerPlan, facts: Facts, device: str) -> Estimate:
+    """Return an estimate with the live bytes of its phases, and what they need to run."""
+    if facts.counted is None:
+        return expected
+    phases = []
+    for number, phase in enumerate(expected.phases):
+        earlier = frozenset().union(*(plan.timeline.always[each] for each in range(number)))
+        phases.append(replace(phase, live=facts.counted.live(trained_most(plan, number), stateful=earlier)))
+    expected = replace(expected, phases=tuple(phases), device=device)
+    if expected.live is None:
+        return expected
+    return replace(expected, needed_bytes=needed_to_run(expected.live, device, base=facts.base))
+
+
+def trained_most(plan: LayerPlan, phase: int) -> frozenset[str]:
+    """Return the labels that train in a phase; of its first draws those with the most parameters."""
+    sizes = {layer.label: layer.n_parameters for layer in plan.layers}
+    return max(trained_sets(plan, phase), key=lambda trains: sum(sizes[label] for label in trains))
 
 
 def _cached(setup: SavingsSetup, frozen: frozenset[str], uses: float) -> tuple[frozenset[str], list[str]]:

@@ -80,6 +80,11 @@ class ConvBN:
         return f"ConvBN({len(self.pairs)} pairs, {len(self.notes)} left out)"
 
     @property
+    def model(self) -> nn.Module:
+        """Owns the pairs."""
+        return self._model
+
+    @property
     def norms(self) -> list[nn.Module]:
         """The BatchNorms of the pairs."""
         return [self._model.get_submodule(pair.norm) for pair in self.pairs]
