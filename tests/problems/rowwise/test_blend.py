@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from thermocline.problems.rowwise.blend import best_share, both_classes, mixed
+from thermocline.problems.rowwise.blend import Prior, best_share, both_classes, mixed
 from thermocline.problems.rowwise.table_trees import TableTrees, tree_cells
 from thermocline.problems.rowwise.tree_ensemble import EnsembleShape
 
@@ -41,7 +41,7 @@ def test_many_rows_decide_and_few_take_the_mean(numbers):
     assert chosen(good, noise, y, np.ones(len(y))) < 0.1
     assert chosen(noise, good, y, np.ones(len(y))) > 0.9
     assert chosen(good, good, y, np.ones(len(y))) == pytest.approx(0.5)
-    assert chosen(good, good, y, np.ones(len(y)), middle=0.3) == pytest.approx(0.3)
+    assert chosen(good, good, y, np.ones(len(y)), Prior(middle=0.3)) == pytest.approx(0.3)
     few = chosen(good[:4], noise[:4], y[:4], np.ones(4))
     assert chosen(good, noise, y, np.ones(len(y))) < few < 0.6
 

@@ -13,7 +13,22 @@ from torch import nn
 FEWEST_ROWS = 100  # of training, with `auto`
 FEWEST_VALID = 10
 SHARES = np.linspace(0.0, 1.0, 51)
-PRIOR = 3.0  # nats that the validation rows have to say for one of the two alone, against the mean of both
+
+
+@dataclass(frozen=True)
+class Prior:
+    """What keeps few validation rows from choosing one of two models alone.
+
+    Attributes:
+        middle: The share that it is for.
+        nats: What the validation rows have to say for one of the two alone, against equal shares.
+    """
+
+    middle: float = 0.5
+    nats: float = 3.0
+
+
+EQUAL = Prior()
 
 
 @dataclass(frozen=True)
@@ -113,21 +128,20 @@ def mixed_where(known: np.ndarray, outputs: np.ndarray, other: np.ndarray, share
 
 
 def best_share(
-    outputs: np.ndarray, other: np.ndarray, encoded: np.ndarray, weight: np.ndarray, *, middle: float = 0.5
+    outputs: np.ndarray, other: np.ndarray, encoded: np.ndarray, weight: np.ndarray, prior: Prior = EQUAL
 ) -> tuple[float, float]:
     """Return the share of another model that predicts rows best, and its cost in nats: log-loss or squared error.
-
-    A prior keeps few rows from choosing one of the two alone.
 
     Args:
         outputs: The network's `(rows, width)`.
         other: Those of a model that has not seen the rows.
         encoded: Encoded labels.
         weight: Row weights, above 0.
-        middle: The share that the prior is for.
+        prior: For which share, and how strongly.
     """
     weight = np.asarray(weight / weight.mean(), dtype=np.float64)
-    costs = [_nats(outputs, other, encoded, weight, share) + 4 * PRIOR * (share - middle) ** 2 for share in SHARES]
+    against = 4 * prior.nats * (SHARES - prior.middle) ** 2
+    costs = [_nats(outputs, other, encoded, weight, share) + far for share, far in zip(SHARES, against, strict=True)]
     best = int(np.argmin(costs))
     return float(SHARES[best]), costs[best]
 

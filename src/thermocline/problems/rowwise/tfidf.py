@@ -21,7 +21,7 @@ from thermocline.data.batches import Rows
 from thermocline.inputs.text.rows import JOINT
 from thermocline.inputs.text.tower import TextTower
 from thermocline.problems.rowwise import blend
-from thermocline.problems.rowwise.blend import FEWEST_VALID, Blended, best_share, both_classes
+from thermocline.problems.rowwise.blend import FEWEST_VALID, Blended, Prior, best_share, both_classes
 from thermocline.problems.rowwise.model import FusionModel
 from thermocline.problems.rowwise.probe_solvers import unlimited
 from thermocline.problems.rowwise.target import RowTarget
@@ -29,7 +29,10 @@ from thermocline.problems.rowwise.tfidf_model import TfidfModel
 from thermocline.problems.rowwise.tfidf_rows import MOST_WORK, Terms, Vocabulary
 
 STRENGTHS = (10.0, 100.0)  # C, the inverse of the penalty
-MIDDLE = 0.25  # the share that few validation rows are drawn to
+ALONE = Prior(middle=0.25)
+"""For its share where text is all there is: the network reads it better."""
+BESIDE = Prior(middle=0.45, nats=8.0)
+"""Where there are other columns: few rows do not teach a network which of them counts."""
 ITERATIONS = 100
 ABSENT = -20.0  # the logit of a class without rows
 ROWS_AT_ONCE = 512  # that predictions are made for
@@ -130,6 +133,7 @@ class _Work:
         self, network: FusionModel, target: RowTarget, seed: int, seconds_left: Callable[[], float] = unlimited
     ) -> None:
         table: Any = dict(network.towers.items()).get("table")
+        self.prior = ALONE if len(network.towers) == 1 else BESIDE
         self.cardinalities = None if table is None else tuple(table.cardinalities)
         self.regression = target.problem_type == "regression"
         self.width, self.seed, self.seconds_left = target.width, seed, seconds_left
@@ -149,7 +153,7 @@ class _Work:
             begin = time.monotonic()
             model = self.fitted(task, strength)
             raw = both_classes(predicted(model, valid), outputs.shape[1]).numpy()
-            share, cost = best_share(outputs[known], raw[known], valid.target[known], weight, middle=MIDDLE)
+            share, cost = best_share(outputs[known], raw[known], valid.target[known], weight, self.prior)
             found.append(_Fitted(model, strength, raw, share, cost))
             if self.seconds_left() < 4 * (time.monotonic() - begin):
                 break
