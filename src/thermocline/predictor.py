@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     from matplotlib.figure import Figure
 
+    from thermocline.choose.recommendation import Recommendation
     from thermocline.config import ResolvedConfig
     from thermocline.contracts.problem import Assembly, Problem
     from thermocline.contracts.request import Request
@@ -114,6 +115,7 @@ class Predictor:
         hyperparameters: Any = None,
         column_types: Mapping[str, str] | None = None,
         time_limit: float | str | None = None,
+        memory: int | str | None = None,
         plan: LayerPlan | str | os.PathLike[str] | None = None,
         seed: int = 0,
         resume: bool = False,
@@ -143,6 +145,9 @@ class Predictor:
                 overruled.
             time_limit: Seconds for everything, loading, averaging and all trials of a search included, or a text such
                 as `"20m"`; a resumed run has them anew. Steps are timed, and the schedule is made for as many as fit.
+            memory: Memory that training may take beyond what the process takes before it, such as `"8GB"`: options are
+                changed until it fits, those that cost no accuracy first (micro-batches, layers computed again, bf16,
+                frozen layers, smaller inputs). What you set stays. `recommend` shows what that would be.
             plan: A plan to follow, as `explain` returns it, perhaps edited; or the path to one saved as JSON, or to a
                 YAML file of phases.
             seed: Same seed, same result on the CPU.
@@ -170,15 +175,14 @@ class Predictor:
             ThermoclineError: Data or options that cannot be used; always before anything is trained where they show it.
         """
         began = time.monotonic()  # importing takes time as well
-        from thermocline.pipeline import places, saved_folder
-        from thermocline.pipeline.arguments import callbacks_of, check_flags
+        from thermocline.pipeline import arguments, places, saved_folder
         from thermocline.pipeline.fit import fit
         from thermocline.pipeline.resume import can_go_on
 
-        check_flags(resume=resume, overwrite=overwrite)
+        arguments.check_flags(resume=resume, overwrite=overwrite)
         given = train_data, tuning_data, presets, hyperparameters, column_types, seed
-        how: dict[str, Any] = {"time_limit": time_limit, "began": began, "plan": plan, "resume": resume}
-        request = self._request(*given, **how, callbacks=callbacks_of(callbacks))
+        how: dict[str, Any] = {"time_limit": time_limit, "memory": memory, "plan": plan, "resume": resume}
+        request = self._request(*given, **how, began=began, callbacks=arguments.callbacks_of(callbacks))
         with nullcontext() if self.path is None else saved_folder.writing_to(self.path):
             if search is not None:
                 return self._search(request, search, overwrite=overwrite)
@@ -233,6 +237,47 @@ class Predictor:
         check_flags(timed=timed)
         request = self._request(train_data, tuning_data, presets, hyperparameters, column_types, seed, training=False)
         return explain(request, timed=timed)
+
+    @keeps_global_state
+    def recommend(  # noqa: PLR0913 - public API
+        self,
+        train_data: Data,
+        tuning_data: Data | None = None,
+        *,
+        presets: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
+        hyperparameters: Any = None,
+        column_types: Mapping[str, str] | None = None,
+        memory: int | str | None = None,
+        time_limit: float | str | None = None,
+        seed: int = 0,
+    ) -> Recommendation:
+        """Return the options that `fit` would use, within an amount of memory and time, without training.
+
+        It is a table of option, value, source (`user`, `preset`, `rule`, `measured`), why, and alternatives with their
+        cost, over a forecast of bytes and seconds. A few training steps are timed, and undone.
+
+        Args:
+            train_data: As for `fit`, like the others.
+            tuning_data: Rows to validate on.
+            presets: Preset names or files.
+            hyperparameters: Overrides; what is set here stays.
+            column_types: Types to overrule.
+            memory: As for `fit`.
+            time_limit: Seconds, or a text such as `"20m"`. Where it is too short for the whole schedule, a shorter one
+                is recommended; where less than half of it would fit, as few frozen layers as that half needs.
+            seed: The run's.
+
+        Raises:
+            NotEnoughMemoryError: Nothing fits `memory`; the message says what the least would be.
+            ThermoclineError: As `fit`.
+
+        Example:
+            `predictor.fit(train, hyperparameters=predictor.recommend(train, memory="8GB").to_dict())`
+        """
+        from thermocline.choose.recommend import recommend
+
+        given = train_data, tuning_data, presets, hyperparameters, column_types, seed
+        return recommend(self._request(*given, memory=memory, time_limit=time_limit, training=False))
 
     @keeps_global_state
     def predict(

@@ -100,6 +100,8 @@ class InputInfo:
         has_backbone: Whether its tower has a backbone that pretrained weights and adapters are for.
         options: Section → frozen dataclass with its options, as in `ProblemInfo`.
         reads: As in `ProblemInfo`.
+        size_options: Option that sets the size of an input (a side, a length) → a number that its value is a multiple
+            of, and the least value, where less memory is asked for.
     """
 
     name: str
@@ -108,6 +110,7 @@ class InputInfo:
     has_backbone: bool = False
     options: Mapping[str, type] = field(default_factory=dict)
     reads: frozenset[str] = frozenset()
+    size_options: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
 
 # -- kinds -------------------------------------------------------------------------------------------------------

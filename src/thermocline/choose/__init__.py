@@ -1,1 +1,1 @@
-"""Choosing what is left open: a search over spaces of values, and the table of the fits that were compared."""
+"""Choosing what is left open: recommendations within a budget, a search over spaces of values, tables of both."""

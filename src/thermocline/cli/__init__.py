@@ -73,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_demo(commands)
     _add_fit(commands, "fit", _fit, "fit to a CSV or parquet file and save the predictor")
     _add_fit(commands, "explain", _explain, "show the plan of a fit without training")
+    _add_fit(commands, "recommend", _recommend, "show the options that fit a memory and a time, without training")
     _add_use(commands, "predict", _predict, "predict the rows of a file")
     _add_use(commands, "evaluate", _evaluate, "score predictions against the labels in a file")
     _add_presets(commands)
@@ -105,9 +106,15 @@ def _add_fit(commands: Any, name: str, run: Any, text: str) -> None:
     fit.add_argument("--column-type", nargs="+", action="extend", metavar="COLUMN=TYPE", help="types to overrule")
     fit.add_argument("--seed", type=int, default=0)
     fit.add_argument("--quiet", action="store_true", help="print nothing but the result")
-    if name == "fit":
-        fit.add_argument("--out", required=True, help="the folder to save into")
+    if name != "explain":
+        fit.add_argument(
+            "--memory", help="memory that training may take, such as 8GB: options are changed until it fits"
+        )
         fit.add_argument("--time-limit", type=_seconds, help="seconds for everything, or 20m, 1.5h")
+    if name == "recommend":
+        fit.add_argument("--out", metavar="FILE", help="also write the options as YAML, for fit --config")
+    elif name == "fit":
+        fit.add_argument("--out", required=True, help="the folder to save into")
         fit.add_argument("--search-trials", type=int, metavar="N", help="search spaces among the overrides, N fits")
         fit.add_argument("--search-storage", metavar="PATH|URL", help="a file or database that several searches share")
         fit.add_argument("--search-study", metavar="NAME", help="the name of the study in the storage")
@@ -193,7 +200,7 @@ def _choices(given: argparse.Namespace) -> dict[str, Any]:
 
 def _fit(given: argparse.Namespace) -> None:
     predictor = _predictor(given, given.out)
-    how = {"time_limit": given.time_limit, "plan": given.plan, "resume": given.resume, "overwrite": given.overwrite}
+    how = {name: getattr(given, name) for name in ("time_limit", "memory", "plan", "resume", "overwrite")}
     search = _search(given)
     predictor.fit(given.data, **how, **_choices(given), search=search)
     if search is not None and not given.quiet:
@@ -236,6 +243,22 @@ def _explain(given: argparse.Namespace) -> None:
     if given.write_phases:
         Path(given.write_phases).write_text(plan.phases_yaml(), encoding="utf-8")
         print(f"phases written to {given.write_phases}; edit them and pass them to fit --plan")
+
+
+def _recommend(given: argparse.Namespace) -> None:
+    import yaml
+
+    from thermocline.errors import ConfigError
+
+    _check_out(given.out)
+    if given.out and Path(given.out).suffix not in (".yaml", ".yml"):
+        raise ConfigError(f"--out {given.out!r} has to end in .yaml or .yml.")
+    budget = {"memory": given.memory, "time_limit": given.time_limit}
+    found = _predictor(given, None).recommend(given.data, **budget, **_choices(given))
+    print(found)
+    if given.out:
+        Path(given.out).write_text(yaml.safe_dump(found.to_dict(), sort_keys=False), encoding="utf-8")
+        print(f"options written to {given.out}; edit them and pass them to fit --config")
 
 
 def _load(given: argparse.Namespace) -> Any:

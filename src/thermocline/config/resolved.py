@@ -25,8 +25,8 @@ if typing.TYPE_CHECKING:
 
 Section = TypeVar("Section")
 
-DEFAULT, PRESET = "default", "preset:"
-"""The origin of a value that nobody set, and what the origin of one from a preset starts with."""
+DEFAULT, PRESET, CHOSEN = "default", "preset:", "chosen: "
+"""The origin of a value that nobody set, and what those of one from a preset and of one that was chosen start with."""
 
 
 @dataclass(frozen=True)
@@ -170,8 +170,13 @@ class ResolvedConfig:
         parts = path.split(".")
         for depth in range(len(parts) - 1, -1, -1):
             changed = dataclasses.replace(_follow(self.root, parts[:depth]), **{parts[depth]: changed})
-        provenance = {**self.provenance, path: f"chosen: {why}"}
+        provenance = {**self.provenance, path: f"{CHOSEN}{why}"}
         return dataclasses.replace(self, root=changed, provenance=provenance)
+
+    def is_open(self, path: str) -> bool:
+        """Say whether the program may settle a value: neither the user nor a search did."""
+        origin = self.provenance[path]
+        return origin == DEFAULT or origin.startswith((PRESET, CHOSEN))
 
     def to_yaml(self) -> str:
         """Return all values as YAML, with the presets and the origin of what is not a default."""

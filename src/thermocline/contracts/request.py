@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ class Request:
     """What `fit` or `explain` was asked for; see `Predictor.fit` for each field.
 
     Attributes:
+        memory: What a fit may take, beyond what the process has: bytes, or a text with a unit; None: no limit.
+        chosen: Option → the value that the program has settled before, and why.
         began: When the time began, by `time.monotonic()`; None: when the fit begins.
         problem: The caller's own kind of problem (`contracts.problem.Problem`), or None.
         callbacks: Callbacks (`training.callbacks.Callback`).
@@ -37,6 +39,8 @@ class Request:
     column_types: Mapping[str, str] | None = None
     time_limit: float | str | None = None
     began: float | None = None
+    memory: int | str | None = None
+    chosen: Mapping[str, tuple[Any, str]] = field(default_factory=dict)
     plan: LayerPlan | str | os.PathLike[str] | None = None
     seed: int = 0
     path: Path | None = None

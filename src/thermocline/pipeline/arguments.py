@@ -13,6 +13,8 @@ from thermocline.errors import ConfigError
 from thermocline.training.callbacks import Callback
 
 LARGEST_SEED = 2**32 - 1
+SIZES = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "GiB": 2**30}  # of memory, in bytes
+MEMORY = re.compile(rf"(?P<number>\d+(\.\d*)?|\.\d+)\s*(?P<unit>{'|'.join(SIZES)})")
 UNITS = {"s": 1, "m": 60, "h": 3600}  # of time, in seconds
 TIME = re.compile(r"(?P<number>\d+(\.\d*)?|\.\d+)\s*(?P<unit>[smh])")
 
@@ -110,6 +112,30 @@ def seconds_of(value: Any) -> float | None:
         return limit
     raise ConfigError(
         "time_limit is a number of seconds above 0, or a text such as '90s', '20m' or '1.5h', or None; got "
+        f"{shown(value)}."
+    )
+
+
+def bytes_of(value: Any) -> int | None:
+    """Return an amount of memory in bytes; None where there is no limit.
+
+    Args:
+        value: A number of bytes, or a number with a unit as text: `8GB`, `1.5GiB`, `500MB`.
+
+    Raises:
+        ConfigError: It is neither, or below a byte.
+    """
+    if value is None:
+        return None
+    size = math.nan
+    if isinstance(value, str) and (found := MEMORY.fullmatch(value.strip())):
+        size = float(found["number"]) * SIZES[found["unit"]]
+    elif _is_whole(value):
+        size = float(value) if 0 < value < SIZES["GiB"] ** 2 else math.nan
+    if size >= 1:
+        return int(size)
+    raise ConfigError(
+        f"memory is a number with a unit ({', '.join(SIZES)}), such as '8GB', or a whole number of bytes, or None; got "
         f"{shown(value)}."
     )
 

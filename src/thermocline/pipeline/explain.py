@@ -6,11 +6,11 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from thermocline.contracts.problem import Assembly
 from thermocline.contracts.request import Request
 from thermocline.efficiency.costs.forecast import Forecast
-from thermocline.pipeline.assemble import introduce, planned, rows_of
-from thermocline.pipeline.prepare import Prepared
+from thermocline.efficiency.costs.seconds import StepTimes
+from thermocline.pipeline.assemble import introduce
+from thermocline.pipeline.budget import Ready, ready
 from thermocline.report.console import Console
 from thermocline.training.run import Run, Storage
 from thermocline.training.run_savings import forecast_of
@@ -28,17 +28,24 @@ def explain(request: Request, *, timed: bool = False) -> LayerPlan:
     Raises:
         ThermoclineError: See `Predictor.fit`.
     """
-    prepared, assembly = planned(request)
-    introduce(Console(request.verbosity), prepared, assembly, plan=False)
-    return replace(assembly.plan, estimate=_forecast(prepared, assembly, timed=timed))
+    found = ready(request)
+    introduce(Console(request.verbosity), found.prepared, found.assembly, plan=False)
+    return replace(found.assembly.plan, estimate=forecast_ready(found, times_of(found) if timed else None))
 
 
-def _forecast(prepared: Prepared, assembly: Assembly, *, timed: bool) -> Forecast:
-    train, valid = rows_of(prepared, assembly)
-    learning = prepared.problem.learning(assembly, train, seed=prepared.request.seed)
-    times = None
-    if timed:
-        with tempfile.TemporaryDirectory(prefix="thermocline-") as folder:
-            storage = Storage(Path(folder))
-            times = time_steps(Run(assembly, train, valid, prepared.valid, storage, seed=prepared.request.seed))
-    return forecast_of(assembly, {"train": train, "valid": valid}, learning, times)
+def forecast_ready(found: Ready, times: StepTimes | None = None) -> Forecast:
+    """Return what a fit saves and costs.
+
+    Args:
+        found: Data and model.
+        times: What its steps take, where they were timed.
+    """
+    return forecast_of(found.assembly, {"train": found.train, "valid": found.valid}, found.learning, times)
+
+
+def times_of(found: Ready) -> StepTimes:
+    """Return what steps of a fit take; the steps are undone."""
+    with tempfile.TemporaryDirectory(prefix="thermocline-") as folder:
+        prepared, storage = found.prepared, Storage(Path(folder))
+        seed = prepared.request.seed
+        return time_steps(Run(found.assembly, found.train, found.valid, prepared.valid, storage, seed=seed))

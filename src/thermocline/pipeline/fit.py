@@ -11,8 +11,9 @@ from thermocline.data.batches import decoded_kept
 from thermocline.data.memory_budget import Budget
 from thermocline.data.pixel_cache import Keep
 from thermocline.errors import ThermoclineWarning
-from thermocline.pipeline.arguments import seconds_of
-from thermocline.pipeline.assemble import introduce, planned, rows_of
+from thermocline.pipeline.arguments import bytes_of, seconds_of
+from thermocline.pipeline.assemble import introduce
+from thermocline.pipeline.budget import ready
 from thermocline.pipeline.fitted import Fitted
 from thermocline.pipeline.places import Places
 from thermocline.pipeline.resume import find_checkpoint
@@ -31,11 +32,10 @@ def fit(request: Request) -> Fitted:
     Raises:
         ThermoclineError: See `Predictor.fit`.
     """
-    limit = TimeLimit(seconds_of(request.time_limit), request.began)
-    console = Console(request.verbosity)
-    prepared, assembly = planned(request)
-    introduce(console, prepared, assembly)
-    train, valid = rows_of(prepared, assembly)
+    limit, console = TimeLimit(seconds_of(request.time_limit), request.began), Console(request.verbosity)
+    found = ready(request, bytes_of(request.memory))
+    assembly, train, valid = found.assembly, found.train, found.valid
+    introduce(console, found.prepared, assembly)
     config = assembly.config
     places = Places.of(request, config)
     if places.store is not None:
@@ -55,11 +55,11 @@ def fit(request: Request) -> Fitted:
             assembly=assembly,
             train=train,
             valid=valid,
-            valid_found=prepared.valid,
+            valid_found=found.prepared.valid,
             seed=request.seed,
             time_limit=limit,
             reporting=Reporting(loggers, console.progress, console.say),
-            notes=(*prepared.notes, *assembly.built.notes),
+            notes=(*found.prepared.notes, *assembly.built.notes),
             storage=Storage(
                 best_states, places.store, places.prefixes(best_states), shared=places.cache is not None, budget=budget
             ),

@@ -63,6 +63,8 @@ def prepare(request: Request) -> Prepared:
     check_seed(request.seed)
     problem = problem_of(request)
     config = resolve(request.presets, request.hyperparameters, problem=problem.info, drawn=request.drawn)
+    for key, (value, why) in request.chosen.items():
+        config = config.choose(key, value, why)
     if request.training:
         check_loggers(request.path, config.env.loggers)
         check_number(config.env.num_workers)

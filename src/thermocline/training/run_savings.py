@@ -27,6 +27,7 @@ from thermocline.efficiency.prefix_cache.prefix import prefix_of
 from thermocline.efficiency.savings import Savings, SavingsSetup
 from thermocline.errors import counted
 from thermocline.training.live_source import counted_of
+from thermocline.training.memory_search import MemorySearch
 from thermocline.training.run import Run, Storage
 from thermocline.tuning.layers.layer_map import LayerMap
 from thermocline.tuning.plan.layer_plan import LayerPlan
@@ -65,6 +66,20 @@ def forecast_of(assembly: Assembly, rows: Mapping[str, Rows], learning: Learning
     probe = _in_words(learning.start, len(rows["train"]))
     base = max(psutil.Process().memory_info().rss - bytes_of(assembly.model), 0)
     return forecast(savings, Facts(optim.optimizer, probe, optim.ema is not None, counted, base, times))
+
+
+def memory_search(assembly: Assembly, rows: Mapping[str, Rows], learning: Learning, most: int) -> MemorySearch:
+    """Return what tries changes of a run that take less memory.
+
+    Args:
+        assembly: Model, layers, plan, configuration.
+        rows: `train` and `valid`.
+        learning: How it is trained.
+        most: Bytes that it may take, beyond what the process takes without it.
+    """
+    savings = Savings(_setup(assembly, rows, cache_options(assembly, len(rows["train"]), None), nullcontext))
+    counted = counted_of(assembly, rows, savings, learning.objective)
+    return MemorySearch(assembly, counted, assembly.config.env.device, most)
 
 
 def _in_words(start: Start | None, rows: int) -> str:

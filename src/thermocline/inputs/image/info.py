@@ -20,4 +20,5 @@ INFO = InputInfo(
             "model.conv_bn",
         }
     ),
+    size_options={"model.image.size": (32, 32)},
 )

@@ -12,4 +12,5 @@ INFO = InputInfo(
     has_backbone=True,
     options={"model.text": TextOptions},
     reads=frozenset({"model.tfidf", "env.micro_batch_tokens", "env.compile"}),
+    size_options={"model.text.max_length": (8, 16)},
 )

@@ -1,0 +1,131 @@
+"""The options under which a fit stays within an amount of memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any
+
+from thermocline.contracts.learning import Learning
+from thermocline.contracts.problem import Assembly
+from thermocline.contracts.request import Request
+from thermocline.data.batches import Rows
+from thermocline.data.memory_budget import GIGABYTE
+from thermocline.efficiency.costs.estimate import size
+from thermocline.errors import NotEnoughMemoryError
+from thermocline.pipeline.assemble import planned, rows_of
+from thermocline.pipeline.planning import plan_for, read_phases, read_plan
+from thermocline.pipeline.prepare import Prepared
+from thermocline.registry import input_infos
+from thermocline.training.memory_search import Change
+from thermocline.training.run_savings import memory_search
+
+UNKNOWN = float("inf")
+OTHERS = 3  # changes that would fit too, that are looked for
+LEAST_CACHE = 0.001  # gigabytes
+SHARES = (0.75, 0.5, 0.25)  # of the size of inputs
+
+
+@dataclass(frozen=True)
+class Ready:
+    """Data and model of a fit, before anything is trained.
+
+    Attributes:
+        prepared: Checked and split data.
+        assembly: The model, its plan and its configuration.
+        train: Training rows.
+        valid: Validation rows.
+        learning: How the model is trained.
+        others: What would fit the memory too.
+    """
+
+    prepared: Prepared
+    assembly: Assembly
+    train: Rows
+    valid: Rows
+    learning: Learning
+    others: tuple[Change, ...] = ()
+
+
+def ready(request: Request, memory: int | None = None) -> Ready:
+    """Return data and model of a request, with the options under which it stays within so many bytes.
+
+    What costs no accuracy is changed first: micro-batches, checkpointed layers, then bf16, then frozen layers, no more
+    than are needed, then smaller images and shorter texts. What the user set is left.
+
+    Args:
+        request: What was asked for.
+        memory: Bytes that the fit may take beyond what the process has; None: no limit.
+
+    Raises:
+        NotEnoughMemoryError: Nothing would fit.
+        ThermoclineError: See `Predictor.fit`.
+    """
+    found = _ready(request)
+    if memory is None:
+        return found
+    least: float = UNKNOWN
+    for smaller in (None, *_smaller_inputs(found.assembly)):
+        found = found if smaller is None else _ready(replace(request, chosen={**request.chosen, **smaller}))
+        rows = {"train": found.train, "valid": found.valid}
+        search = memory_search(found.assembly, rows, found.learning, memory)
+        changes = search.changes(whole_batch=found.learning.objective.whole_batch)
+        for one in changes:
+            if search.fits(one):
+                others = islice(filter(search.fits, changes), OTHERS)
+                return replace(_changed(found, one, memory), others=tuple(others))
+            least = min(least, one.needed)
+    if least == UNKNOWN:
+        raise NotEnoughMemoryError(
+            f"memory={size(memory)} cannot be kept: what this model takes is not known, because it does not run on "
+            "shapes alone. Leave memory out."
+        )
+    raise NotEnoughMemoryError(
+        f"memory={size(memory)} is too little for this model: with single rows, recomputed layers, bf16, a frozen "
+        f"backbone and smaller inputs, as far as the options leave them open, it takes up to {size(least)}. Give at "
+        "least that, or take a smaller backbone."
+    )
+
+
+def _ready(request: Request) -> Ready:
+    prepared, assembly = planned(request)
+    train, valid = rows_of(prepared, assembly)
+    return Ready(prepared, assembly, train, valid, prepared.problem.learning(assembly, train, seed=request.seed))
+
+
+def with_options(found: Ready, options: Mapping[str, Any], why: str) -> Ready:
+    """Return a fit whose model stays, with other options, chosen for a reason."""
+    config, prepared = found.assembly.config, found.prepared
+    for key, value in options.items():
+        config = config.choose(key, value, why)
+    built = replace(found.assembly.built, config=config)
+    given = read_plan(prepared.request.plan)
+    plan, config = plan_for(prepared.problem, built, given, read_phases(config), len(found.train))
+    assembly = replace(found.assembly, built=replace(built, config=config), plan=plan)
+    learning = prepared.problem.learning(assembly, found.train, seed=prepared.request.seed)
+    return replace(found, assembly=assembly, learning=learning)
+
+
+def _changed(found: Ready, change: Change, memory: int) -> Ready:
+    """Return a fit with the options of a change, and caches that take no more than what it leaves."""
+    found = with_options(found, change.options, f"memory={size(memory)}: up to {size(change.needed)} with it")
+    if found.assembly.config.env.cache_memory is not None:
+        return found
+    spare = max(LEAST_CACHE, round((memory - change.needed) / GIGABYTE, 3))
+    return with_options(found, {"env.cache_memory": spare}, f"memory={size(memory)}: so much is left")
+
+
+def _smaller_inputs(assembly: Assembly) -> Iterator[Mapping[str, tuple[Any, str]]]:
+    """Yield smaller sizes of inputs that the options leave open, such as sides of images, with the reason."""
+    config, towers = assembly.config, assembly.model.towers
+    options = [pair for info in input_infos() if info.name in towers for pair in info.size_options.items()]
+    for share in SHARES:
+        smaller: dict[str, tuple[Any, str]] = {}
+        for key, (multiple, least) in options:
+            own = config[key]
+            if own and config.is_open(key):
+                value = max(least, int(own * share) // multiple * multiple)
+                smaller |= {key: (value, f"memory: {own} would take more")} if value < own else {}
+        if smaller:
+            yield smaller

@@ -1,0 +1,119 @@
+"""Tests of fits within an amount of memory."""
+
+import re
+
+import pandas as pd
+import pytest
+
+from support.tiny import TINY, make_table, save_text
+from thermocline import Predictor
+from thermocline.errors import ConfigError, NotEnoughMemoryError
+from thermocline.pipeline.arguments import bytes_of
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory):
+    """A BERT whose activations outweigh its weights."""
+    return save_text(
+        tmp_path_factory.mktemp("checkpoints") / "wide",
+        "bert",
+        hidden_size=64,
+        num_hidden_layers=4,
+        num_attention_heads=2,
+        intermediate_size=512,
+        max_position_embeddings=512,
+    )
+
+
+@pytest.fixture
+def long_texts():
+    words = ["red", "green", "blue", "stone", "river", "cloud", "tree", "house"]
+    texts = [" ".join(words[(row * 7 + at * (row % 3 + 1)) % 8] for at in range(200)) for row in range(48)]
+    return pd.DataFrame({"text": texts, "y": [row % 2 for row in range(48)]})
+
+
+def options(folder, **more):
+    return {**TINY, "model.text.checkpoint": str(folder), "env.batch_size": 32, "model.text.max_length": 200, **more}
+
+
+def recommended(frame, folder, memory, **more):
+    given = options(folder, **more)
+    return Predictor("y", verbosity=0).recommend(frame, hyperparameters=given, memory=memory)
+
+
+def needed(frame, folder, **more):
+    """What a fit takes at most, and what it takes at the least."""
+    with pytest.raises(NotEnoughMemoryError) as raised:
+        recommended(frame, folder, "1MB", **more)
+    least = re.search(r"it takes up to (\d+) MB", str(raised.value))
+    assert "memory=1 MB is too little" in str(raised.value)
+    return int(least[1])
+
+
+def test_what_costs_no_accuracy_is_changed_first(long_texts, wide):
+    free = recommended(long_texts, wide, "8GB")
+    assert free["env.micro_batch_size"].value == 32
+    assert free["env.micro_batch_size"].source == "rule"
+    least = needed(long_texts, wide)
+    whole = int(re.search(r"up to (\d+) MB", free.headline)[1])
+    assert least < whole
+    tight = recommended(long_texts, wide, f"{(whole + least) // 2}MB")
+    assert 1 <= tight["env.micro_batch_size"].value < 32
+    assert tight["env.micro_batch_size"].source == "measured"
+    assert "env.precision" not in tight.to_dict() or tight["env.precision"].value == "fp32"
+    tighter = recommended(long_texts, wide, f"{least + 1}MB")
+    assert {"model.checkpointing", "model.frozen_layers"} <= set(tighter.options)
+
+
+def test_a_fit_uses_the_options_and_says_why(long_texts, wide):
+    free = recommended(long_texts, wide, "8GB")
+    whole = int(re.search(r"up to (\d+) MB", free.headline)[1])
+    predictor = Predictor("y", verbosity=0).fit(long_texts, hyperparameters=options(wide), memory=f"{whole - 20}MB")
+    assert predictor.config["env.micro_batch_size"] < 32
+    assert predictor.config.provenance["env.micro_batch_size"].startswith("chosen: memory=")
+    assert predictor.config["env.cache_memory"] < 0.1
+    assert len(predictor.predict(long_texts)) == 48
+
+
+def test_what_the_user_set_stays(long_texts, wide):
+    with pytest.raises(NotEnoughMemoryError, match="too little"):
+        recommended(
+            long_texts,
+            wide,
+            f"{needed(long_texts, wide) + 1}MB",
+            **{"env.micro_batch_size": 32, "env.precision": "fp32", "model.frozen_layers": "embeddings"},
+        )
+
+
+def test_a_limit_that_is_far_away_changes_no_bit():
+    frame = make_table(80)
+    plain = Predictor("y", verbosity=0).fit(frame, hyperparameters=TINY)
+    limited = Predictor("y", verbosity=0).fit(frame, hyperparameters=TINY, memory="8GB")
+    assert plain.predict_proba(frame).equals(limited.predict_proba(frame))
+
+
+@pytest.mark.parametrize("value", ["8 gigs", "8TB", "8", "GB", "-1GB", 0, -5, 1.5, True, "1e9B", float("nan"), 10**40])
+def test_amounts_that_are_none(value):
+    with pytest.raises(ConfigError, match=r"memory is a number with a unit \(B, KB, MB, GB, GiB\)"):
+        bytes_of(value)
+
+
+def test_amounts():
+    assert bytes_of(None) is None
+    assert [bytes_of(value) for value in ("8GB", "1.5GiB", " 500 MB", "2KB", "7B", 123)] == [
+        8_000_000_000,
+        1_610_612_736,
+        500_000_000,
+        2000,
+        7,
+        123,
+    ]
+
+
+def test_shorter_texts_are_the_last_resort(long_texts, wide):
+    given = {"model.text.max_length": None, "env.micro_batch_size": 32, "env.precision": "fp32"}
+    given |= {"model.checkpointing": None, "model.frozen_layers": "embeddings"}
+    free = recommended(long_texts, wide, "8GB", **given)
+    found = recommended(long_texts, wide, f"{needed(long_texts, wide, **given) + 2}MB", **given)
+    assert found["model.text.max_length"].value < free["model.text.max_length"].value
+    assert found["model.text.max_length"].source == "measured"
