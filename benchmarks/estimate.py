@@ -7,8 +7,8 @@
   operators make, from its birth to its death: the deterministic account), the peak of what torch's own CPU allocator
   handed out meanwhile (`torch.profiler`; scratch memory of kernels included), and the growth of the process's peak
   resident memory beside the bound "needed to run". Also the seconds that the forecast took after the model was built.
-- seconds: what `explain(timed=True)` tells of an epoch against one that is trained, three times in turn on three models;
-  in CPU seconds of one thread, since a machine may be shared.
+- seconds: what `explain(timed=True)` tells of an epoch against one that is trained, three times in turn on three
+  models; in CPU seconds of one thread, since a machine may be shared.
 
 Prints a table; writes `benchmarks/results/estimate.json`; sections that are not run keep what they said before.
 """

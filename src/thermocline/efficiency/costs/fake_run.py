@@ -86,6 +86,7 @@ class FakeCount(StorageCount):  # type: ignore[no-untyped-call]
         super().__init__()
         self._mode = mode
         self._operators = 0
+        self._forms: dict[Any, Any] = {}
 
     def run(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         """Run one operator and return what it makes."""
@@ -101,9 +102,9 @@ class FakeCount(StorageCount):  # type: ignore[no-untyped-call]
             with self._mode:
                 return func(*args, **kwargs)
         if len(tensors) == 1 and _is_plain_view(func):
-            return self._on_shapes(func, args, kwargs, tensors[0])
-        if func.overloadpacket in _PLAIN and _are_alike(tensors):
-            return self._on_shapes(func, args, kwargs, tensors[0])
+            return self._view(func, args, kwargs)
+        if func.overloadpacket in _PLAIN:
+            return self._plain(func, args, kwargs)
         known = _ANSWERS.get(func.overloadpacket)
         if known is not None:
             return known(*args, **kwargs)
@@ -111,18 +112,26 @@ class FakeCount(StorageCount):  # type: ignore[no-untyped-call]
             args = (args[0], [place for index in args[1] for place in _places(index)], *args[2:])
         return func(*args, **kwargs)
 
-    def _on_shapes(self, func: Any, args: Any, kwargs: dict[str, Any], like: Any) -> Any:
-        """Run an operator on shapes, without the lookup of fake tensors, which takes several times as long."""
+    def _view(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        """Run a view on shapes, without the lookup of fake tensors, which takes several times as long."""
         with in_kernel_invocation_manager(self._mode):
             out = func(*args, **kwargs)
+        device = args[0].fake_device
         if isinstance(out, (list, tuple)):
-            return type(out)(self._wrapped(one, like.fake_device) for one in out)
-        return self._wrapped(out, like.fake_device)
+            return type(out)(FakeTensor(self._mode, one, device) for one in out)
+        return FakeTensor(self._mode, out, device)
 
-    def _wrapped(self, tensor: torch.Tensor, device: torch.device) -> FakeTensor:
-        if isinstance(tensor, FakeTensor):  # changed in place
-            return tensor
-        return FakeTensor(self._mode, tensor, device)
+    def _plain(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        """Run an operator with one new output, or make what it made before of tensors of the same form."""
+        key = (func, _form(args), _form(tuple(kwargs.items())))
+        if key not in self._forms:
+            out = func(*args, **kwargs)
+            if isinstance(out, FakeTensor):
+                self._forms[key] = (out.shape, out.stride(), out.dtype, out.device)
+            return out
+        shape, stride, dtype, device = self._forms[key]
+        meta = torch.empty_strided(shape, stride, dtype=dtype, device="meta")
+        return FakeTensor(self._mode, meta, device)
 
 
 class _Values(TorchFunctionMode):
@@ -142,9 +151,13 @@ def _is_plain_view(func: Any) -> bool:
     return bool(func.is_view) and not bool(func.has_kernel_for_dispatch_key(composite))
 
 
-def _are_alike(tensors: list[torch.Tensor]) -> bool:
-    """Whether all tensors are fake and on one device."""
-    return all(isinstance(one, FakeTensor) for one in tensors) and len({one.device for one in tensors}) == 1
+def _form(value: Any) -> Any:
+    """Return what decides about the form of an output: shape, stride, type and device of tensors, and other values."""
+    if isinstance(value, torch.Tensor):
+        return (tuple(value.shape), value.stride(), value.dtype, value.device)
+    if isinstance(value, (list, tuple)):
+        return tuple(map(_form, value))
+    return (type(value), value)
 
 
 def _is_large(tensor: torch.Tensor) -> bool:
@@ -201,10 +214,10 @@ def _batch_norm_backward(_: Any, tensor: torch.Tensor, weight: Any, *rest: Any) 
 
 _aten = torch.ops.aten
 _DEVICE = torch.ops.prim.device.default
-#: Frequent operators whose outputs follow from shapes and types alone, on every device.
+#: Frequent operators with one new output, whose form follows from that of their inputs.
 _PLAIN_NAMES = (
-    "abs abs_ add add_ addmm bmm clamp clone div div_ eq exp ge gt le log lt maximum minimum mm mul mul_ ne neg pow "
-    "relu relu_ sigmoid sub sub_ sum where"
+    "abs add addmm bmm clamp clone div eq exp ge gelu gelu_backward gt le log lt maximum minimum mm mul ne neg pow "
+    "relu sigmoid silu sub sum threshold_backward where"
 )
 _PLAIN = frozenset(getattr(_aten, name) for name in _PLAIN_NAMES.split())
 _INDEXED = (_aten.index, _aten.index_put, _aten.index_put_)
