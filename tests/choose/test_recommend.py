@@ -8,7 +8,7 @@ import yaml
 from support.tiny import TINY, make_table
 from thermocline import Predictor, cli
 from thermocline.choose import depth
-from thermocline.errors import ConfigError
+from thermocline.errors import ConfigError, ThermoclineWarning
 
 
 def recommend(frame, **more):
@@ -99,6 +99,31 @@ def test_no_more_layers_are_frozen_than_half_of_the_steps_need(reviews, text_fol
     assert mine["model.frozen_layers"].source == "user"
 
 
+@pytest.mark.usefixtures("slow")
+def test_what_the_user_set_is_not_changed_for_the_time(reviews, text_folder):
+    given = {**text_options(text_folder), "optim.max_steps": 40, "model.frozen_layers": []}
+    found = Predictor("y", verbosity=0).recommend(reviews, hyperparameters=given, time_limit=10)
+    assert (found["optim.max_steps"].value, found["optim.max_steps"].source) == (40, "user")
+    assert found["model.frozen_layers"].source == "user"
+
+
+@pytest.mark.usefixtures("slow")
+def test_phases_with_lengths_are_not_cut_by_a_number_of_steps(reviews, text_folder):
+    given = {**text_options(text_folder), "optim.schedule_plan": "fine_tune(freeze_epochs=5)"}
+    found = Predictor("y", verbosity=0).recommend(reviews, hyperparameters=given, time_limit=60)
+    assert "optim.max_steps" not in found.options
+
+
+def test_where_steps_do_not_fit_there_is_a_warning_and_no_time(monkeypatch):
+    def full(*_args, **_more):
+        raise MemoryError
+
+    monkeypatch.setattr("thermocline.pipeline.explain.time_steps", full)
+    with pytest.warns(ThermoclineWarning, match="Steps were not timed"):
+        found = recommend(make_table(60), time_limit="10m")
+    assert found.forecast.estimate.seconds is None
+
+
 @pytest.mark.parametrize(("name", "value"), [("memory", "8 gigs"), ("time_limit", "20 min"), ("time_limit", 0)])
 def test_bad_budgets_are_errors_before_anything_is_loaded(name, value, monkeypatch):
     monkeypatch.setattr("thermocline.pipeline.budget.planned", lambda _: pytest.fail("loaded"))
@@ -110,7 +135,16 @@ def test_on_the_command_line(tmp_path, capsys):
     make_table(60).to_csv(tmp_path / "train.csv", index=False)
     out = tmp_path / "options.yaml"
     given = [f"{key}={value}" for key, value in TINY.items()]
-    command = ["recommend", str(tmp_path / "train.csv"), "--label", "y", "--memory", "4GB", "--time-limit", "10m"]
+    command = [
+        "recommend",
+        str(tmp_path / "train.csv"),
+        "--label",
+        "y",
+        "--memory",
+        "4000000000",
+        "--time-limit",
+        "10m",
+    ]
     assert cli.main([*command, "--set", *given, "--out", str(out), "--quiet"]) == 0
     shown = capsys.readouterr().out
     assert "of memory=4 GB and about" in shown

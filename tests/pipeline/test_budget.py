@@ -7,6 +7,7 @@ import pytest
 
 from support.tiny import TINY, make_table, save_text
 from thermocline import Predictor
+from thermocline.efficiency.costs.live_bytes import beyond_base
 from thermocline.errors import ConfigError, NotEnoughMemoryError
 from thermocline.pipeline.arguments import bytes_of
 
@@ -33,7 +34,7 @@ def long_texts():
 
 
 def options(folder, **more):
-    return {**TINY, "model.text.checkpoint": str(folder), "env.batch_size": 32, "model.text.max_length": 200, **more}
+    return {**TINY, "model.text.checkpoint": str(folder), "env.batch_size": 32, "model.text.max_length": 60, **more}
 
 
 def recommended(frame, folder, memory, **more):
@@ -83,6 +84,31 @@ def test_what_the_user_set_stays(long_texts, wide):
             f"{needed(long_texts, wide) + 1}MB",
             **{"env.micro_batch_size": 32, "env.precision": "fp32", "model.frozen_layers": "embeddings"},
         )
+
+
+def test_layers_of_a_plan_that_was_given_are_not_frozen(long_texts, wide):
+    plan = Predictor("y", verbosity=0).explain(long_texts, hyperparameters=options(wide))
+    least = needed(long_texts, wide)
+    with pytest.raises(NotEnoughMemoryError, match="too little"):
+        Predictor("y", verbosity=0).fit(long_texts, hyperparameters=options(wide), plan=plan, memory=f"{least + 1}MB")
+
+
+def test_layers_that_are_drawn_count(long_texts, wide):
+    drawn = {"optim.schedule_plan": "lisa(n_layers=2, every=2)", "env.micro_batch_size": 32, "env.precision": "fp32"}
+    drawn |= {"model.checkpointing": None, "model.frozen_layers": [], "env.eval_batch_size": 8}
+    live = recommended(long_texts, wide, "8GB", **drawn).forecast.estimate.live
+    whole = beyond_base(live, "cpu") / 1e6
+    recommended(long_texts, wide, f"{int(1.03 * whole)}MB", **drawn)  # the forecast and the search count alike
+    with pytest.raises(NotEnoughMemoryError):
+        recommended(long_texts, wide, f"{int(0.98 * whole)}MB", **drawn)
+
+
+def test_the_probe_keeps_its_rows(long_texts, wide):
+    free = recommended(long_texts, wide, "8GB")
+    whole = int(re.search(r"up to (\d+) MB", free.headline)[1])
+    tight = recommended(long_texts, wide, f"{whole + 1}MB")
+    assert "the probe: of" in free.forecast.start
+    assert tight.forecast.start == free.forecast.start
 
 
 def test_a_limit_that_is_far_away_changes_no_bit():

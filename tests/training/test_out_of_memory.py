@@ -97,4 +97,6 @@ def test_the_allocator_of_the_cpu_is_known():
         torch.empty(2**60)
     assert is_out_of_memory(raised.value)
     assert is_out_of_memory(MemoryError())
+    assert is_out_of_memory(RuntimeError("MPS backend out of memory (MPS allocated: 8 GB)"))
+    assert is_out_of_memory(RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"))
     assert not is_out_of_memory(ValueError("DefaultCPUAllocator"))

@@ -99,6 +99,29 @@ def test_phases_shrink_with_the_run_and_their_costs_count(phases):
     assert first == pytest.approx(len(taken) / 3, rel=0.1)
 
 
+@pytest.mark.parametrize("limit", [60.0, 3600.0])
+def test_cheap_steps_of_a_cached_phase_shorten_nothing(limit):
+    clock = Clock(limit)
+    phases = [Phase(name="head", trains="head", steps=50), Phase(name="all")]
+    _, taken = run_to_the_end(clock, phases, lambda _, phase: (0.001, 0.015)[phase], costs=[0.3, 1.0])
+    assert [cursor.phase for cursor in taken] == [0] * 50 + [1] * 250
+
+
+def test_a_phase_that_turns_out_slow_still_ends_in_time():
+    clock = Clock(60.0)
+    phases = [Phase(name="head", trains="head", steps=50), Phase(name="all")]
+    _, taken = run_to_the_end(clock, phases, lambda _, phase: (0.001, 1.0)[phase], costs=[0.3, 1.0])
+    assert 50 <= clock.now <= 61
+    assert taken[-1].total_steps < 300
+
+
+def test_a_last_phase_with_a_length_of_its_own_lasts_to_the_end():
+    clock = Clock(100.0)
+    phases = [Phase(name="head", trains="head", steps=50), Phase(name="all", steps=20)]
+    _, taken = run_to_the_end(clock, phases, lambda *_: 1.0)
+    assert 90 <= len(taken) <= 100
+
+
 def test_a_phase_that_would_have_ended_before_ends_now():
     layer_map = layers_of(make_model())
     phases = [Phase(name="head", trains="head", steps=100), Phase(name="all", restore_best=True)]

@@ -64,7 +64,8 @@ def test_the_steps_are_those_of_training(tmp_path, monkeypatch):
     times = time_steps(run)
     assert len(taken) == STEPS + 1
     assert times.phase == 0
-    assert times.validations == 1 + len(Trainer(run).length.validation_steps(run.optim.val_check_interval))
+    trainer = Trainer(run)
+    assert times.validations == 1 + trainer.length.validations(0, trainer.total_steps, run.optim.val_check_interval)
 
 
 def test_what_was_done_to_a_model_is_undone():

@@ -13,8 +13,10 @@ from thermocline.efficiency.costs.seconds import StepTimes
 from thermocline.errors import LayerMapError, SelectorError
 from thermocline.pipeline.budget import Ready, with_options
 from thermocline.pipeline.explain import forecast_ready, times_of
+from thermocline.training.memory_search import leaves_something
 from thermocline.tuning.layers.layer_map import LayerMap
 from thermocline.tuning.layers.selectors import select
+from thermocline.tuning.plan.layer_plan import LayerPlan
 
 ENOUGH = 0.5
 """Share of the planned steps from which a shorter schedule is taken, and nothing is frozen for it. A probe on frozen
@@ -49,23 +51,24 @@ def within_time(found: Ready, limit: float | None) -> Timed:
     """
     times = times_of(found)
     now = Timed(found, forecast_ready(found, times))
-    if limit is None or now.forecast.estimate.seconds is None or now.forecast.estimate.seconds <= limit:
+    seconds = now.forecast.estimate.seconds
+    if times is None or limit is None or seconds is None or seconds <= limit:
         return now
     unit = _cost(now.forecast, times)
-    shares = [(_share(now.forecast, limit), now, times)]
+    shares = [(_share(now.forecast, limit, times), now, times)]
     if shares[0][0] < ENOUGH and _is_open(found):
         for depth in _depths(found):
             why = f"time_limit={duration(limit)}: with nothing frozen {shares[0][0]:.0%} of the steps would fit"
             frozen = with_options(found, {FROZEN: depth}, why)
             own = replace(times, compute=times.compute * _cost(forecast_ready(frozen, None), times) / unit)
             tried = Timed(frozen, forecast_ready(frozen, own))
-            shares.append((_share(tried.forecast, limit), tried, own))
+            shares.append((_share(tried.forecast, limit, own), tried, own))
             if shares[-1][0] >= ENOUGH:
                 break
     share, chosen, own = max(shares, key=lambda one: min(one[0], ENOUGH))
     others = tuple(_alternative(one) for one in shares)
     planned = sum(phase.steps or 0 for phase in chosen.forecast.estimate.phases)
-    if share < 1:
+    if share < 1 and _may_be_cut(chosen.found):
         steps = max(1, int(share * planned))
         why = f"time_limit={duration(limit)}: so many of {planned:,} steps fit"
         shorter = with_options(chosen.found, {"optim.max_steps": steps}, why)
@@ -73,12 +76,20 @@ def within_time(found: Ready, limit: float | None) -> Timed:
     return replace(chosen, others=others)
 
 
-def _share(forecast: Forecast, limit: float) -> float:
-    """Return the share of the planned steps that fit into a limit, besides what is no step."""
+def _share(forecast: Forecast, limit: float, times: StepTimes) -> float:
+    """Return the share of the planned steps that fit into a limit; of validations it takes about the same share."""
     estimate = forecast.estimate
     assert estimate.seconds is not None
-    steps = estimate.seconds - estimate.seconds_validating
-    return float(min(1.0, max(0.0, limit * (1 - END_SHARE) - estimate.seconds_validating) / max(steps, 1e-9)))
+    whole = estimate.seconds - times.start - times.validation  # of steps, and validations after them
+    left = limit * (1 - END_SHARE) - times.start - times.validation
+    return float(min(1.0, max(0.0, left) / max(whole, 1e-9)))
+
+
+def _may_be_cut(found: Ready) -> bool:
+    """Whether a number of steps may be recommended: the user gave none, and no phase has a length of its own."""
+    plan = found.assembly.plan
+    own = any(phase.steps is not None or phase.epochs is not None for phase in plan.phases)
+    return not own and found.assembly.config.is_open("optim.max_steps")
 
 
 def _cost(forecast: Forecast, times: StepTimes) -> float:
@@ -88,27 +99,29 @@ def _cost(forecast: Forecast, times: StepTimes) -> float:
 def _is_open(found: Ready) -> bool:
     """Whether nothing says yet what is frozen."""
     config, request = found.assembly.config, found.prepared.request
-    frozen = [value for key, value in config.items() if key.endswith("frozen_layers")]
-    return request.plan is None and not any(frozen) and config.model.peft is None
+    keys = [key for key, _ in config.items() if key.endswith("frozen_layers")]
+    is_open = all(config.is_open(key) and not config[key] for key in keys)
+    return request.plan is None and is_open and config.model.peft is None
 
 
 def _depths(found: Ready) -> Iterator[int | str]:
     """Yield how many first layers are frozen, fewer first, then the whole backbone."""
-    layer_map = found.assembly.layer_map
+    layer_map, plan = found.assembly.layer_map, found.assembly.plan
     depths = Counter(layer.tower for layer in layer_map if layer.role in ("stem", "block"))
     most = max(depths.values(), default=0)
     for depth in sorted({round(most * number / DEPTHS) for number in range(1, DEPTHS)} - {0, most}):
-        if _fits(layer_map, depth):
+        if _fits(layer_map, plan, depth):
             yield depth
-    if _fits(layer_map, "backbone"):
+    if _fits(layer_map, plan, "backbone"):
         yield "backbone"
 
 
-def _fits(layer_map: LayerMap, selector: int | str) -> bool:
+def _fits(layer_map: LayerMap, plan: LayerPlan, selector: int | str) -> bool:
     try:
-        return 0 < len(select(layer_map, selector)) < len(layer_map)
+        frozen = frozenset(select(layer_map, selector))
     except (SelectorError, LayerMapError):  # no such layers, or in no known order
         return False
+    return bool(frozen) and leaves_something(plan, frozen)
 
 
 def _alternative(tried: tuple[float, Timed, StepTimes]) -> Alternative:

@@ -56,7 +56,7 @@ def search(request: Request, given: Any, own: str, *, overwrite: bool) -> Found:
         raise ConfigError("resume=True continues a search that lies at a path: Predictor(label, path='my_model').")
     plan = plan_search(request)
     earlier = _earlier(request, plan, overwrite=overwrite)
-    if earlier is not None and earlier.ended:
+    if earlier is not None and earlier.ended and not _goes_on(request, earlier, settings):
         return Found(earlier, None)
     if request.path is not None and earlier is None:
         saved_folder.check_fit(request.path, own, overwrite=overwrite)
@@ -67,6 +67,19 @@ def search(request: Request, given: Any, own: str, *, overwrite: bool) -> Found:
         Console(request.verbosity).say(_told(plan, settings))
         one.run()
         return Found(one.result(), folder, replaces=earlier is not None)
+
+
+def _goes_on(request: Request, earlier: Fitted, settings: SearchSettings) -> bool:
+    """Say whether a search that has ended gets more trials; without a storage of its own its study is gone."""
+    assert earlier.leaderboard is not None
+    had = len(Leaderboard.from_dict(earlier.leaderboard).entries)
+    if had >= settings.trials or settings.storage is not None:
+        return had < settings.trials
+    Console(request.verbosity).say(
+        f"the search has ended with {counted(had, 'trial')}, and its study is gone, so it gets no more: for that, give "
+        "search={'storage': …} from the start"
+    )
+    return False
 
 
 def _told(plan: Plan, settings: SearchSettings) -> str:

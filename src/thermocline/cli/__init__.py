@@ -56,6 +56,11 @@ def _run(given: argparse.Namespace) -> int:
     return 0
 
 
+def _bytes(text: str) -> int | str:
+    """Return a whole number where a text is one: other texts are checked where they are used."""
+    return int(text) if text.isdecimal() else text
+
+
 def _seconds(text: str) -> float | str:
     """Return a number where a text is one: other texts are checked where they are used."""
     try:
@@ -108,7 +113,9 @@ def _add_fit(commands: Any, name: str, run: Any, text: str) -> None:
     fit.add_argument("--quiet", action="store_true", help="print nothing but the result")
     if name != "explain":
         fit.add_argument(
-            "--memory", help="memory that training may take, such as 8GB: options are changed until it fits"
+            "--memory",
+            type=_bytes,
+            help="memory that training may take, such as 8GB: options are changed until it fits",
         )
         fit.add_argument("--time-limit", type=_seconds, help="seconds for everything, or 20m, 1.5h")
     if name == "recommend":

@@ -92,7 +92,7 @@ def check_seed(value: Any) -> None:
 
 
 def seconds_of(value: Any) -> float | None:
-    """Return a time limit in seconds; None where there is none.
+    """Return a time limit in seconds; None where there is none, or it is infinite.
 
     Args:
         value: A number of seconds, or a number with a unit as text: `90s`, `20m`, `1.5h`.
@@ -109,7 +109,7 @@ def seconds_of(value: Any) -> float | None:
         with suppress(OverflowError):
             limit = float(value)
     if limit > 0:
-        return limit
+        return None if math.isinf(limit) else limit
     raise ConfigError(
         "time_limit is a number of seconds above 0, or a text such as '90s', '20m' or '1.5h', or None; got "
         f"{shown(value)}."

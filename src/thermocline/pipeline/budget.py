@@ -20,9 +20,11 @@ from thermocline.pipeline.prepare import Prepared
 from thermocline.registry import input_infos
 from thermocline.training.memory_search import Change
 from thermocline.training.run_savings import memory_search
+from thermocline.tuning.plan.layer_plan import LayerPlan
 
 UNKNOWN = float("inf")
 OTHERS = 3  # changes that would fit too, that are looked for
+START_SHARE = 0.25  # of the memory, at most for the start of the head
 LEAST_CACHE = 0.001  # gigabytes
 SHARES = (0.75, 0.5, 0.25)  # of the size of inputs
 
@@ -66,10 +68,12 @@ def ready(request: Request, memory: int | None = None) -> Ready:
     if memory is None:
         return found
     least: float = UNKNOWN
+    freezes = not isinstance(read_plan(request.plan), LayerPlan)
     for smaller in (None, *_smaller_inputs(found.assembly)):
         found = found if smaller is None else _ready(replace(request, chosen={**request.chosen, **smaller}))
         rows = {"train": found.train, "valid": found.valid}
-        search = memory_search(found.assembly, rows, found.learning, memory)
+        most = memory - _of_start(found.learning, memory)
+        search = memory_search(found.assembly, rows, found.learning, most, freezes=freezes)
         changes = search.changes(whole_batch=found.learning.objective.whole_batch)
         for one in changes:
             if search.fits(one):
@@ -114,6 +118,12 @@ def _changed(found: Ready, change: Change, memory: int) -> Ready:
         return found
     spare = max(LEAST_CACHE, round((memory - change.needed) / GIGABYTE, 3))
     return with_options(found, {"env.cache_memory": spare}, f"memory={size(memory)}: so much is left")
+
+
+def _of_start(learning: Learning, memory: int) -> int:
+    """Return the bytes that are left to the start of the head: it has the caches' share of the memory."""
+    start = learning.start
+    return 0 if start is None else min(start.memory, int(START_SHARE * memory))
 
 
 def _smaller_inputs(assembly: Assembly) -> Iterator[Mapping[str, tuple[Any, str]]]:

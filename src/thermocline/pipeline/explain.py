@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import tempfile
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
 from thermocline.contracts.request import Request
 from thermocline.efficiency.costs.forecast import Forecast
 from thermocline.efficiency.costs.seconds import StepTimes
+from thermocline.errors import ThermoclineWarning
 from thermocline.pipeline.assemble import introduce
 from thermocline.pipeline.budget import Ready, ready
 from thermocline.report.console import Console
+from thermocline.training.out_of_memory import is_out_of_memory
 from thermocline.training.run import Run, Storage
 from thermocline.training.run_savings import forecast_of
 from thermocline.training.timing import time_steps
@@ -43,9 +46,20 @@ def forecast_ready(found: Ready, times: StepTimes | None = None) -> Forecast:
     return forecast_of(found.assembly, {"train": found.train, "valid": found.valid}, found.learning, times)
 
 
-def times_of(found: Ready) -> StepTimes:
-    """Return what steps of a fit take; the steps are undone."""
+def times_of(found: Ready) -> StepTimes | None:
+    """Return what steps of a fit take; the steps are undone. Without memory for them warn, and return None."""
+    prepared, seed = found.prepared, found.prepared.request.seed
     with tempfile.TemporaryDirectory(prefix="thermocline-") as folder:
-        prepared, storage = found.prepared, Storage(Path(folder))
-        seed = prepared.request.seed
-        return time_steps(Run(found.assembly, found.train, found.valid, prepared.valid, storage, seed=seed))
+        run = Run(found.assembly, found.train, found.valid, prepared.valid, Storage(Path(folder)), seed=seed)
+        try:
+            return time_steps(run)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+    warnings.warn(
+        "Steps were not timed, because one did not fit into memory. A fit would try smaller micro-batches; give "
+        "memory= to have options chosen that fit.",
+        ThermoclineWarning,
+        stacklevel=4,
+    )
+    return None

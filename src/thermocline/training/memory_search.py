@@ -7,13 +7,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from thermocline.contracts.problem import Assembly
-from thermocline.efficiency.costs.estimate_plan import StepSetup
+from thermocline.efficiency.costs.estimate_plan import StepSetup, trained_sets
+from thermocline.efficiency.costs.forecast import trained_most
 from thermocline.efficiency.costs.live_bytes import LiveBytes, beyond_base
 from thermocline.efficiency.costs.live_counter import CountedRun
 from thermocline.efficiency.memory.checkpointing import chosen_layers
 from thermocline.errors import LayerMapError, SelectorError
 from thermocline.training.batch_norm import norms_in_train_mode
 from thermocline.tuning.layers.selectors import select
+from thermocline.tuning.plan.layer_plan import LayerPlan
 
 LEAST_ROWS = 16
 """Rows of a micro-batch that BatchNorms in train mode need for their statistics."""
@@ -45,6 +47,7 @@ class MemorySearch:
         counted: Counts the bytes of its steps.
         device: The kind of its device.
         most: Bytes that it may take there.
+        freezes: Whether layers may be frozen; not where a plan was given.
         frozen: The labels of the layers that are frozen besides.
     """
 
@@ -52,6 +55,7 @@ class MemorySearch:
     counted: CountedRun
     device: str
     most: int
+    freezes: bool = True
     frozen: frozenset[str] = field(default_factory=frozenset)
 
     def fits(self, change: Change) -> bool:
@@ -107,7 +111,7 @@ class MemorySearch:
         """Return the live bytes of the heaviest phase under a setup."""
         plan = self.assembly.plan
         sizes = {layer.label: layer.n_parameters for layer in plan.layers}
-        sets = [trains - self.frozen for trains in plan.timeline.always]
+        sets = [trained_most(plan, phase) - self.frozen for phase in range(len(plan.phases))]
         heaviest = max(sets, key=lambda trains: sum(sizes[label] for label in trains))
         counted = replace(self.counted, valid_rows=valid_rows)
         return counted.live(heaviest, setup, stateful=plan.timeline.ever - self.frozen)
@@ -130,7 +134,7 @@ class MemorySearch:
         if precise and self._is_open("env.precision"):
             setup, options = replace(setup, precision="bf16"), {**options, "env.precision": "bf16"}
             yield self, setup, options
-        if self._is_open("model.frozen_layers"):
+        if self.freezes and self._is_open("model.frozen_layers"):
             for value, frozen in self._frozen_sets():
                 yield replace(self, frozen=frozen), setup, {**options, "model.frozen_layers": value}
 
@@ -150,8 +154,13 @@ class MemorySearch:
                 frozen = frozenset(select(layer_map, value)) if value else frozenset()
             except (SelectorError, LayerMapError):  # no such layers, or in no known order
                 continue
-            if frozen and self.assembly.plan.timeline.ever - frozen:
+            if frozen and leaves_something(self.assembly.plan, frozen):
                 yield value, frozen
+
+
+def leaves_something(plan: LayerPlan, frozen: frozenset[str]) -> bool:
+    """Say whether layers train in every phase of a plan when these are frozen besides."""
+    return all(trains - frozen for phase in range(len(plan.phases)) for trains in trained_sets(plan, phase))
 
 
 def _halves(rows: int, least: int) -> Iterator[int]:

@@ -13,7 +13,8 @@ from thermocline.data.loading import Wanted, load
 from thermocline.errors import NotEnoughMemoryError
 from thermocline.training.state import TrainingState
 
-CPU_ALLOCATOR = "DefaultCPUAllocator"  # in the message of torch's RuntimeError
+MESSAGES = ("DefaultCPUAllocator", "out of memory", "ALLOC_FAILED")
+"""Parts of messages of torch's RuntimeErrors: of the CPU, of MPS and drivers, of cuBLAS and cuDNN."""
 
 
 def gradients_that_fit(trainer: TrainingState, step: int, parts: Sequence[Batch]) -> float:
@@ -46,7 +47,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Say whether an error is one of memory that is not there: CUDA's, the CPU's, or Python's."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    return isinstance(error, RuntimeError) and CPU_ALLOCATOR in str(error)
+    return isinstance(error, RuntimeError) and any(part in str(error) for part in MESSAGES)
 
 
 def _attempt(trainer: TrainingState, parts: Sequence[Batch], epoch: int) -> float | str:

@@ -64,12 +64,16 @@ class Pacing:
 
     @classmethod
     def of(cls, run: Run, length: RunLength, savings: Savings) -> Pacing:
-        """Return the pacing of a run; what phases cost is counted only where it matters."""
+        """Return the pacing of a run; what phases cost is counted only where it matters.
+
+        Costs are those without a cache: a step on cached outputs takes far less, so later phases are first taken for
+        shorter than they are, and the run is shortened once they are timed, not before.
+        """
         phases, optim, limit = run.plan.phases, run.optim, run.time_limit
         costs = [1.0] * len(phases)
         if len(phases) > 1 and limit.seconds is not None:
             expected = forecast(savings, Facts(optim.optimizer, probe="", averaged=optim.ema is not None))
-            costs = [phase.cost or 1.0 for phase in expected.estimate.phases]
+            costs = [phase.cost_uncached or 1.0 for phase in expected.estimate.phases]
         return cls(limit, length, run.plan.timeline, costs)
 
     def took(self, phase: int, seconds: float) -> None:
@@ -116,7 +120,7 @@ class Pacing:
         least, most = cursor.step, self._length.total_steps
         while least < most:
             middle = (least + most + 1) // 2
-            validations = self._length.validations(cursor.step, middle, reserve.interval)
+            validations = self._length.validations(cursor.step - 1, middle, reserve.interval)  # one may be due now
             needed = unit * self._work_until(cursor, middle) + validations * reserve.validation
             least, most = (middle, most) if needed <= left else (least, middle - 1)
         return least
@@ -128,7 +132,8 @@ class Pacing:
         now = self._timeline.shortened(cursor, total, total / self._length.total_steps)
         work = 0.0
         while now.step < total:
-            end = min(max(self._timeline.phase_end(now), now.step + 1), total)
+            is_last = now.phase == len(self._costs) - 1
+            end = total if is_last else min(max(self._timeline.phase_end(now), now.step + 1), total)
             work += self._costs[now.phase] * (end - now.step)
             last = Cursor(end - 1, total, now.phase, now.phase_start, now.steps_per_epoch, share=now.share)
             now = self._timeline.next(last)

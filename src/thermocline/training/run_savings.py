@@ -68,7 +68,9 @@ def forecast_of(assembly: Assembly, rows: Mapping[str, Rows], learning: Learning
     return forecast(savings, Facts(optim.optimizer, probe, optim.ema is not None, counted, base, times))
 
 
-def memory_search(assembly: Assembly, rows: Mapping[str, Rows], learning: Learning, most: int) -> MemorySearch:
+def memory_search(
+    assembly: Assembly, rows: Mapping[str, Rows], learning: Learning, most: int, *, freezes: bool
+) -> MemorySearch:
     """Return what tries changes of a run that take less memory.
 
     Args:
@@ -76,10 +78,11 @@ def memory_search(assembly: Assembly, rows: Mapping[str, Rows], learning: Learni
         rows: `train` and `valid`.
         learning: How it is trained.
         most: Bytes that it may take, beyond what the process takes without it.
+        freezes: Whether layers may be frozen.
     """
     savings = Savings(_setup(assembly, rows, cache_options(assembly, len(rows["train"]), None), nullcontext))
     counted = counted_of(assembly, rows, savings, learning.objective)
-    return MemorySearch(assembly, counted, assembly.config.env.device, most)
+    return MemorySearch(assembly, counted, assembly.config.env.device, most, freezes)
 
 
 def _in_words(start: Start | None, rows: int) -> str:

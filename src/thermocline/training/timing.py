@@ -73,21 +73,25 @@ def undone(model: nn.Module) -> Iterator[None]:
 
     Its parameters keep their identity; a copy of them is held meanwhile.
     """
-    tensors = [*model.parameters(), *model.buffers()]
-    before = [(one, one.detach().clone(), one.requires_grad) for one in tensors]
+    before = {name: (one.detach().clone(), one.requires_grad) for name, one in _tensors(model).items()}
     modes = [(module, module.training) for module in model.modules()]
-    device = next((one.device for one in tensors), torch.device("cpu"))
+    device = next((one.device for one, _ in before.values()), torch.device("cpu"))
     try:
         yield
     finally:
         model.to(device)
         with torch.no_grad():
-            for tensor, value, requires_grad in before:
+            for name, tensor in _tensors(model).items():  # by name: another device gives buffers anew
+                value, requires_grad = before[name]
                 tensor.requires_grad = requires_grad
                 tensor.grad = None
                 tensor.copy_(value)
         for module, mode in modes:
             module.training = mode
+
+
+def _tensors(model: nn.Module) -> dict[str, torch.Tensor]:
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
 
 
 @dataclass(frozen=True)

@@ -286,6 +286,8 @@ class Trainer:
         self.cursor = self.pacing.paced(before, reserve)
         if self.cursor == before:
             return
+        if self.cursor.total_steps == self.total_steps:
+            self.record.note("time_limit: steps got faster, and the whole schedule fits")
         if before.total_steps == self.total_steps:
             self.record.note(
                 f"time_limit: the schedule is made for {self.cursor.total_steps:,} of {self.total_steps:,} steps, "
