@@ -32,7 +32,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import psutil
+import psutil  # type: ignore[import-untyped]
 import torch
 from PIL import Image
 from torch.profiler import ProfilerActivity, profile
@@ -122,7 +122,7 @@ def main() -> None:
     result["torch"] = torch.__version__
     with tempfile.TemporaryDirectory() as folder:
         if "bytes" in arguments.only:
-            kept = {row["model"]: [] for row in result.get("bytes", [])}
+            kept: dict[str, list[dict[str, Any]]] = {row["model"]: [] for row in result.get("bytes", [])}
             for row in result.get("bytes", []):
                 kept[row["model"]].append(row)
             for name in arguments.models:
@@ -276,7 +276,7 @@ def counted_run(run: Run) -> CountedRun:
     """Return what counts the live bytes of a run, as a forecast makes it."""
     rows = {"train": aligned_rows(run.train, run.layer_map, run.plan), "valid": run.valid}
     objective = run.assembly.problem.learning(run.assembly, run.train, seed=0).objective
-    return counted_of(run.assembly, rows, savings_of(run.assembly, rows, run.storage, nullcontext), objective)
+    return counted_of(run.assembly, rows, savings_of(run.with_rows(rows["train"]), nullcontext), objective)
 
 
 def parts_of(live: LiveBytes) -> dict[str, int]:

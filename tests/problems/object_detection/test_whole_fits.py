@@ -291,7 +291,7 @@ def test_a_time_limit_ends_in_a_detector_that_works(frame, checkpoint, place):
     given = options(checkpoint, place, **{"optim.max_epochs": 5000})
     predictor = Predictor("rois", "object_detection", "map_50", verbosity=0)
     predictor.fit(frame, hyperparameters=given, time_limit=6)
-    assert predictor.history["note"].str.contains("time limit").any()
+    assert predictor.history["note"].str.contains("time.limit").any()
     assert len(predictor.predict(frame)) == len(frame)
     assert tuple(predictor.evaluate(frame)) == ("map_50", "map", "map_75")  # the metric that decides comes first
 
