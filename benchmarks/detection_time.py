@@ -24,7 +24,7 @@ from PIL import Image, ImageDraw
 
 from thermocline.contracts.request import Request
 from thermocline.data.batches import Batch
-from thermocline.pipeline.assemble import planned, rows_of
+from thermocline.pipeline.ready import ready
 from thermocline.tuning.apply import AppliedPlan
 
 FROZEN = {"everything trains": None, "backbone frozen": "backbone"}
@@ -59,13 +59,13 @@ class Loop:
             verbosity=0,
             training=False,
         )
-        prepared, assembly = planned(request)
+        found = ready(request)
+        assembly = found.assembly
         self.model = assembly.model
         self.applied = AppliedPlan(assembly.model, assembly.layer_map, assembly.plan)
         self.watch = assembly.plan.verify(assembly.model)
         self.optimizer = torch.optim.AdamW(assembly.plan.parameter_groups(assembly.model), fused=True)
-        train, _ = rows_of(prepared, assembly)
-        self.batch: Batch = train.batch(np.arange(batch), 0)
+        self.batch: Batch = found.train.batch(np.arange(batch), 0)
 
     def step(self) -> float:
         """Take one step and return its CPU seconds."""

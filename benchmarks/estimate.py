@@ -44,7 +44,7 @@ from thermocline.efficiency.costs.live_bytes import LiveBytes, beyond_base
 from thermocline.efficiency.costs.live_counter import CountedRun
 from thermocline.efficiency.costs.storage_count import StorageCount
 from thermocline.inputs.text.tokenizer import fit_vocabulary, train_tokenizer
-from thermocline.pipeline.assemble import planned, rows_of
+from thermocline.pipeline.ready import ready
 from thermocline.training.live_source import counted_of
 from thermocline.training.run import Run, Storage
 from thermocline.training.run_savings import aligned_rows, forecast_of, savings_of
@@ -209,9 +209,8 @@ def run_of(case: Case, options: dict[str, Any], folder: Path) -> Run:
     request = Request(
         case.frame, case.label, tuning_data=case.frame, hyperparameters=case.options | options, verbosity=0, **case.more
     )
-    prepared, assembly = planned(request)
-    train, valid = rows_of(prepared, assembly)
-    return Run(assembly, train, valid, prepared.valid, Storage(folder), seed=0)
+    found = ready(request)
+    return Run(found.assembly, found.train, found.valid, found.prepared.valid, Storage(folder), seed=0)
 
 
 # -- bytes

@@ -29,7 +29,7 @@ import torch
 from thermocline import load_sample
 from thermocline.contracts.request import Request
 from thermocline.data.order import epoch_order
-from thermocline.pipeline.assemble import planned, rows_of
+from thermocline.pipeline.ready import ready
 from thermocline.training import checkpoint_content
 from thermocline.training.checkpoint_store import CheckpointStore
 from thermocline.training.device import to_device
@@ -76,10 +76,9 @@ def make_trainer(sample: str, folder: Path, options: dict[str, Any]) -> Trainer:
     label = str(frame.columns[-1])
     presets = ["medium_quality", "offline"]
     request = Request(frame, label, presets=presets, hyperparameters=options, verbosity=0)
-    prepared, assembly = planned(request)
-    store = CheckpointStore(folder)
-    train, valid = rows_of(prepared, assembly)
-    return Trainer(Run(assembly, train, valid, prepared.valid, Storage(store.adopt(None), store)))
+    found, store = ready(request), CheckpointStore(folder)
+    storage = Storage(store.adopt(None), store)
+    return Trainer(Run(found.assembly, found.train, found.valid, found.prepared.valid, storage))
 
 
 def step_ratio(sample: str, rounds: int, steps: int, options: dict[str, Any]) -> dict[str, Any]:

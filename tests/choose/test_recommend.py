@@ -126,7 +126,7 @@ def test_where_steps_do_not_fit_there_is_a_warning_and_no_time(monkeypatch):
 
 @pytest.mark.parametrize(("name", "value"), [("memory", "8 gigs"), ("time_limit", "20 min"), ("time_limit", 0)])
 def test_bad_budgets_are_errors_before_anything_is_loaded(name, value, monkeypatch):
-    monkeypatch.setattr("thermocline.pipeline.budget.planned", lambda _: pytest.fail("loaded"))
+    monkeypatch.setattr("thermocline.pipeline.budget.ready", lambda _: pytest.fail("loaded"))
     with pytest.raises(ConfigError, match=name):
         recommend(make_table(20), **{name: value})
 

@@ -9,7 +9,7 @@ from support.tiny import TINY, make_table, save_text
 from thermocline import Predictor
 from thermocline.efficiency.costs.live_bytes import beyond_base
 from thermocline.errors import ConfigError, NotEnoughMemoryError
-from thermocline.pipeline.arguments import bytes_of
+from thermocline.pipeline.arguments import memory_of
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +61,7 @@ def test_what_costs_no_accuracy_is_changed_first(long_texts, wide):
     tight = recommended(long_texts, wide, f"{(whole + least) // 2}MB")
     assert 1 <= tight["env.micro_batch_size"].value < 32
     assert tight["env.micro_batch_size"].source == "measured"
+    assert tight["env.micro_batch_size"].alternatives[0].options == {"model.checkpointing": "all"}
     assert "env.precision" not in tight.to_dict() or tight["env.precision"].value == "fp32"
     tighter = recommended(long_texts, wide, f"{least + 1}MB")
     assert {"model.checkpointing", "model.frozen_layers"} <= set(tighter.options)
@@ -121,12 +122,12 @@ def test_a_limit_that_is_far_away_changes_no_bit():
 @pytest.mark.parametrize("value", ["8 gigs", "8TB", "8", "GB", "-1GB", 0, -5, 1.5, True, "1e9B", float("nan"), 10**40])
 def test_amounts_that_are_none(value):
     with pytest.raises(ConfigError, match=r"memory is a number with a unit \(B, KB, MB, GB, GiB\)"):
-        bytes_of(value)
+        memory_of(value)
 
 
 def test_amounts():
-    assert bytes_of(None) is None
-    assert [bytes_of(value) for value in ("8GB", "1.5GiB", " 500 MB", "2KB", "7B", 123)] == [
+    assert memory_of(None) is None
+    assert [memory_of(value) for value in ("8GB", "1.5GiB", " 500 MB", "2KB", "7B", 123)] == [
         8_000_000_000,
         1_610_612_736,
         500_000_000,

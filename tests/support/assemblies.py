@@ -10,8 +10,9 @@ from thermocline.contracts.labelled import Labelled
 from thermocline.contracts.problem import Assembly
 from thermocline.contracts.request import Request
 from thermocline.data.batches import Rows
-from thermocline.pipeline.assemble import planned, rows_of
-from thermocline.pipeline.prepare import Prepared
+from thermocline.pipeline import assemble
+from thermocline.pipeline.planning import read_plan
+from thermocline.pipeline.prepare import Prepared, prepare
 from thermocline.training.run import Run, Storage
 
 
@@ -25,7 +26,9 @@ def prepared_and_assembled(
 ) -> tuple[Prepared, Assembly]:
     """The prepared data of a request, all rows in training, and its model."""
     more = {"tuning_data": frame, **more}
-    return planned(Request(frame, label, hyperparameters=options, verbosity=0, **more))
+    request = Request(frame, label, hyperparameters=options, verbosity=0, **more)
+    prepared = prepare(request)
+    return prepared, assemble.assembled(prepared, read_plan(request.plan))
 
 
 def rows_at_prediction(assembly: Assembly, frame: pd.DataFrame) -> Rows:
@@ -35,5 +38,5 @@ def rows_at_prediction(assembly: Assembly, frame: pd.DataFrame) -> Rows:
 
 def run_of(prepared: Prepared, assembly: Assembly, folder: Any, **more: Any) -> Run:
     """The training run of an assembly."""
-    train, valid = rows_of(prepared, assembly)
+    train, valid = assemble.rows_of(prepared, assembly)
     return Run(assembly, train, valid, prepared.valid, Storage(folder), seed=prepared.request.seed, **more)

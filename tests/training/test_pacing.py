@@ -6,6 +6,7 @@ import pytest
 
 from support.stopping import Killed
 from support.toy import fit, layers_of, make_model, make_run
+from thermocline.training.callbacks import Callback
 from thermocline.training.checkpoint_store import CheckpointStore
 from thermocline.training.pacing import FIRST, Pacing, Reserve
 from thermocline.training.run_length import RunLength
@@ -39,7 +40,7 @@ def run_to_the_end(limit, phases, seconds, *, planned=300, reserve=NOTHING, cost
         took = seconds(cursor.step, cursor.phase)
         limit.now += took
         pacing.took(cursor.phase, took)
-        cursor = pacing.paced(plan.next(cursor), reserve)
+        cursor = pacing.paced(plan.next(cursor), lambda: reserve)
         if length.validates(cursor.step, cursor.total_steps, reserve.interval):
             limit.now += reserve.validation
     return plan, taken
@@ -141,17 +142,27 @@ def test_a_run_that_was_resumed_under_the_same_limit_is_not_lengthened():
     pacing.only_shorter = True
     for _ in range(FIRST + 1):
         pacing.took(0, 1.0)
-    assert pacing.paced(cursor, NOTHING) == cursor
+    assert pacing.paced(cursor, lambda: NOTHING) == cursor
     limit.now = 950.0
     pacing.took(0, 1.0)
-    assert pacing.paced(cursor, NOTHING).total_steps < 100
+    assert pacing.paced(cursor, lambda: NOTHING).total_steps < 100
 
 
-def slow_fit(folder, monkeypatch, *, stop_at=None, limit=20.0):
+class Lengths(Callback):
+    """Notes how long the run is said to be."""
+
+    def __init__(self):
+        self.seen = []
+
+    def on_validation_end(self, state):
+        self.seen.append(state.total_steps)
+
+
+def slow_fit(folder, monkeypatch, *, stop_at=None, limit=20.0, callbacks=()):
     """Fit the toy model, from its newest checkpoint on, with steps that take half a second; die before a step."""
     clock, store = Clock(limit), CheckpointStore(folder)
     found = store.newest()
-    options = {"time_limit": clock, "store": store, "resume": found}
+    options = {"time_limit": clock, "store": store, "resume": found, "callbacks": callbacks}
     optim, env = {"max_epochs": 40, "patience": 100, "head_init": "random"}, {"checkpoint_every": 4}
     trainer = Trainer(make_run(store.adopt(found), optim=optim, env=env, **options))
     step = trainer.step
@@ -178,6 +189,13 @@ def test_the_number_of_steps_is_kept_in_the_checkpoint(tmp_path, monkeypatch):
         assert one.equal(other)
     longer, _ = slow_fit(tmp_path / "copy", monkeypatch, limit=1e4)
     assert longer.cursor.step == 200  # another limit is followed
+
+
+def test_callbacks_are_told_the_steps_that_fit(tmp_path, monkeypatch):
+    lengths = Lengths()
+    trainer, _ = slow_fit(tmp_path, monkeypatch, callbacks=[lengths])
+    assert lengths.seen[0] == 200
+    assert lengths.seen[-1] == trainer.cursor.total_steps < 200
 
 
 def test_a_limit_far_away_changes_no_bit(tmp_path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -10,13 +9,9 @@ from thermocline.choose.recommendation import Alternative
 from thermocline.efficiency.costs.estimate import duration
 from thermocline.efficiency.costs.forecast import Forecast
 from thermocline.efficiency.costs.seconds import StepTimes
-from thermocline.errors import LayerMapError, SelectorError
-from thermocline.pipeline.budget import Ready, with_options
 from thermocline.pipeline.explain import forecast_ready, times_of
-from thermocline.training.memory_search import leaves_something
-from thermocline.tuning.layers.layer_map import LayerMap
-from thermocline.tuning.layers.selectors import select
-from thermocline.tuning.plan.layer_plan import LayerPlan
+from thermocline.pipeline.ready import Ready, with_options
+from thermocline.training.freezable import Selector, deepest, freezable
 
 ENOUGH = 0.5
 """Share of the planned steps from which a shorter schedule is taken, and nothing is frozen for it. A probe on frozen
@@ -34,7 +29,7 @@ class Timed:
     Attributes:
         found: Data and model, with the options that were changed.
         forecast: What it takes.
-        others: Other depths, and what they would take.
+        others: The depths that were tried, where layers are frozen for the time, and the steps that would fit.
     """
 
     found: Ready
@@ -54,25 +49,26 @@ def within_time(found: Ready, limit: float | None) -> Timed:
     seconds = now.forecast.estimate.seconds
     if times is None or limit is None or seconds is None or seconds <= limit:
         return now
-    unit = _cost(now.forecast, times)
-    shares = [(_share(now.forecast, limit, times), now, times)]
-    if shares[0][0] < ENOUGH and _is_open(found):
+    times = replace(times, cost=now.forecast.estimate.phases[times.phase].cost_uncached)
+    share = _share(now.forecast, limit, times)
+    tried = [(share, now)]
+    if share < ENOUGH and _is_open(found):
+        why = f"time_limit={duration(limit)}: with nothing frozen {share:.0%} of the steps would fit"
         for depth in _depths(found):
-            why = f"time_limit={duration(limit)}: with nothing frozen {shares[0][0]:.0%} of the steps would fit"
             frozen = with_options(found, {FROZEN: depth}, why)
-            own = replace(times, compute=times.compute * _cost(forecast_ready(frozen, None), times) / unit)
-            tried = Timed(frozen, forecast_ready(frozen, own))
-            shares.append((_share(tried.forecast, limit, own), tried, own))
-            if shares[-1][0] >= ENOUGH:
+            forecast = forecast_ready(frozen, times)
+            share = _share(forecast, limit, times)
+            tried.append((share, Timed(frozen, forecast)))
+            if share >= ENOUGH:
                 break
-    share, chosen, own = max(shares, key=lambda one: min(one[0], ENOUGH))
-    others = tuple(_alternative(one) for one in shares)
-    planned = sum(phase.steps or 0 for phase in chosen.forecast.estimate.phases)
+    share, chosen = max(tried, key=lambda one: min(one[0], ENOUGH))
+    others = tuple(_alternative(*one) for one in tried) if len(tried) > 1 else ()
     if share < 1 and _may_be_cut(chosen.found):
+        planned = sum(phase.steps or 0 for phase in chosen.forecast.estimate.phases)
         steps = max(1, int(share * planned))
         why = f"time_limit={duration(limit)}: so many of {planned:,} steps fit"
         shorter = with_options(chosen.found, {"optim.max_steps": steps}, why)
-        chosen = Timed(shorter, forecast_ready(shorter, own))
+        chosen = Timed(shorter, forecast_ready(shorter, times))
     return replace(chosen, others=others)
 
 
@@ -92,38 +88,20 @@ def _may_be_cut(found: Ready) -> bool:
     return not own and found.assembly.config.is_open("optim.max_steps")
 
 
-def _cost(forecast: Forecast, times: StepTimes) -> float:
-    return forecast.estimate.phases[times.phase].cost_uncached or 1.0
-
-
 def _is_open(found: Ready) -> bool:
     """Whether nothing says yet what is frozen."""
-    config, request = found.assembly.config, found.prepared.request
+    config = found.assembly.config
     keys = [key for key, _ in config.items() if key.endswith("frozen_layers")]
     is_open = all(config.is_open(key) and not config[key] for key in keys)
-    return request.plan is None and is_open and config.model.peft is None
+    return found.given is None and is_open and config.model.peft is None
 
 
-def _depths(found: Ready) -> Iterator[int | str]:
+def _depths(found: Ready) -> Iterator[Selector]:
     """Yield how many first layers are frozen, fewer first, then the whole backbone."""
-    layer_map, plan = found.assembly.layer_map, found.assembly.plan
-    depths = Counter(layer.tower for layer in layer_map if layer.role in ("stem", "block"))
-    most = max(depths.values(), default=0)
-    for depth in sorted({round(most * number / DEPTHS) for number in range(1, DEPTHS)} - {0, most}):
-        if _fits(layer_map, plan, depth):
-            yield depth
-    if _fits(layer_map, plan, "backbone"):
-        yield "backbone"
+    layer_map, most = found.assembly.layer_map, deepest(found.assembly.layer_map)
+    depths = {round(most * number / DEPTHS) for number in range(1, DEPTHS)} - {0, most}
+    return (selector for selector, _ in freezable(found.assembly.plan, layer_map, (*sorted(depths), "backbone")))
 
 
-def _fits(layer_map: LayerMap, plan: LayerPlan, selector: int | str) -> bool:
-    try:
-        frozen = frozenset(select(layer_map, selector))
-    except (SelectorError, LayerMapError):  # no such layers, or in no known order
-        return False
-    return bool(frozen) and leaves_something(plan, frozen)
-
-
-def _alternative(tried: tuple[float, Timed, StepTimes]) -> Alternative:
-    share, timed, _ = tried
+def _alternative(share: float, timed: Timed) -> Alternative:
     return Alternative({FROZEN: timed.found.assembly.config.model.frozen_layers}, f"{share:.0%} of the steps fit")

@@ -15,7 +15,6 @@ from thermocline.tuning.tables import STYLE, html_cells, table
 if TYPE_CHECKING:
     import pandas as pd
 
-SOURCES = ("user", "preset", "rule", "measured")
 _HEADER = ["option", "value", "source", "why", "alternatives"]
 
 

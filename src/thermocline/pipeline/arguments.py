@@ -116,7 +116,7 @@ def seconds_of(value: Any) -> float | None:
     )
 
 
-def bytes_of(value: Any) -> int | None:
+def memory_of(value: Any) -> int | None:
     """Return an amount of memory in bytes; None where there is no limit.
 
     Args:

@@ -5,24 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from thermocline.contracts.problem import Assembly
-from thermocline.contracts.request import Request
 from thermocline.data.batches import Rows
-from thermocline.pipeline.planning import GivenPlan, plan_for, read_phases, read_plan, tower_sections
-from thermocline.pipeline.prepare import Prepared, prepare
+from thermocline.pipeline.planning import GivenPlan, plan_for, read_phases, tower_sections
+from thermocline.pipeline.prepare import Prepared
 from thermocline.report.console import Console
 from thermocline.training.batch_norm import micro_batch_note
 from thermocline.tuning.random_numbers import RandomNumbers
-
-
-def planned(request: Request) -> tuple[Prepared, Assembly]:
-    """Prepare the data of a request and assemble its model, the plan that it brings included.
-
-    Raises:
-        ThermoclineError: See `Predictor.fit`.
-    """
-    given = read_plan(request.plan)
-    prepared = prepare(request)
-    return prepared, assembled(prepared, given)
 
 
 def assembled(prepared: Prepared, given: GivenPlan = None) -> Assembly:

@@ -2,55 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
 from thermocline.contracts.learning import Learning
 from thermocline.contracts.problem import Assembly
 from thermocline.contracts.request import Request
-from thermocline.data.batches import Rows
 from thermocline.data.memory_budget import GIGABYTE
 from thermocline.efficiency.costs.estimate import size
 from thermocline.errors import NotEnoughMemoryError
-from thermocline.pipeline.assemble import planned, rows_of
-from thermocline.pipeline.planning import plan_for, read_phases, read_plan
-from thermocline.pipeline.prepare import Prepared
+from thermocline.pipeline.ready import Ready, ready, with_options
 from thermocline.registry import input_infos
 from thermocline.training.memory_search import Change
 from thermocline.training.run_savings import memory_search
 from thermocline.tuning.plan.layer_plan import LayerPlan
 
 UNKNOWN = float("inf")
-OTHERS = 3  # changes that would fit too, that are looked for
 START_SHARE = 0.25  # of the memory, at most for the start of the head
 LEAST_CACHE = 0.001  # gigabytes
+BATCHES = ("env.micro_batch_size", "env.eval_batch_size")
 SHARES = (0.75, 0.5, 0.25)  # of the size of inputs
 
 
-@dataclass(frozen=True)
-class Ready:
-    """Data and model of a fit, before anything is trained.
-
-    Attributes:
-        prepared: Checked and split data.
-        assembly: The model, its plan and its configuration.
-        train: Training rows.
-        valid: Validation rows.
-        learning: How the model is trained.
-        others: What would fit the memory too.
-    """
-
-    prepared: Prepared
-    assembly: Assembly
-    train: Rows
-    valid: Rows
-    learning: Learning
-    others: tuple[Change, ...] = ()
-
-
-def ready(request: Request, memory: int | None = None) -> Ready:
+def within_memory(request: Request, memory: int | None, *, others: int = 0) -> Ready:
     """Return data and model of a request, with the options under which it stays within so many bytes.
 
     What costs no accuracy is changed first: micro-batches, checkpointed layers, then bf16, then frozen layers, no more
@@ -59,26 +35,26 @@ def ready(request: Request, memory: int | None = None) -> Ready:
     Args:
         request: What was asked for.
         memory: Bytes that the fit may take beyond what the process has; None: no limit.
+        others: How many other changes that would fit are looked for.
 
     Raises:
         NotEnoughMemoryError: Nothing would fit.
         ThermoclineError: See `Predictor.fit`.
     """
-    found = _ready(request)
+    found = ready(request)
     if memory is None:
         return found
     least: float = UNKNOWN
-    freezes = not isinstance(read_plan(request.plan), LayerPlan)
+    freezes = not isinstance(found.given, LayerPlan)
     for smaller in (None, *_smaller_inputs(found.assembly)):
-        found = found if smaller is None else _ready(replace(request, chosen={**request.chosen, **smaller}))
-        rows = {"train": found.train, "valid": found.valid}
+        found = found if smaller is None else ready(replace(request, chosen={**request.chosen, **smaller}))
         most = memory - _of_start(found.learning, memory)
-        search = memory_search(found.assembly, rows, found.learning, most, freezes=freezes)
+        search = memory_search(found.assembly, found.rows, found.learning, most, freezes=freezes)
         changes = search.changes(whole_batch=found.learning.objective.whole_batch)
         for one in changes:
             if search.fits(one):
-                others = islice(filter(search.fits, changes), OTHERS)
-                return replace(_changed(found, one, memory), others=tuple(others))
+                more = islice(_apart(one, filter(search.fits, changes)), others)
+                return replace(_changed(found, one, memory), change=one, others=tuple(more))
             least = min(least, one.needed)
     if least == UNKNOWN:
         raise NotEnoughMemoryError(
@@ -92,25 +68,6 @@ def ready(request: Request, memory: int | None = None) -> Ready:
     )
 
 
-def _ready(request: Request) -> Ready:
-    prepared, assembly = planned(request)
-    train, valid = rows_of(prepared, assembly)
-    return Ready(prepared, assembly, train, valid, prepared.problem.learning(assembly, train, seed=request.seed))
-
-
-def with_options(found: Ready, options: Mapping[str, Any], why: str) -> Ready:
-    """Return a fit whose model stays, with other options, chosen for a reason."""
-    config, prepared = found.assembly.config, found.prepared
-    for key, value in options.items():
-        config = config.choose(key, value, why)
-    built = replace(found.assembly.built, config=config)
-    given = read_plan(prepared.request.plan)
-    plan, config = plan_for(prepared.problem, built, given, read_phases(config), len(found.train))
-    assembly = replace(found.assembly, built=replace(built, config=config), plan=plan)
-    learning = prepared.problem.learning(assembly, found.train, seed=prepared.request.seed)
-    return replace(found, assembly=assembly, learning=learning)
-
-
 def _changed(found: Ready, change: Change, memory: int) -> Ready:
     """Return a fit with the options of a change, and caches that take no more than what it leaves."""
     found = with_options(found, change.options, f"memory={size(memory)}: up to {size(change.needed)} with it")
@@ -118,6 +75,19 @@ def _changed(found: Ready, change: Change, memory: int) -> Ready:
         return found
     spare = max(LEAST_CACHE, round((memory - change.needed) / GIGABYTE, 3))
     return with_options(found, {"env.cache_memory": spare}, f"memory={size(memory)}: so much is left")
+
+
+def _apart(change: Change, later: Iterable[Change]) -> Iterator[Change]:
+    """Yield the first of later changes that have the same options but for the number of rows at once."""
+    seen = [_kind(change)]
+    for one in later:
+        if _kind(one) not in seen:
+            seen.append(_kind(one))
+            yield one
+
+
+def _kind(change: Change) -> dict[str, object]:
+    return {key: value for key, value in change.options.items() if key not in BATCHES}
 
 
 def _of_start(learning: Learning, memory: int) -> int:

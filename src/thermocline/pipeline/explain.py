@@ -12,7 +12,7 @@ from thermocline.efficiency.costs.forecast import Forecast
 from thermocline.efficiency.costs.seconds import StepTimes
 from thermocline.errors import ThermoclineWarning
 from thermocline.pipeline.assemble import introduce
-from thermocline.pipeline.budget import Ready, ready
+from thermocline.pipeline.ready import Ready, ready
 from thermocline.report.console import Console
 from thermocline.training.out_of_memory import is_out_of_memory
 from thermocline.training.run import Run, Storage
@@ -43,7 +43,7 @@ def forecast_ready(found: Ready, times: StepTimes | None = None) -> Forecast:
         found: Data and model.
         times: What its steps take, where they were timed.
     """
-    return forecast_of(found.assembly, {"train": found.train, "valid": found.valid}, found.learning, times)
+    return forecast_of(found.assembly, found.rows, found.learning, times)
 
 
 def times_of(found: Ready) -> StepTimes | None:

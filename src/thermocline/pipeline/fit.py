@@ -11,9 +11,9 @@ from thermocline.data.batches import decoded_kept
 from thermocline.data.memory_budget import Budget
 from thermocline.data.pixel_cache import Keep
 from thermocline.errors import ThermoclineWarning
-from thermocline.pipeline.arguments import bytes_of, seconds_of
+from thermocline.pipeline.arguments import memory_of, seconds_of
 from thermocline.pipeline.assemble import introduce
-from thermocline.pipeline.budget import ready
+from thermocline.pipeline.budget import within_memory
 from thermocline.pipeline.fitted import Fitted
 from thermocline.pipeline.places import Places
 from thermocline.pipeline.resume import find_checkpoint
@@ -33,7 +33,7 @@ def fit(request: Request) -> Fitted:
         ThermoclineError: See `Predictor.fit`.
     """
     limit, console = TimeLimit(seconds_of(request.time_limit), request.began), Console(request.verbosity)
-    found = ready(request, bytes_of(request.memory))
+    found = within_memory(request, memory_of(request.memory))
     assembly, train, valid = found.assembly, found.train, found.valid
     introduce(console, found.prepared, assembly)
     config = assembly.config

@@ -77,7 +77,7 @@ class Calling:
         best = trainer.best.best
         return FitState(
             step=trainer.cursor.step,
-            total_steps=trainer.total_steps,
+            total_steps=trainer.cursor.total_steps,
             epoch=trainer.cursor.step / trainer.length.steps_per_epoch,
             train_loss=last.get("train_loss", math.nan),
             lr=trainer.lr,

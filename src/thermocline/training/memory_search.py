@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from thermocline.contracts.problem import Assembly
-from thermocline.efficiency.costs.estimate_plan import StepSetup, trained_sets
+from thermocline.efficiency.costs.estimate_plan import StepSetup
 from thermocline.efficiency.costs.forecast import trained_most
 from thermocline.efficiency.costs.live_bytes import LiveBytes, beyond_base
 from thermocline.efficiency.costs.live_counter import CountedRun
 from thermocline.efficiency.memory.checkpointing import chosen_layers
-from thermocline.errors import LayerMapError, SelectorError
+from thermocline.errors import SelectorError
 from thermocline.training.batch_norm import norms_in_train_mode
-from thermocline.tuning.layers.selectors import select
-from thermocline.tuning.plan.layer_plan import LayerPlan
+from thermocline.training.freezable import Selector, deepest, freezable
 
 LEAST_ROWS = 16
 """Rows of a micro-batch that BatchNorms in train mode need for their statistics."""
@@ -144,23 +142,12 @@ class MemorySearch:
         except SelectorError:
             return ()
 
-    def _frozen_sets(self) -> Iterator[tuple[object, frozenset[str]]]:
+    def _frozen_sets(self) -> Iterator[tuple[Selector, frozenset[str]]]:
         """Yield the stem, shares of the layers of the deepest backbone, and all of it, as `model.frozen_layers`."""
         layer_map = self.assembly.layer_map
-        depths = Counter(layer.tower for layer in layer_map if layer.role in ("stem", "block"))
-        most = max(depths.values(), default=0)
-        for value in ("stem", *dict.fromkeys(round(share * most) for share in DEPTHS), "backbone"):
-            try:
-                frozen = frozenset(select(layer_map, value)) if value else frozenset()
-            except (SelectorError, LayerMapError):  # no such layers, or in no known order
-                continue
-            if frozen and leaves_something(self.assembly.plan, frozen):
-                yield value, frozen
-
-
-def leaves_something(plan: LayerPlan, frozen: frozenset[str]) -> bool:
-    """Say whether layers train in every phase of a plan when these are frozen besides."""
-    return all(trains - frozen for phase in range(len(plan.phases)) for trains in trained_sets(plan, phase))
+        depths = dict.fromkeys(round(share * deepest(layer_map)) for share in DEPTHS)
+        selectors: list[Selector] = ["stem", *(depth for depth in depths if depth), "backbone"]
+        return freezable(self.assembly.plan, layer_map, selectors)
 
 
 def _halves(rows: int, least: int) -> Iterator[int]:

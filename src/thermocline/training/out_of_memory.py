@@ -40,7 +40,7 @@ def gradients_that_fit(trainer: TrainingState, step: int, parts: Sequence[Batch]
         for parameter in trainer.trainable:
             parameter.grad = None
         _release()
-        parts = _halved(trainer, step, parts, said)
+        _halve(trainer, step, max(len(part["rows"]) for part in parts), said)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -52,8 +52,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def _attempt(trainer: TrainingState, parts: Sequence[Batch], epoch: int) -> float | str:
     """Return the loss, or what the allocator said; its traceback, which holds tensors, ends here."""
-    most = trainer.micro
-    small = [part for one in parts for part in _cut(trainer, one, most, epoch)]
+    small = [part for one in parts for part in _cut(trainer, one, epoch)]
     try:
         return trainer.stepper.gradients(small, epoch)
     except (RuntimeError, MemoryError) as error:
@@ -62,13 +61,19 @@ def _attempt(trainer: TrainingState, parts: Sequence[Batch], epoch: int) -> floa
         return str(error)
 
 
-def _halved(trainer: TrainingState, step: int, parts: Sequence[Batch], said: str) -> Sequence[Batch]:
+def _halve(trainer: TrainingState, step: int, rows: int, said: str) -> None:
     """Make micro-batches half as large for the rest of the run.
+
+    Args:
+        trainer: The trainer.
+        step: The step that did not fit.
+        rows: Rows of its largest micro-batch as it was planned.
+        said: What the allocator said.
 
     Raises:
         NotEnoughMemoryError: They have one row, or rows are compared with each other.
     """
-    before = min(trainer.micro, max(len(part["rows"]) for part in parts))
+    before = min(trainer.micro, rows)
     if before < 2 or trainer.learning.objective.whole_batch:
         reason = "a single row" if before < 2 else f"a batch of {before:,} rows, which are compared with each other,"
         raise NotEnoughMemoryError(
@@ -80,12 +85,11 @@ def _halved(trainer: TrainingState, step: int, parts: Sequence[Batch], said: str
     trainer.record.note(
         f"out of memory at step {step}: env.micro_batch_size {before:,} → {trainer.micro:,}, and the step is repeated"
     )
-    return parts
 
 
-def _cut(trainer: TrainingState, batch: Batch, most: int, epoch: int) -> list[Batch]:
-    """Return a batch of training rows in parts of at most so many rows."""
-    rows = batch["rows"].numpy()
+def _cut(trainer: TrainingState, batch: Batch, epoch: int) -> list[Batch]:
+    """Return a batch of training rows in micro-batches as they are now."""
+    rows, most = batch["rows"].numpy(), trainer.micro
     if len(rows) <= most:
         return [batch]
     parts = np.array_split(rows, -(-len(rows) // most))

@@ -6,8 +6,8 @@ run is shortened to what fits: validations and what follows the last step are re
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from thermocline.efficiency.costs.forecast import Facts, forecast
 from thermocline.efficiency.savings import Savings
@@ -57,7 +57,7 @@ class Pacing:
 
     def __init__(self, limit: TimeLimit, length: RunLength, timeline: Timeline, costs: Sequence[float]) -> None:
         self._limit, self._length, self._timeline, self._costs = limit, length, timeline, tuple(costs)
-        self._seen = self._timed = 0
+        self._timed = -1  # the first step is not
         self._due = FIRST
         self._seconds = self._work = self._last = 0.0
         self.only_shorter = False
@@ -78,18 +78,17 @@ class Pacing:
 
     def took(self, phase: int, seconds: float) -> None:
         """Note what a step of a phase took."""
-        self._seen += 1
-        if self._seen > 1:
-            self._timed += 1
+        self._timed += 1
+        if self._timed:
             before = 1 - 1 / WINDOW
             self._seconds, self._work = before * self._seconds + seconds, before * self._work + self._costs[phase]
 
-    def paced(self, cursor: Cursor, reserve: Reserve) -> Cursor:
+    def paced(self, cursor: Cursor, reserve: Callable[[], Reserve]) -> Cursor:
         """Return the cursor in a run of as many steps as fit, or as it is.
 
         Args:
             cursor: After a step that was noted.
-            reserve: What is needed besides steps.
+            reserve: Returns what is needed besides steps.
         """
         limit, now = self._limit, self._limit.elapsed
         if limit.seconds is None or self._timed < FIRST:
@@ -97,7 +96,7 @@ class Pacing:
         if self._timed < self._due and now - self._last < EVERY * limit.seconds:
             return cursor
         self._due, self._last = max(self._timed + 1, round(GROWTH * self._timed)), now
-        total = self._fitting(cursor, reserve)
+        total = self._fitting(cursor, reserve())
         change = total - cursor.total_steps
         full = self._length.total_steps
         if not change or (self.only_shorter and change > 0):
@@ -127,14 +126,11 @@ class Pacing:
 
     def _work_until(self, cursor: Cursor, total: int) -> float:
         """Return the costs of the steps that are left in a run of this many steps, if no plateau ends a phase."""
-        if len(self._costs) == 1:
-            return self._costs[0] * (total - cursor.step)
         now = self._timeline.shortened(cursor, total, total / self._length.total_steps)
         work = 0.0
         while now.step < total:
             is_last = now.phase == len(self._costs) - 1
             end = total if is_last else min(max(self._timeline.phase_end(now), now.step + 1), total)
             work += self._costs[now.phase] * (end - now.step)
-            last = Cursor(end - 1, total, now.phase, now.phase_start, now.steps_per_epoch, share=now.share)
-            now = self._timeline.next(last)
+            now = self._timeline.next(replace(now, step=end - 1))
         return work

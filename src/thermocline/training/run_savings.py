@@ -20,7 +20,7 @@ from thermocline.data.memory_budget import Budget
 from thermocline.data.order import epoch_order, micro_batches
 from thermocline.efficiency.costs.estimate import size
 from thermocline.efficiency.costs.forecast import Facts, Forecast, forecast
-from thermocline.efficiency.costs.live_counter import bytes_of
+from thermocline.efficiency.costs.live_counter import CountedRun, bytes_of
 from thermocline.efficiency.costs.seconds import StepTimes
 from thermocline.efficiency.prefix_cache.options import CacheOptions
 from thermocline.efficiency.prefix_cache.prefix import prefix_of
@@ -59,9 +59,7 @@ def forecast_of(assembly: Assembly, rows: Mapping[str, Rows], learning: Learning
         learning: How it is trained: the start of the head that is computed before the first step, and the loss.
         times: What three steps took, where they were timed.
     """
-    rows = {**rows, "train": aligned_rows(rows["train"], assembly.layer_map, assembly.plan)}
-    savings = Savings(_setup(assembly, rows, cache_options(assembly, len(rows["train"]), None), nullcontext))
-    counted = counted_of(assembly, rows, savings, learning.objective)
+    savings, counted = _before_a_run(assembly, rows, learning)
     optim = assembly.config.optim
     probe = _in_words(learning.start, len(rows["train"]))
     base = max(psutil.Process().memory_info().rss - bytes_of(assembly.model), 0)
@@ -80,9 +78,15 @@ def memory_search(
         most: Bytes that it may take, beyond what the process takes without it.
         freezes: Whether layers may be frozen.
     """
-    savings = Savings(_setup(assembly, rows, cache_options(assembly, len(rows["train"]), None), nullcontext))
-    counted = counted_of(assembly, rows, savings, learning.objective)
+    _, counted = _before_a_run(assembly, rows, learning)
     return MemorySearch(assembly, counted, assembly.config.env.device, most, freezes)
+
+
+def _before_a_run(assembly: Assembly, rows: Mapping[str, Rows], learning: Learning) -> tuple[Savings, CountedRun]:
+    """Return what makes a run cheaper, and what counts the bytes of its steps; nothing is written."""
+    rows = {**rows, "train": aligned_rows(rows["train"], assembly.layer_map, assembly.plan)}
+    savings = Savings(_setup(assembly, rows, cache_options(assembly, len(rows["train"]), None), nullcontext))
+    return savings, counted_of(assembly, rows, savings, learning.objective)
 
 
 def _in_words(start: Start | None, rows: int) -> str:

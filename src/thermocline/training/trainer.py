@@ -280,10 +280,8 @@ class Trainer:
 
     def _pace(self, bar: Any) -> None:
         """Shorten the run, or lengthen it again, to the steps that fit into the time limit."""
-        before, optim = self.cursor, self.run.optim
-        end = self._closing_seconds() - self.scorer.seconds
-        reserve = Reserve(self.scorer.seconds, optim.val_check_interval, end, self.learning.end_share)
-        self.cursor = self.pacing.paced(before, reserve)
+        before = self.cursor
+        self.cursor = self.pacing.paced(before, self._reserve)
         if self.cursor == before:
             return
         if self.cursor.total_steps == self.total_steps:
@@ -295,6 +293,12 @@ class Trainer:
             )
         if hasattr(bar, "total"):
             bar.total = self.cursor.total_steps - (before.step - bar.n)
+
+    def _reserve(self) -> Reserve:
+        """Return what the run needs besides its steps."""
+        one = self.scorer.seconds
+        end = self._closing_seconds() - one
+        return Reserve(one, self.run.optim.val_check_interval, end, self.learning.end_share)
 
     def _training_batches(self, start: int) -> Iterator[list[Batch]]:
         """Yield the micro-batches of every step of the run from a step on (0-based)."""

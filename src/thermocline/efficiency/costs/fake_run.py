@@ -21,7 +21,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from thermocline.efficiency.costs.storage_count import StorageCount
-from thermocline.tuning.layers.meta_dispatch import TooManyOperators, tensors_in
+from thermocline.tuning.layers.meta_dispatch import ASSUMED, INDEXED, TooManyOperators, tensors_in
 
 #: More operators than any step takes; a loop that waits for a value would never end.
 _MOST_OPERATORS = 200_000
@@ -108,7 +108,7 @@ class FakeCount(StorageCount):  # type: ignore[no-untyped-call]
         known = _ANSWERS.get(func.overloadpacket)
         if known is not None:
             return known(*args, **kwargs)
-        if func.overloadpacket in _INDEXED:
+        if func.overloadpacket in INDEXED:
             args = (args[0], [place for index in args[1] for place in _places(index)], *args[2:])
         return func(*args, **kwargs)
 
@@ -185,12 +185,6 @@ def _places(index: torch.Tensor | None) -> list[torch.Tensor | None]:
     return [index.new_zeros(index.numel(), dtype=torch.int64) for _ in range(index.ndim)]
 
 
-def _scalar(tensor: torch.Tensor, *_: Any) -> bool | int | float:
-    if tensor.dtype is torch.bool:
-        return True
-    return 1.0 if tensor.is_floating_point() else 1
-
-
 def _masked_select(tensor: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     shape = torch.broadcast_shapes(tensor.shape, mask.shape)  # type: ignore[no-untyped-call]
     fake = tensor if isinstance(tensor, FakeTensor) else mask
@@ -220,15 +214,10 @@ _PLAIN_NAMES = (
     "relu sigmoid silu sub sum threshold_backward where"
 )
 _PLAIN = frozenset(getattr(_aten, name) for name in _PLAIN_NAMES.split())
-_INDEXED = (_aten.index, _aten.index_put, _aten.index_put_)
 _ANSWERS: dict[Any, Callable[..., Any]] = {
-    _aten._local_scalar_dense: _scalar,
-    _aten.item: _scalar,
-    _aten.is_nonzero: lambda *_: True,
-    _aten.equal: lambda *_: True,
+    **ASSUMED,
     _aten.masked_select: _masked_select,
     _aten.nonzero: lambda tensor: torch.ones(tensor.shape, dtype=torch.bool).nonzero(),
     _aten.native_batch_norm: _batch_norm,
     _aten.native_batch_norm_backward: _batch_norm_backward,
-    _aten.repeat_interleave: lambda repeats, *_, **__: torch.arange(repeats.numel()),
 }

@@ -23,6 +23,8 @@ class StepTimes:
         validation: Of one validation.
         validations: How many there are, that before the first step included.
         start: Of the start of the head.
+        cost: What the timed step costs relative to full tuning, where the estimate is of another plan over the same
+            layers; None: it is of the plan that was timed.
     """
 
     phase: int
@@ -31,6 +33,7 @@ class StepTimes:
     validation: float
     validations: int
     start: float = 0.0
+    cost: float | None = None
 
 
 def with_seconds(estimate: Estimate, times: StepTimes, plan: LayerPlan, cached: Sequence[Collection[str]]) -> Estimate:
@@ -43,7 +46,8 @@ def with_seconds(estimate: Estimate, times: StepTimes, plan: LayerPlan, cached: 
         cached: Per phase, the labels of the layers whose forward pass is skipped once their outputs are stored.
     """
     timed = estimate.phases[times.phase]
-    unit = None if not timed.cost_uncached else times.compute / timed.cost_uncached
+    relative = times.cost or timed.cost_uncached
+    unit = times.compute / relative if relative else None
     phases: list[PhaseEstimate] = []
     before: frozenset[str] = frozenset()
     for phase, skipped in zip(estimate.phases, map(frozenset, cached), strict=True):

@@ -84,7 +84,7 @@ class MetaDispatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         known = _ANSWERS.get(func.overloadpacket)
         if known is not None:
             return known(*args, **kwargs)
-        if func.overloadpacket in _INDEXED:
+        if func.overloadpacket in INDEXED:
             args = (args[0], [place for index in args[1] for place in _places(index)], *args[2:])
             tensors = tensors_in(args)
         if kwargs.get("device") is None and all(tensor.device.type == "meta" for tensor in tensors):
@@ -173,12 +173,14 @@ def _masked_select(tensor: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
 
 
 _aten = torch.ops.aten
-_INDEXED = (_aten.index, _aten.index_put, _aten.index_put_)
-_ANSWERS: dict[Any, Callable[..., Any]] = {
+INDEXED = (_aten.index, _aten.index_put, _aten.index_put_)
+"""Operators whose indices may be masks."""
+ASSUMED: dict[Any, Callable[..., Any]] = {
     _aten._local_scalar_dense: _scalar,
     _aten.item: _scalar,
     _aten.is_nonzero: lambda *_: True,
     _aten.equal: lambda *_: True,
-    _aten.masked_select: _masked_select,
     _aten.repeat_interleave: _repeats,
 }
+"""Answers to what depends on values that tensors without data do not have."""
+_ANSWERS = {**ASSUMED, _aten.masked_select: _masked_select}
