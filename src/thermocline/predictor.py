@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     from matplotlib.figure import Figure
 
+    from thermocline.choose.found import Found
     from thermocline.choose.recommendation import Recommendation
     from thermocline.config import ResolvedConfig
     from thermocline.contracts.problem import Assembly, Problem
@@ -175,6 +176,7 @@ class Predictor:
             ThermoclineError: Data or options that cannot be used; always before anything is trained where they show it.
         """
         began = time.monotonic()  # importing takes time as well
+        from thermocline.choose.race_run import is_asked_for
         from thermocline.pipeline import arguments, places, saved_folder
         from thermocline.pipeline.fit import fit
         from thermocline.pipeline.resume import can_go_on
@@ -186,6 +188,8 @@ class Predictor:
         with nullcontext() if self.path is None else saved_folder.writing_to(self.path):
             if search is not None:
                 return self._search(request, search, overwrite=overwrite)
+            if is_asked_for(request):
+                return self._race(request, overwrite=overwrite)
             stopped = resume and self.path is not None and can_go_on(self.path)
             if not (resume and not stopped and self._has_ended(request, overwrite=overwrite)):
                 # a folder that holds something else must show before training, not after it
@@ -648,12 +652,22 @@ class Predictor:
     def _search(self, request: Request, given: Any, *, overwrite: bool) -> Predictor:
         """Fit by a search, save what it found, and return this predictor; the lock of the path is held."""
         from thermocline.choose.storage import check_installed
-        from thermocline.pipeline.predict import to_best_device
 
         check_installed()  # before what imports it
         from thermocline.choose.run import search
 
-        found = search(request, given, self._identity, overwrite=overwrite)
+        return self._chosen(search(request, given, self._identity, overwrite=overwrite), overwrite=overwrite)
+
+    def _race(self, request: Request, *, overwrite: bool) -> Predictor:
+        """Fit by a race, save what it found, and return this predictor; the lock of the path is held."""
+        from thermocline.choose.race_run import race
+
+        return self._chosen(race(request, self._identity, overwrite=overwrite), overwrite=overwrite)
+
+    def _chosen(self, found: Found, *, overwrite: bool) -> Predictor:
+        """Be what was chosen from several fits, and save it."""
+        from thermocline.pipeline.predict import to_best_device
+
         to_best_device(found.fitted.assembly.model)
         self._take(found.fitted)
         if self.path is not None and found.folder is not None:

@@ -1,4 +1,4 @@
-"""Where a search keeps its trials while it lasts: a folder beside the predictor's, or a temporary one."""
+"""Where fits that are compared lie while that lasts: a folder beside the predictor's, or a temporary one."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from thermocline.choose.study import folder_of
 from thermocline.errors import OutputExistsError, ThermoclineWarning
 
 MARK = "thermocline.search"
 _LENGTH = len(uuid.uuid4().hex)
-JOURNAL = "journal.log"
+JOURNAL, STATE = "journal.log", "race.json"
 SUFFIX = "-search"
+RACE_SUFFIX = "-race"
 """What the folder's name has behind that of the predictor's path."""
 
 
 @dataclass(frozen=True)
 class SearchFolder:
-    """The trials of a search, as this process saves them.
+    """The trials of a search or a race, as this process saves them.
 
     Attributes:
         root: The folder.
@@ -66,12 +66,13 @@ class SearchFolder:
 
 
 @contextmanager
-def search_folder(path: Path | None, *, resume: bool) -> Iterator[SearchFolder]:
-    """Give the folder of a search.
+def search_folder(path: Path | None, *, resume: bool, suffix: str = SUFFIX) -> Iterator[SearchFolder]:
+    """Give the folder of a search or a race.
 
     Args:
         path: Where the predictor is saved; the caller holds its lock. None for a temporary folder.
-        resume: Whether a search that was stopped there goes on.
+        resume: Whether one that was stopped there goes on.
+        suffix: What its name has behind that of the path.
 
     Raises:
         OutputExistsError: The folder holds other files.
@@ -81,16 +82,17 @@ def search_folder(path: Path | None, *, resume: bool) -> Iterator[SearchFolder]:
             yield SearchFolder(Path(scratch), uuid.uuid4().hex, None)
         return
     path = path.absolute()
-    root = path.with_name(f"{path.name}{SUFFIX}")
+    root = path.with_name(f"{path.name}{suffix}")
+    what = suffix.removeprefix("-")
     if root.exists() and not _is_own(root):
         raise OutputExistsError(
-            f"{str(root)!r} is where the trials of this search would lie, and it holds something else. Choose another "
+            f"{str(root)!r} is where the trials of this {what} would lie, and it holds something else. Choose another "
             "path, or move it away."
         )
     if root.exists() and not resume:
-        if (root / JOURNAL).exists() or any(root.glob("trial-*")):
+        if any((root / name).exists() for name in (JOURNAL, STATE)) or any(root.glob("trial-*")):
             warnings.warn(
-                f"{str(root)!r} holds a search that did not end. resume=True would continue it; this one starts anew "
+                f"{str(root)!r} holds a {what} that did not end. resume=True would continue it; this one starts anew "
                 "and replaces it.",
                 ThermoclineWarning,
                 stacklevel=5,
@@ -111,3 +113,8 @@ def _owner(mark: Path) -> str:
 
 def _is_own(root: Path) -> bool:
     return root.is_dir() and ((root / MARK).is_file() or not any(root.iterdir()))
+
+
+def folder_of(number: int) -> str:
+    """Return the name of a trial's folder; numbers count from 1."""
+    return f"trial-{number:04d}"

@@ -31,6 +31,9 @@ class Entry:
         seconds: What it took; None where that is not known.
         state: `complete`, `pruned`, `failed`, `running` (elsewhere, or by a process that was killed) or `stopped`.
         why: What else is to be said: why it failed, or `kept`.
+        gain: By how much its loss of a validation row is below that of the fit as it was asked for, in the mean; None
+            where fits are not compared by that.
+        gain_error: The standard error of `gain`.
     """
 
     name: str
@@ -39,6 +42,8 @@ class Entry:
     seconds: float | None = None
     state: str = RUNNING
     why: str = ""
+    gain: float | None = None
+    gain_error: float | None = None
 
 
 @dataclass(frozen=True)
@@ -70,16 +75,21 @@ class Leaderboard:
         return replace(self, entries=entries)
 
     def to_frame(self) -> pd.DataFrame:
-        """Return a row for each fit, the best first: name, a column an option, score, seconds, state, why."""
+        """Return a row for each fit, the best first: name, a column an option, score, seconds, state, why.
+
+        Where fits were compared by their losses of validation rows, `gain` and `gain_error` stand after the score.
+        """
         import pandas as pd
 
         options = list(dict.fromkeys(option for one in self.entries for option in one.values))
+        compared = any(one.gain is not None for one in self.entries)
+        numbers = ["score", *(("gain", "gain_error") if compared else ()), "seconds"]
+        names = [*numbers, "state", "why"]
         rows = [
-            [one.name, *(one.values.get(option) for option in options), one.score, one.seconds, one.state, one.why]
+            [one.name, *(one.values.get(option) for option in options), *(getattr(one, name) for name in names)]
             for one in self.ranked
         ]
-        frame = pd.DataFrame(rows, columns=["name", *options, "score", "seconds", "state", "why"])
-        return frame.astype({"score": "float64", "seconds": "float64"})
+        return pd.DataFrame(rows, columns=["name", *options, *names]).astype(dict.fromkeys(numbers, "float64"))
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON has it."""

@@ -2,40 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
-from thermocline.choose.folder import SearchFolder, search_folder
+from thermocline.choose.earlier import saved_earlier
+from thermocline.choose.folder import search_folder
+from thermocline.choose.found import Found
 from thermocline.choose.leaderboard import Leaderboard
 from thermocline.choose.search import Search
 from thermocline.choose.settings import SearchSettings
 from thermocline.choose.starting import plan_search
-from thermocline.choose.study import Plan, TrialStudy, differences
-from thermocline.config import Drawn
+from thermocline.choose.study import Plan, TrialStudy
 from thermocline.contracts.request import Request
-from thermocline.errors import ConfigError, ResumeError, counted
-from thermocline.pipeline import artifact, resume, saved_folder
+from thermocline.errors import ConfigError, counted
+from thermocline.pipeline import saved_folder
 from thermocline.pipeline.arguments import seconds_of
 from thermocline.pipeline.fitted import Fitted
-from thermocline.pipeline.listed_files import MANIFEST
 from thermocline.report.console import Console
 from thermocline.training.time_limit import TimeLimit
-
-
-@dataclass(frozen=True)
-class Found:
-    """What a search has found.
-
-    Attributes:
-        fitted: The best trial.
-        folder: Where the trials lie; None where the search had ended before, and what it found is saved already.
-        replaces: Whether what is saved at the path is of this search, and is to be replaced.
-    """
-
-    fitted: Fitted
-    folder: SearchFolder | None
-    replaces: bool = False
 
 
 def search(request: Request, given: Any, own: str, *, overwrite: bool) -> Found:
@@ -55,7 +39,7 @@ def search(request: Request, given: Any, own: str, *, overwrite: bool) -> Found:
     if request.resume and request.path is None:
         raise ConfigError("resume=True continues a search that lies at a path: Predictor(label, path='my_model').")
     plan = plan_search(request)
-    earlier = _earlier(request, plan, overwrite=overwrite)
+    earlier = saved_earlier(request, plan.facts, overwrite=overwrite)
     if earlier is not None and earlier.ended and not _goes_on(request, earlier, settings):
         return Found(earlier, None)
     if request.path is not None and earlier is None:
@@ -85,31 +69,3 @@ def _goes_on(request: Request, earlier: Fitted, settings: SearchSettings) -> boo
 def _told(plan: Plan, settings: SearchSettings) -> str:
     spaces = ", ".join(f"{path} in {space}" for path, space in plan.spaces.items())
     return f"search by {plan.metric}: {counted(settings.trials, 'trial')} of {spaces}; study in {settings.where}"
-
-
-def _earlier(request: Request, plan: Plan, *, overwrite: bool) -> Fitted | None:
-    """Return what the search to be resumed has saved, ended or stopped by Ctrl-C; None where there is nothing.
-
-    Raises:
-        ResumeError: What is saved is of another search or of none, and is not to be replaced.
-    """
-    path = request.path
-    if path is None or not request.resume or not (path / MANIFEST).is_file():
-        return None
-    plain = replace(request, drawn=Drawn("no trial"))
-    fitted = artifact.load(path, artifact.Trust(request.problem, resume.trusts_remote_code(plain)))
-    different = _differing(fitted, plan, path)
-    if not different:
-        return fitted
-    if overwrite:
-        return None
-    raise ResumeError(
-        f"The predictor that is saved at {str(path)!r} is of another fit, and resume=True only continues the same "
-        "search. What changed:\n  " + "\n  ".join(different) + "\nUndo this, or choose another path for a new search."
-    )
-
-
-def _differing(fitted: Fitted, plan: Plan, path: Path) -> list[str]:
-    if fitted.leaderboard is None:
-        return [f"{str(path)!r} holds a fit that was not searched"]
-    return differences(Leaderboard.from_dict(fitted.leaderboard).facts, plan.facts)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import pandas as pd
-
+from thermocline.choose.facts import facts_of
 from thermocline.choose.study import Plan
 from thermocline.config import Drawn, Space, read_spaces, resolve
 from thermocline.contracts.request import Request
@@ -45,6 +42,11 @@ def plan_search(request: Request) -> Plan:
             "fixed beside the spaces in hyperparameters."
         )
     plain = resolve(request.presets, request.hyperparameters, problem=info, drawn=Drawn("no trial"))
+    if plain.optim.arms > 1:
+        raise ConfigError(
+            "search= looks for values in spaces, and presets='auto' (optim.arms) compares ways to train: give one of "
+            "them."
+        )
     known = {path: space.nearest(plain[path]) for path, space in spaces.items() if not _is_open(plain[path], space)}
     prepared = prepare(replace(request, drawn=Drawn("the defaults", _values(spaces, known)), resume=False))
     some = {path: space.nearest(plain[path]) for path, space in spaces.items()}
@@ -52,7 +54,7 @@ def plan_search(request: Request) -> Plan:
     config = prepared.config if known.keys() == spaces.keys() else assembled(prepared).config
     first = {path: space.nearest(config[path]) for path, space in spaces.items()} | known
     metric = find_metric(info, prepared.target.eval_metric, prepared.target.problem_type)
-    facts = _facts(prepared, spaces)
+    facts = facts_of(prepared, spaces)
     return Plan(spaces, _starts(spaces, first), metric.name, metric.greater_is_better, request.seed, facts)
 
 
@@ -83,34 +85,3 @@ def _starts(spaces: Mapping[str, Space], first: Mapping[str, Any]) -> list[Mappi
     if LR in spaces and spaces[LR].kind != "choice":
         starts += [{**first, LR: spaces[LR].nearest(factor * first[LR])} for factor in LR_FACTORS]
     return [one for place, one in enumerate(starts) if one not in starts[:place]]
-
-
-def _facts(prepared: Prepared, spaces: Mapping[str, Space]) -> dict[str, Any]:
-    """Return what makes a search this one: what two processes have to agree on to share a study."""
-    config, target = prepared.config, prepared.target
-    options = {
-        path: value
-        for path, value in config.items()
-        if path not in spaces and (config.schema.keys[path].varies or path == "data.valid_fraction")
-    }
-    options.pop("env.precision", None)  # of the machine
-    facts = {
-        "label": target.label,
-        "problem type": target.problem_type,
-        "metric": target.eval_metric,
-        "seed": int(prepared.request.seed),
-        "training rows": len(prepared.train),
-        "validation rows": len(prepared.valid),
-        "validation labels": _hash_of_labels(prepared),
-        **{f"space of {path}": str(space) for path, space in spaces.items()},
-        **options,
-    }
-    plain: dict[str, Any] = json.loads(json.dumps(facts, default=str))
-    return plain
-
-
-def _hash_of_labels(prepared: Prepared) -> str:
-    frame = prepared.valid.frame
-    labels = frame[[name for name in prepared.target.labels if name in frame.columns]].astype(str)
-    rows = pd.util.hash_pandas_object(labels, index=False).to_numpy()
-    return hashlib.sha256(rows.tobytes()).hexdigest()[:16]

@@ -15,6 +15,8 @@ import optuna
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, PatientPruner
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from thermocline.choose.facts import differences
+from thermocline.choose.folder import folder_of
 from thermocline.choose.leaderboard import COMPLETE, FAILED, PRUNED, RUNNING, Entry
 from thermocline.choose.sampler import Sampler
 from thermocline.choose.settings import SearchSettings
@@ -257,17 +259,6 @@ class TrialStudy:
                 "differs:\n  " + "\n  ".join(differing) + "\nTrials of both cannot be compared. Give another storage, "
                 "or another name: search={'study': …}."
             )
-
-
-def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Return a line for each fact of a search that differs."""
-    names = [name for name in dict.fromkeys([*before, *now]) if before.get(name) != now.get(name)]
-    return [f"{name}: {before.get(name)!r} then, {now.get(name)!r} now" for name in names]
-
-
-def folder_of(number: int) -> str:
-    """Return the name of a trial's folder; numbers count from 1."""
-    return f"trial-{number:04d}"
 
 
 def pruner_for(trials: int) -> BasePruner:

@@ -1,9 +1,10 @@
 """Options: what there is, what presets say, what the user says, and where each value came from."""
 
+from .documents import read_yaml
 from .joined import Schema, schema_of
 from .keys import Key
 from .option import option
-from .presets import Preset, compose, copy_preset, list_presets, preset_names, preset_text, read_preset
+from .presets import Preset, compose, copy_preset, list_presets, preset_names, preset_text, presets_folder, read_preset
 from .reads import Reads, check_read, reads_of
 from .resolve import read_spaces, resolve
 from .resolved import ResolvedConfig
@@ -26,9 +27,11 @@ __all__ = [
     "option",
     "preset_names",
     "preset_text",
+    "presets_folder",
     "read_phase_file",
     "read_preset",
     "read_spaces",
+    "read_yaml",
     "reads_of",
     "resolve",
     "schema_of",

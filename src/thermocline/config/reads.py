@@ -35,6 +35,7 @@ READ_BY_KINDS = (
     "env.cache_images",
     "env.compile",
     "env.micro_batch_tokens",
+    "optim.arms",
     "optim.calibrate",
     "optim.head_init",
     "optim.label_smoothing",

@@ -133,6 +133,13 @@ class OptimConfig:
         "auto", "Where the outputs of frozen first layers are kept, so that they run once a row.", varies=False
     )
     head_init: HeadInit = option("probe", "Where a fresh head starts: at a linear probe, or at random.")
+    arms: int = option(
+        1,
+        "Ways to train that are compared on the validation rows, these options among them; 1: these alone.",
+        at_least=1,
+        at_most=64,
+        varies=False,
+    )
     patience: int = option(10, "Validations without a better score before training ends.", at_least=1, at_most=MOST)
     val_check_interval: float = option(1.0, "Epochs between validations; 0.5 is twice an epoch.", above=0)
     top_k: int = option(3, "How many of the best checkpoints are kept.", at_least=1, at_most=1000)

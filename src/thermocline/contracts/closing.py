@@ -55,9 +55,11 @@ class Settled:
         scores: The scores of what predicts in the end, by metric.
         notes: What was done, a line each for the history.
         kept: What the line on the state that is kept says besides which one it is, such as `, with trees`.
+        outputs: What predicts in the end gave for the validation rows, as `Closing.valid_outputs`; None: not known.
     """
 
     target: Any
     scores: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     kept: str = ""
+    outputs: np.ndarray | None = None

@@ -258,6 +258,20 @@ class Problem:
         """
         return Settled(assembly.target, closing.scores)
 
+    def row_losses(self, outputs: np.ndarray, target: Any, rows: Rows) -> np.ndarray | None:
+        """Return the loss of each row, times its weight in units of the mean weight, by which fits are compared.
+
+        Args:
+            outputs: On these rows, as `Closing.valid_outputs`.
+            target: What the label asks for, as it is settled.
+            rows: The rows, labelled.
+
+        Returns:
+            float64 `(rows,)`, NaN where a row has no outputs; None where this kind has no loss of a row.
+        """
+        del outputs, target, rows
+        return None
+
     def predictions(self, outputs: Any, target: Any, index: pd.Index[Any]) -> pd.Series[Any] | pd.DataFrame:
         """Return predictions on an index, in the label's dtype.
 

@@ -13,6 +13,7 @@ from thermocline.contracts.request import Request
 from thermocline.data.memory_budget import GIGABYTE
 from thermocline.efficiency.costs.estimate import size
 from thermocline.errors import NotEnoughMemoryError
+from thermocline.pipeline.prepare import Prepared
 from thermocline.pipeline.ready import Ready, ready, with_options
 from thermocline.registry import input_infos
 from thermocline.training.memory_search import Change
@@ -26,7 +27,7 @@ BATCHES = ("env.micro_batch_size", "env.eval_batch_size")
 SHARES = (0.75, 0.5, 0.25)  # of the size of inputs
 
 
-def within_memory(request: Request, memory: int | None, *, others: int = 0) -> Ready:
+def within_memory(request: Request, memory: int | None, *, others: int = 0, prepared: Prepared | None = None) -> Ready:
     """Return data and model of a request, with the options under which it stays within so many bytes.
 
     What costs no accuracy is changed first: micro-batches, checkpointed layers, then bf16, then frozen layers, no more
@@ -36,18 +37,19 @@ def within_memory(request: Request, memory: int | None, *, others: int = 0) -> R
         request: What was asked for.
         memory: Bytes that the fit may take beyond what the process has; None: no limit.
         others: How many other changes that would fit are looked for.
+        prepared: As `ready` takes it.
 
     Raises:
         NotEnoughMemoryError: Nothing would fit.
         ThermoclineError: See `Predictor.fit`.
     """
-    found = ready(request)
+    found = ready(request, prepared)
     if memory is None:
         return found
     least: float = UNKNOWN
     freezes = not isinstance(found.given, LayerPlan)
     for smaller in (None, *_smaller_inputs(found.assembly)):
-        found = found if smaller is None else ready(replace(request, chosen={**request.chosen, **smaller}))
+        found = found if smaller is None else ready(replace(request, chosen={**request.chosen, **smaller}), prepared)
         most = memory - _of_start(found.learning, memory)
         search = memory_search(found.assembly, found.rows, found.learning, most, freezes=freezes)
         changes = search.changes(whole_batch=found.learning.objective.whole_batch)

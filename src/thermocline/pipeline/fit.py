@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
 
 from thermocline.contracts.request import Request
 from thermocline.data.batches import decoded_kept
@@ -16,6 +20,7 @@ from thermocline.pipeline.assemble import introduce
 from thermocline.pipeline.budget import within_memory
 from thermocline.pipeline.fitted import Fitted
 from thermocline.pipeline.places import Places
+from thermocline.pipeline.prepare import Prepared
 from thermocline.pipeline.resume import find_checkpoint
 from thermocline.report.console import Console
 from thermocline.training.loggers import make_loggers
@@ -26,14 +31,33 @@ from thermocline.training.time_limit import TimeLimit
 from thermocline.training.trainer import Trainer
 
 
-def fit(request: Request) -> Fitted:
+@dataclass(frozen=True)
+class Among:
+    """What a fit that is one of several has besides its request.
+
+    Attributes:
+        prepared: The data, where another of them was prepared.
+        kept: Where the state that is kept is written, before the problem settles what follows from it.
+        states: Weights that others trained, by name, whose average it ends with; none: it is trained.
+    """
+
+    prepared: Prepared | None = None
+    kept: Path | None = None
+    states: Sequence[Mapping[str, torch.Tensor]] = ()
+
+
+def fit(request: Request, among: Among = Among()) -> Fitted:
     """Carry a request out.
+
+    Args:
+        request: What was asked for.
+        among: What it has of other fits.
 
     Raises:
         ThermoclineError: See `Predictor.fit`.
     """
     limit, console = TimeLimit(seconds_of(request.time_limit), request.began), Console(request.verbosity)
-    found = within_memory(request, memory_of(request.memory))
+    found = within_memory(request, memory_of(request.memory), prepared=among.prepared)
     assembly, train, valid = found.assembly, found.train, found.valid
     introduce(console, found.prepared, assembly)
     config = assembly.config
@@ -51,6 +75,7 @@ def fit(request: Request) -> Fitted:
         for logger in loggers:
             stack.callback(logger.close)
         valid, train = stack.enter_context(decoded_kept([valid, train], keep))
+        prefixes = places.prefixes(best_states)
         run = Run(
             assembly=assembly,
             train=train,
@@ -60,17 +85,20 @@ def fit(request: Request) -> Fitted:
             time_limit=limit,
             reporting=Reporting(loggers, console.progress, console.say),
             notes=(*found.prepared.notes, *assembly.built.notes),
-            storage=Storage(
-                best_states, places.store, places.prefixes(best_states), shared=places.cache is not None, budget=budget
-            ),
+            storage=Storage(best_states, places.store, prefixes, places.cache is not None, budget, among.kept),
             resume=resumed,
             changes=changes,
             callbacks=request.callbacks,
+            states=among.states,
         )
         trainer = Trainer(run)
         _warn_of_memory(trainer)
         history = trainer.fit()
-    return Fitted(replace(assembly, target=trainer.target), history, identity, ended=not trainer.interrupted)
+        settled = trainer.settled
+        outputs, problem = settled.outputs, assembly.problem
+        losses = None if outputs is None else problem.row_losses(outputs, settled.target, valid)
+    fitted = Fitted(replace(assembly, target=settled.target), history, identity, ended=not trainer.interrupted)
+    return replace(fitted, steps=trainer.total_steps, losses=losses)
 
 
 def _warn_of_memory(trainer: Trainer) -> None:

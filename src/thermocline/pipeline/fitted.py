@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from thermocline.contracts.problem import Assembly
 from thermocline.training.history import History
 
@@ -21,6 +23,8 @@ class Fitted:
         ended: Whether it came to its end; Ctrl-C leaves checkpoints from which it can go on.
         leaderboard: The fits that it was chosen from, as JSON takes it (`choose.leaderboard`); None where it is the
             only one.
+        steps: Optimizer steps of its whole schedule; 0 where it was loaded.
+        losses: What `Problem.row_losses` gives for the validation rows; None where it was loaded or there are none.
     """
 
     assembly: Assembly
@@ -28,3 +32,5 @@ class Fitted:
     identity: str
     ended: bool = True
     leaderboard: Mapping[str, Any] | None = None
+    steps: int = 0
+    losses: np.ndarray | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from thermocline import registry
@@ -47,6 +47,10 @@ class Prepared:
     valid: Labelled
     notes: tuple[str, ...]
 
+    def for_request(self, request: Request) -> Prepared:
+        """Return the same data for another request, with what that has settled about the model and its training."""
+        return replace(self, request=request, config=with_chosen(self.config, request))
+
 
 def problem_of(request: Request) -> Problem:
     """Return the kind of problem of a request: the caller's own, or the one that the problem type means."""
@@ -63,8 +67,7 @@ def prepare(request: Request) -> Prepared:
     check_seed(request.seed)
     problem = problem_of(request)
     config = resolve(request.presets, request.hyperparameters, problem=problem.info, drawn=request.drawn)
-    for key, (value, why) in request.chosen.items():
-        config = config.choose(key, value, why)
+    config = with_chosen(config, request)
     if request.training:
         check_loggers(request.path, config.env.loggers)
         check_number(config.env.num_workers)
@@ -98,6 +101,13 @@ def prepare(request: Request) -> Prepared:
     rows = problem.describe_split(train, valid, reason)
     told = (rows, *notes, *config.notes, *unread, *launch_note())
     return Prepared(request, problem, target, columns, config, train, valid, told)
+
+
+def with_chosen(config: ResolvedConfig, request: Request) -> ResolvedConfig:
+    """Return a configuration with what was settled before the request was made."""
+    for key, (value, why) in request.chosen.items():
+        config = config.choose(key, value, why)
+    return config
 
 
 def _warn_of_few(train: int, valid: int) -> None:

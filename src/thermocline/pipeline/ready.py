@@ -48,14 +48,18 @@ class Ready:
         return {"train": self.train, "valid": self.valid}
 
 
-def ready(request: Request) -> Ready:
+def ready(request: Request, prepared: Prepared | None = None) -> Ready:
     """Return data and model of a request.
+
+    Args:
+        request: What was asked for.
+        prepared: Its data, where another request that differs only in what the program has settled was prepared.
 
     Raises:
         ThermoclineError: See `Predictor.fit`.
     """
     given = read_plan(request.plan)
-    prepared = prepare(request)
+    prepared = prepare(request) if prepared is None else prepared.for_request(request)
     assembly = assembled(prepared, given)
     train, valid = rows_of(prepared, assembly)
     learning = prepared.problem.learning(assembly, train, seed=request.seed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -245,6 +245,13 @@ def average(states: list[State]) -> State:
         for name, tensor in first.items()
         if name != OUTPUTS
     }
+
+
+def average_over(model: nn.Module, states: Sequence[Mapping[str, torch.Tensor]]) -> State:
+    """Average states of several runs from the same start: what one run kept frozen is as it is in the model."""
+    own = model.state_dict()
+    names = [name for name in own if any(name in state for state in states)]
+    return average([{name: state.get(name, own[name]) for name in names} for state in states])
 
 
 def _rank(kept: BestState) -> tuple[float, int]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
+from safetensors.torch import save_file
 
 from thermocline.contracts.closing import Closing, Settled
 from thermocline.training import best_states
@@ -14,14 +14,16 @@ from thermocline.training.history import KEPT
 from thermocline.training.state import TrainingState
 
 
-def close(trainer: TrainingState) -> Any:
-    """Choose among the best states, leave the model in the choice, say which it is, and return the settled target."""
+def close(trainer: TrainingState) -> Settled:
+    """Choose among the best states, leave the model in the choice, say which it is, and return what is settled."""
     trainer.model.eval()
     if trainer.best.best is None:  # interrupted before step 0 was scored
-        return _settled(trainer, {}, None, {}).target
+        return _settled(trainer, {}, None, {})
     state, values, said = _chosen(trainer)
     best_states.restore(trainer.model, state)
     outputs = state.get(best_states.OUTPUTS)
+    if trainer.run.storage.kept is not None:
+        save_file({name: one for name, one in state.items() if name != best_states.OUTPUTS}, trainer.run.storage.kept)
     at_start = trainer.best.best.step == 0
     if at_start:
         tuned = any(row["step"] > 0 and not math.isnan(row["train_loss"]) for row in trainer.record.rows)
@@ -34,7 +36,7 @@ def close(trainer: TrainingState) -> Any:
     if not scores:
         said += trainer.scorer.unvalidated()
     trainer.record.add(trainer.record.step, {"note": f"{KEPT}{said}", **scores})
-    return settled.target
+    return settled
 
 
 def _chosen(trainer: TrainingState) -> tuple[best_states.State, dict[str, float], str]:

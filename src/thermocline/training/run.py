@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import nn
 
 from thermocline.contracts.labelled import Labelled
@@ -49,6 +50,8 @@ class Storage:
         prefixes: The folder of cached prefixes; None for a temporary one.
         shared: Whether they stay there for other fits.
         budget: Memory that caches may take.
+        kept: The file that the state which is kept is written to, before the problem settles what follows from it;
+            None: nowhere.
     """
 
     best_states: Path
@@ -56,6 +59,7 @@ class Storage:
     prefixes: Path | None = None
     shared: bool = False
     budget: Budget = field(default_factory=lambda: Budget.of(None))
+    kept: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,7 @@ class Run:
         resume: The checkpoint to resume from.
         changes: What differs from the run that it is of; a line each for the history.
         callbacks: Called at moments of training, in this order.
+        states: Weights that other runs trained, by name, whose average it ends with; none: it is trained.
     """
 
     assembly: Assembly
@@ -89,6 +94,7 @@ class Run:
     resume: Checkpoint | None = None
     changes: Sequence[str] = ()
     callbacks: Sequence[Callback] = ()
+    states: Sequence[Mapping[str, torch.Tensor]] = ()
 
     @property
     def model(self) -> nn.Module:

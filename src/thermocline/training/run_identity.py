@@ -21,6 +21,7 @@ LENGTH = ("optim.max_epochs", "optim.max_steps")
 """Options that say when a run ends: more of them continue it."""
 
 HARMLESS = (
+    "optim.arms",
     "optim.patience",
     "optim.top_k_average",
     "optim.calibrate",

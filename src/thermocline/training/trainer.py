@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from thermocline.contracts.closing import Settled
 from thermocline.data.batches import Batch
 from thermocline.data.loading import Wanted, load_steps
 from thermocline.data.order import epoch_order, micro_batches
 from thermocline.efficiency.costs.forecast import passes
-from thermocline.errors import NonFiniteError
+from thermocline.errors import NonFiniteError, counted
 from thermocline.training import best_states, checkpoint_content
 from thermocline.training.batch_norm import norm_eval_of, single_values_allowed
 from thermocline.training.calling import Calling
@@ -87,7 +88,7 @@ class Trainer:
         self.losses: list[float] = []
         self.worse = self.bad_steps = 0
         self.interrupted = False  # by Ctrl-C
-        self.target: Any = run.assembly.target  # with what the end of the fit settles
+        self.settled = Settled(run.assembly.target)  # by the end of the fit
 
     def fit(self) -> History:
         """Compute the start of the head, train, choose the best state, and leave the model in it, in eval mode.
@@ -102,12 +103,13 @@ class Trainer:
         with self.numbers, self.savings.installed(), single_values_allowed(self.run.assembly, self.record):
             try:
                 self.begin()
-                self.train()
+                if not self.run.states:
+                    self.train()
             except KeyboardInterrupt:
                 self.interrupted = True
                 self.record.note("stopped by Ctrl-C; the best state so far is kept")
             self.savings.cache.keep_only(self.run.plan.frozen)  # other layers may now have other weights
-            self.target = close(self)
+            self.settled = close(self)
             self.calling.fit_ends(self)
         return self.record.history()
 
@@ -123,8 +125,17 @@ class Trainer:
             self.record.note(note, quiet=True)
         if checkpoint is None:
             self.update_efficiency()
-            self.start_head()
-            self.save_checkpoint(None)
+            if self.run.states:
+                self.take_average()
+            else:
+                self.start_head()
+                self.save_checkpoint(None)
+
+    def take_average(self) -> None:
+        """Give the model the average of what other runs trained, and score it as the last step."""
+        best_states.restore(self.model, best_states.average_over(self.model, self.run.states))
+        self.reset_average()
+        self.validate(self.total_steps, f"average of {counted(len(self.run.states), 'fit')}")
 
     def start_head(self) -> None:
         """Compute the start of the head, where there is one, and score step 0."""

@@ -73,7 +73,9 @@ INFO = ProblemInfo(
         "regression": ("rmse", "mae", "r2"),
     },
     preset="default",
-    reads=frozenset({"optim.head_init", "optim.refit", "model.peft", "model.lora_rank", "model.lora_alpha"}),
+    reads=frozenset(
+        {"optim.arms", "optim.head_init", "optim.refit", "model.peft", "model.lora_rank", "model.lora_alpha"}
+    ),
     inputs=("text", "image", "table"),
     reads_by_type={
         "binary": frozenset({"optim.label_smoothing", "optim.calibrate", "optim.threshold"}),

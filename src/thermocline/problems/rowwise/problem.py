@@ -31,7 +31,7 @@ from thermocline.problems.rowwise.form_judge import LinearFormJudge
 from thermocline.problems.rowwise.info import INFO
 from thermocline.problems.rowwise.intervals import check_coverage
 from thermocline.problems.rowwise.model import FusionModel, layers_of
-from thermocline.problems.rowwise.objective import by_row
+from thermocline.problems.rowwise.objective import by_row, row_losses
 from thermocline.problems.rowwise.probe import start_of
 from thermocline.problems.rowwise.reading import (
     check_weight_column,
@@ -201,6 +201,13 @@ class Rowwise(Problem):
     def settled(self, assembly: Assembly, closing: Closing) -> Settled:
         """Return the target with temperature and threshold; see `settle`."""
         return settle(assembly, closing)
+
+    def row_losses(self, outputs: np.ndarray, target: RowTarget, rows: Rows) -> np.ndarray:
+        """Return log-losses with the temperature, or squared errors on the scale that is learnt."""
+        assert rows.target is not None
+        given = torch.from_numpy(outputs / target.temperature)
+        losses = row_losses(target.loss_name, given, torch.from_numpy(rows.target)).double().numpy()
+        return losses if rows.weight is None else losses * rows.weight / rows.weight.mean()
 
     def predictions(
         self, outputs: np.ndarray, target: RowTarget, index: pd.Index[Any]

@@ -28,7 +28,7 @@ def settle(assembly: Assembly, closing: Closing) -> Settled:
 
     In this order: a kept probe is fitted again; trees are fitted and blended, then a linear model of words;
     probabilities get a temperature, then two classes a threshold; the errors of a regression are kept; a tuned model of
-    few rows is trained on with all rows.
+    few rows is trained on with all rows. The outputs on validation rows are those from before that.
 
     Args:
         assembly: The model, in the state that is kept.
@@ -49,7 +49,7 @@ def settle(assembly: Assembly, closing: Closing) -> Settled:
     regression = assembly.target.problem_type == "regression"
     settled = _regression(assembly, closing) if regression else _classes(assembly, closing)
     settled = trained_on_all(assembly, closing, settled)
-    return replace(settled, notes=(*notes, *settled.notes), kept=kept)
+    return replace(settled, notes=(*notes, *settled.notes), kept=kept, outputs=closing.valid_outputs)
 
 
 def _with_outputs(assembly: Assembly, closing: Closing, outputs: np.ndarray) -> Closing:

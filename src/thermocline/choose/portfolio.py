@@ -1,0 +1,105 @@
+"""The ways to train that are compared with the options of a fit: a list in `presets/portfolio.yaml`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from typing import Any
+
+from thermocline.config import presets_folder, read_yaml
+from thermocline.contracts.problem import Assembly
+from thermocline.pipeline.planning import tower_sections
+
+FILE = "portfolio.yaml"
+LR = "optim.lr"
+PRETRAINED, ADAPTERS = "pretrained", "adapters"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A way to train, whatever the data.
+
+    Attributes:
+        name: What it is called.
+        source: Where it comes from.
+        options: Option → value.
+        lr_factor: What the learning rate is multiplied by.
+        trains_last: How many last blocks of each pretrained backbone train; None: as the options have it.
+        needs: `pretrained`, `adapters` or nothing.
+    """
+
+    name: str
+    source: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    lr_factor: float = 1.0
+    trains_last: int | None = None
+    needs: str = ""
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """A way to train, for one fit.
+
+    Attributes:
+        number: Counted from 1, which is the fit as it was asked for.
+        name: What it is called.
+        options: Option → value, those that differ from the fit as it was asked for.
+    """
+
+    number: int
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def arms() -> tuple[Arm, ...]:
+    """Return the arms of the portfolio, in the order in which they join."""
+    listed = read_yaml(presets_folder() / FILE, "the portfolio")["arms"]
+    return tuple(_arm(dict(one)) for one in listed)
+
+
+def entrants(assembly: Assembly) -> Iterator[Entrant]:
+    """Yield the arms that apply to a fit, with the options that they change, numbered from 2.
+
+    What the user set stays: an arm that would change it does not apply, nor does one that changes nothing.
+
+    Args:
+        assembly: The fit as it was asked for, built.
+    """
+    config, number = assembly.config, 1
+    for arm in arms():
+        changed = _options(arm, assembly)
+        differing = {key: value for key, value in (changed or {}).items() if config[key] != value}
+        if changed is not None and differing and all(config.is_open(key) for key in differing):
+            number += 1
+            yield Entrant(number, arm.name, differing)
+
+
+def _arm(given: dict[str, Any]) -> Arm:
+    needs = given.pop("for", "")
+    return Arm(**given, needs=needs)
+
+
+def _options(arm: Arm, assembly: Assembly) -> dict[str, Any] | None:
+    """Return the options of an arm; None where it does not apply to the model."""
+    config = assembly.config
+    pretrained = [tower for tower in assembly.layer_map.towers if _blocks(assembly, tower)]
+    if (arm.needs and not pretrained) or (arm.needs == ADAPTERS and find_spec("peft") is None):
+        return None
+    options = dict(arm.options)
+    if arm.lr_factor != 1:
+        assert config.optim.lr is not None
+        options[LR] = float(f"{config.optim.lr * arm.lr_factor:.3g}")
+    if arm.trains_last is not None:
+        if any(value for key, value in config.items() if key.endswith("frozen_layers")):
+            return None
+        sections = tower_sections(config)
+        for tower in pretrained:
+            options[f"{sections[tower]}.frozen_layers"] = max(0, _blocks(assembly, tower) - arm.trains_last)
+    return options
+
+
+def _blocks(assembly: Assembly, tower: str) -> int:
+    """Return how many stem and block layers of a tower are pretrained."""
+    layers = (layer for layer in assembly.layer_map if layer.tower == tower and layer.pretrained)
+    return sum(layer.role in ("stem", "block") for layer in layers)
