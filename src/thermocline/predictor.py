@@ -138,7 +138,8 @@ class Predictor:
             tuning_data: Rows to validate on; by default some of `train_data` are split off. In its place the labels of
                 `train_data`, where that has no label column, as in scikit-learn: `fit(X, y)`.
             presets: Preset names or files, composed left to right: a later one replaces values of an earlier one. By
-                default the one of the problem type.
+                default the one of the problem type. `auto` compares the fit with other ways to train; see
+                `leaderboard`.
             hyperparameters: Overrides: a dict with dotted or nested keys, `"key=value"` strings, or a YAML file. With
                 `search` a value may be a space: `choice(a, b)`, `uniform(0, 0.2)`, `loguniform(1e-5, 1e-3)`,
                 `int(2, 6)`.
@@ -186,10 +187,8 @@ class Predictor:
         how: dict[str, Any] = {"time_limit": time_limit, "memory": memory, "plan": plan, "resume": resume}
         request = self._request(*given, **how, began=began, callbacks=arguments.callbacks_of(callbacks))
         with nullcontext() if self.path is None else saved_folder.writing_to(self.path):
-            if search is not None:
-                return self._search(request, search, overwrite=overwrite)
-            if is_asked_for(request):
-                return self._race(request, overwrite=overwrite)
+            if search is not None or is_asked_for(request):
+                return self._compared(request, search, overwrite=overwrite)
             stopped = resume and self.path is not None and can_go_on(self.path)
             if not (resume and not stopped and self._has_ended(request, overwrite=overwrite)):
                 # a folder that holds something else must show before training, not after it
@@ -562,11 +561,12 @@ class Predictor:
         Returns:
             Columns `name`, one for each option that differs between the fits, `score` (of the validation rows, in the
             metric's own direction), `seconds`, `state` (`complete`, `pruned`, `failed`, `running`, `stopped`) and `why`
-            (why a fit failed, or `kept`).
+            (why a fit failed or ended early, or `kept`). With `presets="auto"` also `gain`, by how much the loss of a
+            validation row is below that of the fit as it was asked for, and its standard error, `gain_error`.
 
         Raises:
             NotFittedError: `fit` has not been called.
-            ConfigError: It was fitted without a search.
+            ConfigError: It was fitted once, without a search or `presets="auto"`.
 
         Example:
             `predictor.leaderboard().head()`
@@ -577,7 +577,8 @@ class Predictor:
         if self._leaderboard is None:
             raise ConfigError(
                 "This predictor was fitted once and chosen from no others; see predictor.history. A search compares "
-                "fits: fit(…, hyperparameters={'optim.lr': 'loguniform(1e-5, 1e-3)'}, search={'trials': 20})."
+                "fits: fit(…, hyperparameters={'optim.lr': 'loguniform(1e-5, 1e-3)'}, search={'trials': 20}); so does "
+                "presets='auto'."
             )
         return Leaderboard.from_dict(self._leaderboard).to_frame()
 
@@ -649,25 +650,17 @@ class Predictor:
         self._assembly, self._history, self._identity = fitted.assembly, fitted.history, fitted.identity
         self._ended, self._leaderboard = fitted.ended, fitted.leaderboard
 
-    def _search(self, request: Request, given: Any, *, overwrite: bool) -> Predictor:
-        """Fit by a search, save what it found, and return this predictor; the lock of the path is held."""
-        from thermocline.choose.storage import check_installed
+    def _compared(self, request: Request, search: Any, *, overwrite: bool) -> Predictor:
+        """Be the best of several fits, and save it; the lock of the path is held.
 
-        check_installed()  # before what imports it
-        from thermocline.choose.run import search
-
-        return self._chosen(search(request, given, self._identity, overwrite=overwrite), overwrite=overwrite)
-
-    def _race(self, request: Request, *, overwrite: bool) -> Predictor:
-        """Fit by a race, save what it found, and return this predictor; the lock of the path is held."""
-        from thermocline.choose.race_run import race
-
-        return self._chosen(race(request, self._identity, overwrite=overwrite), overwrite=overwrite)
-
-    def _chosen(self, found: Found, *, overwrite: bool) -> Predictor:
-        """Be what was chosen from several fits, and save it."""
+        Args:
+            request: The fit that is asked for.
+            search: What `fit(search=…)` was given; None for a race.
+            overwrite: As in `fit`.
+        """
         from thermocline.pipeline.predict import to_best_device
 
+        found = _searched(request, search, self._identity, overwrite=overwrite)
         to_best_device(found.fitted.assembly.model)
         self._take(found.fitted)
         if self.path is not None and found.folder is not None:
@@ -699,3 +692,17 @@ class Predictor:
         self._assembly, self._history, self._identity = ended._assembly, ended._history, ended._identity
         self._ended, self._leaderboard = ended._ended, ended._leaderboard
         return True
+
+
+def _searched(request: Request, search: Any, own: str, *, overwrite: bool) -> Found:
+    """Return what a search has found; without one, what a race has."""
+    if search is None:
+        from thermocline.choose.race_run import race
+
+        return race(request, own, overwrite=overwrite)
+    from thermocline.choose.storage import check_installed
+
+    check_installed()  # before what imports it
+    from thermocline.choose import run
+
+    return run.search(request, search, own, overwrite=overwrite)

@@ -16,6 +16,7 @@ from thermocline.config import (
 from thermocline.errors import ConfigError, OutputExistsError, ThermoclineError
 
 EXPECTED = {
+    "auto",
     "default",
     "medium_quality",
     "high_quality",

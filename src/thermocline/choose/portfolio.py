@@ -12,7 +12,7 @@ from thermocline.contracts.problem import Assembly
 from thermocline.pipeline.planning import tower_sections
 
 FILE = "portfolio.yaml"
-LR = "optim.lr"
+LR, EPOCHS = "optim.lr", "optim.max_epochs"
 PRETRAINED, ADAPTERS = "pretrained", "adapters"
 
 
@@ -25,6 +25,7 @@ class Arm:
         source: Where it comes from.
         options: Option → value.
         lr_factor: What the learning rate is multiplied by.
+        epochs_factor: What the number of epochs is multiplied by.
         trains_last: How many last blocks of each pretrained backbone train; None: as the options have it.
         needs: `pretrained`, `adapters` or nothing.
     """
@@ -33,6 +34,7 @@ class Arm:
     source: str
     options: Mapping[str, Any] = field(default_factory=dict)
     lr_factor: float = 1.0
+    epochs_factor: float = 1.0
     trains_last: int | None = None
     needs: str = ""
 
@@ -45,11 +47,13 @@ class Entrant:
         number: Counted from 1, which is the fit as it was asked for.
         name: What it is called.
         options: Option → value, those that differ from the fit as it was asked for.
+        length: How many times as many steps it takes.
     """
 
     number: int
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
+    length: float = 1.0
 
 
 def arms() -> tuple[Arm, ...]:
@@ -72,7 +76,7 @@ def entrants(assembly: Assembly) -> Iterator[Entrant]:
         differing = {key: value for key, value in (changed or {}).items() if config[key] != value}
         if changed is not None and differing and all(config.is_open(key) for key in differing):
             number += 1
-            yield Entrant(number, arm.name, differing)
+            yield Entrant(number, arm.name, differing, arm.epochs_factor)
 
 
 def _arm(given: dict[str, Any]) -> Arm:
@@ -90,6 +94,11 @@ def _options(arm: Arm, assembly: Assembly) -> dict[str, Any] | None:
     if arm.lr_factor != 1:
         assert config.optim.lr is not None
         options[LR] = float(f"{config.optim.lr * arm.lr_factor:.3g}")
+    if arm.epochs_factor != 1:
+        if config.optim.max_steps is not None:
+            return None
+        assert config.optim.max_epochs is not None
+        options[EPOCHS] = round(config.optim.max_epochs * arm.epochs_factor)
     if arm.trains_last is not None:
         if any(value for key, value in config.items() if key.endswith("frozen_layers")):
             return None

@@ -43,6 +43,7 @@ ASKED = Entrant(1, "as asked")
 WHOLE, SHARES = "whole", ("1/9", "1/3")
 GO_ON = 3  # one of so many is trained longer
 MARGIN = 1.1  # of the time that a further fit may take more than the same did before
+SHORTEST = 0.7  # of its seconds are enough for a whole fit, whose schedule is made for the time
 OF_AN_ARM = (ThermoclineError, MemoryError, torch.OutOfMemoryError)
 OF_ALL = (OutputExistsError, OutputInUseError, OutputWriteError)
 """Errors that are of the place where all fits are kept."""
@@ -109,7 +110,7 @@ class Race:
         """Carry out the fit of the best of the others; say whether it came to its end."""
         if self.state.result(entrant.number, WHOLE) is not None:
             return True
-        if not self._in_time(asked.seconds):
+        if not self._in_time(SHORTEST * _seconds(entrant, asked.seconds, asked.short_seconds)):
             self.console.say(f"{entrant.name}: no time for all steps")
             return False
         self._discard_short(entrant)
@@ -122,9 +123,9 @@ class Race:
             return
         most, fixed = asked.assembly.config.optim.arms - 1, _fixed_seconds(asked, seconds)
         found = list(entrants(asked.assembly))[:most]
-        spare = self.limit.left / MARGIN - seconds  # the best of them is trained in full
-        count = max((n for n in range(len(found) + 1) if _expected(n, seconds, fixed) <= spare), default=0)
-        count = 0 if spare <= 0 else count
+        wholes = [_seconds(one, seconds, fixed) for one in found]
+        needs = [_expected(n, seconds, fixed) + SHORTEST * max(wholes[:n], default=0.0) for n in range(len(found) + 1)]
+        count = max(n for n, need in enumerate(needs) if n == 0 or MARGIN * need <= self.limit.left)
         self.state.decide(found[:count], asked.assembly.config)
         names = ", ".join(one.name for one in found[:count]) or "no other"
         why = "" if count == len(found) else f" (for {counted(len(found) - count, 'other')} there is no time)"
@@ -150,7 +151,7 @@ class Race:
         found = self.state.result(entrant.number, share)
         if found is not None:
             return not found.failed
-        if not self._in_time(asked.seconds * (1 + float(Fraction(share)))):
+        if not self._in_time(SHORTEST * _seconds(entrant, asked.seconds, asked.short_seconds)):
             return False
         return self._tried(entrant, lambda: self._trained(entrant, share, asked.steps)) is not None
 
@@ -272,6 +273,11 @@ def _fixed_seconds(fitted: Fitted, seconds: float) -> float:
     start = trained.loc[trained["step"] == 0, "seconds"]
     steps = trained["seconds"].max() - (start.max() if len(start) else 0.0)
     return max(0.0, seconds - float(steps))
+
+
+def _seconds(entrant: Entrant, seconds: float, fixed: float) -> float:
+    """Return what a whole fit of an entrant takes, where the fit as it was asked for took `seconds`."""
+    return fixed + entrant.length * (seconds - fixed)
 
 
 def _expected(count: int, seconds: float, fixed: float) -> float:

@@ -210,7 +210,7 @@ def _fit(given: argparse.Namespace) -> None:
     how = {name: getattr(given, name) for name in ("time_limit", "memory", "plan", "resume", "overwrite")}
     search = _search(given)
     predictor.fit(given.data, **how, **_choices(given), search=search)
-    if search is not None and not given.quiet:
+    if predictor._leaderboard is not None and not given.quiet:
         print(escaped(predictor.leaderboard().to_string(index=False), lines=True))
     print(escaped(f"saved to {predictor.path}"))
 

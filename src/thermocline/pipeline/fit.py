@@ -8,10 +8,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
+from thermocline.contracts.closing import Settled
+from thermocline.contracts.problem import Assembly
 from thermocline.contracts.request import Request
-from thermocline.data.batches import decoded_kept
+from thermocline.data.batches import Rows, decoded_kept
 from thermocline.data.memory_budget import Budget
 from thermocline.data.pixel_cache import Keep
 from thermocline.errors import ThermoclineWarning
@@ -94,11 +97,15 @@ def fit(request: Request, among: Among = Among()) -> Fitted:
         trainer = Trainer(run)
         _warn_of_memory(trainer)
         history = trainer.fit()
-        settled = trainer.settled
-        outputs, problem = settled.outputs, assembly.problem
-        losses = None if outputs is None else problem.row_losses(outputs, settled.target, valid)
-    fitted = Fitted(replace(assembly, target=settled.target), history, identity, ended=not trainer.interrupted)
-    return replace(fitted, steps=trainer.total_steps, losses=losses)
+        losses = _losses(trainer.settled, assembly, valid)
+    fitted = replace(assembly, target=trainer.settled.target)
+    return Fitted(fitted, history, identity, not trainer.interrupted, steps=trainer.total_steps, losses=losses)
+
+
+def _losses(settled: Settled, assembly: Assembly, valid: Rows) -> np.ndarray | None:
+    """Return the losses of the validation rows, where the problem has some."""
+    outputs = settled.outputs
+    return None if outputs is None else assembly.problem.row_losses(outputs, settled.target, valid)
 
 
 def _warn_of_memory(trainer: Trainer) -> None:
