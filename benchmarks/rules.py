@@ -7,6 +7,9 @@ A cell is a family of backbones (MiniLM; MobileNetV2; both), a number of rows, a
 what counts is the loss on the test rows in nats a row (log-loss; half the logarithm of the mean squared error), without
 the models beside the network. The table has the mean of the paired differences to the default, its standard error, and
 in how many pairs the value is better. What was fitted is kept under `--cache`. Writes `benchmarks/results/rules.json`.
+
+Then it prints the cells of `presets/rules.yaml` that these figures contradict: over at least two data sets, another
+value is better by more than two standard errors. `--check` does only this, with the figures that were written.
 """
 
 from __future__ import annotations
@@ -25,6 +28,8 @@ from quality import predicted, truth_of
 from quality_scores import log_loss
 from quality_sets import CASES, Loaded, load
 from thermocline import Predictor
+from thermocline.config import Case, load_rules
+from thermocline.problems.rowwise.defaults import PRETRAINED
 
 CASES_OF = {
     "text encoder": ("text_sst2", "text_sms_spam", "text_banking77", "textpair_stsb"),
@@ -36,9 +41,13 @@ VALUES: dict[str, tuple[Any, ...]] = {
     "optim.max_epochs": (1, None, 8),
 }
 DEFAULT = {"optim.lr": 1e-4, "optim.max_epochs": None}
+MEASURED_AGAINST = {"optim.lr": (1e-4,), "optim.max_epochs": (3, 4)}
+"""What the defaults stood for in the fits under `--cache`: None was 3 epochs, or 4 of a regression."""
 ALONE = {"model.trees": "off", "model.tfidf": "off", "optim.refit": "off", "optim.top_k_average": "best"}
 FEWEST_PER_CLASS = 2
 TEST_ROWS = 1000
+FEWEST_SETS, ERRORS = 2, 2
+"""Data sets that it takes to contradict a rule, and standard errors that a value is better by."""
 
 
 @dataclass(frozen=True)
@@ -68,21 +77,41 @@ class Trial:
 
 
 def main() -> None:
-    """Fit what is missing, print the table, write the JSON."""
+    """Fit what is missing, print the table, write the JSON, and print what contradicts the rules."""
+    arguments = read_arguments()
+    if arguments.check and not arguments.out.is_file():
+        print(f"There is no file {arguments.out}: run this without --check first, or name the file with --out.")
+        return
+    if not arguments.check:
+        if not arguments.data.is_dir():
+            print(f"There is no folder {arguments.data}: name the data with --data. Nothing was run.")
+            return
+        measure(arguments)
+    cells = json.loads(arguments.out.read_text(encoding="utf-8"))["cells"]
+    print(*contradicted(cells) or ["No rule is contradicted."], sep="\n")
+
+
+def read_arguments() -> argparse.Namespace:
+    """Return what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     here = Path(__file__).parent
     parser.add_argument("--data", type=Path, default=here.parents[1] / "shared" / "data")
-    parser.add_argument("--cache", type=Path, required=True)
+    parser.add_argument("--cache", type=Path, help="needed unless --check is given")
     parser.add_argument("--rows", nargs="*", type=int, default=[50, 200, 1000])
     parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
     parser.add_argument("--families", nargs="*", default=list(CASES_OF), choices=list(CASES_OF))
     parser.add_argument("--starts", nargs="*", default=["probe"], choices=["probe", "random"])
     parser.add_argument("--report", action="store_true", help="fit nothing: show what is kept")
+    parser.add_argument("--check", action="store_true", help="fit nothing: compare the rules with what --out holds")
     parser.add_argument("--out", type=Path, default=here / "results" / "rules.json")
     arguments = parser.parse_args()
-    if not arguments.data.is_dir():
-        print(f"There is no folder {arguments.data}: name the data with --data. Nothing was run.")
-        return
+    if arguments.cache is None and not arguments.check:
+        parser.error("--cache is needed: the folder in which fits are kept")
+    return arguments
+
+
+def measure(arguments: argparse.Namespace) -> None:
+    """Fit what is missing, print the table, write the JSON."""
     losses: dict[Trial, float] = {}
     for rows in arguments.rows:
         for seed in arguments.seeds:
@@ -162,16 +191,19 @@ def loss(predictor: Predictor, loaded: Loaded) -> float:
 def table(losses: dict[Trial, float]) -> list[dict[str, Any]]:
     """Return the paired differences to the default by cell, option and value."""
     found: dict[tuple[Any, ...], list[float]] = defaultdict(list)
+    cases: dict[tuple[Any, ...], set[str]] = defaultdict(set)
     for trial, value in losses.items():
         default = Trial(trial.family, trial.case, trial.rows, trial.seed, trial.start)
         if trial.option and default in losses:
             cell = (trial.family, trial.rows, trial.start, trial.option, trial.value)
             found[cell].append(value - losses[default])
+            cases[cell].add(trial.case)
     names = ("family", "rows", "start", "option", "value")
     return [
         dict(zip(names, cell, strict=True))
         | {
             "n": len(values),
+            "sets": len(cases[cell]),
             "difference": round(float(np.mean(values)), 4),
             "error": round(float(np.std(values, ddof=1) / np.sqrt(len(values))), 4) if len(values) > 1 else None,
             "better": int(np.sum(np.array(values) < 0)),
@@ -179,6 +211,31 @@ def table(losses: dict[Trial, float]) -> list[dict[str, Any]]:
         for cell, values in found.items()
         if len(values) > 1
     ]
+
+
+def contradicted(cells: list[dict[str, Any]]) -> list[str]:
+    """Return a line for each cell of the rules that measurements contradict.
+
+    Args:
+        cells: As `table` returns them.
+    """
+    lines = []
+    for cell in cells:
+        case = Case(cell["family"], PRETRAINED, cell["rows"], cell["start"], "binary")
+        rule = load_rules().find(cell["option"], case)
+        if rule is None or rule.value not in (cell["value"], *MEASURED_AGAINST[cell["option"]]):
+            continue  # no difference to the value of the rules was measured
+        if rule.value == cell["value"]:
+            better, gain = MEASURED_AGAINST[cell["option"]][0], cell["difference"]
+        else:
+            better, gain = cell["value"], -cell["difference"]
+        if cell["sets"] >= FEWEST_SETS and gain > ERRORS * cell["error"]:
+            lines.append(
+                f"{cell['family']}, {cell['rows']} rows, {cell['start']}, {cell['option']}: {better} is better than "
+                f"{rule.value} by {gain:.3f} ± {cell['error']:.3f} nats a row, in {cell['n']} pairs of {cell['sets']} "
+                f"data sets. The rule: {rule.why}"
+            )
+    return lines
 
 
 if __name__ == "__main__":

@@ -14,10 +14,12 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import thermocline
-from thermocline.config.presets import preset_names, presets_folder
+from thermocline.config.presets import NO_PRESETS, preset_names, presets_folder
+from thermocline.config.rules_file import load_rules
 
 REPOSITORY = Path(__file__).parents[1]
-OURS = sorted((REPOSITORY / "presets").glob("*.yaml"))
+FILES = sorted((REPOSITORY / "presets").glob("*.yaml"))
+OURS = [path for path in FILES if path.stem not in NO_PRESETS]
 
 
 def _run(*command: str | Path, **options: object) -> str:
@@ -45,7 +47,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_has_presets_types_and_licence(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
-    assert {f"thermocline/presets/{path.name}" for path in OURS} <= set(names)
+    assert {f"thermocline/presets/{path.name}" for path in FILES} <= set(names)
     assert "thermocline/py.typed" in names
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert {name.split("/")[0] for name in names} == {"thermocline", f"thermocline-{thermocline.__version__}.dist-info"}
@@ -57,13 +59,15 @@ def test_the_version_is_said_once(wheel: Path) -> None:
 
 def test_the_wheel_reads_its_own_presets(installed: Path, tmp_path: Path) -> None:
     code = (
-        "import thermocline, thermocline.config.presets as p\n"
-        "print(thermocline.__file__); print(p.presets_folder()); print(*thermocline.list_presets()['name'])"
+        "import thermocline, thermocline.config.presets as p, thermocline.config.rules_file as r\n"
+        "print(thermocline.__file__); print(p.presets_folder()); print(*thermocline.list_presets()['name'])\n"
+        "print(len(r.load_rules().families))"
     )
     lines = _run(sys.executable, "-c", code, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(installed)}).splitlines()
     assert Path(lines[0]).parent == installed / "thermocline"
     assert Path(lines[1]) == installed / "thermocline" / "presets"
     assert sorted(lines[2].split()) == [path.stem for path in OURS]
+    assert int(lines[3]) == len(load_rules().families)
 
 
 def test_the_wheel_has_the_command(installed: Path, tmp_path: Path) -> None:

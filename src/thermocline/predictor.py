@@ -177,7 +177,6 @@ class Predictor:
             ThermoclineError: Data or options that cannot be used; always before anything is trained where they show it.
         """
         began = time.monotonic()  # importing takes time as well
-        from thermocline.choose.race_run import is_asked_for
         from thermocline.pipeline import arguments, places, saved_folder
         from thermocline.pipeline.fit import fit
         from thermocline.pipeline.resume import can_go_on
@@ -187,7 +186,7 @@ class Predictor:
         how: dict[str, Any] = {"time_limit": time_limit, "memory": memory, "plan": plan, "resume": resume}
         request = self._request(*given, **how, began=began, callbacks=arguments.callbacks_of(callbacks))
         with nullcontext() if self.path is None else saved_folder.writing_to(self.path):
-            if search is not None or is_asked_for(request):
+            if search is not None or _is_raced(request):
                 return self._compared(request, search, overwrite=overwrite)
             stopped = resume and self.path is not None and can_go_on(self.path)
             if not (resume and not stopped and self._has_ended(request, overwrite=overwrite)):
@@ -692,6 +691,12 @@ class Predictor:
         self._assembly, self._history, self._identity = ended._assembly, ended._history, ended._identity
         self._ended, self._leaderboard = ended._ended, ended._leaderboard
         return True
+
+
+def _is_raced(request: Request) -> bool:
+    from thermocline.choose.race_run import is_asked_for
+
+    return is_asked_for(request)
 
 
 def _searched(request: Request, search: Any, own: str, *, overwrite: bool) -> Found:

@@ -20,7 +20,7 @@ def test_every_arm_has_a_source_and_changes_known_options() -> None:
         assert arm.lr_factor > 0
         assert arm.options.keys() <= schema.keys.keys()
         assert arm.needs in ("", "pretrained", "adapters")
-        assert arm.options or arm.lr_factor != 1 or arm.trains_last
+        assert arm.options or arm.trains_last or (arm.lr_factor, arm.epochs_factor) != (1, 1)
     assert len({arm.name for arm in arms()}) == len(arms())
 
 

@@ -244,4 +244,6 @@ def test_an_installation_without_presets_says_so(tmp_path: Path, monkeypatch: py
     inside = tmp_path / "a" / "b" / "c" / "presets"
     inside.mkdir(parents=True)
     write(inside, "default.yaml", "purpose: One.\n")
+    for name in ("rules.yaml", "portfolio.yaml"):
+        write(inside, name, "{}\n")
     assert preset_names() == ["default"]

@@ -117,12 +117,12 @@ def test_the_callers_generator_is_left_alone():
 def test_rates_and_sizes_are_chosen_with_their_reasons(mixed):
     config = mixed[1].config
     assert config.optim.lr == 1e-4
-    assert config.provenance["optim.lr"] == "chosen: a tower is pretrained"
+    assert config.provenance["optim.lr"] == "chosen: a tower is pretrained (Tang et al., AutoML 2024)"
     assert config.env.batch_size == config.env.micro_batch_size == 8
-    assert config.provenance["env.batch_size"] == "chosen: 24 training rows"
+    assert config.provenance["env.batch_size"].startswith("chosen: 24 training rows, a tower is pretrained (")
     table = assembled(make_table()).config
     assert table.optim.lr == 1e-3
-    assert table.provenance["optim.lr"] == "chosen: no tower is pretrained"
+    assert table.provenance["optim.lr"] == "chosen: no tower is pretrained (Kingma and Ba, ICLR 2015)"
 
 
 def test_epochs_are_fewer_where_a_tower_is_pretrained(mixed, text_folder):
@@ -132,7 +132,7 @@ def test_epochs_are_fewer_where_a_tower_is_pretrained(mixed, text_folder):
     frame = make_texts(24).assign(y=np.linspace(0.5, 9.7, 24))
     number = assembled(frame, {"model.text.checkpoint": str(text_folder)}, types={"review": "text"}).config
     assert number.optim.max_epochs == 4
-    assert "number" in number.provenance["optim.max_epochs"]
+    assert "regression" in number.provenance["optim.max_epochs"]
 
 
 def test_a_table_alone_has_no_more_steps_than_it_needs():

@@ -8,22 +8,28 @@ from .presets import Preset, compose, copy_preset, list_presets, preset_names, p
 from .reads import Reads, check_read, reads_of
 from .resolve import read_spaces, resolve
 from .resolved import ResolvedConfig
+from .rules import Case, Rule, Steps
+from .rules_file import load_rules
 from .spaces import SEARCH, Drawn, Space
 from .structures import read_phase_file
 
 __all__ = [
     "SEARCH",
+    "Case",
     "Drawn",
     "Key",
     "Preset",
     "Reads",
     "ResolvedConfig",
+    "Rule",
     "Schema",
     "Space",
+    "Steps",
     "check_read",
     "compose",
     "copy_preset",
     "list_presets",
+    "load_rules",
     "option",
     "preset_names",
     "preset_text",

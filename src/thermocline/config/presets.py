@@ -24,9 +24,9 @@ Presets: TypeAlias = str | os.PathLike[str] | Sequence[Any] | None
 
 BASE = "default"
 """The preset that is composed before every other."""
-
-NO_PRESETS = frozenset({"portfolio", "rules"})
-"""Files beside the presets that are none."""
+RULES = "rules"
+NO_PRESETS = (RULES, "portfolio")
+"""Files in the folder of the presets that are none."""
 
 _TEXT, _IMAGE = "model.text.checkpoint", "model.image.checkpoint"
 
@@ -70,7 +70,7 @@ def presets_folder() -> Path:
 def preset_names() -> list[str]:
     """Return the names of the presets that come with the package: the qualities first, then the others."""
     first = [BASE, "medium_quality", "high_quality", "best_quality"]
-    found = {path.stem for path in presets_folder().glob("*.yaml")} - NO_PRESETS
+    found = {path.stem for path in presets_folder().glob("*.yaml")}.difference(NO_PRESETS)
     return [name for name in first if name in found] + sorted(found.difference(first))
 
 

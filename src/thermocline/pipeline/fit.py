@@ -28,7 +28,7 @@ from thermocline.pipeline.resume import find_checkpoint
 from thermocline.report.console import Console
 from thermocline.training.loggers import make_loggers
 from thermocline.training.memory_check import memory_warning
-from thermocline.training.run import Reporting, Run, Storage
+from thermocline.training.run import Reporting, Run
 from thermocline.training.run_identity import facts_of
 from thermocline.training.time_limit import TimeLimit
 from thermocline.training.trainer import Trainer
@@ -70,7 +70,6 @@ def fit(request: Request, among: Among = Among()) -> Fitted:
     resumed, changes = find_checkpoint(request, places, assembly.facts, console)
     loggers = make_loggers(config.env.loggers, places.logs, after=resumed.step if resumed else None)
     best_states = places.best_states(resumed)
-    identity = places.identity()
     budget = Budget.of(config.env.cache_memory)
     keep = Keep(config.env.cache_images, budget, places.cache, shared=config.env.num_workers > 0)
     with ExitStack() as stack:
@@ -78,7 +77,6 @@ def fit(request: Request, among: Among = Among()) -> Fitted:
         for logger in loggers:
             stack.callback(logger.close)
         valid, train = stack.enter_context(decoded_kept([valid, train], keep))
-        prefixes = places.prefixes(best_states)
         run = Run(
             assembly=assembly,
             train=train,
@@ -88,7 +86,7 @@ def fit(request: Request, among: Among = Among()) -> Fitted:
             time_limit=limit,
             reporting=Reporting(loggers, console.progress, console.say),
             notes=(*found.prepared.notes, *assembly.built.notes),
-            storage=Storage(best_states, places.store, prefixes, places.cache is not None, budget, among.kept),
+            storage=places.storage(best_states, budget, among.kept),
             resume=resumed,
             changes=changes,
             callbacks=request.callbacks,
@@ -98,8 +96,8 @@ def fit(request: Request, among: Among = Among()) -> Fitted:
         _warn_of_memory(trainer)
         history = trainer.fit()
         losses = _losses(trainer.settled, assembly, valid)
-    fitted = replace(assembly, target=trainer.settled.target)
-    return Fitted(fitted, history, identity, not trainer.interrupted, steps=trainer.total_steps, losses=losses)
+        assembly, ended = replace(assembly, target=trainer.settled.target), not trainer.interrupted
+        return Fitted(assembly, history, places.identity(), ended, steps=trainer.total_steps, losses=losses)
 
 
 def _losses(settled: Settled, assembly: Assembly, valid: Rows) -> np.ndarray | None:

@@ -12,8 +12,10 @@ from pathlib import Path
 
 from thermocline.config import ResolvedConfig
 from thermocline.contracts.request import Request
+from thermocline.data.memory_budget import Budget
 from thermocline.errors import ConfigError
 from thermocline.training.checkpoint_store import Checkpoint, CheckpointStore
+from thermocline.training.run import Storage
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,11 @@ class Places:
     def prefixes(self, best_states: Path) -> Path:
         """Return the folder of cached prefixes: shared, next to the checkpoints, or with the best states."""
         return self.cache or (best_states if self.store is None else self.store.root) / "prefixes"
+
+    def storage(self, best_states: Path, budget: Budget, kept: Path | None) -> Storage:
+        """Return where the run keeps files, and how much memory its caches take; see `Storage`."""
+        prefixes = self.prefixes(best_states)
+        return Storage(best_states, self.store, prefixes, self.cache is not None, budget, kept)
 
     def identity(self) -> str:
         """Return what names the run: what marks its checkpoints, once the best states have a folder."""

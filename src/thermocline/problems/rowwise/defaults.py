@@ -1,17 +1,28 @@
-"""What a configuration leaves open about training, chosen from the model and the number of rows."""
+"""What a configuration leaves open about training, chosen from the model and the number of rows.
+
+The values are those of `presets/rules.yaml`: this file says which family a model is of, and what follows from the rows.
+"""
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Mapping
+from dataclasses import replace
 
-from thermocline.config import ResolvedConfig
+import numpy as np
+from torch import nn
+
+from thermocline.config import Case, ResolvedConfig, Rule, Steps, load_rules
+from thermocline.config.resolved import DEFAULT
+from thermocline.contracts.tower import Tower
 from thermocline.errors import counted
-from thermocline.problems.rowwise import peft
 from thermocline.problems.rowwise.model import FusionModel
 from thermocline.problems.rowwise.target import RowTarget
 
-STEPS, MOST_EPOCHS, LEAST_EPOCHS = 6000, 25, 5
-"""What an ensemble over a table trains for: so many steps about, within these numbers of epochs."""
+PRETRAINED, FRESH, PLAIN, TABLE = "pretrained tower", "no pretrained tower", "no backbone", "table"
+"""Families: some tower is pretrained; none is; none has a backbone; an ensemble over a table is all there is."""
+
+BY_PRESETS = ("optim.lr_choice", "optim.lr_decay", "optim.warmup")
+"""Options that rules choose only where presets and the user leave them at their defaults."""
 
 
 def choose_defaults(config: ResolvedConfig, model: FusionModel, target: RowTarget, rows: int) -> ResolvedConfig:
@@ -23,43 +34,92 @@ def choose_defaults(config: ResolvedConfig, model: FusionModel, target: RowTarge
         target: What the label asks for.
         rows: Training rows.
     """
-    pretrained = any(tower.pretrained for tower in model.towers.values())
+    case = _case(config, model, target, rows)
     deep = any(tower.backbone_module is not None for tower in model.towers.values())
-    ensemble = _alone(model)
     if config.optim.lr is None:
-        rate, why = (1e-4, "a tower is pretrained") if pretrained else (1e-3, "no tower is pretrained")
-        if pretrained and config.model.peft is not None:
-            rate, why = peft.RATES[config.model.peft], "few weights train in a pretrained tower, and must go far"
-        if config.optim.optimizer == "sgd":  # its steps are as small as the gradients are
-            rate, why = 100 * rate, f"SGD, {why}"
-        config = config.choose("optim.lr", rate, why)
+        config = config.choose("optim.lr", *_rate(config, case))
     if config.env.batch_size is None:
-        per_batch, least, most = (40, 8, 32) if deep else (64, 16, 256) if ensemble else (128, 8, 256)
-        size = int(np.clip(2 ** round(np.log2(max(rows, 1) / per_batch)), least, most))
-        config = config.choose("env.batch_size", size, counted(rows, "training row"))
+        sized = case if deep else replace(case, family=_without_backbone(model.towers))
+        config = config.choose("env.batch_size", *_batch_size(sized))
     if config.optim.max_epochs is None:
-        config = config.choose("optim.max_epochs", *_epochs(config, model, target, rows))
+        config = config.choose("optim.max_epochs", *_epochs(config, case))
     if config.env.micro_batch_size is None:
         config = config.choose("env.micro_batch_size", config.env.batch_size, "the whole batch at once")
     if config.env.eval_batch_size is None:
         config = config.choose("env.eval_batch_size", 64 if deep else 1024, "no gradients to keep")
+    for option in (one for one in BY_PRESETS if config.provenance[one] == DEFAULT):
+        rule = load_rules().find(option, case)
+        if rule is not None and rule.value != config[option]:
+            config = config.choose(option, rule.value, rule.why)
     return config
 
 
-def _epochs(config: ResolvedConfig, model: FusionModel, target: RowTarget, rows: int) -> tuple[int, str]:
+def family_of(towers: Mapping[str, Tower]) -> str:
+    """Return the family of a model by its towers; one of other pretrained towers is named after these.
+
+    Args:
+        towers: Name of the input kind → tower.
+    """
+    loaded = [name for name, tower in towers.items() if tower.pretrained]
+    if loaded == ["text"]:
+        return "text encoder"
+    if loaded == ["image"]:
+        return "image ViT" if _has_attention(towers["image"].backbone_module) else "image CNN"
+    if loaded:
+        return " and ".join(loaded)
+    if any(tower.backbone_module is not None for tower in towers.values()):
+        return FRESH
+    return _without_backbone(towers)
+
+
+def _case(config: ResolvedConfig, model: FusionModel, target: RowTarget, rows: int) -> Case:
+    general = PRETRAINED if any(tower.pretrained for tower in model.towers.values()) else FRESH
+    start = config.model.peft or config.optim.head_init
+    return Case(family_of(model.towers), general, rows, start, target.problem_type)
+
+
+def _rate(config: ResolvedConfig, case: Case) -> tuple[float, str]:
+    """Return the base rate, and why."""
+    rule, factor = _needed("optim.lr", case), load_rules().optimizers.get(config.optim.optimizer)
+    if factor is None:
+        return rule.value, rule.why
+    times = f"times {factor.value:g} for {config.optim.optimizer} ({factor.evidence})"
+    return factor.value * rule.value, f"{rule.why}, {times}"
+
+
+def _batch_size(case: Case) -> tuple[int, str]:
+    """Return the rows of a step, and why."""
+    rule = _needed("env.batch_size", case)
+    size = rule.value
+    if isinstance(size, Steps):
+        size = int(np.clip(2 ** round(np.log2(max(case.rows, 1) / size.steps)), size.least, size.most))
+    return size, f"{counted(case.rows, 'training row')}, {rule.why}"
+
+
+def _epochs(config: ResolvedConfig, case: Case) -> tuple[int, str]:
     """Return how many passes over the training rows, and why."""
-    if any(tower.pretrained for tower in model.towers.values()):
-        if target.problem_type == "regression":  # its probe starts further from where tuning ends
-            return 4, "a tower is pretrained, and the target is a number"
-        return 3, "a tower is pretrained"
-    if not _alone(model):
-        return 5, "no tower is pretrained"
+    rule = _needed("optim.max_epochs", case)
+    if not isinstance(rule.value, Steps):
+        return rule.value, rule.why
     assert config.env.batch_size
-    steps = -(-rows // config.env.batch_size)
-    epochs = int(np.clip(round(STEPS / steps), LEAST_EPOCHS, MOST_EPOCHS))
-    return epochs, f"a table alone, which starts at random, and {counted(steps, 'step')} an epoch"
+    steps = -(-case.rows // config.env.batch_size)
+    epochs = int(np.clip(round(rule.value.steps / steps), rule.value.least, rule.value.most))
+    return epochs, f"{counted(steps, 'step')} an epoch, {rule.why}"
 
 
-def _alone(model: FusionModel) -> bool:
-    """Whether an ensemble over a table is all there is."""
-    return [tower.members > 0 for tower in model.towers.values()] == [True]
+def _needed(option: str, case: Case) -> Rule:
+    """Return the rule for an option that every family has a value for."""
+    rule = load_rules().find(option, case)
+    assert rule is not None
+    return rule
+
+
+def _has_attention(backbone: nn.Module | None) -> bool:
+    """Whether layers of a backbone attend; that its features are pooled by attention does not count."""
+    names = [type(module).__name__.lower() for module in backbone.modules()] if backbone is not None else []
+    return any("attention" in name and "pool" not in name for name in names)
+
+
+def _without_backbone(towers: Mapping[str, Tower]) -> str:
+    """Return the family of a model whose towers have no backbone."""
+    return TABLE if [tower.members > 0 for tower in towers.values()] == [True] else PLAIN
