@@ -38,6 +38,7 @@ ROWS = {
 PRESETS = ["medium_quality", "offline"]
 DEFAULT, AUTO, PROBE = "default", "auto", "probe"
 TEST_ROWS = 1500
+COLUMNS = ("name", "score", "seconds", "state", "why")
 
 
 def main() -> None:
@@ -104,9 +105,12 @@ def raced(loaded: Loaded, seed: int, arguments: argparse.Namespace) -> None:
         predictor._take(found.fitted)
         board = predictor.leaderboard()
         asked = Predictor.load(found.folder.trial(1), verbosity=0)
-        columns = ["name", "score", "gain", "gain_error", "seconds", "state", "why"]
+        columns = [name for name in (*COLUMNS, "gain", "gain_error") if name in board]
         facts = {"seconds": seconds, "limit": limit, "board": json.loads(board[columns].to_json(orient="records"))}
         keep(loaded, seed, DEFAULT, asked, {}, arguments)
+        for folder in sorted(found.folder.root.glob("trial-????")):
+            if folder != found.folder.trial(1):  # whole fits that were not kept: what leaving them has cost
+                keep(loaded, seed, f"whole-{folder.name}", Predictor.load(folder, verbosity=0), {}, arguments)
         keep(loaded, seed, AUTO, predictor, facts, arguments)
 
 

@@ -22,6 +22,7 @@ SMALLER = {
     'fit(train, presets=["medium_quality", "offline"])': (
         'fit(train, presets=["medium_quality", "offline"], hyperparameters={"optim.max_steps": 8})'
     ),
+    '"optim.arms": 3}': '"optim.arms": 3, "optim.max_steps": 8}',
     "time_limit=60": 'time_limit=60, hyperparameters={"optim.max_steps": 3}',
     '"optim.max_epochs": "int(1, 3)"': '"optim.max_steps": "int(2, 3)"',
 }

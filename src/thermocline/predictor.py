@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     from matplotlib.figure import Figure
 
+    from thermocline.choose.board import Board
     from thermocline.choose.found import Found
     from thermocline.choose.recommendation import Recommendation
     from thermocline.config import ResolvedConfig
@@ -554,14 +555,15 @@ class Predictor:
         assert self._history is not None
         return self._history
 
-    def leaderboard(self) -> pd.DataFrame:
+    def leaderboard(self) -> Board:
         """Return a row for each fit that this predictor was chosen from, the best first.
 
         Returns:
             Columns `name`, one for each option that differs between the fits, `score` (of the validation rows, in the
             metric's own direction), `seconds`, `state` (`complete`, `pruned`, `failed`, `running`, `stopped`) and `why`
-            (why a fit failed or ended early, or `kept`). With `presets="auto"` also `gain`, by how much the loss of a
-            validation row is below that of the fit as it was asked for, and its standard error, `gain_error`.
+            (why a fit failed or ended early, or `kept`). With `presets="auto"` also `loss` of the validation rows and
+            `loss after 1/9` of the steps; `gain`, by how much the loss is below that of the fit as it was asked for;
+            its standard error, `gain_error`; and `plot_race()` draws it.
 
         Raises:
             NotFittedError: `fit` has not been called.

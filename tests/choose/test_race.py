@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,6 +15,7 @@ from support.stopping import Killed
 from support.tiny import TINY, make_table, told
 from thermocline import Predictor
 from thermocline.choose import race as racing
+from thermocline.choose.leaderboard import Entry, Leaderboard
 from thermocline.choose.paired import Gain
 from thermocline.data.batches import Rows
 from thermocline.errors import ConfigError, NonFiniteError, OutputExistsError, ResumeError, ThermoclineWarning
@@ -258,3 +260,23 @@ def test_a_search_and_a_race() -> None:
 
 def test_resuming_needs_a_path() -> None:
     assert "continues a race that lies at a path" in told(ConfigError, ValueError, lambda: race(resume=True))
+
+
+# -- what it looks like
+
+
+def test_the_plot_has_a_line_for_each(whole: Predictor) -> None:
+    board = whole.leaderboard()
+    axis = board.plot_race()
+    assert [text.get_text() for text in axis.get_xticklabels()] == ["1/9 of the steps", "all"]
+    names = [text.get_text().removesuffix(" (kept)") for text in axis.get_legend().get_texts()]
+    assert names == list(board["name"])
+    kept = board[board["why"] == "kept"].iloc[0]
+    star = next(line for line in axis.get_lines() if line.get_marker() == "*")
+    assert star.get_ydata() == pytest.approx([kept["loss"]])
+    plt.close(axis.figure)
+
+
+def test_a_search_has_no_race_to_draw() -> None:
+    with pytest.raises(ValueError, match="presets='auto' compares"):
+        Leaderboard("accuracy", True, (Entry("trial 1", {}, 0.9, 1.0, "complete"),)).to_frame().plot_race()

@@ -6,17 +6,18 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from thermocline.errors import ArtifactError
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from thermocline.choose.board import Board
 
 COMPLETE, PRUNED, FAILED, RUNNING, STOPPED = "complete", "pruned", "failed", "running", "stopped"
 """How a fit ended, or that it has not."""
 
-KEPT = "kept"
+KEPT, WHOLE = "kept", "whole"
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Entry:
         gain: By how much its loss of a validation row is below that of the fit as it was asked for, in the mean; None
             where fits are not compared by that.
         gain_error: The standard error of `gain`.
+        losses: Share of the steps, such as `1/9`, or `whole` → the mean loss of the validation rows after it.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Entry:
     why: str = ""
     gain: float | None = None
     gain_error: float | None = None
+    losses: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -74,22 +77,24 @@ class Leaderboard:
         entries = tuple(replace(one, why=KEPT) if one.name == name else one for one in self.entries)
         return replace(self, entries=entries)
 
-    def to_frame(self) -> pd.DataFrame:
+    def to_frame(self) -> Board:
         """Return a row for each fit, the best first: name, a column an option, score, seconds, state, why.
 
-        Where fits were compared by their losses of validation rows, `gain` and `gain_error` stand after the score.
+        Where fits were compared by losses of validation rows, these, `gain` and `gain_error` stand after the score.
         """
-        import pandas as pd
+        from thermocline.choose.board import AFTER, LOSS, Board
 
         options = list(dict.fromkeys(option for one in self.entries for option in one.values))
-        compared = any(one.gain is not None for one in self.entries)
-        numbers = ["score", *(("gain", "gain_error") if compared else ()), "seconds"]
-        names = [*numbers, "state", "why"]
-        rows = [
-            [one.name, *(one.values.get(option) for option in options), *(getattr(one, name) for name in names)]
-            for one in self.ranked
-        ]
-        return pd.DataFrame(rows, columns=["name", *options, *names]).astype(dict.fromkeys(numbers, "float64"))
+        shares = sorted({share for one in self.entries for share in one.losses}, key=_length)
+        losses = {share: LOSS if share == WHOLE else f"{AFTER}{share}" for share in shares}
+        numbers = ["score", *losses.values(), *(("gain", "gain_error") if losses else ()), "seconds"]
+        rows = []
+        for one in self.ranked:
+            gains = [one.gain, one.gain_error] if losses else []
+            values = [one.score, *(one.losses.get(share) for share in losses), *gains, one.seconds]
+            rows.append([one.name, *map(one.values.get, options), *values, one.state, one.why])
+        frame = Board(rows, columns=["name", *options, *numbers, "state", "why"])
+        return frame.astype(dict.fromkeys(numbers, "float64"))
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON has it."""
@@ -115,3 +120,7 @@ class Leaderboard:
     def _order(self, entry: Entry) -> float:
         score = math.nan if entry.score is None else entry.score
         return math.inf if math.isnan(score) else -score if self.greater_is_better else score
+
+
+def _length(share: str) -> Fraction:
+    return Fraction(1) if share == WHOLE else Fraction(share)

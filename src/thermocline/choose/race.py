@@ -18,6 +18,7 @@ import torch
 from safetensors.torch import load_file
 
 from thermocline.choose.folder import SearchFolder
+from thermocline.choose.leaderboard import WHOLE
 from thermocline.choose.paired import mean_loss
 from thermocline.choose.portfolio import Entrant, entrants
 from thermocline.choose.race_state import RaceState, Result
@@ -40,10 +41,10 @@ from thermocline.report.console import Console
 from thermocline.training.time_limit import TimeLimit
 
 ASKED = Entrant(1, "as asked")
-WHOLE, SHARES = "whole", ("1/9", "1/3")
+SHARES = ("1/9", "1/3")
 GO_ON = 3  # one of so many is trained longer
 MARGIN = 1.1  # of the time that a further fit may take more than the same did before
-SHORTEST = 0.7  # of its seconds are enough for a whole fit, whose schedule is made for the time
+SHORTEST = 0.6  # of its seconds are enough for a whole fit, whose schedule is made for the time
 OF_AN_ARM = (ThermoclineError, MemoryError, torch.OutOfMemoryError)
 OF_ALL = (OutputExistsError, OutputInUseError, OutputWriteError)
 """Errors that are of the place where all fits are kept."""
@@ -123,11 +124,13 @@ class Race:
             return
         most, fixed = asked.assembly.config.optim.arms - 1, _fixed_seconds(asked, seconds)
         found = list(entrants(asked.assembly))[:most]
-        wholes = [_seconds(one, seconds, fixed) for one in found]
-        needs = [_expected(n, seconds, fixed) + SHORTEST * max(wholes[:n], default=0.0) for n in range(len(found) + 1)]
-        count = max(n for n, need in enumerate(needs) if n == 0 or MARGIN * need <= self.limit.left)
-        self.state.decide(found[:count], asked.assembly.config)
-        names = ", ".join(one.name for one in found[:count]) or "no other"
+        wholes = {one.number: MARGIN * SHORTEST * _seconds(one, seconds, fixed) for one in found}
+        reached = [one for one in found if wholes[one.number] <= self.limit.left]
+        longest = [max((wholes[one.number] for one in reached[:n]), default=0.0) for n in range(len(reached) + 1)]
+        needs = [MARGIN * _expected(n, seconds, fixed) + longest[n] for n in range(len(reached) + 1)]
+        count = max(n for n, need in enumerate(needs) if need <= max(self.limit.left, 0.0) or n == 0)
+        self.state.decide(reached[:count], asked.assembly.config)
+        names = ", ".join(one.name for one in reached[:count]) or "no other"
         why = "" if count == len(found) else f" (for {counted(len(found) - count, 'other')} there is no time)"
         self.console.say(f"compared with it: {names}{why}")
 

@@ -9,10 +9,10 @@ from thermocline.choose.earlier import saved_earlier
 from thermocline.choose.facts import facts_of
 from thermocline.choose.folder import RACE_SUFFIX, search_folder
 from thermocline.choose.found import Found
-from thermocline.choose.leaderboard import COMPLETE, FAILED, KEPT, PRUNED, STOPPED, Entry, Leaderboard
+from thermocline.choose.leaderboard import COMPLETE, FAILED, KEPT, PRUNED, STOPPED, WHOLE, Entry, Leaderboard
 from thermocline.choose.paired import Gain, mean_loss
 from thermocline.choose.portfolio import Entrant
-from thermocline.choose.race import ASKED, WHOLE, Race
+from thermocline.choose.race import ASKED, Race
 from thermocline.choose.race_state import RaceState, Result
 from thermocline.config import ResolvedConfig, resolve
 from thermocline.contracts.request import Request
@@ -140,7 +140,16 @@ def _entries(one: Race, kept: int) -> Iterator[Entry]:
             KEPT if entrant.number == kept else _why(one, entrant, result, gain),
             None if gain is None else gain.mean,
             None if gain is None else gain.error,
+            dict(_losses(state, entrant)),
         )
+
+
+def _losses(state: RaceState, entrant: Entrant) -> Iterator[tuple[str, float]]:
+    """Yield the shares of the steps that a way to train took, with its loss of the validation rows."""
+    for result in state.results(entrant.number):
+        loss = mean_loss(state.losses(entrant.number, result.share))
+        if loss < float("inf"):
+            yield result.share, loss
 
 
 def _why(one: Race, entrant: Entrant, result: Result, gain: Gain | None) -> str:
