@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,14 @@ OPTIONS = {key: value for key, value in OPTIONS.items() if not key.startswith(("
 def race(path: Path | None = None, *, options: Any = None, **more: Any) -> Predictor:
     predictor = Predictor("y", path=path, verbosity=more.pop("verbosity", 0))
     return predictor.fit(FRAME, presets="auto", hyperparameters={**OPTIONS, **(options or {})}, **more)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _short_fits() -> Iterator[None]:
+    """Short fits of few steps, which a race would leave out."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(racing, "LEAST_STEPS", 1)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -148,6 +157,28 @@ def test_a_saved_race(whole: Predictor) -> None:
     assert same(race(path, resume=True), whole)
     with pytest.raises(ResumeError, match=r"optim\.arms"):
         race(path, resume=True, options={"optim.arms": 4})
+
+
+def test_without_enough_steps_the_first_others_are_trained_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(racing, "LEAST_STEPS", 50)
+    monkeypatch.setattr(racing, "MOST_WHOLE", 3)
+    options = {key: value for key, value in OPTIONS.items() if key != "optim.max_epochs"}
+    frame = make_table(40)
+    chosen = {**options, "model.table.members": 0}
+    predictor = Predictor("y", verbosity=0).fit(frame, presets="auto", hyperparameters=chosen)
+    board = predictor.leaderboard().set_index("name")
+    assert set(board["state"]) == {"complete"}
+    assert "loss after 1/9" not in board.columns
+    assert board.loc["twice the epochs", "optim.max_epochs"] == 2 * board.loc["as asked", "optim.max_epochs"]
+
+
+@pytest.mark.parametrize(("left", "count"), [(10.0, 0), (13.0, 1), (16.0, 2), (1e9, 3)])
+def test_as_many_take_part_as_there_is_time_for(left: float, count: int) -> None:
+    others = [racing.Entrant(2 + n, "", {}, 2.0 if n == 0 else 1.0) for n in range(3)]
+    needed = [racing._needed(others[:n], 1000, 10.0, 1.0) for n in range(4)]
+    assert needed == sorted(needed)
+    assert needed[0] == 0
+    assert sum(one <= left for one in needed[1:]) == count
 
 
 # -- stopped and killed

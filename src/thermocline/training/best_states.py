@@ -251,7 +251,7 @@ def average_over(model: nn.Module, states: Sequence[Mapping[str, torch.Tensor]])
     """Average states of several runs from the same start: what one run kept frozen is as it is in the model."""
     own = model.state_dict()
     names = [name for name in own if any(name in state for state in states)]
-    return average([{name: state.get(name, own[name]) for name in names} for state in states])
+    return average([{name: state[name] if name in state else own[name].cpu() for name in names} for state in states])
 
 
 def _rank(kept: BestState) -> tuple[float, int]:

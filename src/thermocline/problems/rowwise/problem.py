@@ -207,7 +207,7 @@ class Rowwise(Problem):
         assert rows.target is not None
         given = torch.from_numpy(outputs / target.temperature)
         losses = row_losses(target.loss_name, given, torch.from_numpy(rows.target)).double().numpy()
-        return losses if rows.weight is None else losses * rows.weight / rows.weight.mean()
+        return losses if rows.weight is None else losses * rows.weight / max(float(rows.weight.mean()), 1e-30)
 
     def predictions(
         self, outputs: np.ndarray, target: RowTarget, index: pd.Index[Any]
