@@ -27,6 +27,7 @@ from thermocline.inputs.image.reading import located
 from thermocline.problems.rowwise import peft, tfidf, trees
 from thermocline.problems.rowwise.collector import RowCollector, collector_of
 from thermocline.problems.rowwise.defaults import choose_defaults
+from thermocline.problems.rowwise.folds import RowFolds
 from thermocline.problems.rowwise.form_judge import LinearFormJudge
 from thermocline.problems.rowwise.info import INFO
 from thermocline.problems.rowwise.intervals import check_coverage
@@ -244,6 +245,13 @@ class Rowwise(Problem):
         """Return what the head sees; of an ensemble's members the mean."""
         features: Callable[[Any], torch.Tensor] = assembly.model.row_features
         return features
+
+    def check_probes(self) -> None:
+        """Rows have labels of their own."""
+
+    def folds(self, assembly: Assembly, train: Rows, *, seed: int) -> RowFolds:
+        """Return the folds of the training rows."""
+        return RowFolds.of(assembly.target, train, seed)
 
     # -- a saved predictor
 
