@@ -130,57 +130,63 @@ def rankings(arguments: argparse.Namespace) -> Iterable[dict[str, Any]]:
             folders = backbones(tower, arguments)
             for name in names:
                 sample = sample_of(name, tower, arguments, seed)
-                found = {
-                    label: kept(
-                        arguments.cache / f"{name}-{arguments.rows}-{seed}-{label}.json",
-                        arguments,
-                        partial(compared, sample, folder),
-                    )
-                    for label, folder in folders.items()
-                }
+                found = {label: compared(sample, folder, label, arguments) for label, folder in folders.items()}
                 if all(found.values()):
                     tau = kendalltau([one["probe"] for one in found.values()], [one["tuned"] for one in found.values()])
                     yield {"case": name, "seed": seed, "tau": round(float(tau.statistic), 3), "backbones": found}
 
 
-def compared(sample: Sample, folder: str) -> dict[str, float]:
-    """Return the loss of a backbone's probe with its standard error, and the loss after tuning, with both times."""
+def compared(sample: Sample, folder: str, label: str, arguments: argparse.Namespace) -> dict[str, float]:
+    """Return the losses of a backbone's probe and after tuning, empty where one is not kept and nothing is fitted."""
+    name = f"{sample.loaded.case.name}-{sample.rows}-{sample.seed}-{label}"
+    probe = kept(arguments.cache / f"{name}-probe.json", arguments, partial(probed, sample, folder))
+    tuned = kept(arguments.cache / f"{name}-tuned.json", arguments, partial(fitted, sample, folder))
+    return probe | tuned if probe and tuned else {}
+
+
+def probed(sample: Sample, folder: str) -> dict[str, float]:
+    """Return the loss of a backbone's probe, its standard error, and the CPU seconds."""
     begin = time.process_time()
     ranking = sample.predictor.rank_backbones(
         sample.train, sample.tower, [folder], presets=PRESETS, hyperparameters=sample.options, seed=sample.seed
     )
-    between = time.process_time()
-    options = {**sample.options, f"model.{sample.tower}.checkpoint": folder}
-    predictor = sample.predictor.fit(sample.train, presets=PRESETS, hyperparameters=options, seed=sample.seed)
-    end = time.process_time()
     scores = ranking.backbones[0].scores
     assert scores is not None
-    return {
-        "probe": round(scores.loss, 4),
-        "error": round(scores.loss_error, 4),
-        "tuned": round(loss(predictor, sample.loaded), 4),
-        "probe_seconds": round(between - begin, 2),
-        "fit_seconds": round(end - between, 2),
-    }
+    taken = time.process_time() - begin
+    return {"probe": round(scores.loss, 4), "error": round(scores.loss_error, 4), "probe_seconds": round(taken, 2)}
+
+
+def fitted(sample: Sample, folder: str) -> dict[str, float]:
+    """Return the loss of a backbone after tuning, and the CPU seconds."""
+    begin = time.process_time()
+    options = {**sample.options, f"model.{sample.tower}.checkpoint": folder}
+    predictor = sample.predictor.fit(sample.train, presets=PRESETS, hyperparameters=options, seed=sample.seed)
+    taken = time.process_time() - begin
+    return {"tuned": round(loss(predictor, sample.loaded), 4), "fit_seconds": round(taken, 2)}
 
 
 def agreement(ranked: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return of how many pairs of backbones the order agrees, and whether the first by probe was the best tuned."""
-    same, pairs, first, regret = 0, 0, 0, []
+    """Return of how many pairs the order agrees, also of those that the probe tells apart, and what its choice costs.
+
+    A pair is told apart where its probes differ by more than two standard errors, as of two independent numbers.
+    """
+    pairs: list[tuple[bool, bool]] = []
+    given_up = []
     for one in ranked:
         values = list(one["backbones"].values())
         for place, a in enumerate(values):
             for b in values[:place]:
-                same += (a["probe"] < b["probe"]) == (a["tuned"] < b["tuned"])
-                pairs += 1
+                clear = abs(a["probe"] - b["probe"]) > 2 * np.hypot(a["error"], b["error"])
+                pairs.append(((a["probe"] < b["probe"]) == (a["tuned"] < b["tuned"]), bool(clear)))
         chosen = min(values, key=lambda each: each["probe"])["tuned"]
-        first += chosen == min(each["tuned"] for each in values)
-        regret.append(chosen - min(each["tuned"] for each in values))
+        given_up.append(chosen - min(each["tuned"] for each in values))
     return {
-        "pairs_that_agree": same,
-        "pairs": pairs,
-        "best_found": first,
-        "mean_loss_given_up": round(np.mean(regret), 4),
+        "pairs": len(pairs),
+        "agree": sum(same for same, _ in pairs),
+        "pairs_told_apart": sum(clear for _, clear in pairs),
+        "agree_told_apart": sum(same for same, clear in pairs if clear),
+        "best_found": sum(one == 0 for one in given_up),
+        "mean_loss_given_up": round(float(np.mean(given_up)), 4),
     }
 
 

@@ -20,9 +20,10 @@ from thermocline.problems.rowwise.target import RowTarget
 
 FOLDS = 5
 FOLD_STREAM = 0xF01D
-NEWTON_STEPS = 15
-FIRST_SLOPE, MOST_SLOPE = 4.0, 100.0
-LARGEST_CHANGE = 4.0  # of the slope in a step, as a factor
+NEWTON_STEPS = 30
+SMALLEST_STEP = 1e-2  # relative to the slopes
+PENALTY = 1e-3  # of a slope's square, beside the sum of the losses
+MIDDLE = 0.5  # of classes as 0 and 1
 SMOOTHING = 0.5  # rows that each class has besides those that were seen
 
 
@@ -30,8 +31,8 @@ SMOOTHING = 0.5  # rows that each class has besides those that were seen
 class RowFolds:
     """Scores features by ridge regressions of k folds: see `contracts.probing.LinearFolds`.
 
-    The regressions predict classes as 0 and 1. What they say becomes a probability by one slope that is fitted on the
-    other folds, as is the penalty.
+    The regressions predict classes as 0 and 1. What they say, and the logits of the classes' shares, become logits by a
+    factor each, which are fitted on the other folds, as the penalty is chosen there.
 
     Attributes:
         target: What the label asks for.
@@ -141,25 +142,26 @@ class RowFolds:
         for own in self._held:
             others, weight = self._wanted[~own], self.weight[~own]
             number = self.target.problem_type == "regression"
-            outputs[own] = np.average(others, axis=0, weights=weight) if number else self._shares(own)[1]
+            outputs[own] = np.average(others, axis=0, weights=weight) if number else self._shares(own)
         return outputs
 
-    def _shares(self, own: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the shares of the classes among the rows outside of a fold, and their logits, `(outputs,)` each."""
+    def _shares(self, own: np.ndarray) -> np.ndarray:
+        """Return the logits of the classes' shares among the rows outside of a fold, `(outputs,)`."""
         several = self.target.loss_name == "bce"
         wanted, weight = self._wanted[~own], self.weight[~own] / self.weight[~own].mean()
         counts = (weight[:, None] * wanted).sum(axis=0) + SMOOTHING
         shares = counts / (len(wanted) + 2 * SMOOTHING if several else counts.sum())
-        return shares, logit(shares) if several else np.log(shares)
+        return np.asarray(logit(shares) if several else np.log(shares))
 
     def _calibrated(self, given: np.ndarray, own: np.ndarray) -> np.ndarray:
         """Return outputs of a fold as logits, or numbers as they are; what is fitted is fitted on the other folds."""
         if self.target.problem_type == "regression":
             return np.asarray(given[own])
-        shares, base = self._shares(own)
-        several = self.target.loss_name == "bce"
-        slope = _slope(given[~own] - shares, base, self._wanted[~own], self.weight[~own], several=several)
-        return np.asarray(slope * (given[own] - shares) + base)
+        several, weight = self.target.loss_name == "bce", self.weight[~own]
+        base = np.broadcast_to(self._shares(own), given.shape)
+        parts = given - MIDDLE, base
+        fitted = _slopes((parts[0][~own], base[~own]), self._wanted[~own], weight / weight.mean(), several=several)
+        return _sum(fitted, (parts[0][own], base[own]))
 
     def _losses(self, outputs: np.ndarray) -> np.ndarray:
         """Return the loss of each row, float64 `(rows,)`; of several labels the mean over them."""
@@ -168,34 +170,62 @@ class RowFolds:
             mean = np.average(wanted, axis=0, weights=self.weight)
             variance = float(np.average(((wanted - mean) ** 2).sum(axis=1), weights=self.weight))
             return np.asarray(((outputs - wanted) ** 2).sum(axis=1) / variance)
-        if self.target.loss_name == "bce":
-            return np.asarray((np.logaddexp(0.0, outputs) - wanted * outputs).mean(axis=1))
-        return np.asarray(np.logaddexp.reduce(outputs, axis=1) - (wanted * outputs).sum(axis=1))
+        several = self.target.loss_name == "bce"
+        return _log_losses(outputs, wanted, several=several) / (wanted.shape[1] if several else 1)
 
 
-def _slope(x: np.ndarray, base: np.ndarray, wanted: np.ndarray, weight: np.ndarray, *, several: bool) -> float:
-    """Return by what a linear model's outputs are multiplied to be logits beside the logits of the classes' shares.
+def _slopes(
+    parts: tuple[np.ndarray, np.ndarray], wanted: np.ndarray, weight: np.ndarray, *, several: bool
+) -> np.ndarray:
+    """Return by what two parts are multiplied so that their sum is logits: that of the least log-loss.
 
-    It minimises the log-loss, by Newton's method on a convex function of one number.
+    It is found by Newton's method, with a small penalty on what differs from the logits of the shares.
 
     Args:
-        x: Outputs `(rows, outputs)`, less the classes' shares.
-        base: Logits of the shares `(outputs,)`.
+        parts: Outputs of a linear model and logits of the classes' shares `(rows, outputs)` each.
         wanted: Classes as 0 and 1 `(rows, outputs)`.
         weight: Row weights.
         several: Whether each output is a label of its own.
     """
-    slope = FIRST_SLOPE
+    shares_alone = np.array([0.0, 1.0])
+
+    def loss(slopes: np.ndarray) -> float:
+        each = _log_losses(_sum(slopes, parts), wanted, several=several)
+        return float(weight @ each + 0.5 * PENALTY * ((slopes - shares_alone) ** 2).sum())
+
+    slopes, now = shares_alone, loss(shares_alone)
     for _ in range(NEWTON_STEPS):
-        given = expit(slope * x + base) if several else softmax(slope * x + base, axis=1)
-        first = float(weight @ ((given - wanted) * x).sum(axis=1))
-        if several:
-            second = float(weight @ (given * (1 - given) * x**2).sum(axis=1))
-        else:
-            second = float(weight @ ((given * x**2).sum(axis=1) - (given * x).sum(axis=1) ** 2))
-        wished = slope - first / max(second, 1e-12)
-        after = float(np.clip(wished, slope / LARGEST_CHANGE, min(slope * LARGEST_CHANGE, MOST_SLOPE)))
-        if abs(after - slope) < 1e-4 * slope:
+        logits = _sum(slopes, parts)
+        given = expit(logits) if several else softmax(logits, axis=1)
+        first = np.array([weight @ ((given - wanted) * one).sum(axis=1) for one in parts])
+        second = np.array(
+            [[weight @ _curvature(given, one, other, several=several) for other in parts] for one in parts]
+        )
+        step = np.linalg.solve(second + PENALTY * np.eye(2), first + PENALTY * (slopes - shares_alone))
+        least = SMALLEST_STEP * (1.0 + np.abs(slopes).max())
+        while (after := loss(slopes - step)) > now and np.abs(step).max() > least:
+            step = step / 2
+        if after > now:
             break
-        slope = after
-    return slope
+        slopes, now = slopes - step, after
+        if np.abs(step).max() <= least:
+            break
+    return slopes
+
+
+def _sum(slopes: np.ndarray, parts: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    return np.asarray(slopes[0] * parts[0] + slopes[1] * parts[1])
+
+
+def _curvature(given: np.ndarray, one: np.ndarray, other: np.ndarray, *, several: bool) -> np.ndarray:
+    """Return the second derivative of each row's log-loss by the slopes of two parts, `(rows,)`."""
+    if several:
+        return np.asarray((given * (1 - given) * one * other).sum(axis=1))
+    return np.asarray((given * one * other).sum(axis=1) - (given * one).sum(axis=1) * (given * other).sum(axis=1))
+
+
+def _log_losses(logits: np.ndarray, wanted: np.ndarray, *, several: bool) -> np.ndarray:
+    """Return the log-loss of each row, float64 `(rows,)`, summed over labels."""
+    if several:
+        return np.asarray((np.logaddexp(0.0, logits) - wanted * logits).sum(axis=1))
+    return np.asarray(np.logaddexp.reduce(logits, axis=1) - (wanted * logits).sum(axis=1))

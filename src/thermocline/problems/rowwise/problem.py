@@ -247,7 +247,9 @@ class Rowwise(Problem):
         return features
 
     def check_probes(self) -> None:
-        """Rows have labels of their own."""
+        """Check that the loss and the metrics are those of this kind: one that derives from it may have others."""
+        if self.info is not INFO:
+            super().check_probes()
 
     def folds(self, assembly: Assembly, train: Rows, *, seed: int) -> RowFolds:
         """Return the folds of the training rows."""
