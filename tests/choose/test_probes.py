@@ -70,6 +70,18 @@ def test_each_layer_and_tower_and_the_last_layers_are_probed(reviews, text_folde
     assert found.towers[1].loss > found.towers[0].loss  # the number tells nothing
 
 
+def test_the_depth_is_what_frozen_layers_takes_and_its_cost_that_of_a_fit(reviews, text_folder):
+    options = text_options(text_folder, **{"optim.max_epochs": 5})
+    found = probes(reviews, options)
+    for one in found.depths[:-1]:
+        given = {**options, "model.frozen_layers": one.depth}
+        plan = Predictor("y", verbosity=0).explain(reviews, hyperparameters=given)
+        (phase,) = plan.estimate.estimate.phases
+        assert one.label in plan.frozen
+        assert one.cost.time == pytest.approx(phase.cost)
+        assert one.cost.memory == pytest.approx(phase.memory_bytes)
+
+
 def test_after_the_layer_that_the_label_is_linear_in_the_probe_is_best(tmp_path):
     """Of a network whose layers mix their inputs well: weights of a random start this large."""
     wide = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32, "max_position_embeddings": 64}
