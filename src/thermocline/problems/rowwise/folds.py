@@ -22,7 +22,7 @@ FOLDS = 5
 FOLD_STREAM = 0xF01D
 NEWTON_STEPS = 30
 SMALLEST_STEP = 1e-2  # relative to the slopes
-PENALTY = 1e-3  # of a slope's square, beside the sum of the losses
+PENALTY = 0.03  # of a slope's square, beside the sum of the losses
 MIDDLE = 0.5  # of classes as 0 and 1
 SMOOTHING = 0.5  # rows that each class has besides those that were seen
 
