@@ -24,6 +24,7 @@ NEWTON_STEPS = 30
 SMALLEST_STEP = 1e-2  # relative to the slopes
 PENALTY = 0.03  # of a slope's square, beside the sum of the losses
 MIDDLE = 0.5  # of classes as 0 and 1
+SHARES_ALONE = np.array([0.0, 1.0])  # slopes, where features tell nothing
 SMOOTHING = 0.5  # rows that each class has besides those that were seen
 
 
@@ -129,11 +130,11 @@ class RowFolds:
         ridge = FoldRidge(blocks, self._wanted, self.weight, self._fold)
         tried = ridge.tried(self.weight)
         errors = [((self._wanted - one) ** 2).sum(axis=1) for one in tried]
-        outputs = np.empty_like(self._wanted)
+        outputs, slopes = np.empty_like(self._wanted), SHARES_ALONE
         for own in self._held:
             others = self.weight * ~own
             best = int(np.argmin([np.average(one, weights=others) for one in errors]))
-            outputs[own] = self._calibrated(tried[best], own)
+            outputs[own], slopes = self._calibrated(tried[best], own, slopes)
         return outputs
 
     def _constants(self) -> np.ndarray:
@@ -153,15 +154,22 @@ class RowFolds:
         shares = counts / (len(wanted) + 2 * SMOOTHING if several else counts.sum())
         return np.asarray(logit(shares) if several else np.log(shares))
 
-    def _calibrated(self, given: np.ndarray, own: np.ndarray) -> np.ndarray:
-        """Return outputs of a fold as logits, or numbers as they are; what is fitted is fitted on the other folds."""
+    def _calibrated(self, given: np.ndarray, own: np.ndarray, start: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return outputs of a fold as logits, or numbers as they are, and the slopes, which the other folds decide.
+
+        Args:
+            given: What the linear models give for all rows.
+            own: Which rows are in the fold.
+            start: Slopes to begin with.
+        """
         if self.target.problem_type == "regression":
-            return np.asarray(given[own])
+            return np.asarray(given[own]), start
         several, weight = self.target.loss_name == "bce", self.weight[~own]
         base = np.broadcast_to(self._shares(own), given.shape)
         parts = given - MIDDLE, base
-        fitted = _slopes((parts[0][~own], base[~own]), self._wanted[~own], weight / weight.mean(), several=several)
-        return _sum(fitted, (parts[0][own], base[own]))
+        others = parts[0][~own], base[~own]
+        slopes = _slopes(others, self._wanted[~own], weight / weight.mean(), start, several=several)
+        return _sum(slopes, (parts[0][own], base[own])), slopes
 
     def _losses(self, outputs: np.ndarray) -> np.ndarray:
         """Return the loss of each row, float64 `(rows,)`; of several labels the mean over them."""
@@ -175,7 +183,7 @@ class RowFolds:
 
 
 def _slopes(
-    parts: tuple[np.ndarray, np.ndarray], wanted: np.ndarray, weight: np.ndarray, *, several: bool
+    parts: tuple[np.ndarray, np.ndarray], wanted: np.ndarray, weight: np.ndarray, start: np.ndarray, *, several: bool
 ) -> np.ndarray:
     """Return by what two parts are multiplied so that their sum is logits: that of the least log-loss.
 
@@ -185,15 +193,15 @@ def _slopes(
         parts: Outputs of a linear model and logits of the classes' shares `(rows, outputs)` each.
         wanted: Classes as 0 and 1 `(rows, outputs)`.
         weight: Row weights.
+        start: Where to begin.
         several: Whether each output is a label of its own.
     """
-    shares_alone = np.array([0.0, 1.0])
 
     def loss(slopes: np.ndarray) -> float:
         each = _log_losses(_sum(slopes, parts), wanted, several=several)
-        return float(weight @ each + 0.5 * PENALTY * ((slopes - shares_alone) ** 2).sum())
+        return float(weight @ each + 0.5 * PENALTY * ((slopes - SHARES_ALONE) ** 2).sum())
 
-    slopes, now = shares_alone, loss(shares_alone)
+    slopes, now = start, loss(start)
     for _ in range(NEWTON_STEPS):
         logits = _sum(slopes, parts)
         given = expit(logits) if several else softmax(logits, axis=1)
@@ -201,7 +209,7 @@ def _slopes(
         second = np.array(
             [[weight @ _curvature(given, one, other, several=several) for other in parts] for one in parts]
         )
-        step = np.linalg.solve(second + PENALTY * np.eye(2), first + PENALTY * (slopes - shares_alone))
+        step = np.linalg.solve(second + PENALTY * np.eye(2), first + PENALTY * (slopes - SHARES_ALONE))
         least = SMALLEST_STEP * (1.0 + np.abs(slopes).max())
         while (after := loss(slopes - step)) > now and np.abs(step).max() > least:
             step = step / 2
