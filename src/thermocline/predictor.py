@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from thermocline.choose.board import Board
     from thermocline.choose.found import Found
+    from thermocline.choose.ranking import BackboneRanking
     from thermocline.choose.recommendation import Recommendation
     from thermocline.config import ResolvedConfig
     from thermocline.contracts.problem import Assembly, Problem
@@ -252,6 +253,7 @@ class Predictor:
         column_types: Mapping[str, str] | None = None,
         memory: int | str | None = None,
         time_limit: float | str | None = None,
+        probes: bool = False,
         seed: int = 0,
     ) -> Recommendation:
         """Return the options that `fit` would use, within an amount of memory and time, without training.
@@ -268,6 +270,9 @@ class Predictor:
             memory: As for `fit`.
             time_limit: Seconds, or a text such as `"20m"`. Where it is too short for the whole schedule, a shorter one
                 is recommended; where less than half of it would fit, as few frozen layers as that half needs.
+            probes: Also run some of the training rows through the model once, and fit linear models to the outputs of
+                each layer and tower: how much of the label is in each, with standard errors, in `.probes`. They change
+                no option: how deep to freeze is decided by memory and time.
             seed: The run's.
 
         Raises:
@@ -278,9 +283,53 @@ class Predictor:
             `predictor.fit(train, hyperparameters=predictor.recommend(train, memory="8GB").to_dict())`
         """
         from thermocline.choose.recommend import recommend
+        from thermocline.pipeline.arguments import check_flags
 
+        check_flags(probes=probes)
         given = train_data, tuning_data, presets, hyperparameters, column_types, seed
-        return recommend(self._request(*given, memory=memory, time_limit=time_limit, training=False))
+        request = self._request(*given, memory=memory, time_limit=time_limit, training=False)
+        return recommend(request, probes=probes)
+
+    @keeps_global_state
+    def rank_backbones(  # noqa: PLR0913 - public API
+        self,
+        train_data: Data,
+        tower: str,
+        checkpoints: Sequence[str | os.PathLike[str]],
+        tuning_data: Data | None = None,
+        *,
+        presets: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
+        hyperparameters: Any = None,
+        column_types: Mapping[str, str] | None = None,
+        seed: int = 0,
+    ) -> BackboneRanking:
+        """Compare backbones by a linear probe of their frozen features, without training.
+
+        Each is loaded as `fit` with it would, and training rows run through it once; a linear model of its own features
+        is scored by five folds. One that cannot be loaded is a row with the reason.
+
+        Args:
+            train_data: As for `fit`, like the others.
+            tower: `text` or `image`: the columns that the backbone reads.
+            checkpoints: Values of `model.<tower>.checkpoint`: folders, names on the hub, `offline:minilm-l6`.
+            tuning_data: Rows to validate on; they are not used.
+            presets: Preset names or files.
+            hyperparameters: Overrides.
+            column_types: Types to overrule.
+            seed: The run's.
+
+        Raises:
+            CheckpointError: None of them can be probed; the message says why of each.
+            ConfigError: There is no such tower; the problem has no label of each row.
+            DataError: There is no such column, or as `fit`.
+
+        Example:
+            `predictor.rank_backbones(train, "text", ["offline:minilm-l6", "my/folder"]).best`
+        """
+        from thermocline.choose.ranking import rank_backbones
+
+        request = self._request(train_data, tuning_data, presets, hyperparameters, column_types, seed, training=False)
+        return rank_backbones(request, tower, checkpoints)
 
     @keeps_global_state
     def predict(

@@ -128,6 +128,12 @@ def test_it_explains_without_training():
     assert plan.estimate is not None
 
 
+def test_it_has_no_linear_probes_and_says_so():
+    predictor = Predictor("grade", problem=Ordinal(), verbosity=0)
+    message = told(ConfigError, ValueError, lambda: predictor.recommend(frame_of(), probes=True))
+    assert "not for ordinal" in message
+
+
 def test_it_is_saved_and_loaded_with_the_callers_code(fitted):
     test = frame_of(seed=2)
     loaded = Predictor.load(fitted.path, problem=Ordinal(), verbosity=0)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from thermocline.choose.depth import Timed, within_time
+from thermocline.choose.probes import MOST_SECONDS, probes_of
 from thermocline.choose.recommendation import Alternative, Choice, Recommendation, as_alternative
 from thermocline.config.resolved import CHOSEN, DEFAULT, PRESET
 from thermocline.contracts.request import Request
@@ -15,6 +16,7 @@ from thermocline.efficiency.costs.live_bytes import beyond_base
 from thermocline.pipeline.arguments import memory_of, seconds_of
 from thermocline.pipeline.budget import within_memory
 from thermocline.pipeline.planning import tower_sections
+from thermocline.pipeline.prepare import problem_of
 from thermocline.pipeline.ready import Ready
 
 SOURCES = {CHOSEN: "rule", PRESET: "preset", "": "user"}
@@ -22,17 +24,28 @@ SOURCES = {CHOSEN: "rule", PRESET: "preset", "": "user"}
 MOST_ALTERNATIVES = 3
 
 
-def recommend(request: Request) -> Recommendation:
+def recommend(request: Request, *, probes: bool = False) -> Recommendation:
     """Return what a fit of a request would do, within its memory and time; nothing is trained.
 
+    Args:
+        request: What was asked for.
+        probes: Whether layers and towers are probed.
+
     Raises:
+        ConfigError: Probes of a problem that has no labels of rows.
         NotEnoughMemoryError: Nothing fits the memory.
         ThermoclineError: See `Predictor.fit`.
     """
     limit, memory = seconds_of(request.time_limit), memory_of(request.memory)
+    if probes:
+        problem_of(request).check_probes()
     timed = within_time(within_memory(request, memory, others=MOST_ALTERNATIVES), limit)
     choices = (replace(one, alternatives=_alternatives(one, timed)) for one in _choices(timed.found))
-    return Recommendation(tuple(choices), timed.forecast, _headline(timed.forecast, memory, limit))
+    headline = _headline(timed.forecast, memory, limit)
+    probed = (
+        probes_of(timed.found, timed.forecast, seconds=min(limit or MOST_SECONDS, MOST_SECONDS)) if probes else None
+    )
+    return Recommendation(tuple(choices), timed.forecast, headline, probed)
 
 
 def _choices(found: Ready) -> Iterator[Choice]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from thermocline.choose.probe_results import Probes
 from thermocline.config.resolved import shown
 from thermocline.efficiency.costs.estimate import size
 from thermocline.efficiency.costs.forecast import Forecast
@@ -62,6 +63,7 @@ class Recommendation:
         choices: The options that are not at their defaults.
         forecast: Bytes and seconds of the fit.
         headline: What it takes, and what was asked for, in a line.
+        probes: Linear probes of layers and towers, where they were asked for.
 
     Example:
         `predictor.fit(train, hyperparameters=predictor.recommend(train, memory="8GB").to_dict())`
@@ -70,6 +72,7 @@ class Recommendation:
     choices: tuple[Choice, ...]
     forecast: Forecast
     headline: str
+    probes: Probes | None = None
 
     def __getitem__(self, option: str) -> Choice:
         """Return the choice of an option.
@@ -110,14 +113,16 @@ class Recommendation:
     def __str__(self) -> str:
         lines = [self.headline, table([row[:4] for row in self._rows()], _HEADER[:4])]
         others = [f"  or {each}" for one in self.choices for each in one.alternatives]
-        return "\n".join([*lines, *(["Alternatives:", *others] if others else []), str(self.forecast)])
+        probes = [] if self.probes is None else [str(self.probes)]
+        return "\n".join([*lines, *(["Alternatives:", *others] if others else []), *probes, str(self.forecast)])
 
     def _repr_html_(self) -> str:
         head = html_cells(_HEADER, tag="th")
         body = "".join(f"<tr>{html_cells(row)}</tr>" for row in self._rows())
+        probes = "" if self.probes is None else self.probes._repr_html_()
         return (
             f"{STYLE}<div class=tcl><div class=w>{escape(self.headline)}</div><table class=tcl><thead><tr>{head}</tr>"
-            f"</thead><tbody>{body}</tbody></table></div>{self.forecast._repr_html_()}"
+            f"</thead><tbody>{body}</tbody></table></div>{probes}{self.forecast._repr_html_()}"
         )
 
 

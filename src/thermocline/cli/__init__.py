@@ -1,4 +1,4 @@
-"""The command line: thermocline demo | fit | predict | evaluate | explain | presets."""
+"""The command line: thermocline demo | fit | predict | evaluate | explain | recommend | presets."""
 
 from __future__ import annotations
 
@@ -119,6 +119,7 @@ def _add_fit(commands: Any, name: str, run: Any, text: str) -> None:
         )
         fit.add_argument("--time-limit", type=_seconds, help="seconds for everything, or 20m, 1.5h")
     if name == "recommend":
+        fit.add_argument("--probes", action="store_true", help="also probe the outputs of every layer, in one pass")
         fit.add_argument("--out", metavar="FILE", help="also write the options as YAML, for fit --config")
     elif name == "fit":
         fit.add_argument("--out", required=True, help="the folder to save into")
@@ -261,7 +262,7 @@ def _recommend(given: argparse.Namespace) -> None:
     if given.out and Path(given.out).suffix not in (".yaml", ".yml"):
         raise ConfigError(f"--out {given.out!r} has to end in .yaml or .yml.")
     budget = {"memory": given.memory, "time_limit": given.time_limit}
-    found = _predictor(given, None).recommend(given.data, **budget, **_choices(given))
+    found = _predictor(given, None).recommend(given.data, **budget, probes=given.probes, **_choices(given))
     print(found)
     if given.out:
         Path(given.out).write_text(yaml.safe_dump(found.to_dict(), sort_keys=False), encoding="utf-8")

@@ -20,6 +20,7 @@ from thermocline.config import ResolvedConfig
 from thermocline.contracts.closing import Closing, Settled
 from thermocline.contracts.labelled import Labelled, Reading
 from thermocline.contracts.learning import Collector, Learning
+from thermocline.contracts.probing import LinearFolds
 from thermocline.contracts.request import Request
 from thermocline.data.batches import Rows
 from thermocline.data.columns import Columns
@@ -302,6 +303,21 @@ class Problem:
     def features(self, assembly: Assembly) -> Callable[[Any], torch.Tensor]:
         """Return what computes features float `(rows, width)` of a batch, for `embed`; an error where none are."""
         raise ConfigError(f"{assembly.target.problem_type} has no features of a row to embed.")
+
+    def check_probes(self) -> None:
+        """Check that features of whole rows can be probed.
+
+        Raises:
+            ConfigError: Rows have no label of their own.
+        """
+        raise ConfigError(
+            "Linear probes are for problems with a label of each row (binary, multiclass, multilabel, regression), not "
+            f"for {self.info.name}. Leave them out."
+        )
+
+    def folds(self, assembly: Assembly, train: Rows, *, seed: int) -> LinearFolds:
+        """Return what scores linear models of features of the training rows, after `check_probes`."""
+        raise NotImplementedError
 
     def check_metric(self, name: str, target: Any) -> str:
         """Return the canonical name of a metric that `evaluate` was asked for.

@@ -47,6 +47,16 @@ class Tower(nn.Module):
         """
         raise NotImplementedError
 
+    def row_states(self, states: torch.Tensor, inputs: Mapping[str, Any]) -> torch.Tensor | None:
+        """Return the output of one of its layers as features of rows, float `(rows, width)`, or None where it is none.
+
+        Args:
+            states: What a layer gave, of any shape.
+            inputs: The tower's part of the batch.
+        """
+        del states, inputs
+        return None
+
     @property
     def grains(self) -> frozenset[str]:
         """Which grains of features it gives: `row`, `token`, `map`."""

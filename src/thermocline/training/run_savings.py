@@ -66,6 +66,16 @@ def forecast_of(assembly: Assembly, rows: Mapping[str, Rows], learning: Learning
     return forecast(savings, Facts(optim.optimizer, probe, optim.ema is not None, counted, base, times))
 
 
+def setup_of(assembly: Assembly, rows: Mapping[str, Rows]) -> SavingsSetup:
+    """Return a run as far as it can be made cheaper, before it: nothing is written.
+
+    Args:
+        assembly: Model, layers, plan, configuration.
+        rows: `train` and `valid`.
+    """
+    return _setup(assembly, rows, cache_options(assembly, len(rows["train"]), None), nullcontext)
+
+
 def memory_search(
     assembly: Assembly, rows: Mapping[str, Rows], learning: Learning, most: int, *, freezes: bool
 ) -> MemorySearch:

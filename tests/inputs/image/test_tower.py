@@ -96,6 +96,22 @@ def test_missing_images_have_zero_features_and_do_not_disturb_others():
     assert (out[0, 0] != out[0, 1]).any()
 
 
+@pytest.mark.parametrize(
+    ("layout", "shape"),
+    [("NCHW", (3, 8, 5, 4)), ("NHWC", (3, 5, 4, 8)), ("NCHW", (3, 20, 8)), ("NCHW", (3, 8))],
+)
+def test_outputs_of_layers_become_means_over_the_map_and_zeros_where_an_image_is_missing(layout, shape):
+    tower = timm_tower("test_resnet", columns=2)
+    tower.backbone.output_fmt = layout
+    states = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    out = tower.row_states(states, {"present": torch.tensor([[True, False], [True, True]])}).view(2, 2, 8)
+    places = [axis for axis in (1, 2, 3) if axis < len(shape) and shape[axis] != 8]
+    wanted = states.mean(dim=places) if places else states
+    torch.testing.assert_close(out[[0, 1, 1], [0, 0, 1]], wanted)
+    assert not out[0, 1].any()
+    assert tower.row_states(states, {"present": torch.tensor([[True, True], [True, True]])}) is None
+
+
 def test_a_batch_without_any_image_can_be_trained_on():
     tower = timm_tower("test_resnet", columns=1).train()
     assert features(tower, batch(tower, [[False], [False]])).shape == (2, tower.width)

@@ -126,6 +126,18 @@ def test_two_texts_are_compared(text_folder):
     torch.testing.assert_close(apart.features(rows=[5]), apart.features()[5:6])  # however wide the batch
 
 
+@pytest.mark.parametrize("pair", ["joint", "apart", "both"])
+def test_what_a_layer_gives_is_compared_as_the_features_are(text_folder, pair):
+    built, given = Built(text_folder, pair, **{"model.text.pooling": "mean"}), []
+    built.tower.backbone.register_forward_hook(lambda *args: given.append(args[2][0]))
+    features = built.features()
+    part = built.input.rows(RowSource(built.frame)).batch(np.arange(len(built.frame)))
+    inputs = {name: torch.from_numpy(array) for name, array in part.items()}
+    torch.testing.assert_close(built.tower.row_states(given[0], inputs), features)
+    assert built.tower.row_states(given[0][:, :1], inputs) is None
+    assert built.tower.row_states(given[0][:, 0], inputs) is None
+
+
 def nn_cosine(u, v):
     return (u * v).sum(1) / (u.norm(dim=1) * v.norm(dim=1))
 

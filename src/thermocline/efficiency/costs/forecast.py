@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -38,12 +38,14 @@ class Forecast:
         saved: Per phase: what is cached, folded and computed again, or why it is not; a line each.
         side_by_side: The plan with the backbone unfrozen and frozen, for a model whose layers have parts.
         start: What the start of the head takes, in words, or nothing.
+        costs: Of the layers; None where they are not known.
     """
 
     estimate: Estimate
     saved: tuple[tuple[str, ...], ...]
     side_by_side: SideBySide | None = None
     start: str = ""
+    costs: Costs | None = field(default=None, repr=False, compare=False)
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row per phase."""
@@ -135,7 +137,8 @@ def forecast(savings: Savings, facts: Facts) -> Forecast:
     if facts.times is not None:
         expected = with_seconds(expected, facts.times, plan, cached)
     unfolded = StepSetup(setup.cache.usual, again, optimizer=facts.optimizer)
-    return Forecast(expected, tuple(saved), side_by_side(plan, setup.layer_map, setup.costs, unfolded), probe)
+    versions = side_by_side(plan, setup.layer_map, setup.costs, unfolded)
+    return Forecast(expected, tuple(saved), versions, probe, setup.costs)
 
 
 def _with_bytes(expected: Estimate, plan: LayerPlan, facts: Facts, device: str) -> Estimate:

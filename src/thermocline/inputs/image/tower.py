@@ -80,6 +80,23 @@ class ImageTower(Tower):
             out = out.index_put((present,), features)
         return out if grain == MAP else out.flatten(1)
 
+    def row_states(self, states: torch.Tensor, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor | None:
+        """Return the mean of a layer's output over the map, or over tokens; zeros for missing images.
+
+        Args:
+            states: Float `(images, channels, h, w)`, `(images, h, w, channels)` where timm says so, `(images, tokens,
+                width)` or `(images, width)`; None is returned for other shapes.
+            inputs: As in `forward`.
+        """
+        present = inputs["present"]
+        if not 2 <= states.dim() <= 4 or len(states) != int(present.sum()):
+            return None
+        last = states.dim() == 3 or getattr(self.backbone, "output_fmt", "NCHW") == "NHWC"
+        places = tuple(range(1, states.dim() - 1)) if last else (2, 3)[: states.dim() - 2]
+        pooled = states.float().mean(dim=places) if places else states.float()
+        out = torch.zeros(*present.shape, pooled.shape[1], device=pooled.device)
+        return out.index_put((present,), pooled).flatten(1)
+
     def encode(self, pixels: torch.Tensor) -> torch.Tensor:
         """Map uint8 pixels `(images, 3, h, w)` to features `(images, features)`."""
         out = self.backbone(self._normalised(pixels))

@@ -82,14 +82,26 @@ class TextTower(Tower):
         pooled = self._pooled(states, mask)
         return pooled if self.pair == JOINT else _compared(pooled.view(-1, READINGS[self.pair], pooled.shape[-1]))
 
+    def row_states(self, states: torch.Tensor, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor | None:
+        """Return the mean of a layer's output over real tokens; two texts that are read apart are compared.
+
+        Args:
+            states: Float `(rows * readings, tokens, width)`; None is returned for other shapes.
+            inputs: As in `forward`.
+        """
+        mask = inputs["attention_mask"].flatten(0, -2)
+        if states.dim() != 3 or states.shape[:2] != mask.shape:
+            return None
+        pooled = _mean(states.float(), mask)
+        return pooled if self.pair == JOINT else _compared(pooled.view(-1, READINGS[self.pair], pooled.shape[-1]))
+
     def _pooled(self, states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         if self.pooling == "cls":
             return states[:, 0]
         if self.pooling == "last":
             last = mask.sum(dim=1) - 1
             return states[torch.arange(len(states), device=states.device), last]
-        weight = mask.unsqueeze(-1).to(states.dtype)
-        return (states * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1)
+        return _mean(states, mask)
 
     def trial(self) -> torch.Tensor:
         """Return the features of a row of four tokens a reading, `(1, width)`, in eval mode and without gradients."""
@@ -115,6 +127,12 @@ class TextTower(Tower):
     def varying_shapes(self) -> bool:
         """Texts come in many widths."""
         return True
+
+
+def _mean(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Return the mean over real tokens, `(rows, width)`."""
+    weight = mask.unsqueeze(-1).to(states.dtype)
+    return (states * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1)
 
 
 def _compared(readings: torch.Tensor) -> torch.Tensor:

@@ -53,7 +53,7 @@ def drawn_rows(target: RowTarget, encoded: np.ndarray, rows: np.ndarray, most: i
     if len(rows) <= most:
         return rows
     order = np.random.default_rng([seed, ROW_STREAM]).permutation(len(rows))
-    group = _groups(target, encoded[rows])[order]
+    group = groups_of(target, encoded[rows])[order]
     by_group = np.argsort(group, kind="stable")
     sizes = np.bincount(group)
     place = np.empty(len(rows), dtype=np.int64)  # of a row within its group
@@ -62,7 +62,8 @@ def drawn_rows(target: RowTarget, encoded: np.ndarray, rows: np.ndarray, most: i
     return np.sort(rows[order[first[:most]]])
 
 
-def _groups(target: RowTarget, encoded: np.ndarray) -> np.ndarray:
+def groups_of(target: RowTarget, encoded: np.ndarray) -> np.ndarray:
+    """Return a number for each row, int64 `(rows,)`: its class, or the rarity of its rarest label; 0 for numbers."""
     if target.problem_type == "regression":
         return np.zeros(len(encoded), dtype=np.int64)
     if target.problem_type != "multilabel":

@@ -27,6 +27,7 @@ from thermocline.inputs.image.reading import located
 from thermocline.problems.rowwise import peft, tfidf, trees
 from thermocline.problems.rowwise.collector import RowCollector, collector_of
 from thermocline.problems.rowwise.defaults import choose_defaults
+from thermocline.problems.rowwise.folds import RowFolds
 from thermocline.problems.rowwise.form_judge import LinearFormJudge
 from thermocline.problems.rowwise.info import INFO
 from thermocline.problems.rowwise.intervals import check_coverage
@@ -251,6 +252,15 @@ class Rowwise(Problem):
         """Return what the head sees; of an ensemble's members the mean."""
         features: Callable[[Any], torch.Tensor] = assembly.model.row_features
         return features
+
+    def check_probes(self) -> None:
+        """Check that the loss and the metrics are those of this kind: one that derives from it may have others."""
+        if self.info is not INFO:
+            super().check_probes()
+
+    def folds(self, assembly: Assembly, train: Rows, *, seed: int) -> RowFolds:
+        """Return the folds of the training rows."""
+        return RowFolds.of(assembly.target, train, seed)
 
     # -- a saved predictor
 
