@@ -296,16 +296,19 @@ def test_resuming_needs_a_path() -> None:
 # -- what it looks like
 
 
-def test_the_plot_has_a_line_for_each(whole: Predictor) -> None:
+def test_the_plot_has_losses_and_gains(whole: Predictor) -> None:
     board = whole.leaderboard()
-    axis = board.plot_race()
-    assert [text.get_text() for text in axis.get_xticklabels()] == ["1/9 of the steps", "all"]
-    names = [text.get_text().removesuffix(" (kept)") for text in axis.get_legend().get_texts()]
-    assert names == list(board["name"])
-    kept = board[board["why"] == "kept"].iloc[0]
-    star = next(line for line in axis.get_lines() if line.get_marker() == "*")
-    assert star.get_ydata() == pytest.approx([kept["loss"]])
-    plt.close(axis.figure)
+    figure = board.plot_race()
+    losses, gains = figure.axes
+    assert [text.get_text() for text in losses.get_xticklabels()] == ["1/9 of the steps", "all"]
+    assert [text.get_text() for text in losses.get_legend().get_texts()] == list(board["name"])
+    ended = board[board["state"] == "complete"]
+    names = [text.get_text() for text in gains.get_yticklabels()]
+    assert [name.removesuffix(" (kept)") for name in names] == list(ended["name"])
+    assert sum(name.endswith(" (kept)") for name in names) == 1
+    points = [bars.lines[0].get_xdata()[0] for bars in gains.containers]
+    assert points == pytest.approx(ended["gain"].fillna(0).tolist())
+    plt.close(figure)
 
 
 def test_a_search_has_no_race_to_draw() -> None:

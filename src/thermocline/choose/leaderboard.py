@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from thermocline.errors import ArtifactError
 
 if TYPE_CHECKING:
-    from thermocline.choose.board import Board
+    from thermocline.choose.board import Board  # circle: a type
 
 COMPLETE, PRUNED, FAILED, RUNNING, STOPPED = "complete", "pruned", "failed", "running", "stopped"
 """How a fit ended, or that it has not."""
@@ -82,7 +82,7 @@ class Leaderboard:
 
         Where fits were compared by losses of validation rows, these, `gain` and `gain_error` stand after the score.
         """
-        from thermocline.choose.board import AFTER, LOSS, Board
+        from thermocline.choose.board import AFTER, LOSS, Board  # circle: it imports pandas, and this does not
 
         options = list(dict.fromkeys(option for one in self.entries for option in one.values))
         shares = sorted({share for one in self.entries for share in one.losses}, key=_length)

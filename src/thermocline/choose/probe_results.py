@@ -189,6 +189,9 @@ class Probes:
         header += ["step time if frozen", "bytes if frozen"] * known
         return [*found, (header, deep, list(range(2, len(header))))] if deep else found
 
+    def __repr__(self) -> str:
+        return str(self)
+
     def __str__(self) -> str:
         tables = [table(rows, header, right) for header, rows, right in self._tables]
         advice = [ADVICE] if self.depths else []

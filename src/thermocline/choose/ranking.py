@@ -157,6 +157,9 @@ class BackboneRanking:
     def _reasons(self) -> list[str]:
         return [f"{one.checkpoint}: not probed, because {one.why}" for one in self.backbones if one.why]
 
+    def __repr__(self) -> str:
+        return str(self)
+
     def __str__(self) -> str:
         return "\n".join([self._headline, table(self._rows, self._header, _RIGHT), *self._reasons])
 

@@ -110,6 +110,9 @@ class Recommendation:
             for one in self.choices
         ]
 
+    def __repr__(self) -> str:
+        return str(self)
+
     def __str__(self) -> str:
         lines = [self.headline, table([row[:4] for row in self._rows()], _HEADER[:4])]
         others = [f"  or {each}" for one in self.choices for each in one.alternatives]
