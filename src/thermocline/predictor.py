@@ -160,7 +160,8 @@ class Predictor:
                 epochs, other loggers or another device may be asked for. Checkpoints lie next to `path` until then
                 (`env.checkpoint_every`).
             callbacks: Objects of classes that derive from `thermocline.Callback`: code of your own that is called after
-                each validation, for example, and may end training. They are called in every trial of a search.
+                each validation, for example, and may end training. They are called in every trial of a search, and of a
+                race in the fit as it was asked for.
             search: How values are chosen from spaces: `{"trials": 20}`, perhaps with `storage`, the path of a file or
                 the URL of a database that several processes share, and `study`, a name in it. Each trial is a fit on
                 the same rows; the one that validates best becomes this predictor, and `leaderboard()` lists them all.

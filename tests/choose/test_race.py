@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,8 +17,11 @@ from support.stopping import Killed
 from support.tiny import TINY, make_table, told
 from thermocline import Predictor
 from thermocline.choose import race as racing
+from thermocline.choose import race_times
 from thermocline.choose.leaderboard import Entry, Leaderboard
 from thermocline.choose.paired import Gain
+from thermocline.choose.portfolio import Entrant
+from thermocline.choose.race_times import Times
 from thermocline.data.batches import Rows
 from thermocline.errors import ConfigError, NonFiniteError, OutputExistsError, ResumeError, ThermoclineWarning
 from thermocline.problems.rowwise.problem import Rowwise
@@ -38,7 +42,7 @@ def race(path: Path | None = None, *, options: Any = None, **more: Any) -> Predi
 def _short_fits() -> Iterator[None]:
     """Short fits of few steps, which a race would leave out."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(racing, "LEAST_STEPS", 1)
+        patch.setattr(race_times, "LEAST_STEPS", 1)
         yield
 
 
@@ -160,7 +164,7 @@ def test_a_saved_race(whole: Predictor) -> None:
 
 
 def test_without_enough_steps_the_first_others_are_trained_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(racing, "LEAST_STEPS", 50)
+    monkeypatch.setattr(race_times, "LEAST_STEPS", 50)
     monkeypatch.setattr(racing, "MOST_WHOLE", 3)
     options = {key: value for key, value in OPTIONS.items() if key != "optim.max_epochs"}
     frame = make_table(40)
@@ -174,8 +178,8 @@ def test_without_enough_steps_the_first_others_are_trained_in_full(monkeypatch: 
 
 @pytest.mark.parametrize(("left", "count"), [(10.0, 0), (13.0, 1), (16.0, 2), (1e9, 3)])
 def test_as_many_take_part_as_there_is_time_for(left: float, count: int) -> None:
-    others = [racing.Entrant(2 + n, "", {}, 2.0 if n == 0 else 1.0) for n in range(3)]
-    needed = [racing._needed(others[:n], 1000, 10.0, 1.0) for n in range(4)]
+    others = [Entrant(2 + n, "", {}, 2.0 if n == 0 else 1.0) for n in range(3)]
+    needed = [Times(1.0, 9.0).needed(others[:n], 1000) for n in range(4)]
     assert needed == sorted(needed)
     assert needed[0] == 0
     assert sum(one <= left for one in needed[1:]) == count
@@ -254,11 +258,23 @@ def test_an_arm_that_fails_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
     assert board.loc["a third of the rate", "state"] == "complete"
 
 
-def test_without_time_for_others() -> None:
-    predictor = race(time_limit=2)
+def test_without_time_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(racing.Race, "_in_time", lambda _, seconds: seconds == 0)
+    predictor = race(time_limit="1h")
     board = predictor.leaderboard()
-    assert board.loc[0, "why"] == "kept"
+    assert list(board["name"]) == ["as asked"]
+    assert list(board["why"]) == ["kept"]
     assert predictor.predict(FRAME).notna().all()
+
+
+def test_a_slow_arm_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(racing, "SLOW", 1e-9)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ThermoclineWarning)  # a short fit has no time to be validated
+        board = race(time_limit="1h").leaderboard().set_index("name")
+    failed = board[board["state"] == "failed"]
+    assert len(failed) == 2
+    assert failed["why"].str.contains("1/9 of the steps take more than").all()
 
 
 # -- bad input

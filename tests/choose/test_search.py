@@ -246,7 +246,7 @@ def test_a_search_that_ended_is_loaded(tmp_path: Path, monkeypatch: pytest.Monke
 def test_a_fit_without_a_search_is_not_resumed_as_one(tmp_path: Path) -> None:
     Predictor("y", path=tmp_path / "run", verbosity=0).fit(FRAME, hyperparameters=OPTIONS)
     message = told(ResumeError, ValueError, lambda: search(tmp_path / "run", resume=True))
-    assert "a fit that was not searched" in message
+    assert "a fit that was chosen from no others" in message
 
 
 # -- trials that fail

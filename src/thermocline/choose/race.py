@@ -8,7 +8,7 @@ continues them exactly.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -22,6 +22,7 @@ from thermocline.choose.leaderboard import WHOLE
 from thermocline.choose.paired import mean_loss
 from thermocline.choose.portfolio import Entrant, entrants
 from thermocline.choose.race_state import RaceState, Result
+from thermocline.choose.race_times import GO_ON, MARGIN, SHARES, SHORTEST, Times, shares_of
 from thermocline.contracts.request import Request
 from thermocline.errors import (
     OutputExistsError,
@@ -40,14 +41,9 @@ from thermocline.report.console import Console
 from thermocline.training.time_limit import TimeLimit
 
 ASKED = Entrant(1, "as asked")
-SHARES = ("1/9", "1/3")
-GO_ON = 3  # one of so many is trained longer
-MARGIN = 1.1  # of the time that a further fit may take more than the same did before
-LEAST_STEPS = 50
-"""A short fit takes: at 18 steps on 500 images and on 1,000 short texts the probe was ahead of every arm."""
 MOST_WHOLE = 2  # of the others are trained in full where there are no short fits
-SHORTEST = 0.6  # of its seconds are enough for a whole fit, whose schedule is made for the time
-OF_AN_ARM = (ThermoclineError, MemoryError, torch.OutOfMemoryError)
+SLOW = 3.0  # times what a short fit was expected to take, after which it is given up
+OF_AN_ARM = (ThermoclineError, MemoryError, TimeoutError, torch.OutOfMemoryError)
 OF_ALL = (OutputExistsError, OutputInUseError, OutputWriteError)
 """Errors that are of the place where all fits are kept."""
 
@@ -74,13 +70,10 @@ class Race:
     def run(self) -> None:
         """Carry the fits out, as far as the time allows; Ctrl-C ends them."""
         try:
-            asked = self.state.result(1, WHOLE) or self._whole(ASKED)
-            taking_part = self.state.entrants
-            if asked is None or taking_part is None:
-                return
-            whole = [one for one in self._best_of(taking_part, asked) if self._whole_of(one, asked)]
+            asked = self.state.result(ASKED.number, WHOLE) or self._whole(ASKED)
+            whole = [one for one in self._best_of(self.state.entrants or (), asked) if self._whole_of(one, asked)]
             alike = [one for one in whole if not one.options.get("model.peft")]  # their weights can be averaged
-            if alike and not self.interrupted:
+            if alike:
                 self._average(min(alike, key=self._loss), asked)
         except KeyboardInterrupt:
             self.interrupted = True
@@ -88,22 +81,21 @@ class Race:
     @property
     def average_number(self) -> int:
         """The number of the average of two fits."""
-        return 2 + len(self.state.entrants or ())
+        return 1 + max((one.number for one in self.state.entrants or ()), default=ASKED.number)
 
     # -- the fit as it was asked for, and others of its length
 
-    def _whole(self, entrant: Entrant) -> Result | None:
-        """Carry out a fit of all steps, and save it; None where Ctrl-C ended it."""
+    def _whole(self, entrant: Entrant) -> Result:
+        """Carry out a fit of all steps, and save it, after Ctrl-C too."""
         path, begin = self.folder.trial(entrant.number), self.limit.elapsed
         self.console.say(f"{entrant.name}: all steps{_shown(entrant)}")
         fitted = fit(self._request_of(entrant, path), Among(self.prepared, kept=self._kept(entrant.number)))
         with writing_to(path):
             artifact.save(fitted, path, overwrite=True)
         if not fitted.ended:
-            self.interrupted = True
-            return None
+            raise KeyboardInterrupt
         if entrant is ASKED:
-            self._decide(fitted, self.limit.elapsed - begin)
+            self._decide(fitted, Times.of(fitted, self.limit.elapsed - begin))
         result = self._result(entrant.number, WHOLE, fitted, begin)
         self.state.put(result, fitted.losses)
         remove_checkpoints(path, fitted.identity)
@@ -112,25 +104,25 @@ class Race:
 
     def _whole_of(self, entrant: Entrant, asked: Result) -> bool:
         """Carry out the fit of the best of the others; say whether it came to its end."""
-        if self.state.result(entrant.number, WHOLE) is not None:
-            return True
-        if not self._in_time(SHORTEST * _seconds(entrant, asked.seconds, asked.short_seconds)):
+        found = self.state.result(entrant.number, WHOLE)
+        if found is not None:
+            return not found.failed
+        if not self._in_time(SHORTEST * asked.times.whole(entrant)):
             self.console.say(f"{entrant.name}: no time for all steps")
             return False
         self._discard_short(entrant)
-        return self._tried(entrant, lambda: self._whole(entrant)) is not None
+        return self._tried(entrant, WHOLE, lambda: self._whole(entrant))
 
-    def _decide(self, asked: Fitted, seconds: float) -> None:
+    def _decide(self, asked: Fitted, times: Times) -> None:
         """Choose who takes part: as many as the time allows."""
         if asked.losses is None:
             self.state.decide((), asked.assembly.config)
             return
-        most, fixed = asked.assembly.config.optim.arms - 1, _fixed_seconds(asked, seconds)
-        found = list(entrants(asked.assembly))[:most]
-        reached = found[: most if _shares(asked.steps) else MOST_WHOLE]
-        reached = [one for one in reached if SHORTEST * _seconds(one, seconds, fixed) <= self.limit.left]
-        times = [_needed(reached[:n], asked.steps, seconds, fixed) for n in range(len(reached) + 1)]
-        count = max(n for n, needed in enumerate(times) if n == 0 or MARGIN * needed <= self.limit.left)
+        most = asked.assembly.config.optim.arms - 1
+        found = list(entrants(asked.assembly))[: most if shares_of(asked.steps) else min(most, MOST_WHOLE)]
+        reached = [one for one in found if self._in_time(SHORTEST * times.whole(one))]
+        needed = [times.needed(reached[:n], asked.steps) for n in range(len(reached) + 1)]
+        count = max(n for n, seconds in enumerate(needed) if n == 0 or self._in_time(seconds))
         self.state.decide(reached[:count], asked.assembly.config)
         names = ", ".join(one.name for one in reached[:count]) or "no other"
         self.console.say(f"compared with it: {names}")
@@ -139,7 +131,7 @@ class Race:
 
     def _best_of(self, taking_part: Sequence[Entrant], asked: Result) -> list[Entrant]:
         """Return which of the others are to be trained in full: after short fits the best, without any all."""
-        left, shares = list(taking_part), _shares(asked.steps)
+        left, shares = list(taking_part), shares_of(asked.steps)
         for share in shares:
             if len(left) <= 1:
                 break
@@ -155,17 +147,23 @@ class Race:
         found = self.state.result(entrant.number, share)
         if found is not None:
             return not found.failed
-        if not self._in_time(SHORTEST * _seconds(entrant, asked.seconds, asked.short_seconds)):
+        expected = asked.times.short(share)
+        if not self._in_time(expected + SHORTEST * asked.times.whole(entrant)):
             return False
-        return self._tried(entrant, lambda: self._trained(entrant, share, asked.steps)) is not None
+        return self._tried(entrant, share, lambda: self._trained(entrant, share, asked.steps, SLOW * expected))
 
-    def _trained(self, entrant: Entrant, share: str, steps: int) -> Result | None:
+    def _trained(self, entrant: Entrant, share: str, steps: int, most: float) -> Result:
+        """Carry out a short fit; under a time limit one that takes more than `most` seconds is an error."""
         begin, path = self.limit.elapsed, self._short_path(entrant)
-        request = replace(self._request_of(entrant, path, short=_short_options(share, steps)), time_limit=None)
+        options = _short_options(share, steps)
+        request = self._request_of(entrant, path, short=options)
+        if self.limit.seconds is not None:
+            request = replace(request, time_limit=max(min(most, self.limit.left), 1e-3))
         fitted = fit(request, Among(self.prepared))
         if not fitted.ended:
-            self.interrupted = True
             raise KeyboardInterrupt
+        if int(fitted.history["step"].max()) < options["optim.max_steps"] and self.limit.seconds is not None:
+            raise TimeoutError(f"{share} of the steps take more than {most:.0f} s")
         result = self._result(entrant.number, share, fitted, begin)
         self.state.put(result, fitted.losses)
         self.console.say(f"{entrant.name}, {share} of the steps: {self._told(result)}")
@@ -176,7 +174,7 @@ class Race:
     def _average(self, best: Entrant, asked: Result) -> None:
         """Finish a model whose weights are the mean of two fits' (model soups, Wortsman et al., ICML 2022)."""
         number = self.average_number
-        if self.state.result(number, WHOLE) is not None or not self._in_time(asked.short_seconds):
+        if self.state.result(number, WHOLE) is not None or not self._in_time(asked.times.fixed):
             return
         entrant = Entrant(number, f"average of {ASKED.name!r} and {best.name!r}")
         states = [load_file(str(self._kept(one.number))) for one in (ASKED, best)]
@@ -184,8 +182,10 @@ class Race:
 
         def finished() -> Result:
             chosen = {"env.loggers": ((), "nothing is trained")}
-            request = replace(self._request_of(entrant, None), chosen=chosen, resume=False, callbacks=())
+            request = replace(self._request_of(entrant, None), chosen=chosen, resume=False)
             fitted = fit(request, Among(self.prepared, states=states))
+            if not fitted.ended:
+                raise KeyboardInterrupt
             with writing_to(path):
                 artifact.save(fitted, path, overwrite=True)
             result = self._result(number, WHOLE, fitted, begin)
@@ -193,27 +193,25 @@ class Race:
             self.console.say(f"{entrant.name}: {self._told(result)}")
             return result
 
-        self._tried(entrant, finished)
+        self._tried(entrant, WHOLE, finished)
 
     # -- parts of these
 
-    def _tried(self, entrant: Entrant, call: Any) -> Any:
-        """Return what a call returns; None where an error of this entrant's ends it, which is kept."""
+    def _tried(self, entrant: Entrant, share: str, call: Callable[[], object]) -> bool:
+        """Say whether a call came to its end; an error of this entrant's is kept as its result."""
         begin = self.limit.elapsed
         try:
-            return call()
+            call()
+            return True
         except OF_ALL:
             raise
         except OF_AN_ARM as error:
             why = f"{type(error).__name__}: {first_line(error)}"
-            for share in (*SHARES, WHOLE):
-                if self.state.result(entrant.number, share) is None:
-                    self.state.put(Result(entrant.number, share, None, self.limit.elapsed - begin, failed=why), None)
-                    break
+            self.state.put(Result(entrant.number, share, None, self.limit.elapsed - begin, failed=why), None)
             self._discard_short(entrant)
             self.folder.discard(entrant.number)
             self.console.say(f"{entrant.name} failed: {why}")
-            return None
+            return False
 
     def _request_of(self, entrant: Entrant, path: Path | None, *, short: dict[str, Any] | None = None) -> Request:
         asked, why = self.request, f"arm {entrant.name!r}"
@@ -226,18 +224,20 @@ class Race:
             time_limit=None if self.limit.seconds is None else max(self._left_for(entrant), 1e-3),
             began=None,
             resume=path is not None and path.with_name(f"{path.name}-checkpoints").is_dir(),
+            callbacks=asked.callbacks if entrant is ASKED else (),  # what they remember is of one fit
             verbosity=asked.verbosity if entrant is ASKED else max(0, asked.verbosity - 1),
         )
 
     def _result(self, number: int, share: str, fitted: Fitted, begin: float) -> Result:
         seconds = self.limit.elapsed - begin
         score = fitted.history.kept_scores.get(self.metric)
-        return Result(number, share, score, seconds, _fixed_seconds(fitted, seconds), fitted.steps)
+        values = {key: fitted.assembly.config[key] for key in self.state.asked}
+        return Result(number, share, score, seconds, values, fitted.steps, Times.of(fitted, seconds))
 
     def _left_for(self, entrant: Entrant) -> float:
         """Return the seconds for an entrant: from the others' some are kept for the average."""
         asked = self.state.result(ASKED.number, WHOLE)
-        return self.limit.left - (MARGIN * asked.short_seconds if asked is not None and entrant.options else 0.0)
+        return self.limit.left - (MARGIN * asked.times.fixed if asked is not None and entrant.options else 0.0)
 
     def _in_time(self, seconds: float) -> bool:
         return self.limit.left >= MARGIN * seconds
@@ -277,48 +277,6 @@ def _short_options(share: str, steps: int) -> dict[str, Any]:
         "env.checkpoint_every": first,
         "env.loggers": (),
     }
-
-
-def _fixed_seconds(fitted: Fitted, seconds: float) -> float:
-    """Return the seconds of a fit that took `seconds` which do not grow with its steps."""
-    trained = fitted.history.to_frame()[["step", "seconds"]]
-    start = trained.loc[trained["step"] == 0, "seconds"]
-    steps = trained["seconds"].max() - (start.max() if len(start) else 0.0)
-    return max(0.0, seconds - float(steps))
-
-
-def _seconds(entrant: Entrant, seconds: float, fixed: float) -> float:
-    """Return what a whole fit of an entrant takes, where the fit as it was asked for took `seconds`."""
-    return fixed + entrant.length * (seconds - fixed)
-
-
-def _shares(steps: int) -> list[str]:
-    """Return the shares of so many steps that short fits take."""
-    return [share for share in SHARES if steps * Fraction(share) >= LEAST_STEPS]
-
-
-def _needed(taking_part: Sequence[Entrant], steps: int, seconds: float, fixed: float) -> float:
-    """Return the seconds that others need, where the fit as it was asked for took `seconds`.
-
-    Args:
-        taking_part: The others.
-        steps: Of the fit as it was asked for.
-        seconds: What it took.
-        fixed: Those of them that do not grow with its steps.
-    """
-    wholes = [_seconds(one, seconds, fixed) for one in taking_part]
-    shares = _shares(steps)
-    if len(wholes) <= 1:
-        return SHORTEST * sum(wholes)
-    if not shares:
-        return sum(wholes)
-    total, before, count = SHORTEST * max(wholes), 0.0, len(wholes)
-    for share in map(Fraction, shares):
-        if count <= 1:
-            break
-        total += count * (fixed + (float(share) - before) * (seconds - fixed))
-        count, before = -(-count // GO_ON), float(share)
-    return total
 
 
 def _shown(entrant: Entrant) -> str:

@@ -62,6 +62,8 @@ def race(request: Request, own: str, *, overwrite: bool) -> Found:
     facts = facts_of(prepared, {}) | {ARMS: prepared.config.optim.arms}
     earlier = saved_earlier(request, facts, overwrite=overwrite)
     if earlier is not None and earlier.ended:
+        with search_folder(request.path, resume=True, suffix=RACE_SUFFIX) as folder:
+            folder.remove()  # it may have been killed before that
         return Found(earlier, None)
     if request.path is not None and earlier is None:
         saved_folder.check_fit(request.path, own, overwrite=overwrite)
@@ -125,7 +127,8 @@ def _entries(one: Race, kept: int) -> Iterator[Entry]:
     """Yield a line of the leaderboard for each that took part."""
     state = one.state
     for entrant in _named(one):
-        result, values = state.last(entrant.number), {**state.asked, **entrant.options}
+        result = state.last(entrant.number)
+        values = {**state.asked, **entrant.options, **(result.values if result else {})}
         if result is None:
             ended, why = (STOPPED, "not begun") if one.interrupted else (PRUNED, "no time")
             yield Entry(entrant.name, values, state=ended, why=why)
@@ -159,4 +162,6 @@ def _why(one: Race, entrant: Entrant, result: Result, gain: Gain | None) -> str:
     if result.share == WHOLE:
         return "" if gain is None else "another gains more" if gain.is_clear else "no clear gain"
     losses = {each.number: mean_loss(one.state.losses(each.number, result.share)) for each in _named(one)}
+    if not any(one.state.result(each.number, WHOLE) for each in one.state.entrants or ()):
+        return f"after {result.share} of the steps: no time for all"
     return f"after {result.share} of the steps: loss {losses[entrant.number]:.4f}, the best {min(losses.values()):.4f}"

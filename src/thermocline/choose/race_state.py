@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 from thermocline.choose.facts import differences
 from thermocline.choose.folder import STATE
 from thermocline.choose.portfolio import Entrant
+from thermocline.choose.race_times import Times
 from thermocline.config import ResolvedConfig
 from thermocline.errors import ArtifactError, ResumeError
 
@@ -26,8 +27,9 @@ class Result:
         share: The share of the steps that it took, in words, or `whole`.
         score: Its validation score; None where it has none.
         seconds: What it took, since the result before it of the same entrant.
-        short_seconds: Seconds of it that do not grow with its steps.
+        values: Option → its value, of the options that differ between the fits.
         steps: Optimizer steps of the whole schedule.
+        times: What it took by what.
         failed: Why it failed, or nothing.
     """
 
@@ -35,8 +37,9 @@ class Result:
     share: str
     score: float | None
     seconds: float
-    short_seconds: float = 0.0
+    values: Mapping[str, Any] = field(default_factory=dict)
     steps: int = 0
+    times: Times = field(default_factory=Times)
     failed: str = ""
 
 
@@ -104,7 +107,7 @@ class RaceState:
         try:
             held = json.loads(self._file.read_text(encoding="utf-8"))
             facts, entrants = dict(held["facts"]), held["entrants"]
-            results = [Result(**one) for one in held["results"]]
+            results = [Result(**{**one, "times": Times(**one["times"])}) for one in held["results"]]
             asked = dict(held["asked"])
             found = None if entrants is None else tuple(Entrant(**one) for one in entrants)
         except (KeyError, TypeError, ValueError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 from safetensors.torch import save_file
@@ -12,6 +13,7 @@ from thermocline.training import best_states
 from thermocline.training.all_rows import train_on_all
 from thermocline.training.history import KEPT
 from thermocline.training.state import TrainingState
+from thermocline.training.writing import size_of, told_unwritable
 
 
 def close(trainer: TrainingState) -> Settled:
@@ -23,7 +25,7 @@ def close(trainer: TrainingState) -> Settled:
     best_states.restore(trainer.model, state)
     outputs = state.get(best_states.OUTPUTS)
     if trainer.run.storage.kept is not None:
-        save_file({name: one for name, one in state.items() if name != best_states.OUTPUTS}, trainer.run.storage.kept)
+        _save_kept(state, trainer.run.storage.kept)
     at_start = trainer.best.best.step == 0
     if at_start:
         tuned = any(row["step"] > 0 and not math.isnan(row["train_loss"]) for row in trainer.record.rows)
@@ -37,6 +39,19 @@ def close(trainer: TrainingState) -> Settled:
         said += trainer.scorer.unvalidated()
     trainer.record.add(trainer.record.step, {"note": f"{KEPT}{said}", **scores})
     return settled
+
+
+def _save_kept(state: best_states.State, file: Path) -> None:
+    """Write the state that is kept.
+
+    Raises:
+        OutputWriteError: It cannot be written.
+    """
+    kept = {name: one for name, one in state.items() if name != best_states.OUTPUTS}
+    with told_unwritable(
+        file, size_of(kept), "These are the weights of a fit that is compared with others: free space."
+    ):
+        save_file(kept, str(file))
 
 
 def _chosen(trainer: TrainingState) -> tuple[best_states.State, dict[str, float], str]:
