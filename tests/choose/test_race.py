@@ -129,6 +129,7 @@ def test_losses_of_rows() -> None:
     rows = Rows({}, target=target.encode(frame), weight=np.array([1.0, 2.0, 0.0], dtype=np.float32))
     outputs = np.array([[0.0], [np.nan], [0.0]], dtype=np.float32)
     losses = Rowwise().row_losses(outputs, target, rows)
+    assert losses is not None
     assert np.isnan(losses[1])
     assert losses[2] == 0  # its weight is
     assert losses[0] == pytest.approx(float(target.encode(frame)[0, 0] ** 2))  # its weight is the mean

@@ -203,8 +203,10 @@ class Rowwise(Problem):
         """Return the target with temperature and threshold; see `settle`."""
         return settle(assembly, closing)
 
-    def row_losses(self, outputs: np.ndarray, target: RowTarget, rows: Rows) -> np.ndarray:
+    def row_losses(self, outputs: np.ndarray, target: RowTarget, rows: Rows) -> np.ndarray | None:
         """Return log-losses with the temperature, or squared errors on the scale that is learnt."""
+        if target.problem_type not in INFO.default_metric:  # of a kind that derives from this one
+            return None
         assert rows.target is not None
         given = torch.from_numpy(outputs / target.temperature)
         losses = row_losses(target.loss_name, given, torch.from_numpy(rows.target)).double().numpy()
