@@ -36,7 +36,7 @@ ROWS = {
     "tabtext_employee_salaries": "1000",
 }
 PRESETS = ["medium_quality", "offline"]
-DEFAULT, AUTO, PROBE = "default", "auto", "probe"
+DEFAULT, AUTO, PROBE, WHOLE = "default", "auto", "probe", "whole-trial-"
 TEST_ROWS = 1500
 COLUMNS = ("name", "score", "seconds", "state", "why")
 
@@ -75,7 +75,8 @@ def parts_of(loaded: Loaded, seed: int, arguments: argparse.Namespace) -> dict[s
     if not arguments.report and not (arguments.cache / f"{stem}-{AUTO}.npz").is_file():
         raced(loaded, seed, arguments)
     found = {}
-    for part in (DEFAULT, AUTO, *arguments.fixed):
+    others = sorted(file.stem.removeprefix(f"{stem}-") for file in arguments.cache.glob(f"{stem}-{WHOLE}*.npz"))
+    for part in (DEFAULT, AUTO, *arguments.fixed, *others):
         file = arguments.cache / f"{stem}-{part}.npz"
         if not file.is_file() and not arguments.report:
             fixed(loaded, seed, part, arguments)
@@ -193,7 +194,8 @@ def summary(loaded: Loaded, parts: Mapping[int, Mapping[str, tuple[Prediction, d
     if not parts:
         return {}
     true = truth(loaded)
-    names = [name for name in next(iter(parts.values())) if all(name in one for one in parts.values())]
+    first = next(iter(parts.values()))
+    names = [one for one in first if not one.startswith(WHOLE) and all(one in each for each in parts.values())]
     scores = {name: [score(true, one[name][0]) for one in parts.values()] for name in names}
     gap: Difference = difference(true, [(one[AUTO][0], one[DEFAULT][0]) for one in parts.values()])
     facts = [one[AUTO][1] for one in parts.values()]
@@ -204,6 +206,10 @@ def summary(loaded: Loaded, parts: Mapping[int, Mapping[str, tuple[Prediction, d
         "scores": {name: round(float(np.mean(values)), 4) for name, values in scores.items()},
         "log_loss": {name: mean([log_loss(true, one[name][0]) for one in parts.values()]) for name in names},
         "auto - default": {name: round(value, 4) for name, value in vars(gap).items()} | {"verdict": gap.verdict},
+        "whole fits of others, by number": [
+            {name.removeprefix(WHOLE).lstrip("0"): round(score(true, one[name][0]), 4) for name in one if WHOLE in name}
+            for one in parts.values()
+        ],
         "kept": [next(line["name"] for line in one["board"] if line["why"] == "kept") for one in facts],
         "seconds of the limit": mean([one["seconds"] / one["limit"] for one in facts]),
         "ranks": [
@@ -220,9 +226,10 @@ def ranks(found: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     return {name: round(float(np.mean([row[name] for row in rows])), 3) for name in names}
 
 
-def mean(values: Sequence[float]) -> float:
-    """Return the mean of numbers, to three digits."""
-    return round(float(np.mean(values)), 4)
+def mean(values: Sequence[float]) -> float | None:
+    """Return the mean of numbers, to four digits; None where there is none."""
+    found = float(np.mean(values))
+    return round(found, 4) if np.isfinite(found) else None
 
 
 if __name__ == "__main__":
