@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from thermocline.errors import (
     StorageError,
     ThermoclineWarning,
 )
+from thermocline.pipeline.listed_files import MANIFEST
 from thermocline.training.trainer import Trainer
 
 FRAME = make_table(60)
@@ -429,6 +431,17 @@ def test_a_study_whose_trials_lie_elsewhere(tmp_path: Path) -> None:
     message = told(SearchError, RuntimeError, lambda: search(trials=2, how=how))
     assert "No trial of the search gave a model that can be loaded here" in message
     assert "trial 2: complete" in message
+
+
+def test_a_trial_that_another_process_is_moving_away(tmp_path: Path) -> None:
+    how = {"storage": tmp_path / "study.log"}
+    first = search(tmp_path / "one", trials=2, how=how)
+    for number in (1, 2):  # files of a folder are removed in any order: the list of them may be the last
+        left = tmp_path / "one-search" / f"trial-{number:04d}"
+        left.mkdir(parents=True)
+        shutil.copy(tmp_path / "one" / MANIFEST, left)
+    second = search(tmp_path / "two", trials=2, how=how)
+    assert same(second, first)
 
 
 def test_the_study_of_a_saved_predictor_can_be_used_by_others(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from thermocline.choose.study import OpenTrial, Plan, SavedTrial, TrialStudy
 from thermocline.config import Drawn
 from thermocline.contracts.request import Request
 from thermocline.errors import (
+    ArtifactError,
     OutputExistsError,
     OutputInUseError,
     OutputWriteError,
@@ -95,10 +96,10 @@ class Search:
         trust = artifact.Trust(self.request.problem, resume.trusts_remote_code(self._trial_request(None)))
         missing: list[str] = []
         for name, folder, identity in self._candidates():
-            if identity_of(folder) != identity:
+            fitted = self._loaded(folder, identity, trust)
+            if fitted is None:
                 missing.append(name)
                 continue
-            fitted = artifact.load(folder, trust)
             missing = [one for one in dict.fromkeys(missing) if one != name]
             if missing:
                 self.console.say(
@@ -108,6 +109,17 @@ class Search:
             kept = board.with_kept(name).to_dict()
             return replace(fitted, leaderboard=kept, ended=not self.interrupted)
         raise self._nothing(board)
+
+    def _loaded(self, folder: Path, identity: str, trust: artifact.Trust) -> Fitted | None:
+        """Return a saved trial; None where it is not there, or another process is removing it from its own folder."""
+        if identity_of(folder) != identity:
+            return None
+        try:
+            return artifact.load(folder, trust)
+        except ArtifactError:
+            if folder.parent == self.folder.root:
+                raise
+            return None
 
     def leaderboard(self) -> Leaderboard:
         """Return all trials of the study."""
