@@ -96,10 +96,8 @@ class Race:
             raise KeyboardInterrupt
         if entrant is ASKED:
             self._decide(fitted, Times.of(fitted, self.limit.elapsed - begin))
-        result = self._result(entrant.number, WHOLE, fitted, begin)
-        self.state.put(result, fitted.losses)
+        result = self._keep(entrant, WHOLE, fitted, begin)
         remove_checkpoints(path, fitted.identity)
-        self.console.say(f"{entrant.name}: {self._told(result)}")
         return result
 
     def _whole_of(self, entrant: Entrant, asked: Result) -> bool:
@@ -164,10 +162,7 @@ class Race:
             raise KeyboardInterrupt
         if int(fitted.history["step"].max()) < options["optim.max_steps"] and self.limit.seconds is not None:
             raise TimeoutError(f"{share} of the steps take more than {most:.0f} s")
-        result = self._result(entrant.number, share, fitted, begin)
-        self.state.put(result, fitted.losses)
-        self.console.say(f"{entrant.name}, {share} of the steps: {self._told(result)}")
-        return result
+        return self._keep(entrant, share, fitted, begin)
 
     # -- the average of two fits
 
@@ -188,10 +183,7 @@ class Race:
                 raise KeyboardInterrupt
             with writing_to(path):
                 artifact.save(fitted, path, overwrite=True)
-            result = self._result(number, WHOLE, fitted, begin)
-            self.state.put(result, fitted.losses)
-            self.console.say(f"{entrant.name}: {self._told(result)}")
-            return result
+            return self._keep(entrant, WHOLE, fitted, begin)
 
         self._tried(entrant, WHOLE, finished)
 
@@ -228,11 +220,17 @@ class Race:
             verbosity=asked.verbosity if entrant is ASKED else max(0, asked.verbosity - 1),
         )
 
-    def _result(self, number: int, share: str, fitted: Fitted, begin: float) -> Result:
+    def _keep(self, entrant: Entrant, share: str, fitted: Fitted, begin: float) -> Result:
+        """Keep how a fit ended that began then, and say it."""
         seconds = self.limit.elapsed - begin
         score = fitted.history.kept_scores.get(self.metric)
         values = {key: fitted.assembly.config[key] for key in self.state.asked}
-        return Result(number, share, score, seconds, values, fitted.steps, Times.of(fitted, seconds))
+        result = Result(entrant.number, share, score, seconds, values, fitted.steps, Times.of(fitted, seconds))
+        self.state.put(result, fitted.losses)
+        part = "" if share == WHOLE else f", {share} of the steps"
+        scored = "no score" if score is None else f"{self.metric} {score:.4f}"
+        self.console.say(f"{entrant.name}{part}: {scored}, loss {mean_loss(fitted.losses):.4f} ({seconds:.0f} s)")
+        return result
 
     def _left_for(self, entrant: Entrant) -> float:
         """Return the seconds for an entrant: from the others' some are kept for the average."""
@@ -254,11 +252,6 @@ class Race:
 
     def _kept(self, number: int) -> Path:
         return self.folder.root / f"kept-{number}.safetensors"
-
-    def _told(self, result: Result) -> str:
-        score = "no score" if result.score is None else f"{self.metric} {result.score:.4f}"
-        loss = mean_loss(self.state.losses(result.number, result.share))
-        return f"{score}, loss {loss:.4f} ({result.seconds:.0f} s)"
 
 
 def _short_options(share: str, steps: int) -> dict[str, Any]:

@@ -95,7 +95,7 @@ def memory_search(
 def _before_a_run(assembly: Assembly, rows: Mapping[str, Rows], learning: Learning) -> tuple[Savings, CountedRun]:
     """Return what makes a run cheaper, and what counts the bytes of its steps; nothing is written."""
     rows = {**rows, "train": aligned_rows(rows["train"], assembly.layer_map, assembly.plan)}
-    savings = Savings(_setup(assembly, rows, cache_options(assembly, len(rows["train"]), None), nullcontext))
+    savings = Savings(setup_of(assembly, rows))
     return savings, counted_of(assembly, rows, savings, learning.objective)
 
 
