@@ -97,7 +97,7 @@ def raced(loaded: Loaded, seed: int, arguments: argparse.Namespace) -> None:
         predictor = new(loaded, path=path)
         train = loaded.frame.iloc[loaded.sampled(ROWS[loaded.case.name], seed)]
         begin = time.monotonic()
-        given = train, None, [*PRESETS, "auto"], overrides(loaded, arguments), None, seed
+        given = train, None, [*PRESETS, "auto"], loaded.options(arguments.data), None, seed
         request = predictor._request(*given, time_limit=limit)
         with writing_to(path):
             found = race(request, "", overwrite=False)
@@ -121,7 +121,7 @@ def plain_seconds(loaded: Loaded, arguments: argparse.Namespace) -> float:
     if not file.is_file():
         begin = time.monotonic()
         train = loaded.frame.iloc[loaded.sampled(ROWS[loaded.case.name], 0)]
-        new(loaded).fit(train, presets=PRESETS, hyperparameters=overrides(loaded, arguments))
+        new(loaded).fit(train, presets=PRESETS, hyperparameters=loaded.options(arguments.data))
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(time.monotonic() - begin), encoding="utf-8")
     return float(json.loads(file.read_text(encoding="utf-8")))
@@ -133,7 +133,7 @@ def fixed(loaded: Loaded, seed: int, part: str, arguments: argparse.Namespace) -
     from thermocline.pipeline.ready import ready
 
     train = loaded.frame.iloc[loaded.sampled(ROWS[loaded.case.name], seed)]
-    options, predictor = overrides(loaded, arguments), new(loaded)
+    options, predictor = loaded.options(arguments.data), new(loaded)
     if part == PROBE:
         options["optim.max_steps"] = 1
         options["optim.lr"] = 1e-12
@@ -148,17 +148,6 @@ def new(loaded: Loaded, path: Path | None = None) -> Predictor:
     """Return a predictor for a set."""
     case = loaded.case
     return Predictor(case.label, eval_metric=case.metric, positive_class=case.positive, path=path, verbosity=0)
-
-
-def overrides(loaded: Loaded, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return the options that all fits of a set have."""
-    if not loaded.case.images:
-        return {}
-    return {
-        "model.image.checkpoint": str(arguments.data / "weights" / "timm_mobilenetv2_100"),
-        "model.image.pretrained": True,
-        "data.image_folder": str(loaded.image_folder),
-    }
 
 
 def shown_rows(loaded: Loaded) -> np.ndarray:

@@ -167,11 +167,7 @@ def kept_fit(file: Path, split: Split, part: str, arguments: argparse.Namespace)
 def fit(split: Split, part: str, arguments: argparse.Namespace) -> tuple[Prediction, dict[str, Any]]:
     """Fit ours, or its probe, on the training rows, and predict the test rows."""
     loaded, case = split.loaded, split.loaded.case
-    overrides: dict[str, Any] = {}
-    if case.images:
-        overrides["model.image.checkpoint"] = str(arguments.data / "weights" / "timm_mobilenetv2_100")
-        overrides["model.image.pretrained"] = True
-        overrides["data.image_folder"] = str(loaded.image_folder)
+    overrides = loaded.options(arguments.data)
     probe = {key: value for key, value in PROBE.items() if part == "probe" and key in schema_of().keys}
     train, test = loaded.frame.iloc[split.train], loaded.frame.iloc[loaded.test]
     begin, cpu = time.monotonic(), cpu_seconds()

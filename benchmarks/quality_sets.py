@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -87,6 +88,16 @@ class Loaded:
         labels = None if self.case.regression else self.labels[: self.train]
         chosen, _ = train_test_split(everything, train_size=int(rows), random_state=seed, stratify=labels)
         return np.asarray(chosen)
+
+    def options(self, data: Path) -> dict[str, Any]:
+        """Return the options that fits of the case need: of images, the weights below the data folder."""
+        if not self.case.images:
+            return {}
+        return {
+            "model.image.checkpoint": str(data / "weights" / "timm_mobilenetv2_100"),
+            "model.image.pretrained": True,
+            "data.image_folder": str(self.image_folder),
+        }
 
     def sizes(self, wanted: tuple[str, ...]) -> list[str]:
         """Return the sizes that the case has: `all`, and those below it."""

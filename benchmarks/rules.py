@@ -162,11 +162,7 @@ def fitted(trial: Trial, data: Path, made: Path) -> float | None:
     loaded = load(case, data, made)
     if trial.rows >= loaded.train or trial.rows < FEWEST_PER_CLASS * len(loaded.classes):
         return None
-    overrides: dict[str, Any] = {**ALONE, "optim.head_init": trial.start}
-    if case.images:
-        overrides["model.image.checkpoint"] = str(data / "weights" / "timm_mobilenetv2_100")
-        overrides["model.image.pretrained"] = True
-        overrides["data.image_folder"] = str(loaded.image_folder)
+    overrides = {**ALONE, "optim.head_init": trial.start, **loaded.options(data)}
     if trial.option:
         overrides[trial.option] = trial.value
     train = loaded.frame.iloc[loaded.sampled(str(trial.rows), trial.seed)]

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from support.compared import same, table
 from support.stopping import Killed
 from support.tiny import TINY, make_table, told
 from thermocline import Predictor
@@ -50,16 +51,6 @@ def _short_fits() -> Iterator[None]:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
     """A race that was never stopped, saved."""
     return race(tmp_path_factory.mktemp("race") / "whole")
-
-
-def table(predictor: Predictor) -> pd.DataFrame:
-    """The leaderboard but for the time."""
-    return predictor.leaderboard().drop(columns="seconds")
-
-
-def same(one: Predictor, other: Predictor) -> bool:
-    frame = make_table(20, seed=5)
-    return one.predict_proba(frame).equals(other.predict_proba(frame))
 
 
 # -- what a race does

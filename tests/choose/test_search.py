@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 
+from support.compared import same, table
 from support.stopping import killed_before
 from support.tiny import TINY, make_table, make_texts, told
 from thermocline import Callback, FitState, Predictor
@@ -44,16 +44,6 @@ def search(path: Path | None = None, *, trials: int = 4, options: Any = SPACES, 
     predictor = Predictor("y", eval_metric="log_loss", path=path, verbosity=more.pop("verbosity", 0))
     how = {"trials": trials, **more.pop("how", {})}
     return predictor.fit(FRAME, hyperparameters={**OPTIONS, **options}, search=how, **more)
-
-
-def table(predictor: Predictor) -> pd.DataFrame:
-    """The leaderboard but for the time."""
-    return predictor.leaderboard().drop(columns="seconds")
-
-
-def same(one: Predictor, other: Predictor) -> bool:
-    frame = make_table(20, seed=5)
-    return one.predict_proba(frame).equals(other.predict_proba(frame))
 
 
 # -- what a search does
