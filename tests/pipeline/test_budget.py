@@ -64,7 +64,60 @@ def test_what_costs_no_accuracy_is_changed_first(long_texts, wide):
     assert tight["env.micro_batch_size"].alternatives[0].options == {"model.checkpointing": "all"}
     assert "env.precision" not in tight.to_dict() or tight["env.precision"].value == "fp32"
     tighter = recommended(long_texts, wide, f"{least + 1}MB")
-    assert {"model.checkpointing", "model.frozen_layers"} <= set(tighter.options)
+    assert "model.checkpointing" in tighter.options
+    assert {"model.peft", "model.frozen_layers"} & set(tighter.options)
+
+
+@pytest.fixture(scope="module")
+def heavy(tmp_path_factory):
+    """A BERT whose weights outweigh its activations."""
+    return save_text(
+        tmp_path_factory.mktemp("checkpoints") / "heavy",
+        "bert",
+        hidden_size=384,
+        num_hidden_layers=4,
+        num_attention_heads=2,
+        intermediate_size=1536,
+        max_position_embeddings=64,
+    )
+
+
+ONLY_WEIGHTS = {"env.micro_batch_size": 4, "env.eval_batch_size": 4, "env.precision": "fp32"}
+ONLY_WEIGHTS |= {"model.checkpointing": None}
+
+
+def test_adapters_come_before_frozen_blocks(long_texts, heavy):
+    given = {**ONLY_WEIGHTS, "model.text.max_length": 16}
+    whole = recommended(long_texts, heavy, "8GB", **given)
+    full = int(re.search(r"up to (\d+) MB", whole.headline)[1])
+    found = recommended(long_texts, heavy, f"{int(0.9 * full)}MB", **given)
+    assert found["model.peft"].value == "lora"
+    assert found["model.peft"].source == "measured"
+    assert "model.frozen_layers" not in found.to_dict()
+    assert found["optim.lr"].value > whole["optim.lr"].value  # that of adapters
+    assert any("model.frozen_layers" in one.options for one in found["model.peft"].alternatives)
+    least = recommended(long_texts, heavy, f"{needed(long_texts, heavy, **given) + 1}MB", **given)
+    assert least["model.frozen_layers"].value in ("backbone", ("backbone",))
+    assert "model.peft" not in least.to_dict()
+
+
+@pytest.mark.parametrize("stays", [{"model.peft": None}, {"model.peft": "bitfit"}, {"model.text.pretrained": False}])
+def test_adapters_are_not_taken_where(long_texts, heavy, stays):
+    given = {**ONLY_WEIGHTS, "model.text.max_length": 16, **stays}
+    whole = int(re.search(r"up to (\d+) MB", recommended(long_texts, heavy, "8GB", **given).headline)[1])
+    try:
+        found = recommended(long_texts, heavy, f"{int(0.9 * whole)}MB", **given).to_dict()
+    except NotEnoughMemoryError:
+        found = {}
+    assert found.get("model.peft") != "lora"
+
+
+def test_a_fit_with_adapters_for_the_memory_trains_them(long_texts, heavy):
+    given = options(heavy, **ONLY_WEIGHTS, **{"model.text.max_length": 16, "optim.max_steps": 2})
+    whole = int(re.search(r"up to (\d+) MB", recommended(long_texts, heavy, "8GB", **given).headline)[1])
+    predictor = Predictor("y", verbosity=0).fit(long_texts, hyperparameters=given, memory=f"{int(0.9 * whole)}MB")
+    assert predictor.config.provenance["model.peft"].startswith("chosen: memory=")
+    assert {layer.role for layer in predictor.plan.layers if not layer.frozen} == {"adapter", "head"}
 
 
 def test_a_fit_uses_the_options_and_says_why(long_texts, wide):

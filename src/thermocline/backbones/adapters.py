@@ -46,13 +46,18 @@ class Adapters:
         return cls(**{**data, **lists})
 
 
+def is_installed() -> bool:
+    """Whether peft is there; nothing is imported."""
+    return importlib.util.find_spec("peft") is not None
+
+
 def require_peft(method: str) -> None:
     """Check that the library is there; nothing is imported.
 
     Raises:
         MissingDependencyError: It is not.
     """
-    if importlib.util.find_spec("peft") is None:
+    if not is_installed():
         raise MissingDependencyError(
             f"The adapters of model.peft={method!r} need the package peft. Install it: pip install 'thermocline[peft]'"
         )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from typing import Any
 
+from thermocline.backbones.adapters import is_installed
 from thermocline.config import presets_folder, read_yaml
 from thermocline.contracts.problem import Assembly
 from thermocline.pipeline.planning import tower_sections
+from thermocline.training.freezable import pretrained_blocks
 
 FILE = "portfolio.yaml"
 LR, EPOCHS = "optim.lr", "optim.max_epochs"
@@ -87,8 +88,8 @@ def _arm(given: dict[str, Any]) -> Arm:
 def _options(arm: Arm, assembly: Assembly) -> dict[str, Any] | None:
     """Return the options of an arm; None where it does not apply to the model."""
     config = assembly.config
-    pretrained = [tower for tower in assembly.layer_map.towers if _blocks(assembly, tower)]
-    if (arm.needs and not pretrained) or (arm.needs == ADAPTERS and find_spec("peft") is None):
+    pretrained = [tower for tower in assembly.layer_map.towers if pretrained_blocks(assembly.layer_map, tower)]
+    if (arm.needs and not pretrained) or (arm.needs == ADAPTERS and not is_installed()):
         return None
     options = dict(arm.options)
     if arm.lr_factor != 1:
@@ -104,11 +105,6 @@ def _options(arm: Arm, assembly: Assembly) -> dict[str, Any] | None:
             return None
         sections = tower_sections(config)
         for tower in pretrained:
-            options[f"{sections[tower]}.frozen_layers"] = max(0, _blocks(assembly, tower) - arm.trains_last)
+            blocks = pretrained_blocks(assembly.layer_map, tower)
+            options[f"{sections[tower]}.frozen_layers"] = max(0, blocks - arm.trains_last)
     return options
-
-
-def _blocks(assembly: Assembly, tower: str) -> int:
-    """Return how many stem and block layers of a tower are pretrained."""
-    layers = (layer for layer in assembly.layer_map if layer.tower == tower and layer.pretrained)
-    return sum(layer.role in ("stem", "block") for layer in layers)

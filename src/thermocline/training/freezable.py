@@ -1,4 +1,4 @@
-"""Which selectors of layers may be frozen besides what a plan freezes."""
+"""Which layers of backbones may be frozen besides what a plan freezes, and which are pretrained."""
 
 from __future__ import annotations
 
@@ -18,6 +18,12 @@ Selector: TypeAlias = int | str
 def deepest(layer_map: LayerMap) -> int:
     """Return the number of stem and blocks of the backbone that has the most."""
     return max(Counter(layer.tower for layer in layer_map if layer.role in ("stem", "block")).values(), default=0)
+
+
+def pretrained_blocks(layer_map: LayerMap, tower: str) -> int:
+    """Return how many stem and block layers of a tower are pretrained."""
+    layers = (layer for layer in layer_map if layer.tower == tower and layer.pretrained)
+    return sum(layer.role in ("stem", "block") for layer in layers)
 
 
 def freezable(

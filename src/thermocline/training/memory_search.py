@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from thermocline.contracts.problem import Assembly
@@ -18,6 +18,7 @@ from thermocline.training.freezable import Selector, deepest, freezable
 LEAST_ROWS = 16
 """Rows of a micro-batch that BatchNorms in train mode need for their statistics."""
 DEPTHS = (0.25, 0.5, 0.75)  # of the layers of the deepest backbone, that are frozen
+ADAPTERS = {"model.peft": "lora"}
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,8 @@ class MemorySearch:
         most: Bytes that it may take there.
         freezes: Whether layers may be frozen; not where a plan was given.
         frozen: The labels of the layers that are frozen besides.
+        adapted: Returns the search of the same run with `ADAPTERS`, or None where it cannot have them; None: it is not
+            tried.
     """
 
     assembly: Assembly
@@ -55,6 +58,7 @@ class MemorySearch:
     most: int
     freezes: bool = True
     frozen: frozenset[str] = field(default_factory=frozenset)
+    adapted: Callable[[], MemorySearch | None] | None = None
 
     def fits(self, change: Change) -> bool:
         """Whether a run with a change fits."""
@@ -132,8 +136,21 @@ class MemorySearch:
         if precise and self._is_open("env.precision"):
             setup, options = replace(setup, precision="bf16"), {**options, "env.precision": "bf16"}
             yield self, setup, options
+        yield from self._with_frozen(["stem"], setup, options)
+        adapted = None if self.adapted is None else self.adapted()
+        if adapted is not None:
+            checkpointed = adapted._blocks() if "model.checkpointing" in options else setup.checkpointed
+            own = replace(adapted.counted.setup, checkpointed=checkpointed, precision=setup.precision)
+            yield adapted, own, {**options, **ADAPTERS}
+        depths = dict.fromkeys(round(share * deepest(self.assembly.layer_map)) for share in DEPTHS)
+        yield from self._with_frozen([*(depth for depth in depths if depth), "backbone"], setup, options)
+
+    def _with_frozen(
+        self, selectors: Sequence[Selector], setup: StepSetup, options: Mapping[str, object]
+    ) -> Iterator[tuple[MemorySearch, StepSetup, dict[str, object]]]:
+        """Yield searches in which layers are frozen, where they may be, as `model.frozen_layers` takes them."""
         if self.freezes and self._is_open("model.frozen_layers"):
-            for value, frozen in self._frozen_sets():
+            for value, frozen in freezable(self.assembly.plan, self.assembly.layer_map, selectors):
                 yield replace(self, frozen=frozen), setup, {**options, "model.frozen_layers": value}
 
     def _blocks(self) -> tuple[str, ...]:
@@ -141,13 +158,6 @@ class MemorySearch:
             return chosen_layers(self.assembly.layer_map, "all")
         except SelectorError:
             return ()
-
-    def _frozen_sets(self) -> Iterator[tuple[Selector, frozenset[str]]]:
-        """Yield the stem, shares of the layers of the deepest backbone, and all of it, as `model.frozen_layers`."""
-        layer_map = self.assembly.layer_map
-        depths = dict.fromkeys(round(share * deepest(layer_map)) for share in DEPTHS)
-        selectors: list[Selector] = ["stem", *(depth for depth in depths if depth), "backbone"]
-        return freezable(self.assembly.plan, layer_map, selectors)
 
 
 def _halves(rows: int, least: int) -> Iterator[int]:
