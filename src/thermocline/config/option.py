@@ -11,7 +11,7 @@ T = TypeVar("T")
 FrozenLayers: TypeAlias = int | str | tuple[int | str, ...] | None
 """A selector or several: a role, a number of layers, a segment glob, `re:…`. `tuning.layers.selectors` reads it."""
 
-Augment: TypeAlias = Literal["none", "light", "standard"]
+Augment: TypeAlias = Literal["none", "light", "standard", "rand_augment"]
 
 Conditions: TypeAlias = tuple[tuple[str, tuple[Any, ...]], ...]
 """Dotted name of an option and values of it, several times."""

@@ -146,6 +146,15 @@ class OptimConfig:
     top_k_average: TopKAverage = option(
         "best", "What the kept checkpoints become: the best one, or a soup.", not_with={"optim.top_k": 1}
     )
+    mixup: float = option(
+        0.0,
+        "Rows of a batch are mixed in training, images as pixels, others as features: alpha; 0: not.",
+        at_least=0,
+        at_most=1000,
+    )
+    cutmix: float = option(
+        0.0, "A box of each training image is replaced by that of another row: alpha; 0: not.", at_least=0, at_most=1000
+    )
     label_smoothing: float = option(0.0, "Share of a class label spread over the others.", at_least=0, below=1)
     calibrate: Calibrate = option(
         "auto", "Whether probabilities get a temperature that validation rows ask for; predicted classes stay."

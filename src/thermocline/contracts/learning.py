@@ -118,6 +118,8 @@ class Learning:
 
     Attributes:
         objective: The loss.
+        varying: Draws, from torch's generator, what is added to a batch of training rows before the model and the loss
+            see it; None: nothing. The generator is seeded for each step.
         start: Computes a start of the head from features, or None.
         start_note: What step 0 of the history says where there is no start.
         untrained: What step 0 is called where there is no start.
@@ -128,6 +130,7 @@ class Learning:
     """
 
     objective: Objective
+    varying: Callable[[], Mapping[str, Any]] | None = None
     start: Start | None = None
     judge: Judge | None = None
     start_note: str = "the head starts at random"

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from thermocline.contracts.mixing import Mixing
 from thermocline.errors import listing
 
 ROW, TOKEN, MAP = "row", "token", "map"
@@ -55,6 +56,11 @@ class Tower(nn.Module):
             inputs: The tower's part of the batch.
         """
         del states, inputs
+        return None
+
+    def mixed(self, inputs: Mapping[str, Any], mixing: Mixing) -> Mapping[str, Any] | None:
+        """Return the tower's part of a batch with its rows mixed, or None where its features are what is mixed."""
+        del inputs, mixing
         return None
 
     @property

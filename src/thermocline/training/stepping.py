@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from thermocline.contracts.learning import Objective
+from thermocline.contracts.learning import Learning
 from thermocline.data.batches import Batch
 from thermocline.errors import ConfigError
 from thermocline.training.device import Precision, to_device
@@ -30,18 +30,18 @@ class Stepper:
 
     Args:
         run: The run.
-        objective: What is minimised.
+        learning: What is minimised, and how batches are varied.
         precision: The precision, and the scaler of fp16's gradients.
         cache: Serves what frozen layers gave before.
         total_steps: Steps of the run.
     """
 
     def __init__(
-        self, run: Run, objective: Objective, precision: Precision, cache: PrefixCache, total_steps: int
+        self, run: Run, learning: Learning, precision: Precision, cache: PrefixCache, total_steps: int
     ) -> None:
         self._model, self._device = run.model, precision.device
         self._autocast, self._scaler = precision.autocast, precision.scaler
-        self._objective = objective
+        self._objective, self._varying = learning.objective, learning.varying
         self._limit, self._cache = run.optim.gradient_clip, cache
         # a longer run draws the same seeds and more
         self._seeds = np.random.default_rng([run.seed, 0xD0]).integers(2**63, size=total_steps)
@@ -69,9 +69,10 @@ class Stepper:
         for part in parts:
             batch = part if self._device.type == "cpu" else to_device(part, self._device)
             serving = self._cache.serving("train", batch, epoch) if cached else nullcontext(batch)
+            more = {} if self._varying is None else self._varying()
             with self._autocast(), serving as given:
-                outputs = self._model(given)
-            loss = self._objective.total(outputs, batch) / max(total, 1e-12)
+                outputs = self._model({**given, **more} if more else given)
+            loss = self._objective.total(outputs, {**batch, **more} if more else batch) / max(total, 1e-12)
             (loss if self._scaler is None else self._scaler.scale(loss)).backward()
             loss_sum += loss.item()
         return loss_sum

@@ -77,7 +77,7 @@ class Trainer:
         self.scorer = Scorer(run, self.learning, self.precision.autocast, self.savings.cache)
         self.ema = None if optim.ema is None else Ema(self.model, optim.ema)
         self.pacing = Pacing.of(run, self.length, self.savings)
-        self.stepper = Stepper(run, self.learning.objective, self.precision, self.savings.cache, self.total_steps)
+        self.stepper = Stepper(run, self.learning, self.precision, self.savings.cache, self.total_steps)
         self.record = self._recorder()
         self.calling = Calling(run.callbacks)
         self.cadence = checkpoint_content.Cadence(env.checkpoint_every if run.storage.store else 0)

@@ -20,8 +20,15 @@ from thermocline.inputs.image.preprocessor import transformers_spec
 from thermocline.inputs.image.spec import ImageSpec
 from thermocline.inputs.image.tower import ImageTower
 
+NO_DROP_PATH = (
+    "The image backbone {name!r} skips no blocks in training, so model.image.drop_path has no effect on it. "
+    "Leave it out, or choose another backbone, such as a vision transformer or a ConvNeXt."
+)
 
-def build_image(source: Source, folder: Path | None, *, size: int | None, columns: int) -> ImageTower:
+
+def build_image(
+    source: Source, folder: Path | None, *, size: int | None, columns: int, drop_path: float | None = None
+) -> ImageTower:
     """Build an image tower with pretrained weights, or random ones where that was asked for.
 
     Args:
@@ -29,15 +36,17 @@ def build_image(source: Source, folder: Path | None, *, size: int | None, column
         folder: Its folder, or None for an architecture.
         size: Pixels a side, or `None` for the model's own.
         columns: Number of image columns.
+        drop_path: Highest share of images for which a block is skipped in training (stochastic depth: Huang et al.,
+            ECCV 2016); it rises from 0 at the first block. None: as the model is built by default.
 
     Raises:
         CheckpointError: It cannot be fetched, or is no image model.
-        ConfigError: The model does not take this size.
+        ConfigError: The model does not take this size, or skips no blocks.
     """
     if source.library == "timm":
-        model, spec = _timm_model(source, folder, size)
+        model, spec = _timm_model(source, folder, size, drop_path)
     else:
-        model, spec = _transformers_model(source, folder, size)
+        model, spec = _transformers_model(source, folder, size, drop_path)
     notes = correct_settings(model)
     try:
         tower = ImageTower(model, spec, columns=columns, pretrained=source.pretrained)
@@ -127,7 +136,9 @@ def model_size(source: Source, folder: Path | None) -> tuple[int, bool]:
     return spec.size[0], False
 
 
-def _timm_model(source: Source, folder: Path | None, size: int | None) -> tuple[nn.Module, ImageSpec]:
+def _timm_model(
+    source: Source, folder: Path | None, size: int | None, drop_path: float | None
+) -> tuple[nn.Module, ImageSpec]:
     import timm
 
     name = f"local-dir:{folder}" if folder is not None else source.location
@@ -144,11 +155,15 @@ def _timm_model(source: Source, folder: Path | None, size: int | None) -> tuple[
     own, flexible = model_size(source, folder)
     if size is not None and size != own and not flexible:
         arguments["img_size"] = size
+    if drop_path is not None:
+        arguments["drop_path_rate"] = drop_path
     try:
         model = timm.create_model(name, pretrained=source.pretrained, num_classes=0, **arguments)
     except (OSError, ConnectionError) as error:
         raise unreachable(source.name, "model.image", error) from None
     except Exception as error:
+        if "unexpected keyword argument 'drop_path_rate'" in str(error):
+            raise ConfigError(NO_DROP_PATH.format(name=source.name)) from None
         if size is not None and "img_size" in arguments:
             raise ConfigError(
                 f"{source.name!r} takes images of {own} pixels a side only, but model.image.size is {size}. Set "
@@ -178,23 +193,28 @@ def _timm_spec(model: nn.Module, size: int | None) -> ImageSpec:
     )
 
 
-def _transformers_model(source: Source, folder: Path | None, size: int | None) -> tuple[nn.Module, ImageSpec]:
+def _transformers_model(
+    source: Source, folder: Path | None, size: int | None, drop_path: float | None
+) -> tuple[nn.Module, ImageSpec]:
     from transformers import CONFIG_MAPPING, AutoConfig, AutoModel
 
     with quiet_transformers():
         try:
             if folder is None:
-                model = AutoModel.from_config(CONFIG_MAPPING[source.location]())
-            elif source.pretrained:
+                config = CONFIG_MAPPING[source.location]()
+            else:
+                config = AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
+            _set_drop_path(config, drop_path, source.name)
+            if source.pretrained and folder is not None:
                 model, info = AutoModel.from_pretrained(
-                    str(folder), output_loading_info=True, dtype=torch.float32, trust_remote_code=False
+                    str(folder), config=config, output_loading_info=True, dtype=torch.float32, trust_remote_code=False
                 )
                 check_loaded(model, info, source.name)
                 if any("pooler" in key.split(".") for key in info["missing_keys"]):
                     model.pooler = None  # without pretrained weights it would be random
             else:
-                model = AutoModel.from_config(AutoConfig.from_pretrained(str(folder), trust_remote_code=False))
-        except CheckpointError:
+                model = AutoModel.from_config(config)
+        except (CheckpointError, ConfigError):
             raise
         except Exception as error:
             raise CheckpointError(
@@ -205,6 +225,22 @@ def _transformers_model(source: Source, folder: Path | None, size: int | None) -
     own = getattr(model.config, "image_size", None)
     spec = transformers_spec(folder, own if isinstance(own, int) else None)
     return model.float(), spec if size is None else replace(spec, size=(size, size))
+
+
+def _set_drop_path(config: Any, rate: float | None, name: str) -> None:
+    """Set what a transformers configuration has of stochastic depth, its own or that of its vision part.
+
+    Raises:
+        ConfigError: It has none.
+    """
+    if rate is None:
+        return
+    both: tuple[Any, ...] = (config, getattr(config, "vision_config", None))
+    parts = [one for one in both if hasattr(one, "drop_path_rate")]
+    if not parts:
+        raise ConfigError(NO_DROP_PATH.format(name=name))
+    for one in parts:
+        one.drop_path_rate = rate
 
 
 def check_loaded(model: nn.Module, info: Mapping[str, Any], name: str) -> None:

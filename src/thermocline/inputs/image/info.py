@@ -18,6 +18,7 @@ INFO = InputInfo(
             "env.cache_images",
             "env.compile",
             "model.conv_bn",
+            "optim.cutmix",
         }
     ),
     size_options={"model.image.size": (32, 32)},

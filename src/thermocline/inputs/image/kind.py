@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,8 @@ class ImageInput(InputKind):
             size, why = _choose_size(source, own, pretrained, folder)
             if size is not None:
                 config = config.choose("model.image.size", size, why)
-        tower = build_image(pretrained, folder, size=size, columns=len(own))
+        drop_path = config.model.image.drop_path
+        tower = build_image(pretrained, folder, size=size, columns=len(own), drop_path=drop_path)
         tower.norm_eval = _norm_eval(config, pretrained=tower.pretrained)
         if size is None:
             config = config.choose("model.image.size", tower.spec.size[0], "the model's own")
@@ -79,6 +81,9 @@ class ImageInput(InputKind):
             seed=source.seed,
             views=options.augment_views,
         )
+        if source.training:
+            optim = built.config.optim
+            rows = replace(rows, erasing=options.random_erasing, mixed=bool(optim.mixup or optim.cutmix))
         if not source.training:
             processor.compare(source.frame, source.folder)
         return rows

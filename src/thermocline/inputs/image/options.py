@@ -27,6 +27,16 @@ class ImageOptions:
         at_most=10_000,
         not_with={"model.image.augment": "none"},
     )
+    random_erasing: float = option(
+        0.0,
+        "Share of training images in which a rectangle is erased.",
+        at_least=0,
+        at_most=1,
+        not_with={"model.image.augment": "none"},
+    )
+    drop_path: float | None = option(
+        None, "Highest share of images for which a block is skipped in training; null: as built.", at_least=0, below=1
+    )
     batch_norm: BatchNorm = option(
         "auto", "BatchNorm statistics while training; auto: eval when pretrained, else train."
     )

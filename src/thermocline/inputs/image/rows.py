@@ -38,6 +38,8 @@ class ImageRows(RowPart):
         names: The image columns, for messages.
         views: Variants of an image, one an epoch in turn, or `None` for a new one every epoch.
         ranges: For each image column the range of values of more than 8 bits, where training images had some.
+        erasing: The share of varied images in which a rectangle is erased.
+        mixed: Whether training mixes images with each other.
         cache: Pixels that were decoded before: of the whole image where it is augmented, else resized and cropped.
     """
 
@@ -49,6 +51,8 @@ class ImageRows(RowPart):
     names: tuple[str, ...] = ()
     views: int | None = None
     ranges: tuple[Range | None, ...] = ()
+    erasing: float = 0.0
+    mixed: bool = False
     cache: PixelCache | None = field(default=None, compare=False, repr=False)
 
     def __len__(self) -> int:
@@ -93,6 +97,8 @@ class ImageRows(RowPart):
 
     def not_cacheable(self) -> str | None:
         """Return why outputs for these images cannot be reused: they are new every epoch, or some are missing."""
+        if self.mixed:
+            return "images are mixed with each other; set optim.mixup=0 and optim.cutmix=0 to cache"
         if self.augment is not None and self.views is None:
             return (
                 "images are augmented anew every epoch; set model.image.augment=none, or a number of "
@@ -114,6 +120,8 @@ class ImageRows(RowPart):
         yield from cell_contents(cells, self.folder)
         folder = None if self.folder is None else str(self.folder.resolve())
         yield f"{folder} {self.per_row} {self.spec} {self.augment} {self.seed} {self.views} {self.ranges}".encode()
+        if self.erasing:
+            yield f"erasing {self.erasing}".encode()
 
     def files(self) -> Iterator[tuple[str, str]]:
         """Yield the image files of all rows."""
@@ -183,7 +191,7 @@ class ImageRows(RowPart):
         image = self._image(row, place)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(_mix(self.seed, variant, row, place))
-            return train_transform(self.spec, self.augment)(image)
+            return train_transform(self.spec, self.augment, self.erasing)(image)
 
     def _image(self, row: int, place: int) -> Image:
         """Return a decoded image; where whole images are kept, each is decoded once."""

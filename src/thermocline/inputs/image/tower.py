@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from thermocline.backbones.adapters import Adapters
+from thermocline.contracts.mixing import Mixing
 from thermocline.contracts.tower import MAP, ROW, Tower
 from thermocline.inputs.image.feature_map import MapLayout, find_layout, hidden_states
 from thermocline.inputs.image.spec import ImageSpec
@@ -96,6 +97,12 @@ class ImageTower(Tower):
         pooled = states.float().mean(dim=places) if places else states.float()
         out = torch.zeros(*present.shape, pooled.shape[1], device=pooled.device)
         return out.index_put((present,), pooled).flatten(1)
+
+    def mixed(self, inputs: Mapping[str, torch.Tensor], mixing: Mixing) -> Mapping[str, torch.Tensor]:
+        """Return the images mixed as pixels; one that is missing in either row stays as it is."""
+        pixels, present = inputs["pixels"], inputs["present"]
+        both = (present & mixing.other(present))[..., None, None, None]
+        return {**inputs, "pixels": torch.where(both, mixing.mixed_pixels(pixels), pixels)}
 
     def encode(self, pixels: torch.Tensor) -> torch.Tensor:
         """Map uint8 pixels `(images, 3, h, w)` to features `(images, features)`."""

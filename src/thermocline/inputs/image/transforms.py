@@ -65,11 +65,18 @@ def _centre(image: Image, size: tuple[int, int], side: int, interpolation: str) 
 
 
 @lru_cache(maxsize=8)
-def train_transform(spec: ImageSpec, strength: str) -> Callable[[Image], np.ndarray]:
+def train_transform(spec: ImageSpec, strength: str, erasing: float = 0.0) -> Callable[[Image], np.ndarray]:
     """Return the augmentation of a strength, by torchvision v2.
 
     `light` crops (at least 60 % of the area) and changes brightness, contrast and saturation; `standard` crops,
-    mirrors and applies TrivialAugment (Müller and Hutter, ICCV 2021).
+    mirrors and applies TrivialAugment (Müller and Hutter, ICCV 2021); `rand_augment` crops, mirrors and applies
+    RandAugment (Cubuk et al., NeurIPS 2020), two operations of magnitude 9.
+
+    Args:
+        spec: The pixels that the backbone takes.
+        strength: One of these.
+        erasing: The share of images in which a rectangle takes the mean colour (Random Erasing: Zhong et al., AAAI
+            2020).
     """
     from torchvision.transforms import v2
 
@@ -77,10 +84,14 @@ def train_transform(spec: ImageSpec, strength: str) -> Callable[[Image], np.ndar
     steps: list[Any] = [
         v2.RandomResizedCrop(list(spec.size), scale=(0.6, 1.0), ratio=(0.85, 1.18), interpolation=mode, antialias=True)
     ]
-    if strength == "standard":
-        steps += [v2.RandomHorizontalFlip(), v2.TrivialAugmentWide(interpolation=v2.InterpolationMode.BILINEAR)]
-    else:
+    if strength == "light":
         steps.append(v2.ColorJitter(brightness=0.2, contrast=0.2, saturation=0.2))
+    else:
+        policy = v2.TrivialAugmentWide if strength == "standard" else v2.RandAugment
+        steps += [v2.RandomHorizontalFlip(), policy(interpolation=v2.InterpolationMode.BILINEAR)]
+    if erasing:
+        colour = [255 * one for one in spec.mean]
+        steps += [v2.PILToTensor(), v2.RandomErasing(p=erasing, value=colour), v2.ToPILImage()]
     return _to_array(v2.Compose(steps))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,8 +22,8 @@ from thermocline.inputs.text.build import build_text, load_config, rebuild_text
 from thermocline.inputs.text.info import INFO
 from thermocline.inputs.text.pairs import settle_pair
 from thermocline.inputs.text.processor import TextProcessor, choose_max_length
-from thermocline.inputs.text.rows import JOINT
-from thermocline.inputs.text.tokenizer import VOCABULARY, load_tokenizer, train_tokenizer
+from thermocline.inputs.text.rows import JOINT, Hiding
+from thermocline.inputs.text.tokenizer import VOCABULARY, hiding_token, load_tokenizer, train_tokenizer
 from thermocline.inputs.text.tower import depends_on_padding, token_limit
 from thermocline.tuning.layers.layer_map import LayerMap
 
@@ -59,6 +60,8 @@ class TextInput(InputKind):
         )
         if trained:
             tower.notes += (f"tokenizer of {len(tokenizer)} pieces trained on the training texts",)
+        if options.token_dropout:
+            hiding_token(tokenizer)
         if options.pooling == "auto":
             config = config.choose("model.text.pooling", tower.pooling, "fits the model")
         limit = token_limit(tower, tokenizer)
@@ -72,7 +75,11 @@ class TextInput(InputKind):
     def rows(self, built: BuiltInput, source: RowSource) -> RowPart:
         """Tokenise the text columns of a frame."""
         processor: TextProcessor = built.processor
-        return processor.rows(source.frame)
+        rows, share = processor.rows(source.frame), built.config.model.text.token_dropout
+        if not (share and source.training):
+            return rows
+        token, special = hiding_token(processor.tokenizer), processor.tokenizer.all_special_ids
+        return replace(rows, hiding=Hiding(share, token, tuple(special), source.seed))
 
     def layers(self, tower: Any) -> Mapping[str, LayerMap]:
         """Return the layers of the backbone."""

@@ -26,5 +26,8 @@ class TextOptions:
     pair: Pair = option(
         "auto", "Two text columns: read in one sequence (joint), each alone and compared (apart), or both."
     )
+    token_dropout: float = option(
+        0.0, "Share of tokens that training hides behind the mask token, others every epoch.", at_least=0, below=1
+    )
     frozen_layers: FrozenLayers = option(None, TOWER_FROZEN_LAYERS)
     trust_remote_code: bool = option(False, "Let the checkpoint's own Python code run on this machine.", varies=False)

@@ -26,6 +26,29 @@ alone, or first the one and then the other."""
 
 
 @dataclass(frozen=True)
+class Hiding:
+    """Tokens that are hidden in training (word dropout: Iyyer et al., ACL 2015): a function of seed, epoch and row.
+
+    Attributes:
+        share: The share of tokens that are hidden.
+        token: The id in their place.
+        special: Ids that are never hidden.
+        seed: Of what is drawn.
+    """
+
+    share: float
+    token: int
+    special: tuple[int, ...] = ()
+    seed: int = 0
+
+    def hidden(self, ids: np.ndarray, place: int, epoch: int) -> np.ndarray:
+        """Return the token ids of a sequence in an epoch, some of them hidden."""
+        random = np.random.default_rng([self.seed, epoch, place, 0x70])
+        drawn = random.random(len(ids)) < self.share
+        return np.where(drawn & ~np.isin(ids, self.special), self.token, ids).astype(ids.dtype)
+
+
+@dataclass(frozen=True)
 class TextRows(RowPart):
     """Token ids of every row, ragged.
 
@@ -37,6 +60,7 @@ class TextRows(RowPart):
         multiple: And to a multiple of this many, but not beyond `most`; see `LANES`.
         most: The most tokens that the model takes, or `None`.
         readings: Sequences a row, which the tower reads one by one; see `READINGS`.
+        hiding: How tokens are hidden in training, or `None`.
         columns: Of each token of each sequence, which column it is of, int16, -1 for none; None where there is one
             column, or where columns are read apart.
     """
@@ -49,6 +73,7 @@ class TextRows(RowPart):
     most: int | None = None
     readings: int = 1
     columns: tuple[np.ndarray, ...] | None = None
+    hiding: Hiding | None = None
 
     def __len__(self) -> int:
         return len(self.ids) // self.readings
@@ -87,8 +112,10 @@ class TextRows(RowPart):
 
         Of several readings a row, `(len(rows), readings, longest)`.
         """
-        del epoch
-        chosen = [self.ids[row * self.readings + i] for row in rows for i in range(self.readings)]
+        places = [int(row) * self.readings + i for row in rows for i in range(self.readings)]
+        chosen = [self.ids[place] for place in places]
+        if self.hiding is not None and epoch is not None:
+            chosen = [self.hiding.hidden(ids, place, epoch) for ids, place in zip(chosen, places, strict=True)]
         width = int(self.widths[rows].max()) // self.readings
         ids = np.full((len(chosen), width), self.pad_id, dtype=np.int64)
         mask = np.zeros((len(chosen), width), dtype=np.int64)
@@ -103,6 +130,27 @@ class TextRows(RowPart):
                 arrays["columns"][i, : len(self.columns[row])] = self.columns[row]
         return arrays
 
+    @property
+    def variants(self) -> int | None:
+        """1; None where tokens are hidden, others every epoch."""
+        return 1 if self.hiding is None else None
+
+    @property
+    def augmented(self) -> bool:
+        """Whether tokens are hidden in training."""
+        return self.hiding is not None
+
+    def variant(self, rows: np.ndarray, epoch: int | None) -> np.ndarray:
+        """Return 0 where no tokens are hidden; else the epoch, and -1 for texts as they are."""
+        number = 0 if self.hiding is None else -1 if epoch is None else epoch
+        return np.full(len(rows), number, dtype=np.int64)
+
+    def not_cacheable(self) -> str | None:
+        """Return that other tokens are hidden every epoch, where they are."""
+        if self.hiding is None:
+            return None
+        return "other tokens are hidden every epoch; set model.text.token_dropout=0 to cache"
+
     def aligned(self) -> TextRows:
         """Return the same rows, padded to a multiple of `LANES`."""
         return replace(self, multiple=LANES)
@@ -115,3 +163,5 @@ class TextRows(RowPart):
         yield from (row.tobytes() for row in self.ids)
         if files:
             yield repr((self.pad_id, self.pad_to, self.least, self.multiple, self.most)).encode()
+        if files and self.hiding is not None:
+            yield repr(self.hiding).encode()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thermocline.backbones.pretrained import TOKENIZER_FILES, has_tokenizer
-from thermocline.errors import CheckpointError, first_line
+from thermocline.errors import CheckpointError, ConfigError, first_line
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -77,6 +77,21 @@ def train_tokenizer(texts: Iterable[str], *, most: int = VOCABULARY) -> PreTrain
         sep_token="[SEP]",
         mask_token="[MASK]",
         model_max_length=1_000_000,
+    )
+
+
+def hiding_token(tokenizer: PreTrainedTokenizerBase) -> int:
+    """Return the id of the token behind which others are hidden: the mask token, else that of unknown words.
+
+    Raises:
+        ConfigError: The tokenizer has neither.
+    """
+    for found in (tokenizer.mask_token_id, tokenizer.unk_token_id):
+        if found is not None:
+            return int(found)
+    raise ConfigError(
+        "model.text.token_dropout hides tokens behind the mask token or that of unknown words, and this checkpoint's "
+        "tokenizer has neither. Leave it out."
     )
 
 

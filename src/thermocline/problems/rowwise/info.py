@@ -74,7 +74,15 @@ INFO = ProblemInfo(
     },
     preset="default",
     reads=frozenset(
-        {"optim.arms", "optim.head_init", "optim.refit", "model.peft", "model.lora_rank", "model.lora_alpha"}
+        {
+            "optim.arms",
+            "optim.head_init",
+            "optim.refit",
+            "optim.mixup",
+            "model.peft",
+            "model.lora_rank",
+            "model.lora_alpha",
+        }
     ),
     inputs=("text", "image", "table"),
     reads_by_type={

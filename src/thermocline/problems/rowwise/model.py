@@ -9,8 +9,10 @@ import torch
 from torch import nn
 
 from thermocline.contracts.inputs import BuiltInput
+from thermocline.contracts.mixing import Mixing
 from thermocline.contracts.tower import Tower
 from thermocline.problems.rowwise.blend import Beside
+from thermocline.problems.rowwise.mixing import MIXING
 from thermocline.tuning.layers.layer_map import LayerMap
 
 
@@ -70,10 +72,11 @@ class FusionModel(nn.Module):
     def features(self, batch: Mapping[str, Any]) -> torch.Tensor:
         """Return the features of all towers side by side, `(rows, width)`; those of the network alone.
 
-        A tower whose features are known is not run: its place in the batch holds `{"features": (rows, width)}`.
+        A tower whose features are known is not run: its place in the batch holds `{"features": (rows, width)}`. In
+        training the batch may say how its rows are mixed.
         """
-        given = [(tower, batch[name]) for name, tower in self.towers.items()]
-        parts = [one["features"] if "features" in one else tower(one) for tower, one in given]
+        mixing = batch.get(MIXING)
+        parts = [_features(tower, batch[name], mixing) for name, tower in self.towers.items()]
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
     @property
@@ -169,6 +172,17 @@ class FusionModel(nn.Module):
             self.head.bias.copy_(bias)
             if self.members:
                 self.probed.fill_(1)
+
+
+def _features(tower: Tower, inputs: Mapping[str, Any], mixing: Mixing | None) -> torch.Tensor:
+    """Return the features of a tower, `(rows, width)`, of rows that are mixed where that is asked for."""
+    known: torch.Tensor | None = inputs.get("features")
+    if mixing is None:
+        return tower(inputs) if known is None else known
+    given = tower.mixed(inputs, mixing) if known is None else None
+    if given is not None:
+        return tower(given)  # type: ignore[no-any-return]
+    return mixing.mixed(tower(inputs) if known is None else known)
 
 
 def layers_of(model: FusionModel, inputs: Iterable[BuiltInput], adapted: Mapping[str, LayerMap]) -> LayerMap:

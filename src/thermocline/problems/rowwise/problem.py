@@ -31,6 +31,7 @@ from thermocline.problems.rowwise.folds import RowFolds
 from thermocline.problems.rowwise.form_judge import LinearFormJudge
 from thermocline.problems.rowwise.info import INFO
 from thermocline.problems.rowwise.intervals import check_coverage
+from thermocline.problems.rowwise.mixing import of_both_labels, varying
 from thermocline.problems.rowwise.model import FusionModel, layers_of
 from thermocline.problems.rowwise.objective import by_row, row_losses
 from thermocline.problems.rowwise.probe import start_of
@@ -180,7 +181,8 @@ class Rowwise(Problem):
         given = None if optim.threshold == "auto" else optim.threshold
         judged = target if target.problem_type != "binary" else replace(target, threshold=given)
         return Learning(
-            by_row(target.loss_name, smoothing=optim.label_smoothing),
+            of_both_labels(by_row(target.loss_name, smoothing=optim.label_smoothing)),
+            varying=varying(optim),
             start=start_of(assembly, train, seed=seed),
             judge=StateJudge(judged, calibrated=optim.calibrate == "auto"),
             end_share=Learning.end_share + sum(share for _, share in _beside(assembly.built, target, len(train))),
