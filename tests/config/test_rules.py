@@ -212,7 +212,7 @@ def test_a_fault_names_the_family_and_what_is_allowed(tmp_path: Path, line: str,
 
 
 def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
-    text = f"families: {{a: 3}}\noptimizers: {{adam: {{value: 0, {PAPER}}}}}\nother: 1\n"
+    text = f"families: {{a: 3}}\noptimizers: {{adamx: {{value: 0, {PAPER}}}}}\nother: 1\n"
     with pytest.raises(ConfigError) as caught:
         read(tmp_path, text)
     for says in (
