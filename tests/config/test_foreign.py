@@ -121,7 +121,7 @@ def test_the_page_is_made_from_the_files():
         ({"model": "bert-base-uncased"}, "it is called 'model.text.checkpoint' here"),
         ({"optim.lr_schedule": "OneCycleLR"}, "What others call 'OneCycleLR' is one_cycle here"),
         ({"optim.lr_schedule": "warmup_stable_decay"}, "What others call 'warmup_stable_decay' is wsd here"),
-        ({"optim.optimizer": "rmsprop"}, "give the class: {'optim.optimizer': torch.optim.RMSprop}"),
+        ({"optim.optimizer": "rmsprop"}, "give torch's class: {'optim.optimizer': RMSprop}"),
         ({"env.precision": 16}, "What others call 16 is fp16 here"),
         ({"env.loggers": ["wandb"]}, "tensorboard and csv write files"),
         ({"model.sam.num_mask_tokens": 1}, "semantic segmentation is not there yet"),

@@ -1,5 +1,7 @@
 """Every optimizer resumes exactly, whatever is frozen, unfrozen and reset on the way."""
 
+from importlib.util import find_spec
+
 import pytest
 import timm.optim
 import torch
@@ -10,7 +12,12 @@ from thermocline.optimizers.infos import OPTIMIZERS
 from thermocline.training.trainer import Trainer
 
 OWN = (torch.optim.RMSprop, timm.optim.Lamb, timm.optim.Adan)  # Lamb counts its steps in its groups
-OFFERED = [name for name, info in OPTIMIZERS.items() if not info.extra]
+OFFERED = [
+    pytest.param(
+        name, marks=pytest.mark.skipif(bool(info.extra) and find_spec("bitsandbytes") is None, reason="no bnb")
+    )
+    for name, info in OPTIMIZERS.items()
+]
 ARGUMENTS = {
     "adamw": {"betas": [0.8, 0.99], "amsgrad": True},
     "sgd": {"momentum": 0.5, "nesterov": True},

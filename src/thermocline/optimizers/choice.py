@@ -37,6 +37,9 @@ class OptimizerChoice:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     own: type | None = None
 
+    def __hash__(self) -> int:
+        return hash((self.name, repr(sorted(self.arguments.items())), self.own))
+
     @property
     def info(self) -> OptimizerInfo | None:
         """What is known of an optimizer with a name; None for a class of the caller's own."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
 
 import torch
 
@@ -14,7 +13,7 @@ from thermocline.errors import counted
 from thermocline.optimizers.choice import OptimizerChoice
 from thermocline.optimizers.infos import name_like
 from thermocline.optimizers.muon import block_matrices
-from thermocline.optimizers.trial import Entry, check, state_entries
+from thermocline.optimizers.trial import check, state_entries
 
 
 def choice_of(config: ResolvedConfig) -> OptimizerChoice:
@@ -97,16 +96,12 @@ def _sizes(assembly: Assembly) -> Mapping[str, tuple[int, int]]:
     choice, matrices = choice_of(assembly.config), _matrices(assembly)
     flat = None if choice.info is None else choice.info.bytes_a_weight
 
-    @cache
-    def entries(ndim: int, own: bool) -> tuple[Entry, ...]:  # noqa: FBT001
-        return state_entries(choice, ndim, matrices=own)
-
     out = {}
     for name, parameter in assembly.model.named_parameters():
         if flat is not None:
             out[name] = (round(flat * parameter.numel()), 0)
             continue
-        found = entries(parameter.ndim, name in matrices)
+        found = state_entries(choice, parameter.ndim, matrices=name in matrices)
         grows = sum(one.bytes_for(parameter.shape) for one in found if not one.counts)
         out[name] = (grows, sum(one.itemsize for one in found if one.counts))
     return out
