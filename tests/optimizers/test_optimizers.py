@@ -288,6 +288,12 @@ def test_another_optimizer_or_other_arguments_do_not_resume(tmp_path):
     assert job(optimizer=ByGroup).history["step"].max() > 3
 
 
+def test_a_class_without_weight_decay_is_noted():
+    options = {**TINY, "optim.optimizer": torch.optim.Rprop}
+    predictor = Predictor("y", verbosity=0).fit(make_table(), hyperparameters=options)
+    assert predictor.history["note"].str.contains("has no weight decay: optim.weight_decay=0.01", na=False).any()
+
+
 def test_faults_show_before_the_data_are_read():
     for options, says in (
         ({"optim.optimizer": torch.optim.LBFGS}, "closure"),

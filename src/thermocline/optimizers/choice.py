@@ -93,9 +93,14 @@ class OptimizerChoice:
         fused = self.info is not None and (self.info.fused or self.info.splits)
         if fused and device.type in ("cuda", "cpu") and not arguments.get("foreach"):
             arguments.setdefault("fused", True)
-        if "lr" in inspect.signature(self.kind).parameters:
+        if self.takes("lr"):
             arguments["lr"] = lr
         return self.kind([dict(group) for group in groups], **arguments)
+
+    def takes(self, name: str) -> bool:
+        """Whether the class has an argument of this name, or takes any."""
+        known = inspect.signature(self.kind).parameters
+        return name in known or any(one.kind is inspect.Parameter.VAR_KEYWORD for one in known.values())
 
     def check_arguments(self) -> None:
         """Raise where the arguments are not those of the optimizer.
@@ -104,15 +109,13 @@ class OptimizerChoice:
             ConfigError: They are not.
         """
         where = f"optim.optimizer_args of {self.name}"
-        known = inspect.signature(self.kind).parameters
-        free = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in known.values())
-        names = [name for name in known if name not in (*OF_OPTIONS, *NOT_OF_A_FIT)]
+        names = [name for name in inspect.signature(self.kind).parameters if name not in (*OF_OPTIONS, *NOT_OF_A_FIT)]
         for name in self.arguments:
             if name in OF_OPTIONS:
                 raise ConfigError(f"{where}: {name!r} has an option of its own, {OF_OPTIONS[name]}. Set that.")
             if name in NOT_OF_A_FIT:
                 raise ConfigError(f"{where}: {name!r} has no use in a fit. Leave it out.")
-            if name not in names and not free:
+            if not self.takes(name):
                 raise ConfigError(
                     f"{where}: there is no argument {name!r}; it takes {listing(names, limit=99)}."
                     f"{did_you_mean(name, names)}"

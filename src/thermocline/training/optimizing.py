@@ -48,8 +48,11 @@ def rate_factor(optimizer: str) -> tuple[float, str]:
 
 
 def optimizer_notes(assembly: Assembly) -> tuple[str, ...]:
-    """Return what a user should know of the optimizer of a run: what of the weights Muon trains."""
-    info = choice_of(assembly.config).info
+    """Return what a user should know of the optimizer of a run: an option that it does not read, what Muon trains."""
+    choice, decay = choice_of(assembly.config), assembly.config.optim.weight_decay
+    info = choice.info
+    if decay and not choice.takes("weight_decay"):
+        return (f"{choice.name} has no weight decay: optim.weight_decay={decay:g} has no effect",)
     if info is None or not info.splits:
         return ()
     matrices = block_matrices(assembly.plan, assembly.model)

@@ -17,7 +17,7 @@ def rising(step: int, steps: int) -> float:
 
 def decayed(position: float, power: float) -> float:
     """Return what falls from 1 to 0 as a power of what is left: 1 is a line (DeepLab's `poly` has 0.9)."""
-    return (1.0 - position) ** power
+    return math.pow(1.0 - position, power)
 
 
 def cosine(position: float) -> float:
