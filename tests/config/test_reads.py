@@ -115,7 +115,6 @@ def test_all_of_it_is_in_one_error() -> None:
         ({"model.lora_rank": 4}, "it is read with model.peft=lora only, and model.peft is null"),
         ({"model.lora_alpha": 4, "model.peft": "ia3"}, "model.peft is ia3"),
         ({"optim.warmup": 0.2, "optim.lr_schedule": "one_cycle"}, "not read with optim.lr_schedule=one_cycle. Leave"),
-        ({"optim.lr_schedule": "linear", "optim.phases": [{"epochs": 1}]}, "it is read with optim.phases=null only"),
         ({"env.checkpoints_kept": 5, "env.checkpoint_every": 0}, "not read with env.checkpoint_every=0"),
         ({"optim.top_k": 1, "optim.top_k_average": "uniform_soup"}, "not read with optim.top_k=1. Leave it out, or ch"),
         ({"model.image.augment": "none", "model.image.augment_views": 2}, "not read with model.image.augment=none"),

@@ -30,6 +30,8 @@ def values_of(key: Key) -> st.SearchStrategy[Any]:
     if key.many:
         one = WORDS | st.integers(-9, 9)
         return one | st.lists(one, min_size=1, max_size=3).map(tuple)
+    if key.path.endswith("_args"):
+        return st.dictionaries(WORDS, st.floats(0, 1) | st.integers(-9, 9), min_size=1, max_size=3)
     if key.structured:
         return st.sampled_from(["fine_tune", "lp_ft(probe_epochs=1)"])
     if bool in key.types:

@@ -28,11 +28,12 @@ OPTIONS: dict[str, Any] = {
     "env.micro_batch_size": 5,
     "env.loggers": "csv",
 }
+OPTIMIZER = sys.argv[3]
 
 
 def fit(path: Path, every: int) -> None:
     """The job."""
-    options = {**OPTIONS, "env.checkpoint_every": every}
+    options = {**OPTIONS, "optim.optimizer": OPTIMIZER, "env.checkpoint_every": every}
     Predictor("y", path=path, verbosity=0).fit(make_table(200), hyperparameters=options, resume=every > 0)
 
 

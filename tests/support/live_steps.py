@@ -56,7 +56,8 @@ def source_of(name: str, **more: Any) -> LiveSource:
     make, width, batch = MODELS[name]
     model = OnBatch(make(), width)
     layer_map = LayerMap.of(model, head=model.head)
-    return LiveSource(model, layer_map, OBJECTIVE, batch, batch, **more)
+    state = {name: 2 * one.nbytes + 4 for name, one in model.named_parameters()}  # of AdamW, with its count of steps
+    return LiveSource(model, layer_map, OBJECTIVE, batch, batch, **{"state": state, **more})
 
 
 def ready(source: LiveSource, frozen: Any) -> tuple[frozenset[str], torch.optim.Optimizer]:

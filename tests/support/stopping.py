@@ -10,8 +10,8 @@ from torch import nn
 
 from support.plans import plan_of
 from support.toy import make_model, make_run, same, state, with_plan
+from thermocline.optimizers.state import numbers_by_name, state_by_name
 from thermocline.training.checkpoint_store import CheckpointStore
-from thermocline.training.optimizers import state_by_name
 from thermocline.training.trainer import Trainer
 
 # 40 rows, 8 a step, 5 steps an epoch; a step is three micro-batches; a validation every second step
@@ -121,6 +121,7 @@ class Trap:
 def bits(trainer, optimizer):
     """A hash of everything that the next step depends on."""
     digest = hashlib.sha256(json.dumps([trainer.cursor.to_dict(), trainer.losses, trainer.worse]).encode())
+    digest.update(json.dumps(numbers_by_name(optimizer, trainer.model)).encode())
     tensors = {**trainer.model.state_dict(), **state_by_name(optimizer, trainer.model)}
     for name in sorted(tensors):
         digest.update(name.encode() + tensors[name].detach().numpy().tobytes())

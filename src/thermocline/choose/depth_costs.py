@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from thermocline.efficiency.costs.estimate_plan import OPTIMIZERS, StepSetup, step_cost
+from thermocline.efficiency.costs.estimate_plan import StepSetup, step_cost
 from thermocline.efficiency.costs.layer_costs import Costs
 from thermocline.efficiency.prefix_cache.options import reason_not_cached
 from thermocline.efficiency.prefix_cache.prefix import prefix_of
 from thermocline.efficiency.savings import SavingsSetup
 from thermocline.pipeline.ready import Ready
+from thermocline.training.optimizing import optimizer_cost
 from thermocline.training.run_savings import setup_of
 
 
@@ -38,9 +39,9 @@ class DepthCosts:
 
     def __init__(self, found: Ready, costs: Costs | None) -> None:
         self._setup, self._costs = setup_of(found.assembly, found.rows), costs
-        plan, optim = found.assembly.plan, found.assembly.config.optim
+        plan = found.assembly.plan
         self._passes = (plan.total_steps or 0) / max(plan.steps_per_epoch or 1, 1)
-        self._step = StepSetup(self._setup.cache.usual, optimizer=optim.optimizer)
+        self._step = StepSetup(self._setup.cache.usual, optimizer=optimizer_cost(found.assembly))
 
     def frozen_up_to(self, tower: str, label: str) -> DepthCost | None:
         """Return what a step costs with a layer and those before it frozen; None where that is not known.
@@ -69,5 +70,5 @@ def _cached(setup: SavingsSetup, tower: str, frozen: set[str], passes: float) ->
 
 def _memory(costs: Costs, trains: frozenset[str], step: StepSetup) -> float:
     weights: Mapping[str, int] = {one.label: one.parameter_bytes for one in costs.layers}
-    state = OPTIMIZERS[step.optimizer][0]
-    return step.rows * sum(costs.saved(trains).values()) + (1 + state) * sum(weights[label] for label in trains)
+    state = step.optimizer.state_bytes(weights, trains)
+    return step.rows * sum(costs.saved(trains).values()) + state + sum(weights[label] for label in trains)

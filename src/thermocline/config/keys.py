@@ -30,6 +30,7 @@ class Key:
         only_with: Other options, and the values of them with which this one is read.
         not_with: Other options, and the values of them with which this one is not read.
         varies: Whether a search may choose its value.
+        own: What it takes besides, where it is set in Python: an object, which is recorded by its name.
     """
 
     path: str
@@ -46,6 +47,7 @@ class Key:
     only_with: Conditions = ()
     not_with: Conditions = ()
     varies: bool = True
+    own: str = ""
 
     @property
     def structured(self) -> bool:
@@ -74,6 +76,7 @@ class Key:
             words = "a text that is not empty, without NUL and of at most 4,096 letters"
         else:
             words = ("a number" if float in self.types else "a whole number") + self._range()
+        words = f"{words}, or in Python {self.own}" if self.own else words
         return f"{words}, or null" if self.optional else words
 
     def _range(self) -> str:

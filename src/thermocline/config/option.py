@@ -31,6 +31,7 @@ def option(  # noqa: PLR0913 - public API
     only_with: Mapping[str, Any] | None = None,
     not_with: Mapping[str, Any] | None = None,
     varies: bool = True,
+    own: str = "",
 ) -> T:
     """Return a dataclass field for one option; to a type checker it is the default, as with `dataclasses.field`.
 
@@ -45,6 +46,7 @@ def option(  # noqa: PLR0913 - public API
         not_with: Dotted name of another option → the value, or tuple of values, with which this one is not read.
         varies: Whether a search may choose its value. Not where it says where files lie or how work is carried out, nor
             where trials with different values could not be compared.
+        own: What it takes besides, where it is set in Python: an object, which is recorded by its name.
 
     Example:
         >>> @dataclass(frozen=True)
@@ -53,7 +55,7 @@ def option(  # noqa: PLR0913 - public API
     """
     limits = {"above": above, "at_least": at_least, "below": below, "at_most": at_most}
     conditions = {"only_with": _conditions(only_with), "not_with": _conditions(not_with)}
-    return field(default=default, metadata={"doc": doc, **limits, **conditions, "varies": varies})
+    return field(default=default, metadata={"doc": doc, **limits, **conditions, "varies": varies, "own": own})
 
 
 def _conditions(given: Mapping[str, Any] | None) -> Conditions:

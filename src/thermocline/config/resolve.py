@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from thermocline.registry import ProblemInfo
 
 from .joined import schema_of
 from .overrides import Hyperparameters, Overrides, raise_faults, read_overrides
+from .own import Own
 from .presets import Preset, Presets, asked_for, lineages, replacements
 from .resolved import PRESET, Origins, ResolvedConfig
 from .spaces import SEARCH, Drawn, Space
@@ -48,6 +50,7 @@ def resolve(
         presets = problem.preset
     read = read_overrides(hyperparameters, schema)
     _settle_spaces(read, drawn)
+    objects = _named_objects(read)
     found: list[list[Preset]] = []
     try:
         found = lineages(presets, schema)
@@ -63,7 +66,7 @@ def resolve(
     names = tuple(Path(name).name for name in asked_for(presets))
     replaced = {path: value for path, value in values.items() if path in read.values}
     origins = Origins(provenance | read.origins, names, replaced, replacements(found, without=read.values))
-    return ResolvedConfig.build(schema, values | read.values, origins)
+    return replace(ResolvedConfig.build(schema, values | read.values, origins), objects=objects)
 
 
 def read_spaces(hyperparameters: Hyperparameters, *, problem: ProblemInfo | None = None) -> dict[str, Space]:
@@ -83,6 +86,13 @@ def read_spaces(hyperparameters: Hyperparameters, *, problem: ProblemInfo | None
     read = read_overrides(hyperparameters, schema_of(problem))
     raise_faults(read.faults, "hyperparameters")
     return {path: value for path, value in read.values.items() if isinstance(value, Space)}
+
+
+def _named_objects(read: Overrides) -> dict[str, Any]:
+    """Put the names of objects in their place, and return the objects by dotted name."""
+    own = {path: value for path, value in read.values.items() if isinstance(value, Own)}
+    read.values.update({path: value.name for path, value in own.items()})
+    return {path: value.value for path, value in own.items()}
 
 
 def _settle_spaces(read: Overrides, drawn: Drawn | None) -> None:

@@ -59,6 +59,7 @@ class ResolvedConfig:
         presets: The presets that were asked for, in that order.
         replaced: Dotted name → the preset's value in place of which the user set another; not saved.
         notes: Which presets replace values of others that were asked for; not saved.
+        objects: Dotted name → the object of the caller's own whose name is the value; not saved.
     """
 
     schema: Schema
@@ -67,6 +68,7 @@ class ResolvedConfig:
     presets: tuple[str, ...] = ()
     replaced: Mapping[str, Any] = field(default_factory=dict, compare=False)
     notes: tuple[str, ...] = field(default=(), compare=False)
+    objects: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     @classmethod
     def build(cls, schema: Schema, values: Mapping[str, Any], origins: Origins = Origins()) -> ResolvedConfig:

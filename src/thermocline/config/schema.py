@@ -12,10 +12,14 @@ from typing import Any, Literal, TypeAlias
 from .option import FrozenLayers, option
 
 AutoOnOff: TypeAlias = Literal["auto", "on", "off"]
-Optimizer: TypeAlias = Literal["adamw", "sgd"]
+Optimizer: TypeAlias = Literal["adamw", "adam", "sgd", "nadam", "radam", "adafactor", "lion", "muon", "adamw8bit"]
 Peft: TypeAlias = Literal["lora", "ia3", "bitfit", "norm"]
 LrChoice: TypeAlias = Literal["single_lr", "two_stage", "layerwise_decay"]
-LrSchedule: TypeAlias = Literal["cosine", "linear", "constant", "one_cycle"]
+LrSchedule: TypeAlias = Literal[
+    "cosine", "linear", "constant", "one_cycle", "polynomial", "inverse_sqrt", "wsd", "cosine_restarts"
+]
+Arguments: TypeAlias = Any
+"""A mapping of names to values, or such a text as `power=2, final=0.1`. `structures.py` reads it."""
 Phases: TypeAlias = Any
 """A list of mappings, a field of `tuning.schedule.phases.Phase` each. `tuning.schedule.phase_files` reads it."""
 SchedulePlan: TypeAlias = Any
@@ -80,7 +84,12 @@ class ModelConfig:
 class OptimConfig:
     """How the model is trained."""
 
-    optimizer: Optimizer = option("adamw", "AdamW, or SGD with a momentum of 0.9.")
+    optimizer: Optimizer | str = option(
+        "adamw", "Which optimizer, by name or as a class.", own="a class derived from torch.optim.Optimizer"
+    )
+    optimizer_args: Arguments = option(
+        None, "Arguments of the optimizer by name, such as `betas`; null: its defaults, SGD with momentum=0.9."
+    )
     lr: float | None = option(
         None,
         "Base learning rate; null: from the optimizer, model.peft, and whether a tower is pretrained.",
@@ -103,15 +112,19 @@ class OptimConfig:
         only_with={"optim.lr_choice": "two_stage"},
     )
     weight_decay: float = option(
-        0.01, "Weight decay: decoupled in AdamW, of the gradient in SGD.", at_least=0, at_most=1e6
+        0.01, "Weight decay: of the gradient in SGD, Adam, NAdam, RAdam, else decoupled.", at_least=0, at_most=1e6
     )
-    lr_schedule: LrSchedule = option("cosine", "Shape of the rate after warm-up.", only_with={"optim.phases": None})
+    lr_schedule: LrSchedule = option(
+        "cosine", "Shape of the rate after warm-up, in phases too that set no schedule of their own."
+    )
+    lr_schedule_args: Arguments = option(
+        None, "What the schedule takes: `final`, `power`, `decay`, `cycles` and others; null: its defaults."
+    )
     warmup: float = option(
         0.1,
-        "Share of all steps that warm up.",
+        "Share of all steps that warm up, or of the steps of a phase that sets no warm-up of its own.",
         at_least=0,
         below=1,
-        only_with={"optim.phases": None},
         not_with={"optim.lr_schedule": "one_cycle"},
     )
     schedule_plan: SchedulePlan = option(

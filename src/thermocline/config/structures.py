@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import math
 from collections.abc import Mapping
@@ -13,6 +14,8 @@ from thermocline.errors import ConfigError
 from .documents import read_yaml
 
 LONGEST_TEXT = 4096
+ARGUMENTS = ("optim.optimizer_args", "optim.lr_schedule_args")
+"""Options that are arguments by name."""
 
 
 def structured(path: str, value: object) -> Any:
@@ -33,12 +36,38 @@ def structured(path: str, value: object) -> Any:
         return structured(path, read_phase_file(value))
     if value is None:
         return None
+    if path in ARGUMENTS:
+        return _arguments(path, value)
     if isinstance(value, (list, tuple, Mapping)) and not value:
         raise ConfigError(f"{path}: {value!r} is empty. Leave it out, or set it to null.")
     plain = _plain(path, value)
     if not isinstance(plain, (str, list, dict)):
         raise ConfigError(f"{path}: {value!r} is not allowed; it takes a text, a list or a mapping, or null.")
     return plain
+
+
+def _arguments(path: str, value: object) -> dict[str, Any] | None:
+    """Return arguments by name: a mapping, or such a text as `power=2, final=0.1`. None are null."""
+    if isinstance(value, str):
+        value = _keywords(value)
+    plain = _plain(path, value) if isinstance(value, Mapping) else None
+    if plain is None or not all(isinstance(key, str) for key in plain):
+        raise ConfigError(
+            f"{path}: {value!r} is not allowed; it takes a mapping such as {{'power': 2}}, or a text such as "
+            "'power=2, final=0.1', or null."
+        )
+    return plain or None
+
+
+def _keywords(text: str) -> object:
+    """Read `name=value, …`; values are literals, nothing is run. Anything else is returned as it is."""
+    try:
+        call = ast.parse(f"_({text})", mode="eval").body
+        if not isinstance(call, ast.Call) or call.args or any(one.arg is None for one in call.keywords):
+            return text
+        return {str(one.arg): ast.literal_eval(one.value) for one in call.keywords}
+    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
+        return text
 
 
 def read_phase_file(file: str) -> Any:
@@ -58,7 +87,8 @@ def read_phase_file(file: str) -> Any:
 
 def _plain(path: str, value: object) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        value = dataclasses.asdict(value)
+        given = dataclasses.asdict(value)  # what stands at its default was not set
+        value = {one.name: given[one.name] for one in dataclasses.fields(value) if _is_set(one, value)}
     if isinstance(value, Mapping):
         if not all(isinstance(key, (str, int)) for key in value):
             raise ConfigError(f"{path}: the keys of a mapping are texts or whole numbers; got {list(value)!r}.")
@@ -72,3 +102,8 @@ def _plain(path: str, value: object) -> Any:
     if value is None or isinstance(value, (str, bool, int)) or (isinstance(value, float) and math.isfinite(value)):
         return value
     raise ConfigError(f"{path}: {value!r} is not allowed; it takes texts, finite numbers, lists and mappings.")
+
+
+def _is_set(one: dataclasses.Field[Any], value: Any) -> bool:
+    made = one.default_factory() if one.default_factory is not dataclasses.MISSING else one.default
+    return made is dataclasses.MISSING or bool(getattr(value, one.name) != made)

@@ -10,6 +10,7 @@ from thermocline.errors import ConfigError, did_you_mean
 
 from .foreign import foreign_value
 from .keys import Key
+from .own import Own, is_own, is_recorded
 from .structures import LONGEST_TEXT, structured
 
 _SAME_WORD = {"two_stages": "two_stage", "cuda:0": "cuda", "mps:0": "mps", "cpu:0": "cpu"}
@@ -23,11 +24,14 @@ def convert(key: Key, value: object) -> Any:
 
     Args:
         key: The option.
-        value: A Python object, as a user, a preset or an artifact gives it.
+        value: A Python object, as a user, a preset or an artifact gives it. A class or a function for an option that
+            takes one becomes an `Own`.
 
     Raises:
         ConfigError: The type, the choice or the range does not fit.
     """
+    if key.own and is_own(value):
+        return Own(value)
     plain = _plain(value)
     if key.structured:
         return structured(key.path, plain)
@@ -146,6 +150,8 @@ def _from_text(key: Key, text: str) -> Any:
             return word
         if float in key.types:
             return _number(key, _read_number(text), given=text)
+        if key.own and is_recorded(text):
+            return text
         raise _refusal(key, text)
     if not text.strip() or "\0" in text or len(text) > LONGEST_TEXT:
         raise _refusal(key, text)

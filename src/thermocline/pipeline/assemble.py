@@ -10,6 +10,7 @@ from thermocline.pipeline.planning import GivenPlan, plan_for, read_phases, towe
 from thermocline.pipeline.prepare import Prepared
 from thermocline.report.console import Console
 from thermocline.training.batch_norm import micro_batch_note
+from thermocline.training.optimizing import optimizer_notes
 from thermocline.tuning.random_numbers import RandomNumbers
 
 
@@ -32,7 +33,8 @@ def assembled(prepared: Prepared, given: GivenPlan = None) -> Assembly:
     plan, config = plan_for(prepared.problem, built, given, phases, len(prepared.train))
     built = replace(built, config=config)
     assembly = Assembly(prepared.problem, prepared.target, prepared.columns, built, plan, weight=request.weight)
-    return replace(assembly, built=replace(built, notes=(*built.notes, *micro_batch_note(assembly))))
+    notes = (*built.notes, *micro_batch_note(assembly), *optimizer_notes(assembly))
+    return replace(assembly, built=replace(built, notes=notes))
 
 
 def rows_of(prepared: Prepared, assembly: Assembly) -> tuple[Rows, Rows]:

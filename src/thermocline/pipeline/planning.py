@@ -16,10 +16,10 @@ from thermocline.training.run_length import RunLength
 from thermocline.tuning.layers.layer_map import LayerMap
 from thermocline.tuning.named_schedules.by_name import read_request
 from thermocline.tuning.plan.layer_plan import LayerPlan
-from thermocline.tuning.schedule.phase_files import phases_from_data
-from thermocline.tuning.schedule.phases import Phase
+from thermocline.tuning.schedule.phase_files import WrittenPhases, phases_from_data
+from thermocline.tuning.schedule.phases import Phase, check_arguments
 
-GivenPlan = LayerPlan | tuple[Phase, ...] | None
+GivenPlan = LayerPlan | WrittenPhases | None
 """A plan to follow, phases alone, or nothing."""
 
 
@@ -48,7 +48,7 @@ def plan_for(
             config = config.choose(key, value, "the plan that was given")
         plan, config = _with_length(given, config, rows)
     elif given is not None:
-        plan, config = _with_length(plan.with_phases(given), config, rows)
+        plan, config = _with_length(plan.with_phases(given.phases(phase_of_options(config))), config, rows)
     plan.check(layer_map)
     return plan, config
 
@@ -57,14 +57,31 @@ def read_phases(config: ResolvedConfig) -> tuple[Phase, ...] | None:
     """Return the phases that are written out in a configuration, if there are any.
 
     Raises:
-        ConfigError: They cannot be read, or a schedule plan is asked for besides, or there is no such plan.
+        ConfigError: They cannot be read, or a schedule plan is asked for besides, or there is no such plan; or the
+            schedule has other arguments.
     """
     optim = config.optim
+    like = phase_of_options(config)
     if optim.schedule_plan is not None:
         if optim.phases is not None:
             raise ConfigError("optim.phases and optim.schedule_plan both say what trains when; give one of them.")
         read_request(optim.schedule_plan)
-    return None if optim.phases is None else phases_from_data(optim.phases, "optim.phases")
+    return None if optim.phases is None else phases_from_data(optim.phases, "optim.phases", like)
+
+
+def phase_of_options(config: ResolvedConfig) -> Phase:
+    """Return the phase that `optim.lr_schedule`, its arguments and `optim.warmup` describe.
+
+    Raises:
+        ConfigError: The schedule does not take these arguments.
+    """
+    optim = config.optim
+    arguments = optim.lr_schedule_args or {}
+    check_arguments(optim.lr_schedule, arguments, "optim.lr_schedule_args")
+    try:
+        return phases_from_data([{"schedule": optim.lr_schedule, "warmup": optim.warmup, **arguments}])[0]
+    except ConfigError as error:
+        raise ConfigError(f"optim.lr_schedule_args: {str(error).removeprefix('phases[0]: ')}") from None
 
 
 def read_plan(plan: LayerPlan | str | os.PathLike[str] | None) -> GivenPlan:
@@ -87,7 +104,7 @@ def read_plan(plan: LayerPlan | str | os.PathLike[str] | None) -> GivenPlan:
         )
     try:
         if path.suffix in (".yaml", ".yml"):
-            return phases_from_data(read_phase_file(str(path)))
+            return WrittenPhases(read_phase_file(str(path)), "phases")
         return LayerPlan.from_json(path.read_text(encoding="utf-8"))
     except (ConfigError, UnicodeDecodeError) as error:
         raise ConfigError(f"The plan {str(path)!r} cannot be read: {error}") from error
@@ -107,9 +124,7 @@ def _from_options(problem: Problem, layer_map: LayerMap, config: ResolvedConfig)
         weight_decay=optim.weight_decay,
         frozen_layers=config.model.frozen_layers,
         tower_frozen_layers=problem.frozen_selectors(layer_map, config, own),
-        schedule=optim.lr_schedule,
-        warmup=optim.warmup,
-    )
+    ).with_phases([replace(phase_of_options(config), name=Phase().name)])
 
 
 def _tower_selectors(layer_map: LayerMap, config: ResolvedConfig) -> Mapping[str, Any]:

@@ -18,6 +18,7 @@ from thermocline.errors import ConfigError, ThermoclineWarning, counted
 from thermocline.pipeline.arguments import check_seed
 from thermocline.pipeline.places import check_loggers
 from thermocline.training.device import choose_device, choose_precision, launch_note
+from thermocline.training.optimizing import check_optimizer
 
 FEW_ROWS = 3
 """So many training rows, or fewer, are warned of."""
@@ -73,6 +74,7 @@ def prepare(request: Request) -> Prepared:
         check_number(config.env.num_workers)
     problem.check_request(request, config)
     config = with_device(config)
+    check_optimizer(config)
     roots = Roots.of_training(config.data.image_folder)
     reading = Reading("train_data", "train", request, config, roots=roots)
     found = problem.read(request.data, reading)

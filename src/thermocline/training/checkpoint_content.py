@@ -11,9 +11,9 @@ from typing import Any
 from torch.optim import Optimizer
 
 from thermocline.errors import OutputWriteError, ResumeError, ThermoclineWarning
+from thermocline.optimizers.state import numbers_by_name, restore_by_name, state_by_name
 from thermocline.training import best_states
 from thermocline.training.checkpoint_store import Checkpoint
-from thermocline.training.optimizers import restore_by_name, state_by_name
 from thermocline.training.run_identity import weights_hash
 from thermocline.training.state import TrainingState
 from thermocline.tuning.schedule.cursor import Cursor
@@ -86,7 +86,9 @@ def write(trainer: TrainingState, optimizer: Optimizer | None) -> Path:
         with trainer.ema.swapped():
             tensors["average"] = best_states.tuned_state(trainer.model, trainer.frozen)
     shared = {kept.file.stem: kept.file for kept in trainer.best.kept}
-    return store.write(trainer.cursor.step, _content(trainer) | {"shared": list(shared)}, tensors, shared)
+    numbers = {} if optimizer is None else numbers_by_name(optimizer, trainer.model)
+    content = _content(trainer) | {"optimizer": numbers, "shared": list(shared)}
+    return store.write(trainer.cursor.step, content, tensors, shared)
 
 
 def _content(trainer: TrainingState) -> dict[str, Any]:
@@ -179,7 +181,8 @@ def _best(checkpoint: Checkpoint) -> dict[int, float]:
 
 def restore_optimizer(trainer: TrainingState, optimizer: Optimizer, checkpoint: Checkpoint) -> None:
     """Restore the state of a checkpoint's optimizer to a new one."""
-    restore_by_name(optimizer, trainer.model, checkpoint.tensors("optimizer"))
+    numbers = checkpoint.content.get("optimizer", {})
+    restore_by_name(optimizer, trainer.model, checkpoint.tensors("optimizer"), numbers)
 
 
 def _frozen_hash(trainer: TrainingState) -> str:

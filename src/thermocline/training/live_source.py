@@ -15,6 +15,7 @@ from thermocline.efficiency.costs.estimate_plan import StepSetup
 from thermocline.efficiency.costs.live_counter import CountedRun, LiveCounter, LiveSource
 from thermocline.efficiency.savings import Savings
 from thermocline.training.batch_norm import norm_eval_of
+from thermocline.training.optimizing import state_bytes
 
 
 def counted_of(assembly: Assembly, rows: Mapping[str, Rows], savings: Savings, objective: Objective) -> CountedRun:
@@ -39,6 +40,7 @@ def counted_of(assembly: Assembly, rows: Mapping[str, Rows], savings: Savings, o
         norm_eval=norm_eval_of(assembly.model),
         folds={names[id(one.model)]: one.pairs for one in savings.folded.values()},
         averaged=optim.ema is not None,
+        state=state_bytes(assembly),
     )
     largest, several = largest_part(assembly, rows["train"])
     lengths, tokens = rows["train"].lengths, env.micro_batch_tokens
@@ -50,7 +52,6 @@ def counted_of(assembly: Assembly, rows: Mapping[str, Rows], savings: Savings, o
         rows=largest,
         checkpointed=savings.checkpoints.labels if savings.checkpoints else (),
         folded_norms=tuple(savings.folded_norms),
-        optimizer=optim.optimizer,
         precision=env.precision,
         accumulates=several,
     )

@@ -16,11 +16,12 @@ from thermocline.efficiency.memory.checkpointing import free_on
 from thermocline.efficiency.savings import Savings
 from thermocline.training.live_source import counted_of, heaviest, largest_part
 from thermocline.training.memory_search import Change, MemorySearch
+from thermocline.training.optimizing import optimizer_cost
 from thermocline.training.run import Run
 from thermocline.tuning.layers.meta_dispatch import tensors_in
 
 COPIES = 4
-"""Weight, gradient and two moments of AdamW."""
+"""Weight, gradient and two moments, as of AdamW; some optimizers hold more."""
 
 FAR_BELOW = 0.25
 """Share of the free memory under which a bound that is several times too high ends the check."""
@@ -48,10 +49,11 @@ def memory_warning(run: Run, savings: Savings, objective: Objective, *, free: in
     assembly, device = run.assembly, savings.setup.device
     free = free_on(device) if free is None else free
     most = largest_part(assembly, run.train)[0]
-    if _crude_bytes(run.model, run.train, most) < FAR_BELOW * free:
+    copies = max(COPIES, 2.0 + max(optimizer_cost(assembly).share.values(), default=0.0))
+    if _crude_bytes(run.model, run.train, most, copies) < FAR_BELOW * free:
         return ""
     costs = savings.setup.costs
-    if costs is not None and _bytes_by_costs(costs, assembly, most) < NEAR_BELOW * free:
+    if costs is not None and _bytes_by_costs(costs, assembly, most, copies) < NEAR_BELOW * free:
         return ""
     there = bytes_of(run.model)  # is allocated already
     counted = counted_of(assembly, savings.setup.rows, savings, objective)
@@ -78,7 +80,7 @@ def _message(needed: int, free: int, device: str, change: Change | None) -> str:
     return f"{start} It would fit with {change} (up to {size(change.needed)})."
 
 
-def _crude_bytes(model: nn.Module, rows: Rows, most: int) -> float:
+def _crude_bytes(model: nn.Module, rows: Rows, most: int, copies: float) -> float:
     """Return a bound from sizes of tensors alone, which is several times too high.
 
     Every parameter's output, as large as its widest side, is taken to be kept four times for each element of a row.
@@ -87,10 +89,10 @@ def _crude_bytes(model: nn.Module, rows: Rows, most: int) -> float:
     elements = max((one.numel() for one in tensors_in(batch)), default=1)
     parameters = list(model.parameters())
     width = sum(min(max(one.shape[:2], default=1), _WIDEST) for one in parameters)
-    return 4.0 * COPIES * (sum(one.numel() for one in parameters) + most * elements * width)
+    return 4.0 * copies * (sum(one.numel() for one in parameters) + most * elements * width)
 
 
-def _bytes_by_costs(costs: Costs, assembly: Assembly, most: int) -> float:
+def _bytes_by_costs(costs: Costs, assembly: Assembly, most: int, copies: float) -> float:
     """Return weights, gradients, optimizer and twice the activations where everything that ever trains does."""
     ever = assembly.plan.timeline.ever
-    return COPIES * bytes_of(assembly.model) + 2.0 * most * sum(costs.saved(ever).values())
+    return copies * bytes_of(assembly.model) + 2.0 * most * sum(costs.saved(ever).values())

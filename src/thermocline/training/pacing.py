@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from thermocline.efficiency.costs.forecast import Facts, forecast
 from thermocline.efficiency.savings import Savings
+from thermocline.training.optimizing import optimizer_cost
 from thermocline.training.run import Run
 from thermocline.training.run_length import RunLength
 from thermocline.training.time_limit import TimeLimit
@@ -72,7 +73,7 @@ class Pacing:
         phases, optim, limit = run.plan.phases, run.optim, run.time_limit
         costs = [1.0] * len(phases)
         if len(phases) > 1 and limit.seconds is not None:
-            expected = forecast(savings, Facts(optim.optimizer, probe="", averaged=optim.ema is not None))
+            expected = forecast(savings, Facts(optimizer_cost(run.assembly), probe="", averaged=optim.ema is not None))
             costs = [phase.cost_uncached or 1.0 for phase in expected.estimate.phases]
         return cls(limit, length, run.plan.timeline, costs)
 

@@ -28,6 +28,7 @@ from thermocline.efficiency.savings import Savings, SavingsSetup
 from thermocline.errors import counted
 from thermocline.training.live_source import counted_of
 from thermocline.training.memory_search import MemorySearch
+from thermocline.training.optimizing import optimizer_cost
 from thermocline.training.run import Run, Storage
 from thermocline.tuning.layers.layer_map import LayerMap
 from thermocline.tuning.plan.layer_plan import LayerPlan
@@ -63,7 +64,7 @@ def forecast_of(assembly: Assembly, rows: Mapping[str, Rows], learning: Learning
     optim = assembly.config.optim
     probe = _in_words(learning.start, len(rows["train"]))
     base = max(psutil.Process().memory_info().rss - bytes_of(assembly.model), 0)
-    return forecast(savings, Facts(optim.optimizer, probe, optim.ema is not None, counted, base, times))
+    return forecast(savings, Facts(optimizer_cost(assembly), probe, optim.ema is not None, counted, base, times))
 
 
 def setup_of(assembly: Assembly, rows: Mapping[str, Rows]) -> SavingsSetup:

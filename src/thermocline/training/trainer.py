@@ -16,6 +16,7 @@ from thermocline.data.loading import Wanted, load_steps
 from thermocline.data.order import epoch_order, micro_batches
 from thermocline.efficiency.costs.forecast import passes
 from thermocline.errors import NonFiniteError, counted
+from thermocline.optimizers.state import rates_of, reset_state
 from thermocline.training import best_states, checkpoint_content
 from thermocline.training.batch_norm import norm_eval_of, single_values_allowed
 from thermocline.training.calling import Calling
@@ -23,7 +24,7 @@ from thermocline.training.closing import close
 from thermocline.training.device import Precision
 from thermocline.training.ema import Ema
 from thermocline.training.history import History
-from thermocline.training.optimizers import make_optimizer, rates_of, reset_state
+from thermocline.training.optimizing import choice_of
 from thermocline.training.out_of_memory import gradients_that_fit
 from thermocline.training.pacing import Pacing, Reserve
 from thermocline.training.rates import Rates
@@ -269,9 +270,9 @@ class Trainer:
 
     def make_optimizer(self) -> Any:
         """Make the optimizer over the plan's groups, which never change afterwards."""
-        groups = self.run.plan.parameter_groups(self.model)
-        self.trainable = [parameter for group in groups for parameter in group["params"]]
-        return make_optimizer(self.run.optim.optimizer, groups, self.run.plan.lr, self.device)
+        optimizer = choice_of(self.run.assembly.config).make(self.run.plan, self.model, self.device)
+        self.trainable = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        return optimizer
 
     # parts of these
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -169,8 +169,8 @@ class LRSetter:
     def __init__(self, optimizer: Optimizer, plan: LayerPlan) -> None:
         self._plan = plan
         self._groups = _groups_by_layer(optimizer, plan)
-        self._own_momentum = own_momentum(optimizer)
-        self._momentum = -1.0
+        self._own_momentum = [own_momentum(group) for group, _ in self._groups]
+        self._momentum: float | None = -1.0
         self._stretch = (-1, -1)
         self.factor = -1.0
         self._steady: list[_GroupRate] = []
@@ -220,15 +220,14 @@ class LRSetter:
 
     def _set_momentum(self, value: float | None) -> None:
         """Give the groups the momentum of `one_cycle`, or after it the optimizer's own again."""
-        if self._own_momentum is None:
-            return
-        key, own = self._own_momentum
-        value = own if value is None else value
         if value == self._momentum:
             return
         self._momentum = value
-        for group, _ in self._groups:
-            group[key] = value if key == "momentum" else (value, *group["betas"][1:])
+        for (group, _), own in zip(self._groups, self._own_momentum, strict=True):
+            if own is not None:
+                key, before = own
+                now = before if value is None else value
+                group[key] = now if key == "momentum" else (now, *group["betas"][1:])
 
 
 def _groups_by_layer(optimizer: Optimizer, plan: LayerPlan) -> list[tuple[dict[str, Any], str]]:
@@ -245,12 +244,12 @@ def _groups_by_layer(optimizer: Optimizer, plan: LayerPlan) -> list[tuple[dict[s
     return groups
 
 
-def own_momentum(optimizer: Optimizer) -> tuple[str, float] | None:
-    """Return the key of an optimizer's momentum and the value it was made with; None if it has none."""
-    if "betas" in optimizer.defaults:
-        return "betas", float(optimizer.defaults["betas"][0])
-    if optimizer.defaults.get("momentum"):
-        return "momentum", float(optimizer.defaults["momentum"])
+def own_momentum(group: Mapping[str, Any]) -> tuple[str, float] | None:
+    """Return the key of a group's momentum and the value it was made with; None if it has none."""
+    if isinstance(group.get("betas"), (tuple, list)) and group["betas"][0] is not None:
+        return "betas", float(group["betas"][0])
+    if isinstance(group.get("momentum"), float) and group["momentum"]:
+        return "momentum", float(group["momentum"])
     return None
 
 

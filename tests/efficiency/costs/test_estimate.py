@@ -11,6 +11,7 @@ from torch import nn
 from support.backbones import bert
 from thermocline.efficiency.costs.estimate_plan import StepSetup, estimate, phase_steps, step_cost
 from thermocline.efficiency.costs.layer_costs import BALANCE, layer_costs
+from thermocline.efficiency.costs.optimizer_cost import SGD
 from thermocline.errors import ConfigError
 from thermocline.tuning.layers.layer_map import LayerMap
 from thermocline.tuning.plan.layer_plan import LayerPlan
@@ -76,7 +77,7 @@ def test_memory():
     phase = estimate(plan, LAYERS, COSTS, StepSetup(8)).phases[0]
     assert phase.gradient_bytes == weights
     assert phase.optimizer_bytes == 2 * weights
-    assert estimate(plan, LAYERS, COSTS, StepSetup(8, optimizer="sgd")).phases[0].optimizer_bytes == weights
+    assert estimate(plan, LAYERS, COSTS, StepSetup(8, optimizer=SGD)).phases[0].optimizer_bytes == weights
     assert phase.activation_bytes == pytest.approx(8 * sum(COSTS.saved(trains).values()))
     again = estimate(plan, LAYERS, COSTS, StepSetup(8, BLOCKS)).phases[0]
     assert again.activation_bytes < 0.3 * phase.activation_bytes
@@ -119,8 +120,6 @@ def test_not_known():
 
 
 def test_what_cannot_be():
-    with pytest.raises(ConfigError, match="Did you mean 'adamw'"):
-        estimate(plan_of(), LAYERS, COSTS, StepSetup(8, optimizer="adam"))
     with pytest.raises(ConfigError, match="2 sets of layers for 1 phases"):
         estimate(plan_of(), LAYERS, COSTS, StepSetup(8), cached=[set(), set()])
     with pytest.raises(ConfigError):

@@ -95,6 +95,11 @@ def test_two_traces_give_all_numbers_of_rows(name, monkeypatch):
     assert counter.live(everything, StepSetup(7), valid_rows=9) == exact
 
 
+def counted_with(source, **changes):
+    changed = LiveSource(**{**vars(source), **changes})
+    return LiveCounter(changed).live(frozenset(source.layer_map.labels), StepSetup(4), valid_rows=64)
+
+
 def test_the_parts():
     source = source_of("bert")
     everything = frozenset(source.layer_map.labels)
@@ -106,13 +111,11 @@ def test_the_parts():
     few = LiveCounter(source).live(head, StepSetup(4), stateful=everything)
     assert few.optimizer == live.optimizer
     assert few.activations < live.activations
-    averaged = LiveCounter(LiveSource(**{**vars(source), "averaged": True})).live(
-        everything, StepSetup(4), valid_rows=64
-    )
+    averaged = counted_with(source, averaged=True)
     assert averaged.averages == sum(one.nbytes for one in source.model.state_dict().values())
     assert averaged.validation == live.validation + averaged.averages  # a copy, while the average is in its place
-    sgd = LiveCounter(source).live(everything, StepSetup(4, optimizer="sgd"))
-    assert 2 * sgd.optimizer == pytest.approx(live.optimizer, rel=0.01)
+    sgd = {name: one.nbytes for name, one in source.model.named_parameters()}
+    assert 2 * counted_with(source, state=sgd).optimizer == pytest.approx(live.optimizer, rel=0.01)
 
 
 def test_it_touches_nothing():

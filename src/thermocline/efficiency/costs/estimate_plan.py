@@ -7,16 +7,14 @@ from dataclasses import dataclass
 
 from thermocline.efficiency.costs.estimate import Estimate, PhaseEstimate
 from thermocline.efficiency.costs.layer_costs import Costs
+from thermocline.efficiency.costs.optimizer_cost import ADAMW, OptimizerCost
 from thermocline.efficiency.costs.seconds import filling_steps
-from thermocline.errors import ConfigError, did_you_mean, listing
+from thermocline.errors import ConfigError
 from thermocline.tuning.layers.layer_map import LayerMap
 from thermocline.tuning.plan.layer_plan import LayerPlan
 from thermocline.tuning.schedule.phase_layers import drawn
 from thermocline.tuning.schedule.timeline import planned_end
 
-#: By optimizer: numbers that its state holds of a weight, and numbers that a step reads and writes of it. (The gradient
-#: is written and read; AdamW reads and writes the weight and two moments, SGD the weight and its momentum.)
-OPTIMIZERS = {"adamw": (2, 8), "sgd": (1, 6)}
 _DRAWS = 16  # that stand for all draws of a phase
 
 
@@ -28,27 +26,17 @@ class StepSetup:
         rows: Rows through the model at once.
         checkpointed: The labels of the layers that are computed again in the backward pass.
         folded_norms: The names of the BatchNorms, all in eval mode, that are folded with the convolution before them.
-        optimizer: `adamw` or `sgd`.
+        optimizer: What it holds and does.
         precision: `fp32`, `bf16` or `fp16`: the number format of the forward pass; weights have 32 bits in each.
         accumulates: Whether a step has several micro-batches, whose gradients are added up.
-
-    Raises:
-        ConfigError: There is no such optimizer.
     """
 
     rows: int
     checkpointed: Collection[str] = ()
     folded_norms: Collection[str] = ()
-    optimizer: str = "adamw"
+    optimizer: OptimizerCost = ADAMW
     precision: str = "fp32"
     accumulates: bool = False
-
-    def __post_init__(self) -> None:
-        if self.optimizer not in OPTIMIZERS:
-            raise ConfigError(
-                f"No optimizer {self.optimizer!r}; an estimate knows {listing(OPTIMIZERS)}."
-                f"{did_you_mean(self.optimizer, OPTIMIZERS)}"
-            )
 
 
 def estimate(
@@ -98,7 +86,7 @@ def step_cost(costs: Costs, trainable: Collection[str], setup: StepSetup, *, cac
     - the gradient of each input that depends on a layer that trains: as many again. So a frozen layer above the first
       that trains costs two thirds of one that trains, and a frozen prefix has no backward pass;
     - the forward pass of checkpointed layers that the backward pass reaches, again;
-    - per weight that trains, once a step: the gradient and the optimizer's reads and writes.
+    - per weight that trains, once a step: the gradient, the optimizer's reads and writes, and what it computes besides.
 
     Args:
         costs: Of the layers.
@@ -108,8 +96,8 @@ def step_cost(costs: Costs, trainable: Collection[str], setup: StepSetup, *, cac
     """
     trains = frozenset(trainable)
     work = costs.work(trains, cached=cached, checkpointed=setup.checkpointed) * setup.rows
-    weights = sum(layer.parameter_bytes for layer in costs.layers if layer.label in trains)
-    return work + costs.balance * OPTIMIZERS[setup.optimizer][1] * weights
+    sizes = {layer.label: layer.parameter_bytes for layer in costs.layers if layer.label in trains}
+    return work + costs.balance * setup.optimizer.moved(sizes, sizes) + setup.optimizer.computed(sizes)
 
 
 def trained_sets(plan: LayerPlan, phase: int) -> list[frozenset[str]]:
@@ -152,8 +140,9 @@ class _Calculation:
         everything = frozenset(plan.labels)
         plain = StepSetup(setup.rows, optimizer=setup.optimizer)
         self._full_cost = None if costs is None else step_cost(costs, everything, plain)
-        state, activations = OPTIMIZERS[setup.optimizer][0], self._activation_bytes(everything)
-        self.full_bytes = None if activations is None else activations + (1 + state) * self._weight_bytes(everything)
+        weights = self._weight_bytes(everything) + setup.optimizer.state_bytes(self._bytes, everything)
+        activations = self._activation_bytes(everything)
+        self.full_bytes = None if activations is None else activations + weights
 
     def phase(
         self,
@@ -185,7 +174,7 @@ class _Calculation:
             begins=self._first_of_towers(backward),
             activation_bytes=None if self.costs is None else max(one for one in activations if one is not None),
             gradient_bytes=max(self._weight_bytes(trains) for trains in sets),
-            optimizer_bytes=OPTIMIZERS[self.setup.optimizer][0] * self._weight_bytes(with_state),
+            optimizer_bytes=self.setup.optimizer.state_bytes(self._bytes, with_state),
             cost=self._relative_cost(sets, cached),
             cost_uncached=self._relative_cost(sets, frozenset()),
         )

@@ -13,6 +13,7 @@ from thermocline.efficiency.costs.estimate_plan import StepSetup, estimate, phas
 from thermocline.efficiency.costs.layer_costs import Costs
 from thermocline.efficiency.costs.live_bytes import needed_to_run
 from thermocline.efficiency.costs.live_counter import CountedRun
+from thermocline.efficiency.costs.optimizer_cost import OptimizerCost
 from thermocline.efficiency.costs.seconds import StepTimes, with_seconds
 from thermocline.efficiency.costs.side_by_side import SideBySide, side_by_side
 from thermocline.efficiency.prefix_cache.options import reason_not_cached
@@ -91,7 +92,7 @@ class Facts:
     """What a forecast is told of a run besides what it saves.
 
     Attributes:
-        optimizer: `adamw` or `sgd`.
+        optimizer: What the optimizer holds and does.
         probe: What a probe before the first step takes, in words; empty where there is none.
         averaged: Whether there is a moving average of the weights: then only layers that are frozen in all phases are
             cached.
@@ -100,7 +101,7 @@ class Facts:
         times: What three steps took, where they were timed.
     """
 
-    optimizer: str
+    optimizer: OptimizerCost
     probe: str
     averaged: bool
     counted: CountedRun | None = None

@@ -15,7 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from thermocline.contracts.learning import Objective
 from thermocline.data.batches import Batch
-from thermocline.efficiency.costs.estimate_plan import OPTIMIZERS, StepSetup
+from thermocline.efficiency.costs.estimate_plan import StepSetup
 from thermocline.efficiency.costs.fake_run import FakeModel
 from thermocline.efficiency.costs.live_bytes import LiveBytes
 from thermocline.efficiency.costs.storage_count import StorageCount, Storages
@@ -27,7 +27,6 @@ from thermocline.tuning.layers.meta_dispatch import tensors_in
 from thermocline.tuning.random_numbers import RandomNumbers
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
-_COUNTER = 4  # bytes of AdamW's count of the steps of a parameter
 
 
 @dataclass(frozen=True)
@@ -44,6 +43,7 @@ class LiveSource:
         norm_eval: Names of towers whose BatchNorms are in eval mode while they train.
         folds: By the name of a module, the pairs of convolution and BatchNorm in it that may be folded.
         averaged: Whether there is a moving average of the weights.
+        state: The bytes that the optimizer keeps of each parameter, by name; nothing of those that are left out.
     """
 
     model: nn.Module
@@ -55,6 +55,7 @@ class LiveSource:
     norm_eval: Collection[str] = ()
     folds: Mapping[str, Sequence[Pair]] = field(default_factory=dict)
     averaged: bool = False
+    state: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,7 @@ class LiveCounter:
         self.source = source
         self._steps: dict[Any, list[_Traced]] = {}
         self._passes: dict[Any, list[_Traced]] = {}
+        self._graded: dict[frozenset[str], tuple[str, ...]] = {}  # parameters that get a gradient, by what trains
         self._batches: dict[tuple[str, int], Batch] = {}
 
     def live(
@@ -132,7 +134,10 @@ class LiveCounter:
             passed = self._pass(valid_rows or setup.rows, setup.precision)
         except Exception:  # a foreign forward pass may raise anything: then its bytes are not known
             return None
-        return self._composed(step, passed, setup, frozenset(stateful) - frozenset(trains))
+        layers = [self.source.layer_map[label] for label in stateful if label not in trains]
+        earlier = [name for layer in layers for name in layer.parameters]
+        optimizer = sum(self.source.state.get(name, 0) for name in (*self._graded[frozenset(trains)], *earlier))
+        return self._composed(step, passed, setup, optimizer)
 
     @cached_property
     def _fake(self) -> FakeModel:
@@ -161,8 +166,9 @@ class LiveCounter:
             loss = objective.total(outputs, batch) / objective.weight(batch)
             count.end_forward()
             loss.backward()  # type: ignore[no-untyped-call]
-        gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
-        return count.storages(gradients)
+        gradients = {name: one.grad for name, one in model.named_parameters() if one.grad is not None}
+        self._graded[trains] = tuple(gradients)
+        return count.storages(list(gradients.values()))
 
     def _traced_pass(self, rows: int, precision: str) -> Storages:
         model = self._fake.model.eval()
@@ -218,15 +224,9 @@ class LiveCounter:
         dtype = _DTYPES.get(precision)
         return nullcontext() if dtype is None else torch.autocast(self.source.device.type, dtype)
 
-    def _composed(self, step: Storages, passed: Storages, setup: StepSetup, stateful: frozenset[str]) -> LiveBytes:
-        model, layer_map = self.source.model, self.source.layer_map
+    def _composed(self, step: Storages, passed: Storages, setup: StepSetup, optimizer: int) -> LiveBytes:
+        model = self.source.model
         gradients = float(step.sizes[step.gradients].sum())
-        sizes = {name: parameter.numel() * parameter.element_size() for name, parameter in model.named_parameters()}
-        earlier = [sizes[name] for label in stateful for name in layer_map[label].parameters]
-        kinds = OPTIMIZERS[setup.optimizer][0]
-        optimizer = kinds * (gradients + sum(earlier))
-        if setup.optimizer == "adamw":
-            optimizer += _COUNTER * (int(step.gradients.sum()) + len(earlier))
         averages = _bytes_of(model.state_dict(keep_vars=True).values()) if self.source.averaged else 0
         parts = _at_peak(step, accumulates=setup.accumulates)
         if gradients + averages > sum(parts):  # the average is moved while the gradients exist
@@ -234,7 +234,7 @@ class LiveCounter:
         validation = float(passed.curve().max()) + averages  # the weights, while the average is in their place
         buffers = _bytes_of(model.buffers())
         rest = (optimizer, averages, *parts, validation)
-        return LiveBytes(sum(sizes.values()), buffers, *(round(one) for one in rest))
+        return LiveBytes(_bytes_of(model.parameters()), buffers, *(round(one) for one in rest))
 
 
 def _for_rows(known: list[_Traced], rows: int, trace: Callable[[], Storages]) -> Storages:

@@ -8,6 +8,7 @@ import numpy as np
 
 from thermocline.config import ResolvedConfig
 from thermocline.errors import counted
+from thermocline.training.optimizing import rate_factor
 
 
 def choose_defaults(config: ResolvedConfig, *, pretrained: bool, rows: int) -> ResolvedConfig:
@@ -18,9 +19,10 @@ def choose_defaults(config: ResolvedConfig, *, pretrained: bool, rows: int) -> R
         pretrained: Whether any weights of the detector are pretrained.
         rows: Training images.
     """
+    factor, times = rate_factor(config.optim.optimizer)
     how = "pretrained" if pretrained else "at random"
     chosen: dict[str, tuple[Any, str]] = {
-        "optim.lr": (1e-4 if config.optim.optimizer == "adamw" else 1e-2, "usual for detectors"),
+        "optim.lr": (1e-4 * factor, ", ".join(part for part in ("usual for detectors", times) if part)),
         "optim.max_epochs": (30 if pretrained else 60, f"the detector starts {how}"),
         "env.batch_size": (
             int(np.clip(2 ** round(np.log2(max(rows, 1) / 40)), 2, 16)),

@@ -17,6 +17,7 @@ from thermocline.contracts.tower import Tower
 from thermocline.errors import counted
 from thermocline.problems.rowwise.model import FusionModel
 from thermocline.problems.rowwise.target import RowTarget
+from thermocline.training.optimizing import rate_factor
 
 PRETRAINED, FRESH, PLAIN, TABLE = "pretrained tower", "no pretrained tower", "no backbone", "table"
 """Families: some tower is pretrained; none is; none has a backbone; an ensemble over a table is all there is."""
@@ -80,11 +81,8 @@ def _case(config: ResolvedConfig, model: FusionModel, target: RowTarget, rows: i
 
 def _rate(config: ResolvedConfig, case: Case) -> tuple[float, str]:
     """Return the base rate, and why."""
-    rule, factor = _needed("optim.lr", case), load_rules().optimizers.get(config.optim.optimizer)
-    if factor is None:
-        return rule.value, rule.why
-    times = f"times {factor.value:g} for {config.optim.optimizer} ({factor.evidence})"
-    return factor.value * rule.value, f"{rule.why}, {times}"
+    rule, (factor, times) = _needed("optim.lr", case), rate_factor(config.optim.optimizer)
+    return factor * rule.value, ", ".join(part for part in (rule.why, times) if part)
 
 
 def _batch_size(case: Case) -> tuple[int, str]:

@@ -6,18 +6,17 @@ from dataclasses import replace
 from typing import Any
 
 from thermocline.tuning.plan.decisions import Decisions
-from thermocline.tuning.schedule.phases import Phase
+from thermocline.tuning.schedule.phases import Phase, rate_fields
 
 #: What a named schedule returns.
 Phases = tuple[Phase, ...]
 
 
 def template(plan: Decisions, **changes: Any) -> Phase:
-    """Return a phase with the schedule of a plan's first phase.
+    """Return a phase with the schedule of a plan's first phase, and what it takes.
 
     Args:
         plan: The plan.
         changes: Fields of the phase.
     """
-    first = plan.phases[0]
-    return replace(Phase(schedule=first.schedule, warmup=first.warmup, final=first.final), **changes)
+    return replace(Phase(), **rate_fields(plan.phases[0]), **changes)

@@ -70,7 +70,7 @@ class LayerPlan(Decisions):
             frozen_layers: A selector (see `thermocline.tuning.layers.selectors.select`) over every tower. Layers that
                 an object detector builds frozen are frozen besides.
             tower_frozen_layers: A selector per tower, in addition.
-            schedule: `cosine`, `linear` or `constant`.
+            schedule: `cosine`, `linear`, `constant` or another of `thermocline.tuning.schedule.phases.SCHEDULES`.
             warmup: The fraction of the run over which the rate rises.
 
         Raises:

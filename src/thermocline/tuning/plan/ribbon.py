@@ -12,7 +12,7 @@ from thermocline.tuning.layers.folding import folded_runs
 from thermocline.tuning.plan.decisions import Decisions
 from thermocline.tuning.plan.plan_layer import PlanLayer
 from thermocline.tuning.schedule.cursor import Cursor
-from thermocline.tuning.schedule.phases import Phase
+from thermocline.tuning.schedule.phases import ARGUMENTS, Phase
 from thermocline.tuning.tables import table
 
 _COLUMNS = 60  # of the text
@@ -168,12 +168,26 @@ def course(phase: Phase) -> str:
     run = phase.over == "run"
     if phase.schedule == "one_cycle":
         return f"one cycle{' over the whole run' if run else ''}, rising for {phase.pct_start:.0%}"
+    shape = _shape(phase)
     if not phase.warmup:
-        return f"{phase.schedule}{' over the whole run' if run else ''}"
+        return f"{shape}{' over the whole run' if run else ''}"
     scope = "the whole run" if run else "its steps"
     share = f"the first {phase.warmup:.0%} of {scope}"
     long = counted(phase.warmup, "step") if isinstance(phase.warmup, int) else share
-    return f"warm-up over {long}, then {phase.schedule}"
+    return f"warm-up over {long}, then {shape}"
+
+
+def _shape(phase: Phase) -> str:
+    """The schedule after the warm-up, in words."""
+    end = f" to {phase.final:g}" if phase.final and "final" in ARGUMENTS[phase.schedule] else ""
+    if phase.schedule == "polynomial":
+        return f"polynomial of power {phase.power:g}{end}"
+    if phase.schedule == "cosine_restarts":
+        return f"{counted(phase.cycles, 'cosine')}{end}"
+    if phase.schedule == "wsd":
+        last = counted(phase.decay, "step") if isinstance(phase.decay, int) else f"{phase.decay:.0%}"
+        return f"constant, for the last {last} falling as {phase.decay_shape}{end}"
+    return {"inverse_sqrt": "inverse square root"}.get(phase.schedule, phase.schedule) + end
 
 
 def _cells(*texts: str) -> str:

@@ -15,23 +15,39 @@ def rising(step: int, steps: int) -> float:
     return (step + 1) / (steps + 1) if step < steps else 1.0
 
 
-def warmed(kind: str, step: int, steps: int, warmup: int, final: float) -> float:
-    """Return `constant`, `linear` or `cosine` after a linear warm-up.
+def decayed(position: float, power: float) -> float:
+    """Return what falls from 1 to 0 as a power of what is left: 1 is a line (DeepLab's `poly` has 0.9)."""
+    return math.pow(1.0 - position, power)
+
+
+def cosine(position: float) -> float:
+    """Return what falls from 1 to 0 as half a cosine wave."""
+    return 0.5 * (1.0 + math.cos(math.pi * position))
+
+
+def restarted(position: float, cycles: int) -> float:
+    """Return what falls as half a cosine `cycles` times: SGDR (Loshchilov and Hutter 2017), all cycles alike."""
+    return cosine((cycles * position) % 1.0)
+
+
+def inverse_sqrt(step: int, timescale: int) -> float:
+    """Return what falls with the square root of the step: 1 at step 0, a half at three times `timescale`.
+
+    After a warm-up of `timescale` steps this is the schedule of Vaswani et al. 2017.
+    """
+    return math.sqrt(timescale / (step + timescale))
+
+
+def cooled(position: float, shape: str) -> float:
+    """Return what falls from 1 to 0 in the last part of warmup-stable-decay (Hu et al. 2024).
 
     Args:
-        kind: One of these.
-        step: 0-based, below `steps`.
-        steps: The length, warm-up included.
-        warmup: Steps that warm up.
-        final: What it falls to, one step after the last.
+        position: From 0 to below 1, within that part.
+        shape: `1-sqrt`, the best of those that Hägele et al. 2024 compare, `linear` or `cosine`.
     """
-    if step < warmup:
-        return rising(step, warmup)
-    if kind == "constant":
-        return 1.0
-    progress = (step - warmup) / max(steps - warmup, 1)
-    shape = 1.0 - progress if kind == "linear" else 0.5 * (1.0 + math.cos(math.pi * progress))
-    return final + (1.0 - final) * shape
+    if shape == "cosine":
+        return cosine(position)
+    return 1.0 - (math.sqrt(position) if shape == "1-sqrt" else position)
 
 
 def cycle(position: float, turn: float, start: float, middle: float, end: float) -> float:

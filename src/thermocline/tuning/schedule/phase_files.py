@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from thermocline.errors import ConfigError, did_you_mean, listing
-from thermocline.tuning.schedule.phases import Draw, Phase, Plateau
+from thermocline.tuning.schedule.phases import Draw, Phase, Plateau, rate_fields
 
 _NESTED: dict[str, type[Plateau] | type[Draw]] = {"plateau": Plateau, "draw": Draw}
-_NUMBERS = frozenset({"epochs", "fraction", "final", "pct_start", "div_factor", "final_div_factor"})
+_PLAIN = Phase()
+_NUMBERS = frozenset({"epochs", "fraction", "final", "power", "pct_start", "div_factor", "final_div_factor"})
 
 
 def phase_to_dict(phase: Phase) -> dict[str, Any]:
@@ -29,12 +30,36 @@ def _listed(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def phases_from_data(data: Any, where: str = "phases") -> tuple[Phase, ...]:
+@dataclass(frozen=True)
+class WrittenPhases:
+    """Phases as plain data that other options may still say something about.
+
+    Attributes:
+        data: As `phases_from_data` takes it.
+        where: What holds it, for errors.
+
+    Raises:
+        ConfigError: See `phases_from_data`.
+    """
+
+    data: Any
+    where: str
+
+    def __post_init__(self) -> None:
+        self.phases()
+
+    def phases(self, like: Phase = _PLAIN) -> tuple[Phase, ...]:
+        """Return the phases, with the schedule and warm-up of `like` where one has none of its own."""
+        return phases_from_data(self.data, self.where, like)
+
+
+def phases_from_data(data: Any, where: str = "phases", like: Phase = _PLAIN) -> tuple[Phase, ...]:
     """Return the phases that plain data describes: a list of mappings, or a mapping with such a list as `phases`.
 
     Args:
         data: As JSON or YAML gives it.
         where: What holds it, for the error.
+        like: Where a phase names no schedule, it has that of this one and what it reads; likewise its warm-up.
 
     Raises:
         ConfigError: Not such data, an unknown field, or a value that is not allowed.
@@ -45,14 +70,16 @@ def phases_from_data(data: Any, where: str = "phases") -> tuple[Phase, ...]:
         raise ConfigError(
             f"{where} is a list of phases, each a mapping such as {{trains: head, epochs: 1}}; got {data!r}."
         )
-    return tuple(_phase(one, f"{where}[{number}]") for number, one in enumerate(data))
+    return tuple(_phase(one, f"{where}[{number}]", like) for number, one in enumerate(data))
 
 
-def _phase(data: Any, where: str) -> Phase:
+def _phase(data: Any, where: str, like: Phase) -> Phase:
     if isinstance(data, Phase):
         return data
     values = _checked(data, Phase, where)
     values.setdefault("name", where)
+    own = values.get("schedule", like.schedule)
+    values = {name: one for name, one in rate_fields(like).items() if own == like.schedule or name == "warmup"} | values
     for key, kind in _NESTED.items():
         if values.get(key) is not None:
             values[key] = _made(kind, _checked(values[key], kind, f"{where}.{key}"), where)
@@ -110,6 +137,8 @@ def phases_text(phases: Sequence[Phase], head: str = "") -> str:
     comment = "".join(f"# {line}\n" for line in head.splitlines())
     items = []
     for phase in phases:
-        text = yaml.dump(phase_to_dict(phase), Dumper=Writer, sort_keys=False, allow_unicode=True, width=110)
+        plain = phase_to_dict(phase)  # with its schedule, so that it is read alike beside other options
+        plain |= {key: _listed(value) for key, value in rate_fields(phase).items()}
+        text = yaml.dump(plain, Dumper=Writer, sort_keys=False, allow_unicode=True, width=110)
         items.append("  - " + text.strip().replace("\n", "\n    "))
     return comment + "phases:\n" + "\n".join(items) + "\n"

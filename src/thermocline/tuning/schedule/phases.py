@@ -10,8 +10,21 @@ from thermocline.errors import ConfigError, did_you_mean, listing
 from thermocline.tuning.number_checks import fraction, not_negative, positive, whole
 from thermocline.tuning.schedule import curves
 
-SCHEDULES = ("cosine", "linear", "constant", "one_cycle")
+ARGUMENTS = {
+    "cosine": ("final",),
+    "linear": ("final",),
+    "constant": (),
+    "one_cycle": ("pct_start", "div_factor", "final_div_factor", "momentum"),
+    "polynomial": ("final", "power"),
+    "inverse_sqrt": (),
+    "wsd": ("final", "decay", "decay_shape"),
+    "cosine_restarts": ("final", "cycles"),
+}
+"""The fields of a phase, besides `warmup`, that each schedule reads."""
+SCHEDULES = tuple(ARGUMENTS)
+DECAY_SHAPES = ("1-sqrt", "linear", "cosine")
 EVERYTHING = "*"
+_NO_WARMUP = 0.1  # of the schedule: the timescale of `inverse_sqrt` where nothing warms up
 
 
 @dataclass(frozen=True)
@@ -62,10 +75,16 @@ class Phase:
     Attributes:
         name: Shown in tables and plots.
         trains: `"*"`, or selectors (see `thermocline.tuning.layers.selectors.select`) of the layers that train.
-        schedule: `constant`, `linear`, `cosine` or `one_cycle`.
+        schedule: `constant`, `linear`, `cosine`, `one_cycle`, `polynomial`, `inverse_sqrt`, `wsd` (warmup-stable-decay)
+            or `cosine_restarts`.
         warmup: How long the rate rises linearly: a fraction of the schedule below 1, or a number of steps. Not used
             by `one_cycle`, which begins with a rise of its own.
-        final: The multiple of the rate at which `linear` and `cosine` end.
+        final: The multiple of the rate at which `linear`, `cosine`, `polynomial`, `wsd` and each cycle of
+            `cosine_restarts` end.
+        power: Of `polynomial`: 1 is a line, 2 falls fast at first.
+        decay: How long `wsd` falls at its end: a fraction of the schedule, or a number of steps.
+        decay_shape: How it falls: `1-sqrt`, `linear` or `cosine`.
+        cycles: Of `cosine_restarts`: how often it falls; it begins with 1 again in between.
         pct_start: The fraction of `one_cycle` that rises.
         div_factor: `one_cycle` begins at the rate divided by this,
         final_div_factor: and ends at its beginning divided by this, as PyTorch's `OneCycleLR`.
@@ -90,6 +109,10 @@ class Phase:
     schedule: str = "cosine"
     warmup: float | int = 0.1
     final: float = 0.0
+    power: float = 1.0
+    decay: float | int = 0.1
+    decay_shape: str = "1-sqrt"
+    cycles: int = 2
     pct_start: float = 0.3
     div_factor: float = 25.0
     final_div_factor: float = 1e4
@@ -112,6 +135,7 @@ class Phase:
         if self.trains != EVERYTHING:
             object.__setattr__(self, "trains", selectors("trains", self.trains, empty=self.draw is not None))
         _choice("schedule", self.schedule, SCHEDULES)
+        _choice("decay_shape", self.decay_shape, DECAY_SHAPES)
         _choice("over", self.over, ("phase", "run"))
         _choice("optimizer_state", self.optimizer_state, ("keep", "reset"))
         _check_shape(self)
@@ -134,7 +158,27 @@ class Phase:
         if self.schedule == "one_cycle":
             low = 1.0 / self.div_factor
             return curves.cycle(step / steps, self.pct_start, low, 1.0, low / self.final_div_factor)
-        return curves.warmed(self.schedule, step, steps, curves.length(self.warmup, steps), self.final)
+        warmup = curves.length(self.warmup, steps)
+        if step < warmup:
+            return curves.rising(step, warmup)
+        return self._after_warmup(step - warmup, max(steps - warmup, 1), warmup, steps)
+
+    def _after_warmup(self, step: int, left: int, warmup: int, steps: int) -> float:
+        """The multiple at a step after the warm-up, of `left` such steps; what falls would end one step after them."""
+        if self.schedule == "constant":
+            return 1.0
+        if self.schedule == "inverse_sqrt":
+            return curves.inverse_sqrt(step, warmup or max(1, round(_NO_WARMUP * steps)))
+        if self.schedule == "wsd":
+            stable = max(0, left - curves.length(self.decay, steps))
+            shape = curves.cooled((step - stable) / (left - stable), self.decay_shape) if step >= stable else 1.0
+        elif self.schedule == "cosine_restarts":
+            shape = curves.restarted(step / left, self.cycles)
+        elif self.schedule == "cosine":
+            shape = curves.cosine(step / left)
+        else:
+            shape = curves.decayed(step / left, self.power if self.schedule == "polynomial" else 1.0)
+        return self.final + (1.0 - self.final) * shape
 
     def shortened(self, share: float) -> Phase:
         """Return the phase of a run that takes this share of its planned steps: lengths in steps or epochs shrink."""
@@ -147,6 +191,7 @@ class Phase:
             steps=None if self.steps is None else int(steps(self.steps)),
             epochs=None if self.epochs is None else self.epochs * share,
             warmup=steps(self.warmup),
+            decay=steps(self.decay),
             thaw_warmup=steps(self.thaw_warmup),
         )
 
@@ -157,6 +202,31 @@ class Phase:
         steps = max(steps, 1)
         high, low = self.momentum
         return curves.cycle(min(max(step, 0), steps - 1) / steps, self.pct_start, high, low, high)
+
+
+def rate_fields(phase: Phase) -> dict[str, Any]:
+    """Return the schedule of a phase, its warm-up and what else the schedule reads."""
+    warmup = () if phase.schedule == "one_cycle" else ("warmup",)
+    return {name: getattr(phase, name) for name in ("schedule", *warmup, *ARGUMENTS[phase.schedule])}
+
+
+def check_arguments(schedule: str, arguments: Mapping[str, Any], where: str) -> None:
+    """Raise where arguments are not of a schedule.
+
+    Args:
+        schedule: Its name.
+        arguments: By the names of fields of a phase.
+        where: What holds them, for the error.
+
+    Raises:
+        ConfigError: It is no schedule, or does not read one of them.
+    """
+    _choice("schedule", schedule, SCHEDULES)
+    known = ARGUMENTS[schedule]
+    for name in arguments:
+        if name not in known:
+            takes = f"{listing(known)}.{did_you_mean(name, known)}" if known else "none. Leave it out."
+            raise ConfigError(f"{where}: {schedule} has no {name!r}; it takes {takes}")
 
 
 def selectors(name: str, value: Any, *, empty: bool = False) -> tuple[str | int, ...]:
@@ -173,12 +243,14 @@ def selectors(name: str, value: Any, *, empty: bool = False) -> tuple[str | int,
 
 
 def _check_shape(phase: Phase) -> None:
-    for name in ("warmup", "thaw_warmup"):
+    for name in ("warmup", "thaw_warmup", "decay"):
         value = getattr(phase, name)
         if isinstance(value, int) and not isinstance(value, bool):
             whole(name, value, least=0)
         else:
             fraction(name, value, below_one=True)
+    positive("power", phase.power)
+    whole("cycles", phase.cycles)
     fraction("final", phase.final)
     fraction("pct_start", phase.pct_start, below_one=True)
     if positive("div_factor", phase.div_factor) < 1 or positive("final_div_factor", phase.final_div_factor) < 1:
