@@ -37,8 +37,10 @@ READ_BY_KINDS = (
     "env.micro_batch_tokens",
     "optim.arms",
     "optim.calibrate",
+    "optim.class_weights",
     "optim.head_init",
     "optim.label_smoothing",
+    "optim.loss",
     "optim.threshold",
 )
 """Shared options that a fit reads only where its kinds say so (`ProblemInfo.reads`, `InputInfo.reads`)."""

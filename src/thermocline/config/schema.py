@@ -24,6 +24,8 @@ Calibrate: TypeAlias = Literal["auto", "off"]
 TargetTransform: TypeAlias = Literal["auto", "none", "log", "quantile"]
 Threshold: TypeAlias = float | Literal["auto"]
 Refit: TypeAlias = Literal["auto", "off"]
+ClassWeights: TypeAlias = Any
+"""`balanced`, or a mapping of classes to weights. `problems.rowwise.target_options` reads it."""
 HeadInit: TypeAlias = Literal["probe", "random"]
 TopKAverage: TypeAlias = Literal["best", "uniform_soup", "greedy_soup"]
 Precision: TypeAlias = Literal["auto", "fp32", "bf16", "fp16"]
@@ -145,6 +147,15 @@ class OptimConfig:
     top_k: int = option(3, "How many of the best checkpoints are kept.", at_least=1, at_most=1000)
     top_k_average: TopKAverage = option(
         "best", "What the kept checkpoints become: the best one, or a soup.", not_with={"optim.top_k": 1}
+    )
+    min_delta: float = option(
+        0.0, "How much better a score has to be, in units of the metric, to count for patience.", at_least=0
+    )
+    loss: str | None = option(
+        None, "What is learnt, such as `focal:2`, `mae` or `quantile:0.9`, or a function; null: by problem type."
+    )
+    class_weights: ClassWeights = option(
+        None, "What each class counts in what is fitted: `balanced`, or a mapping of classes to numbers; null: alike."
     )
     label_smoothing: float = option(0.0, "Share of a class label spread over the others.", at_least=0, below=1)
     calibrate: Calibrate = option(

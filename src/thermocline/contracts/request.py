@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ class Request:
     """What `fit` or `explain` was asked for; see `Predictor.fit` for each field.
 
     Attributes:
+        eval_metric: A name, or a metric of the caller's own (`thermocline.Metric`); None: by problem type.
+        functions: The functions among the hyperparameters, by option; their names stand in their place.
         memory: What a fit may take, beyond what the process has: bytes, or a text with a unit; None: no limit.
         chosen: Option → the value that the program has settled before, and why.
         began: When the time began, by `time.monotonic()`; None: when the fit begins.
@@ -30,12 +32,13 @@ class Request:
     label: str | Sequence[str]
     tuning_data: object = None
     problem_type: str | None = None
-    eval_metric: str | None = None
+    eval_metric: Any = None
     positive_class: Any = None
     weight: str | None = None
     problem: Any = None
     presets: Any = None
     hyperparameters: Any = None
+    functions: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     column_types: Mapping[str, str] | None = None
     time_limit: float | str | None = None
     began: float | None = None
