@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -61,7 +62,7 @@ class Rows:
             batch["weight"] = torch.from_numpy(weight[rows])
         return batch
 
-    @property
+    @cached_property
     def fit_weight(self) -> np.ndarray | None:
         """What each row counts in what is fitted, float32 `(rows,)`: its weight times its balance, or None."""
         if self.weight is None or self.balance is None:

@@ -52,7 +52,7 @@ class RowFolds:
         """Return the folds of training rows."""
         assert train.target is not None
         weight = np.ones(len(train)) if train.weight is None else train.weight.astype(np.float64)
-        return cls(target, train.target, weight, seed)
+        return cls(replace(target, loss=None), train.target, weight, seed)  # of numbers the regressions give means
 
     @property
     def loss_name(self) -> str:

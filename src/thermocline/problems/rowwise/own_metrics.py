@@ -36,8 +36,8 @@ def own_score(
     """
     if metric.function is None:
         raise ConfigError(
-            f"The metric {metric.name!r} is a function that no saved predictor holds. Hand it in: "
-            f"evaluate(data, metrics=[function]), or name another metric."
+            f"The metric {metric.name!r} is a function that no saved predictor holds. Hand it in: Predictor(label, "
+            "eval_metric=function) or evaluate(data, metrics=[function]); or name another metric."
         )
     truth = _labels(target, encoded)
     given = _chances(target, outputs) if metric.needs == "probability" else _predictions(target, outputs)
