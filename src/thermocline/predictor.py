@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from thermocline.contracts.request import Request
     from thermocline.data.columns import Columns
     from thermocline.data.tables import Data
-    from thermocline.metrics import Metric
     from thermocline.pipeline.fitted import Fitted
+    from thermocline.registry.metrics import Metric
     from thermocline.training.callbacks import Callback
     from thermocline.training.history import History
     from thermocline.tuning.plan.layer_plan import LayerPlan

@@ -155,7 +155,7 @@ class OptimConfig:
         None, "What is learnt, such as `focal:2`, `mae` or `quantile:0.9`, or a function; null: by problem type."
     )
     class_weights: ClassWeights = option(
-        None, "What each class counts in what is fitted: `balanced`, or a mapping of classes to numbers; null: alike."
+        None, "What each class counts in the fit: `balanced`, or a mapping of classes to numbers; null: alike."
     )
     label_smoothing: float = option(0.0, "Share of a class label spread over the others.", at_least=0, below=1)
     calibrate: Calibrate = option(

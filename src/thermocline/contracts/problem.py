@@ -26,8 +26,8 @@ from thermocline.data.batches import Rows
 from thermocline.data.columns import Columns
 from thermocline.data.splitting import split_note
 from thermocline.errors import ConfigError
-from thermocline.metrics import Metric
 from thermocline.registry import ProblemInfo
+from thermocline.registry.metrics import Metric
 from thermocline.tuning.layers.layer_map import LayerMap
 from thermocline.tuning.plan.layer_plan import LayerPlan
 

@@ -21,8 +21,8 @@ from thermocline.data.column_notes import cell_notes
 from thermocline.data.column_rules import missing_mask
 from thermocline.data.roots import Roots
 from thermocline.errors import ConfigError, ThermoclineWarning
-from thermocline.metrics import Metric, negates
 from thermocline.registry import named_metric
+from thermocline.registry.metrics import Metric, negates
 from thermocline.report.console import Console
 from thermocline.training.device import choose_device
 from thermocline.training.inference import Pass, collect

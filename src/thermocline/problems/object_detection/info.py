@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from thermocline.metrics import MetricInfo
 from thermocline.problems.object_detection.options import BoxOptions, DetectorOptions
 from thermocline.registry import ProblemInfo
+from thermocline.registry.metrics import MetricInfo
 
 _TYPES = ("object_detection",)
 _METRICS: dict[str, tuple[str, ...]] = {

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from thermocline.metrics import MetricInfo, Parameter
 from thermocline.registry import ProblemInfo
+from thermocline.registry.metrics import MetricInfo, Parameter
 
 _CLASSES = ("binary", "multiclass")
 _LABELS = ("binary", "multiclass", "multilabel")
@@ -114,7 +114,7 @@ INFO = ProblemInfo(
         "binary": _OF_CLASSES | {"optim.threshold"},
         "multiclass": _OF_CLASSES,
         "multilabel": _OF_CLASSES,
-        "regression": frozenset({"data.target_transform", "optim.calibrate"}),
+        "regression": frozenset({"data.target_transform"}),
     },
     reads_joined=frozenset({"model.fusion.*"}),
     type_aliases={

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 
 from thermocline.errors import ConfigError
-from thermocline.metrics import short
 from thermocline.problems.rowwise.intervals import Residuals, check_coverage
 from thermocline.problems.rowwise.quantiles import nearest_pair, pairs
 from thermocline.problems.rowwise.target import RowTarget
+from thermocline.registry.metrics import short
 
 
 def half_width(target: RowTarget, coverage: float) -> float:

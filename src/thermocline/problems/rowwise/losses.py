@@ -9,7 +9,7 @@ from typing import Any
 
 from thermocline.config.functions import FUNCTION
 from thermocline.errors import ConfigError, did_you_mean, listing
-from thermocline.metrics import short
+from thermocline.registry.metrics import short
 
 CLASSES = ("binary", "multiclass", "multilabel")
 

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from thermocline.errors import DataError, counted
-from thermocline.metrics import Metric
 from thermocline.problems.rowwise.class_metrics import CLASS_METRICS, top_k
 from thermocline.problems.rowwise.computed import Array, Computed
 from thermocline.problems.rowwise.info import INFO
 from thermocline.problems.rowwise.number_metrics import NUMBER_METRICS, pinball, pinball_of_prediction
 from thermocline.problems.rowwise.own_metrics import own_score
 from thermocline.registry import find_metric
+from thermocline.registry.metrics import Metric
 
 if TYPE_CHECKING:
     from thermocline.problems.rowwise.target import RowTarget

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from thermocline.errors import ConfigError, first_line
-from thermocline.metrics import Metric
+from thermocline.registry.metrics import Metric
 
 if TYPE_CHECKING:
     from thermocline.problems.rowwise.target import RowTarget

@@ -10,7 +10,6 @@ import numpy as np
 from thermocline.contracts.closing import Closing, Settled
 from thermocline.contracts.problem import Assembly
 from thermocline.data.batches import Rows
-from thermocline.metrics import short
 from thermocline.problems.rowwise.all_rows import trained_on_all
 from thermocline.problems.rowwise.calibration import CALIBRATED, calibrated
 from thermocline.problems.rowwise.collector import collector_of
@@ -24,6 +23,7 @@ from thermocline.problems.rowwise.tfidf import fit_tfidf
 from thermocline.problems.rowwise.transforms import MEANS
 from thermocline.problems.rowwise.trees import fit_and_blend
 from thermocline.registry import find_metric
+from thermocline.registry.metrics import short
 
 
 def settle(assembly: Assembly, closing: Closing) -> Settled:

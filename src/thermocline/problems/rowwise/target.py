@@ -13,7 +13,6 @@ from thermocline.data.cells import as_classes, as_numbers
 from thermocline.data.label_columns import check_there, label_columns
 from thermocline.data.row_names import first_rows, is_name, plain
 from thermocline.errors import ConfigError, LabelError, NonFiniteError, counted, listing
-from thermocline.metrics import Metric
 from thermocline.problems.rowwise.info import INFO
 from thermocline.problems.rowwise.intervals import Residuals
 from thermocline.problems.rowwise.label_values import check_given, lists, quantities, zero_one
@@ -23,6 +22,7 @@ from thermocline.problems.rowwise.target_saved import described, fields_of
 from thermocline.problems.rowwise.transforms import Transform
 from thermocline.problems.rowwise.written_numbers import NumberForm, without_decimals
 from thermocline.registry import check_names, find_metric, problem_type_of
+from thermocline.registry.metrics import Metric
 
 MIDDLE = 0.5
 """The threshold of two classes where nothing decides for another."""

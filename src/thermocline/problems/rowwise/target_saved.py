@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
-from thermocline.metrics import Metric
 from thermocline.problems.rowwise.intervals import Residuals
 from thermocline.problems.rowwise.losses import saved_loss
 from thermocline.problems.rowwise.transforms import Transform
 from thermocline.problems.rowwise.written_numbers import NumberForm
+from thermocline.registry.metrics import Metric
 
 LATER = ("form", "residuals", "transform", "metric", "loss", "class_weights", "offsets", "intervals")
 """What is left out where it is none or empty."""

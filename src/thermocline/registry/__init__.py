@@ -17,7 +17,7 @@ from pkgutil import iter_modules
 from typing import Any
 
 from thermocline.errors import ConfigError, did_you_mean, listing
-from thermocline.metrics import Metric, MetricInfo, by_name, metric_given, spelled
+from thermocline.registry.metrics import Metric, MetricInfo, by_name, metric_given, spelled
 
 FIRST = ("rowwise", "text", "image", "table")
 """Kinds that come first, in this order; a model holds the towers of its inputs in the order of the registry."""
