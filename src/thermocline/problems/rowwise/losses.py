@@ -98,6 +98,9 @@ class Loss:
     def __deepcopy__(self, memo: Any) -> Loss:
         return self  # a function is not copied
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Loss, (self.name, self.numbers)  # nor pickled: it is not needed to predict
+
     @property
     def own(self) -> bool:
         """Whether it is a function of the caller's own."""
