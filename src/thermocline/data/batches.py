@@ -67,7 +67,7 @@ class Rows:
         """What each row counts in what is fitted, float32 `(rows,)`: its weight times its balance, or None."""
         if self.weight is None or self.balance is None:
             return self.balance if self.weight is None else self.weight
-        return self.weight * self.balance
+        return np.asarray(self.weight * self.balance)
 
     @property
     def weights(self) -> np.ndarray:

@@ -22,6 +22,8 @@ from thermocline.registry.metrics import Metric, MetricInfo, by_name, metric_giv
 FIRST = ("rowwise", "text", "image", "table")
 """Kinds that come first, in this order; a model holds the towers of its inputs in the order of the registry."""
 
+LONGEST_SHOWN = 100  # of a name in a message
+
 DEFAULT_PROBLEM = "rowwise"
 """The kind of problem where no problem type is given: it infers the type from the label."""
 
@@ -275,7 +277,8 @@ def find_metric(info: ProblemInfo, name: object, problem_type: str | None = None
         aliases = [alias for one in info.metrics for alias in one.aliases]
         near = did_you_mean(name, [*fitting, *aliases])
         own = " Or a function (y_true, y_pred) -> float, a scorer, a thermocline.Metric." if info.own_metrics else ""
-        raise ConfigError(f"Unknown metric {name!r}.{near} Metrics{where}: {listing(fitting, limit=60)}.{own}")
+        shown = repr(name) if len(repr(name)) <= LONGEST_SHOWN else f"{repr(name)[:LONGEST_SHOWN]}..."
+        raise ConfigError(f"Unknown metric {shown}.{near} Metrics{where}: {listing(fitting, limit=60)}.{own}")
     if problem_type is not None and not set(types_of(info, problem_type)) & set(found.problem_types):
         near = did_you_mean(f"{found.name}_macro", [one for one in fitting if one.startswith(found.name)])
         raise _wrong_problem(name, found, problem_type, near, fitting)

@@ -135,7 +135,7 @@ def metric_given(given: Any, known: Callable[[str], bool]) -> Any:
 
 def _of_scorer(scorer: Any, known: Callable[[str], bool]) -> str | Metric:
     """Return the name of one of scikit-learn's own scorers, or what a scorer is made of."""
-    library = sys.modules.get("sklearn.metrics")
+    library: Any = sys.modules.get("sklearn.metrics")
     for name in () if library is None else library.get_scorer_names():
         same = all(getattr(library.get_scorer(name), one, None) == getattr(scorer, one, None) for one in _PARTS)
         if same and known(name):

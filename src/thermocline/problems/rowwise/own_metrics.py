@@ -84,7 +84,7 @@ def _labels(target: RowTarget, encoded: np.ndarray) -> np.ndarray:
         return target.restore(np.asarray(encoded, dtype=np.float64))[:, 0]
     if target.problem_type == "multilabel":
         return np.asarray(encoded).astype(np.int64)
-    return _classes(target)[np.asarray(encoded)]
+    return np.asarray(_classes(target)[np.asarray(encoded)])
 
 
 def _predictions(target: RowTarget, outputs: np.ndarray) -> np.ndarray:

@@ -77,8 +77,9 @@ class Rowwise(Problem):
         if reading.purpose != "train":
             return found
         target, _ = self._target_of(found, reading)  # a fault of the labels shows before images are decoded
-        if getattr(target, "metric", None) is not None:
-            tried(target, target.metric, target.encode(found.frame))
+        own = getattr(target, "metric", None)
+        if own is not None:
+            tried(target, own, target.encode(found.frame))
         warn_of_rare_class(target, found.frame)
         return replace(found, labels=target)
 

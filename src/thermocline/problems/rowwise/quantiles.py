@@ -1,8 +1,8 @@
 """Quantiles that are learnt: in order, moved to where the validation rows have them, and intervals between two.
 
 Where quantiles are learnt together they may cross; they are sorted (Chernozhukov et al., Econometrica 2010). One that
-is learnt from few rows is too near to these rows; it is moved by the quantile of its errors on the validation rows,
-where that makes their pinball loss clearly smaller.
+is learnt from few rows is too near to these rows; it is moved to that of the validation rows where it clearly is not
+there.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from thermocline.problems.rowwise.calibration_gain import LEAST_GAIN, effective_count
+from thermocline.problems.rowwise.calibration_gain import effective_count
 from thermocline.problems.rowwise.intervals import Residuals
+
+LEAST_CERTAINTY = 2.0  # in standard errors
 
 
 def weighted_quantile(values: np.ndarray, level: float, weight: np.ndarray | None = None) -> float:
@@ -30,19 +32,12 @@ def weighted_quantile(values: np.ndarray, level: float, weight: np.ndarray | Non
     return float(values[order[min(place, len(values) - 1)]])
 
 
-def pinball(levels: Sequence[float], errors: np.ndarray) -> np.ndarray:
-    """Return the pinball loss of errors (truth minus quantile) `(rows, levels)`, alike."""
-    of = np.asarray(levels, dtype=np.float64)
-    return np.asarray(np.maximum(of * errors, (of - 1) * errors))
-
-
 def offsets(
     levels: Sequence[float], outputs: np.ndarray, truth: np.ndarray, weight: np.ndarray | None
 ) -> tuple[float, ...]:
-    """Return what each output is moved by; 0 where the validation rows do not clearly ask for it.
+    """Return what each output is moved by: to the quantile of the validation rows where it is clearly not there.
 
-    It has to gain more log-likelihood, of errors whose density falls with their pinball loss, than Akaike's criterion
-    takes for a parameter.
+    That is where the share of rows below it is off by more than two standard errors of such a share (Kupiec 1995).
 
     Args:
         levels: Of the quantiles.
@@ -50,14 +45,13 @@ def offsets(
         truth: Alike `(rows, 1)`.
         weight: Row weights, or None.
     """
+    rows = effective_count(weight, len(truth))
     found = []
     for column, level in enumerate(levels):
         errors = np.asarray(truth[:, 0], dtype=np.float64) - outputs[:, column]
-        moved = weighted_quantile(errors, level, weight)
-        before, after = (np.average(pinball([level], one), weights=weight) for one in (errors, errors - moved))
-        rows = effective_count(weight, len(errors))
-        clear = after > 0 and rows * math.log(before / after) > LEAST_GAIN
-        found.append(moved if clear else 0.0)
+        off = float(np.average(errors <= 0, weights=weight)) - level
+        clear = abs(off) > LEAST_CERTAINTY * math.sqrt(level * (1 - level) / max(rows, 1e-12))
+        found.append(weighted_quantile(errors, level, weight) if clear else 0.0)
     return tuple(found)
 
 

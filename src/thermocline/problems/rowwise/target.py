@@ -156,7 +156,7 @@ class RowTarget:
         """Return what each row counts by its class, float32 `(rows,)`, or None where there are no such weights."""
         if not self.class_weights or self.problem_type == "multilabel":
             return None
-        return np.asarray(self.class_weights, dtype=np.float32)[encoded]
+        return np.asarray(np.take(np.asarray(self.class_weights, dtype=np.float32), encoded))
 
     @property
     def positive_code(self) -> int:
