@@ -11,6 +11,7 @@ NAMES = [
     "FitState",
     "LayerMap",
     "LayerPlan",
+    "Metric",
     "Predictor",
     "ThermoclineError",
     "__version__",

@@ -9,14 +9,13 @@ import pandas as pd
 import pytest
 from safetensors.torch import load_file
 
-KILLS = {"adamw": 20, "muon": 5}
+KILLS = {"plateaus": 20, "muon": 5, "own": 5}
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs fork and SIGKILL")
-@pytest.mark.parametrize("optimizer", KILLS)
-def test_killed_several_times_is_never_killed(optimizer, tmp_path):
-    kills = KILLS[optimizer]
-    command = [sys.executable, "-m", "support.killed", str(tmp_path), str(kills), optimizer]
+@pytest.mark.parametrize(("job", "kills"), KILLS.items())
+def test_killed_many_times_is_never_killed(tmp_path, job, kills):
+    command = [sys.executable, "-m", "support.killed", str(tmp_path), str(kills), job]
     ran = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent)
     assert ran.returncode == 0, ran.stderr
     told = json.loads(ran.stdout.splitlines()[-1])

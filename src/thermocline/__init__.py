@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from thermocline.data.samples import load_sample
     from thermocline.errors import ThermoclineError
     from thermocline.predictor import Predictor
+    from thermocline.registry.metrics import Metric
     from thermocline.training.callbacks import Callback, FitState
     from thermocline.tuning.layers.layer_map import LayerMap
     from thermocline.tuning.plan.layer_plan import LayerPlan
@@ -20,6 +21,7 @@ __all__ = [
     "FitState",
     "LayerMap",
     "LayerPlan",
+    "Metric",
     "Predictor",
     "ThermoclineError",
     "__version__",
@@ -32,6 +34,7 @@ _HOME = {
     "FitState": "thermocline.training.callbacks",
     "LayerMap": "thermocline.tuning.layers.layer_map",
     "LayerPlan": "thermocline.tuning.plan.layer_plan",
+    "Metric": "thermocline.registry.metrics",
     "Predictor": "thermocline.predictor",
     "ThermoclineError": "thermocline.errors",
     "list_presets": "thermocline.config",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from thermocline.data.columns import Columns
     from thermocline.data.tables import Data
     from thermocline.pipeline.fitted import Fitted
+    from thermocline.registry.metrics import Metric
     from thermocline.training.callbacks import Callback
     from thermocline.training.history import History
     from thermocline.tuning.plan.layer_plan import LayerPlan
@@ -45,7 +46,8 @@ class Predictor:
         problem_type: `binary`, `multiclass`, `multilabel` or `regression`, inferred from the label by default;
             `classification` where the classes decide which; or another of `thermocline.registry.problem_types()`,
             which are never inferred (README).
-        eval_metric: The metric that validation uses; a default per problem type.
+        eval_metric: The metric that validation uses; a default per problem type. A name; a function
+            `(y_true, y_pred) -> float` of which more is better; a scorer of scikit-learn; or a `thermocline.Metric`.
         path: Where `fit` saves the predictor, `~` expanded; nothing is saved by default. The folder is made or replaced
             as a whole, so it cannot be the working folder or one above it.
         positive_class: Of two classes the one that f1, precision and recall, and the threshold are about, written as in
@@ -77,7 +79,7 @@ class Predictor:
         self,
         label: Label,
         problem_type: str | None = None,
-        eval_metric: str | None = None,
+        eval_metric: str | Metric | Callable[..., Any] | None = None,
         path: str | os.PathLike[str] | None = None,
         *,
         positive_class: Any = None,
@@ -87,12 +89,13 @@ class Predictor:
     ) -> None:
         from thermocline.data.label_columns import label_columns
         from thermocline.pipeline.arguments import check_problem_type, check_weight_name, verbosity_of
-        from thermocline.registry import check_names, own_info, problem_type_of
+        from thermocline.registry import check_names, named_metric, own_info, problem_type_of
 
         check_problem_type(problem_type)
         check_weight_name(sample_weight)
         own = None if problem is None else own_info(problem)
-        check_names(problem_type, eval_metric, own=own)
+        metric = named_metric(eval_metric)
+        check_names(problem_type, metric, own=own)
         names = label_columns(label)
         self.label = label if isinstance(label, str) else list(names)
         self.path = path
@@ -100,7 +103,7 @@ class Predictor:
         self.sample_weight = sample_weight
         self.verbosity = verbosity_of(verbosity)
         self._problem_type: str | None = problem_type_of(problem_type, own=own)
-        self._eval_metric = eval_metric
+        self._eval_metric: str | Metric | None = metric
         self._problem = problem
         self._assembly: Assembly | None = None
         self._history: History | None = None
@@ -144,7 +147,7 @@ class Predictor:
                 `leaderboard`.
             hyperparameters: Overrides: a dict with dotted or nested keys, `"key=value"` strings, or a YAML file. With
                 `search` a value may be a space: `choice(a, b)`, `uniform(0, 0.2)`, `loguniform(1e-5, 1e-3)`,
-                `int(2, 6)`.
+                `int(2, 6)`. `optim.loss` may be a function (docs/guide/losses.md).
             column_types: Column → `numeric`, `categorical`, `text`, `image` or `null`, where inference is to be
                 overruled.
             time_limit: Seconds for everything, loading, averaging and all trials of a search included, or a text such
@@ -386,8 +389,10 @@ class Predictor:
         """Return predictions of a regression, and between which numbers the true ones are expected.
 
         Intervals are split-conformal (Vovk et al. 2005; Lei et al. 2018): the prediction plus and minus a quantile of
-        the absolute errors on the validation rows, as wide for each row. They hold at least `coverage` of new rows like
-        the validation rows, but for a little where few of these chose the state that was kept.
+        the absolute errors on the validation rows, as wide for each row. With `optim.loss=quantiles:…` they lie between
+        two of the quantiles, moved alike (Romano et al. 2019), and are as wide as the row asks for. They hold at least
+        `coverage` of new rows like the validation rows, but for a little where few of these chose the state that was
+        kept.
 
         Args:
             data: As `predict`.
@@ -396,7 +401,8 @@ class Predictor:
             image_folder: As `predict`.
 
         Returns:
-            Columns `lower`, `prediction` (that of `predict`) and `upper` on the data's index, in the label's units.
+            Columns `lower`, `prediction` (that of `predict`) and `upper` on the data's index, in the label's units;
+            with several quantiles also `quantile_0.05` and so on, as they are learnt.
 
         Raises:
             ConfigError: The label is no number, or the validation rows are too few; the message says how many are
@@ -415,7 +421,7 @@ class Predictor:
     def evaluate(
         self,
         data: Data,
-        metrics: str | Iterable[str] | None = None,
+        metrics: Any = None,
         *,
         image_folder: str | os.PathLike[str] | None = None,
     ) -> dict[str, float]:
@@ -423,13 +429,14 @@ class Predictor:
 
         Args:
             data: As for `fit`, labels included; the column of sample weights is used where it is there.
-            metrics: Names of metrics; by default `eval_metric` and then the usual ones of the problem type. Where boxes
-                are predicted also `per_class`: `map/…` and `map_50/…` of each class. In their place the labels of
-                `data`, where that has no label column: `evaluate(X, y)`.
+            metrics: A metric or a list of them, as `eval_metric` in the constructor; by default `eval_metric` and then
+                the usual ones of the problem type. Where boxes are predicted also `per_class`: `map/…` and `map_50/…`
+                of each class. In their place the labels of `data`, where that has no label column: `evaluate(X, y)`.
             image_folder: As `predict`.
 
         Returns:
-            Name → score, in the label's own units; also `threshold`, where classes were chosen at another than 0.5.
+            Name → score, in the label's own units, of `neg_…` with its sign as in scikit-learn; also `threshold`, where
+            classes were chosen at another than 0.5.
 
         Raises:
             ConfigError: A metric that does not exist or does not fit.
@@ -537,7 +544,7 @@ class Predictor:
         made = cls(
             target.label if isinstance(target.label, str) else list(target.label),
             target.problem_type,
-            target.eval_metric,
+            getattr(target, "metric", None) or target.eval_metric,
             folder,
             positive_class=getattr(target, "positive", None),
             sample_weight=assembly.weight,
@@ -568,7 +575,7 @@ class Predictor:
         return self._assembly.target.problem_type if self._assembly else self._problem_type
 
     @property
-    def eval_metric(self) -> str | None:
+    def eval_metric(self) -> str | Metric | None:
         """The metric that validation used, by its own name; before `fit`, what was given."""
         return self._assembly.target.eval_metric if self._assembly else self._eval_metric
 

@@ -101,9 +101,13 @@ def test_no_name_means_two_metrics():
         assert len(names) == len(set(names))
 
 
-def test_a_score_of_the_other_sign_is_not_taken():
-    message = told(ConfigError, ValueError, lambda: Predictor("y", "regression", "neg_mean_squared_error"))
-    assert "Did you mean 'mean_squared_error'" in message
+def test_a_score_of_scikit_learn_has_its_sign():
+    frame = make_table(60)[["x", "z"]].assign(y=lambda f: f["x"] + f["z"])
+    options = {**TINY, "optim.max_epochs": 1}
+    made = Predictor("y", "regression", "neg_mean_squared_error", verbosity=0).fit(frame, hyperparameters=options)
+    assert made.eval_metric == "mse"
+    found = made.evaluate(frame, ["neg_mean_squared_error", "mse"])
+    assert found["neg_mean_squared_error"] == -found["mse"] < 0
 
 
 # -- devices

@@ -44,12 +44,12 @@ def test_one_stop_alone(stop, tmp_path):
     resumed(tmp_path / "again", [stop], whole, watch.seen, every=2, plan="thaw and freeze again")
 
 
-@pytest.mark.parametrize("how", ["best", "uniform_soup", "greedy_soup"])
-def test_early_stopping_probe_and_soups(how, tmp_path):
-    options = {
-        "plan": "gradual_unfreeze by plateau",
-        "optim": {"patience": 4, "max_epochs": 20, "top_k": 3, "top_k_average": how, "head_init": "probe"},
-    }
+@pytest.mark.parametrize(
+    ("how", "least"), [("best", 0.0), ("uniform_soup", 0.0), ("greedy_soup", 0.0), ("best", 0.002)]
+)
+def test_early_stopping_probe_and_soups(how, least, tmp_path):
+    optim = {"patience": 4, "min_delta": least, "top_k": 3, "top_k_average": how, "head_init": "probe"}
+    options = {"plan": "gradual_unfreeze by plateau", "optim": {"max_epochs": 20, **optim}}
     watch = Trap()
     whole = fit(tmp_path / "whole", watch, every=0, **options)
     notes, last = whole[1]["note"], int(whole[1]["step"].max())

@@ -265,6 +265,25 @@ def test_early_stopping(tmp_path, monkeypatch):
     assert history["note"].iloc[-1] == "kept: step 5"
 
 
+@pytest.mark.parametrize(
+    ("least", "scores", "last"),
+    [
+        (0.0, [0.5, 0.6, 0.61, 0.62, 0.63, 0.64, 0.65, 0.64, 0.63, 0.62], 9),
+        (0.05, [0.5, 0.6, 0.61, 0.62, 0.63, 0.7], 4),  # what is better by less does not count
+        (0.05, [0.5, 0.6, 0.63, 0.66, 0.69, 0.72, 0.74, 0.76, 0.765], 8),  # against the last that counted
+        (0.05, [-5.0, -4.0, -3.97, -3.98, -3.99], 4),  # of less is better, as the scorer turns it
+    ],
+)
+def test_how_much_better_a_score_has_to_be_for_patience(least, scores, last, tmp_path, monkeypatch):
+    run = make_run(tmp_path, optim={"patience": 3, "max_epochs": 20, "min_delta": least})
+    trainer, given = Trainer(run), iter(scores)
+    monkeypatch.setattr(trainer.scorer, "score", lambda: ((s := next(given)), {trainer.scorer.metric: s}))
+    history = trainer.fit()
+    assert history["step"].max() == last * 5
+    assert history["note"].str.contains("stopped early: no better for 3 validations").any()
+    assert history["note"].iloc[-1] == f"kept: step {5 * int(np.argmax(scores[: last + 1]))}"  # it is kept all the same
+
+
 def test_a_tuned_model_worse_than_its_probe_is_not_handed_out(tmp_path, monkeypatch):
     run = make_run(tmp_path, optim={"lr": 0.05, "refit": "off"})
     trainer = Trainer(run)

@@ -21,7 +21,7 @@ from thermocline.pipeline import artifact, resume, saved_folder
 from thermocline.pipeline.arguments import seconds_of
 from thermocline.pipeline.fitted import Fitted
 from thermocline.pipeline.prepare import Prepared, prepare, problem_of
-from thermocline.registry import find_metric
+from thermocline.registry import metric_of
 from thermocline.report.console import Console
 from thermocline.training.time_limit import TimeLimit
 
@@ -95,7 +95,7 @@ def _kept(one: Race, prepared: Prepared) -> Fitted:
     if state.result(1, WHOLE) is None and saved_folder.identity_of(path) is None:
         raise KeyboardInterrupt  # before there was anything to keep
     fitted = artifact.load(path, artifact.Trust(request.problem, resume.trusts_remote_code(request)))
-    metric = find_metric(prepared.problem.info, prepared.target.eval_metric, prepared.target.problem_type)
+    metric = metric_of(prepared.problem.info, prepared.target)
     entries = tuple(_entries(one, number))
     board = Leaderboard(metric.name, metric.greater_is_better, entries, state.facts)
     name = next(entrant.name for entrant in _named(one) if entrant.number == number)

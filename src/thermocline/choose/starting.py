@@ -13,7 +13,7 @@ from thermocline.contracts.request import Request
 from thermocline.errors import ConfigError
 from thermocline.pipeline.assemble import assembled
 from thermocline.pipeline.prepare import Prepared, check_options, prepare, problem_of
-from thermocline.registry import find_metric
+from thermocline.registry import metric_of
 
 LR, LR_FACTORS = "optim.lr", (1 / 3, 3.0)
 """Further starting points have the learning rate times these."""
@@ -53,7 +53,7 @@ def plan_search(request: Request) -> Plan:
     _check_read(prepared, spaces, some)
     config = prepared.config if known.keys() == spaces.keys() else assembled(prepared).config
     first = {path: space.nearest(config[path]) for path, space in spaces.items()} | known
-    metric = find_metric(info, prepared.target.eval_metric, prepared.target.problem_type)
+    metric = metric_of(info, prepared.target)
     facts = facts_of(prepared, spaces)
     return Plan(spaces, _starts(spaces, first), metric.name, metric.greater_is_better, request.seed, facts)
 

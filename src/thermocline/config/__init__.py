@@ -4,6 +4,7 @@ from .documents import read_yaml
 from .joined import Schema, schema_of
 from .keys import Key
 from .option import option
+from .own import is_recorded
 from .presets import Preset, compose, copy_preset, list_presets, preset_names, preset_text, presets_folder, read_preset
 from .reads import Reads, check_read, reads_of
 from .resolve import read_spaces, resolve
@@ -28,6 +29,7 @@ __all__ = [
     "check_read",
     "compose",
     "copy_preset",
+    "is_recorded",
     "list_presets",
     "load_rules",
     "option",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 from typing import Any
 
-_NAME = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_<][\w.<>]*")
+LONGEST = 2000  # letters of arguments that are recorded
+_NAME = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_<][\w.<>]*(\(.*\))?", flags=re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -21,13 +23,25 @@ class Own:
 
     @property
     def name(self) -> str:
-        """Its module and its name in there, such as `my.package:MyOptimizer`: what is recorded of it."""
-        return f"{self.value.__module__}:{self.value.__qualname__}"
+        """What is recorded of it: its module and its name in there, such as `my.package:MyOptimizer`.
+
+        Of an object without a name of its own those of its class, with what its `repr` says of its arguments.
+        """
+        arguments, value = "", self.value
+        if isinstance(value, functools.partial):
+            words = [*map(repr, value.args), *(f"{key}={one!r}" for key, one in sorted(value.keywords.items()))]
+            arguments, value = f"({', '.join(words)})", value.func
+        if not hasattr(value, "__qualname__"):
+            said, value = repr(value), type(value)
+            arguments = arguments or (said[said.index("(") :] if said.endswith(")") and "(" in said else "")
+        arguments = "" if " at 0x" in arguments else " ".join(arguments.split())
+        cut = arguments if len(arguments) <= LONGEST else f"{arguments[:LONGEST]}…)"
+        return f"{value.__module__}:{value.__qualname__}{cut}"
 
 
 def is_own(value: object) -> bool:
-    """Whether a value is a class or a function, which has a name."""
-    return callable(value) and hasattr(value, "__qualname__") and hasattr(value, "__module__")
+    """Whether a value is a class, a function, or an object that can be called."""
+    return callable(value)
 
 
 def is_recorded(text: str) -> bool:

@@ -37,9 +37,11 @@ READ_BY_KINDS = (
     "env.micro_batch_tokens",
     "optim.arms",
     "optim.calibrate",
+    "optim.class_weights",
     "optim.cutmix",
     "optim.head_init",
     "optim.label_smoothing",
+    "optim.loss",
     "optim.mixup",
     "optim.threshold",
 )

@@ -28,6 +28,8 @@ Calibrate: TypeAlias = Literal["auto", "off"]
 TargetTransform: TypeAlias = Literal["auto", "none", "log", "quantile"]
 Threshold: TypeAlias = float | Literal["auto"]
 Refit: TypeAlias = Literal["auto", "off"]
+ClassWeights: TypeAlias = Any
+"""`balanced`, or a mapping of classes to weights. `problems.rowwise.target_options` reads it."""
 HeadInit: TypeAlias = Literal["probe", "random"]
 TopKAverage: TypeAlias = Literal["best", "uniform_soup", "greedy_soup"]
 Precision: TypeAlias = Literal["auto", "fp32", "bf16", "fp16"]
@@ -167,6 +169,17 @@ class OptimConfig:
     )
     cutmix: float = option(
         0.0, "A box of each training image is replaced by that of another row: alpha; 0: not.", at_least=0, at_most=1000
+    )
+    min_delta: float = option(
+        0.0, "How much better a score has to be, in units of the metric, to count for patience.", at_least=0
+    )
+    loss: str | None = option(
+        None,
+        "What is learnt, such as `focal:2`, `mae` or `quantile:0.9`; null: by problem type.",
+        own="a function (outputs, targets, weights) -> loss of each row",
+    )
+    class_weights: ClassWeights = option(
+        None, "What each class counts in the fit: `balanced`, or a mapping of classes to numbers; null: alike."
     )
     label_smoothing: float = option(0.0, "Share of a class label spread over the others.", at_least=0, below=1)
     calibrate: Calibrate = option(

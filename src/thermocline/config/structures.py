@@ -11,11 +11,13 @@ from typing import Any
 
 from thermocline.errors import ConfigError
 
-from .documents import read_yaml
+from .documents import parse_yaml, read_yaml
 
 LONGEST_TEXT = 4096
 ARGUMENTS = ("optim.optimizer_args", "optim.lr_schedule_args")
 """Options that are arguments by name."""
+MAPPINGS = (*ARGUMENTS, "optim.class_weights")
+"""Options that are mappings, which a text may hold."""
 
 
 def structured(path: str, value: object) -> Any:
@@ -34,6 +36,8 @@ def structured(path: str, value: object) -> Any:
         )
     if path == "optim.phases" and isinstance(value, str):
         return structured(path, read_phase_file(value))
+    if path in MAPPINGS and isinstance(value, str) and value.strip().startswith("{"):
+        return structured(path, parse_yaml(value, path))
     if value is None:
         return None
     if path in ARGUMENTS:
@@ -90,9 +94,10 @@ def _plain(path: str, value: object) -> Any:
         given = dataclasses.asdict(value)  # what stands at its default was not set
         value = {one.name: given[one.name] for one in dataclasses.fields(value) if _is_set(one, value)}
     if isinstance(value, Mapping):
-        if not all(isinstance(key, (str, int)) for key in value):
-            raise ConfigError(f"{path}: the keys of a mapping are texts or whole numbers; got {list(value)!r}.")
-        return {key: _plain(path, one) for key, one in value.items()}
+        keys = [key.item() if type(key).__module__ == "numpy" else key for key in value]
+        if not all(isinstance(key, (str, int, float)) for key in keys):
+            raise ConfigError(f"{path}: the keys of a mapping are texts or numbers; got {list(value)!r}.")
+        return {key: _plain(path, one) for key, one in zip(keys, value.values(), strict=True)}
     if isinstance(value, (list, tuple)):
         return [_plain(path, one) for one in value]
     if type(value).__module__ == "numpy" and hasattr(value, "tolist"):

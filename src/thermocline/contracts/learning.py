@@ -74,11 +74,12 @@ class Collector(Protocol):
     def outputs(self) -> Any:
         """Return all that was collected, in the order of the rows."""
 
-    def scores(self, metrics: Sequence[str]) -> dict[str, float]:
+    def scores(self, metrics: Sequence[Any]) -> dict[str, float]:
         """Return metrics over the rows that were reached; NaN where one is not defined.
 
         Args:
-            metrics: Canonical names (`Problem.check_metric`). A name may stand for several scores of other names.
+            metrics: Canonical names, and metrics of the caller's own (`Problem.check_metric`), which go by their names
+                in what is returned. A name may stand for several scores of other names.
         """
 
     def fallback_loss(self) -> float | None:

@@ -27,6 +27,7 @@ from thermocline.data.columns import Columns
 from thermocline.data.splitting import split_note
 from thermocline.errors import ConfigError
 from thermocline.registry import ProblemInfo
+from thermocline.registry.metrics import Metric
 from thermocline.tuning.layers.layer_map import LayerMap
 from thermocline.tuning.plan.layer_plan import LayerPlan
 
@@ -295,10 +296,14 @@ class Problem:
         """Return probabilities, a column per class, after `check_probabilities`."""
         raise NotImplementedError
 
-    def half_width(self, target: Any, coverage: float) -> float:
-        """Return how far from predictions a share of new rows lies at most; an error where that is not known."""
+    def check_interval(self, target: Any, coverage: float) -> None:
+        """Check that predictions have intervals that hold a share of new rows; an error where that is not known."""
         del coverage
         raise ConfigError(f"predict_interval is for regression, not for {target.problem_type}. Use predict.")
+
+    def interval(self, outputs: Any, target: Any, coverage: float, index: pd.Index[Any]) -> pd.DataFrame:
+        """Return columns `lower`, `prediction` and `upper`, and perhaps others, after `check_interval`."""
+        raise NotImplementedError
 
     def features(self, assembly: Assembly) -> Callable[[Any], torch.Tensor]:
         """Return what computes features float `(rows, width)` of a batch, for `embed`; an error where none are."""
@@ -319,15 +324,28 @@ class Problem:
         """Return what scores linear models of features of the training rows, after `check_probes`."""
         raise NotImplementedError
 
-    def check_metric(self, name: str, target: Any) -> str:
-        """Return the canonical name of a metric that `evaluate` was asked for.
+    def check_metric(self, asked: str | Metric, target: Any) -> str | Metric:
+        """Return the canonical name of a metric that `evaluate` was asked for, or the caller's own.
 
         Raises:
-            ConfigError: There is no such metric, or it does not fit the problem type.
+            ConfigError: There is no such metric, or it does not fit the problem type; or it is the caller's own that
+                validation went by, which no saved predictor holds.
         """
         from thermocline.registry import find_metric
 
-        return find_metric(self.info, name, target.problem_type).name
+        own: Metric | None = getattr(target, "metric", None)
+        if own is not None and asked == own.name:
+            asked = own
+        if not isinstance(asked, Metric):
+            return find_metric(self.info, asked, target.problem_type).name
+        if asked.function is None:
+            raise ConfigError(
+                f"The metric {asked.name!r} is a function that no saved predictor holds. Hand it in: evaluate(data, "
+                "metrics=[function]), or name another metric."
+            )
+        if own is None or asked.name != own.name:
+            find_metric(self.info, asked, target.problem_type)
+        return asked
 
     def check_drawable(self, target: Any) -> None:
         """Check that predictions can be drawn.

@@ -17,6 +17,7 @@ class Request:
     """What `fit` or `explain` was asked for; see `Predictor.fit` for each field.
 
     Attributes:
+        eval_metric: A name, or a metric of the caller's own (`thermocline.Metric`); None: by problem type.
         memory: What a fit may take, beyond what the process has: bytes, or a text with a unit; None: no limit.
         chosen: Option → the value that the program has settled before, and why.
         began: When the time began, by `time.monotonic()`; None: when the fit begins.
@@ -30,7 +31,7 @@ class Request:
     label: str | Sequence[str]
     tuning_data: object = None
     problem_type: str | None = None
-    eval_metric: str | None = None
+    eval_metric: Any = None
     positive_class: Any = None
     weight: str | None = None
     problem: Any = None

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -25,11 +26,14 @@ class Rows:
         parts: For each tower its rows.
         target: Encoded labels `(rows, …)`, or `None` at prediction, and where they are part of a tower's rows (boxes).
         weight: Row weights float32 `(rows,)`, or `None`.
+        balance: What each row counts by its class, float32 `(rows,)`, or `None`: a factor of its weight in all that is
+            fitted, and not in scores.
     """
 
     parts: Mapping[str, RowPart]
     target: np.ndarray | None = None
     weight: np.ndarray | None = None
+    balance: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(next(iter(self.parts.values())))
@@ -53,14 +57,23 @@ class Rows:
                 batch[name] = {key: torch.from_numpy(np.ascontiguousarray(a)) for key, a in arrays.items()}
         if self.target is not None:
             batch["target"] = torch.from_numpy(self.target[rows])
-        if self.weight is not None:
-            batch["weight"] = torch.from_numpy(self.weight[rows])
+        weight = self.fit_weight
+        if weight is not None:
+            batch["weight"] = torch.from_numpy(weight[rows])
         return batch
+
+    @cached_property
+    def fit_weight(self) -> np.ndarray | None:
+        """What each row counts in what is fitted, float32 `(rows,)`: its weight times its balance, or None."""
+        if self.weight is None or self.balance is None:
+            return self.balance if self.weight is None else self.weight
+        return np.asarray(self.weight * self.balance)
 
     @property
     def weights(self) -> np.ndarray:
-        """The weight of each row, float32 `(rows,)`: 1 where none are given."""
-        return np.ones(len(self), dtype=np.float32) if self.weight is None else self.weight
+        """What each row counts in what is fitted, float32 `(rows,)`: 1 where nothing is given."""
+        weight = self.fit_weight
+        return np.ones(len(self), dtype=np.float32) if weight is None else weight
 
     @property
     def lengths(self) -> np.ndarray | None:
@@ -87,6 +100,8 @@ class Rows:
                 digest.update(piece)
         for array in (self.target, self.weight):
             digest.update(b"none" if array is None else np.ascontiguousarray(array).tobytes())
+        if self.balance is not None:
+            digest.update(np.ascontiguousarray(self.balance).tobytes())
         return digest.hexdigest()[:16]
 
 

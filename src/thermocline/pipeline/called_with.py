@@ -13,7 +13,7 @@ from thermocline.data.label_columns import label_columns
 from thermocline.data.labels_beside import are_labels, rows_and_labels, with_labels
 from thermocline.data.tables import as_frame
 from thermocline.errors import ConfigError, DataError
-from thermocline.registry import problem_infos
+from thermocline.registry import is_metric
 
 
 def tables_to_fit(train_data: object, tuning_data: object, label: object) -> tuple[object, object]:
@@ -63,8 +63,7 @@ def table_to_score(data: object, metrics: Any, label: object) -> tuple[object, A
 
 
 def _are_metrics(given: Any) -> bool:
-    known = {name.lower() for info in problem_infos() for one in info.metrics for name in (one.name, *one.aliases)}
-    return all(isinstance(one, str) and one.lower() in known for one in given)
+    return all(isinstance(one, str) and is_metric(one) for one in given)
 
 
 def _paired(data: object, names: tuple[str, ...], what: str) -> object:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -19,7 +20,9 @@ from thermocline.data.batches import Rows
 from thermocline.data.column_notes import cell_notes
 from thermocline.data.column_rules import missing_mask
 from thermocline.data.roots import Roots
-from thermocline.errors import ConfigError
+from thermocline.errors import ConfigError, ThermoclineWarning
+from thermocline.registry import named_metric
+from thermocline.registry.metrics import Metric, negates
 from thermocline.report.console import Console
 from thermocline.training.device import choose_device
 from thermocline.training.inference import Pass, collect
@@ -69,9 +72,10 @@ def intervals(
         ConfigError: The problem has no intervals, or none of this coverage.
         DataError: As `predict`.
     """
-    width = assembly.problem.half_width(assembly.target, coverage)
-    middle = predict(assembly, data, image_folder=image_folder, verbosity=verbosity)
-    return pd.DataFrame({"lower": middle - width, "prediction": middle, "upper": middle + width})
+    assembly.problem.check_interval(assembly.target, coverage)
+    found = _read(assembly, data, "predict", image_folder)
+    outputs = _outputs(assembly, found, Console(verbosity))
+    return assembly.problem.interval(outputs, assembly.target, coverage, found.frame.index)
 
 
 def embed(assembly: Assembly, data: object, *, image_folder: object = None, verbosity: int = 0) -> np.ndarray:
@@ -93,33 +97,62 @@ def embed(assembly: Assembly, data: object, *, image_folder: object = None, verb
 def evaluate(
     assembly: Assembly,
     data: object,
-    names: str | Iterable[str] | None,
+    names: Any,
     *,
     image_folder: object = None,
     verbosity: int = 0,
 ) -> dict[str, float]:
     """Score labelled data, `eval_metric` first where no metrics are named.
 
+    Args:
+        assembly: The fitted model.
+        data: As `predict`, with labels.
+        names: A metric or several: names, functions, scorers of scikit-learn, `thermocline.Metric`; None: the usual.
+        image_folder: As `predict`.
+        verbosity: As `predict`.
+
     Raises:
         ConfigError: A metric that does not exist or does not fit; before anything is computed.
         DataError: As `predict`; labels that are missing or unseen.
     """
     problem, target = assembly.problem, assembly.target
-    names = [names] if isinstance(names, str) or callable(names) else names  # a function is told its name
-    if names is not None and not isinstance(names, Iterable):
-        raise ConfigError(f"metrics is a name or a list of names, not {names!r}.")
-    asked = list(names) if names is not None else None
-    if asked is None:
-        asked = list(dict.fromkeys([target.eval_metric, *problem.info.usual_metrics[target.problem_type]]))
-    canonical = {name: problem.check_metric(name, target) for name in asked}
+    canonical = {name: problem.check_metric(one, target) for name, one in _asked(assembly, names).items()}
     found = _read(assembly, data, "score", image_folder)
     problem.check_labels(found, target, what="data")
     rows = problem.rows(found, assembly, labelled=True)
     collector = problem.collector(assembly, rows, found, scoring=True)
     _run(assembly, rows, collector, found, Console(verbosity))
     scores = collector.scores(list(dict.fromkeys(canonical.values())))
-    named = {name: scores[metric] for name, metric in canonical.items() if metric in scores}
-    return named | {name: score for name, score in scores.items() if name not in canonical.values()}
+    by = {name: metric if isinstance(metric, str) else metric.name for name, metric in canonical.items()}
+    signs = {name: -1.0 if negates(name) and not negates(metric) else 1.0 for name, metric in by.items()}
+    named = {name: signs[name] * scores[metric] for name, metric in by.items() if metric in scores}
+    return named | {name: score for name, score in scores.items() if name not in by.values()}
+
+
+def _asked(assembly: Assembly, given: Any) -> dict[str, Any]:
+    """Return the metrics that are asked for, by the names that results have.
+
+    Without any, those of the problem type; the metric of validation is left out where it is a function that the saved
+    predictor does not hold, with a warning.
+    """
+    target, info = assembly.target, assembly.problem.info
+    if given is None:
+        names = list(dict.fromkeys([target.eval_metric, *info.usual_metrics[target.problem_type]]))
+        own: Metric | None = getattr(target, "metric", None)
+        if own is not None and own.function is None:
+            names.remove(own.name)
+            warnings.warn(
+                f"Validation went by {own.name!r}, a function that no saved predictor holds, so it is left out here. "
+                f"Hand it in to have it: evaluate(data, metrics=[function, {names[0]!r}]).",
+                ThermoclineWarning,
+                stacklevel=4,
+            )
+        return {name: name for name in names}
+    single = isinstance(given, (str, Metric)) or callable(given)
+    if not single and not isinstance(given, Iterable):
+        raise ConfigError(f"metrics is a metric or a list of metrics, not {given!r}.")
+    found = [named_metric(one) for one in ([given] if single else given)]
+    return {one.name if isinstance(one, Metric) else str(one): one for one in found}
 
 
 def show(

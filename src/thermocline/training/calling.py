@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from thermocline.errors import ConfigError
-from thermocline.registry import find_metric
+from thermocline.registry import metric_of
 from thermocline.training.callbacks import Callback, FitState
 from thermocline.training.state import TrainingState
 
@@ -82,7 +82,7 @@ class Calling:
             train_loss=last.get("train_loss", math.nan),
             lr=trainer.lr,
             metric=target.eval_metric,
-            greater_is_better=find_metric(info, target.eval_metric, target.problem_type).greater_is_better,
+            greater_is_better=metric_of(info, target).greater_is_better,
             scores=shown if scores is None else scores,
             best_step=None if best is None else best.step,
             seconds=trainer.record.clock(),

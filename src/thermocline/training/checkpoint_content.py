@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
 from dataclasses import replace
@@ -102,6 +103,7 @@ def _content(trainer: TrainingState) -> dict[str, Any]:
         "seconds": trainer.record.clock(),
         "losses": trainer.losses,
         "worse": trainer.worse,
+        "to_beat": trainer.to_beat,
         "bad_steps": trainer.bad_steps,
         "start": trainer.start,
         "lr": trainer.lr,
@@ -150,6 +152,7 @@ def restore(trainer: TrainingState, checkpoint: Checkpoint) -> None:
     trainer.record.resume(content["seconds"], content["rows"], rates)
     trainer.losses = [float(loss) for loss in content["losses"]]
     trainer.worse, trainer.bad_steps = content["worse"], content["bad_steps"]
+    trainer.to_beat = float(content.get("to_beat", max((kept["score"] for kept in content["best"]), default=-math.inf)))
     trainer.start, trainer.lr = content["start"], content["lr"]
     trainer.scorer.seconds = content["scoring"]["seconds"]
     for note in trainer.calling.restore(content.get("callbacks", {})):

@@ -23,6 +23,7 @@ LENGTH = ("optim.max_epochs", "optim.max_steps")
 HARMLESS = (
     "optim.arms",
     "optim.patience",
+    "optim.min_delta",
     "optim.top_k_average",
     "optim.calibrate",
     "optim.refit",

@@ -15,7 +15,7 @@ from thermocline.contracts.collecting import ArrayCollector
 from thermocline.contracts.learning import Collector, Learning, Start
 from thermocline.efficiency.prefix_cache.cache import PrefixCache
 from thermocline.errors import ThermoclineWarning, counted
-from thermocline.registry import find_metric
+from thermocline.registry import metric_of
 from thermocline.training.inference import Pass, collect
 from thermocline.training.run import Run
 
@@ -46,7 +46,7 @@ class Scorer:
         self.run, self.autocast, self.cache = run, autocast, cache
         target, info = run.assembly.target, run.assembly.problem.info
         self.metric: str = target.eval_metric
-        self._greater_is_better = find_metric(info, self.metric, target.problem_type).greater_is_better
+        self._greater_is_better = metric_of(info, target).greater_is_better
         self._shown = tuple(dict.fromkeys((self.metric, *learning.also_score)))
         self._others = frozenset(self._shown) - {self.metric}
         self.seconds = 0.0

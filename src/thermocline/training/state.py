@@ -62,6 +62,7 @@ class TrainingState(Protocol):
     lr: float
     losses: list[float]
     worse: int
+    to_beat: float
     bad_steps: int
     interrupted: bool
 

@@ -88,6 +88,7 @@ class Trainer:
         self.efficiency_set = False  # whether caches and checkpointed layers were set for a phase yet
         self.losses: list[float] = []
         self.worse = self.bad_steps = 0
+        self.to_beat = -math.inf  # the score that the next one is compared with for patience
         self.interrupted = False  # by Ctrl-C
         self.settled = Settled(run.assembly.target)  # by the end of the fit
 
@@ -253,7 +254,9 @@ class Trainer:
         first = self.best.best is None
         scored = best_states.Scored(score, self.scorer.outputs)
         is_best = self.best.offer(step, scored, lambda: best_states.tuned_state(self.model, self.frozen))
-        self.worse = 0 if is_best or first else self.worse + 1
+        better = score > self.to_beat + self.run.optim.min_delta if self.run.optim.min_delta else is_best
+        self.worse = 0 if better or first else self.worse + 1
+        self.to_beat = max(score, self.to_beat) if not self.worse else self.to_beat
         row = {"train_loss": train_loss, "lr": self.lr, **{f"val_{name}": value for name, value in values.items()}}
         self.record.add(step, {**row, "note": note})
         self.record.log(step, row)

@@ -101,11 +101,11 @@ def test_what_is_not_possible_is_an_error(fitted):
 
 def test_classes_and_old_predictors_have_none(table):
     classes, old = RowTarget.of(table, "y"), RowTarget.of(numbers(30), "y")
-    assert "predict_proba" in told(ConfigError, ValueError, lambda: Rowwise().half_width(classes, 0.9))
+    assert "predict_proba" in told(ConfigError, ValueError, lambda: Rowwise().check_interval(classes, 0.9))
     assert "residuals" not in old.to_dict()
-    assert "Fit it again" in told(ConfigError, ValueError, lambda: Rowwise().half_width(old, 0.9))
+    assert "Fit it again" in told(ConfigError, ValueError, lambda: Rowwise().check_interval(old, 0.9))
     other = SimpleNamespace(problem_type="object_detection")
-    assert "for regression" in told(ConfigError, ValueError, lambda: Problem.half_width(None, other, 0.9))
+    assert "for regression" in told(ConfigError, ValueError, lambda: Problem.check_interval(None, other, 0.9))
 
 
 def test_residuals_survive_json():

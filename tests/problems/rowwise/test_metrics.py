@@ -104,7 +104,7 @@ def test_regression_metrics_are_in_the_labels_own_units(weight):
 @pytest.mark.parametrize("problem", INFO.problem_types)
 def test_every_metric_of_a_problem_type_is_computed_and_improves(problem):
     task, target, logits = made(problem)
-    names = metric_names(INFO, problem)
+    names = ["top_k:2" if name == "top_k" else name for name in metric_names(INFO, problem)]
     assert INFO.default_metric[problem] in names
     good, bad = score(task, names, target, logits), score(task, names, target, RNG.permutation(logits))
     for name in names:
@@ -125,7 +125,7 @@ def test_asked_names_are_the_keys_and_aliases_work():
 
 
 def test_every_metric_that_is_named_is_computed():
-    assert set(metric_names(INFO)) == set(METRICS)
+    assert set(metric_names(INFO)) == {*METRICS, "pinball", "top_k"}
     aliases = [alias for one in INFO.metrics for alias in one.aliases]
     assert len(set(aliases)) == len(aliases)
     assert not set(aliases) & set(METRICS)
@@ -185,3 +185,63 @@ def test_faults():
         score(task, "accuracy", target[:3], logits)
     with pytest.raises(DataError, match="2 weights"):
         score(task, "accuracy", target, logits, np.ones(2))
+
+
+@pytest.mark.parametrize("weight", [None, WEIGHT])
+def test_metrics_of_probabilities_against_scikit_learn(weight):
+    task, target, logits = made("multiclass")
+    chance, hot = task.activate(logits), np.eye(5)[target]
+    names = ["roc_auc_ovr_weighted", "roc_auc_ovr_micro", "roc_auc_ovo", "roc_auc_ovo_weighted", "brier", "kappa"]
+    found = score(task, [*names, "jaccard_macro"], target, logits, weight)
+    for average in ("weighted", "micro"):
+        wanted = sk.roc_auc_score(target, chance, multi_class="ovr", average=average, sample_weight=weight)
+        assert found[f"roc_auc_ovr_{average}"] == pytest.approx(wanted)
+    if weight is None:  # scikit-learn's ovo takes no weights
+        for name, average in (("roc_auc_ovo", "macro"), ("roc_auc_ovo_weighted", "weighted")):
+            wanted = sk.roc_auc_score(target, chance, multi_class="ovo", average=average)
+            assert found[name] == pytest.approx(wanted)
+    squares = ((chance - hot) ** 2).sum(axis=1)
+    assert found["brier"] == pytest.approx(np.average(squares, weights=weight))
+    given = logits.argmax(axis=1)
+    assert found["kappa"] == pytest.approx(sk.cohen_kappa_score(target, given, sample_weight=weight))
+    assert found["jaccard_macro"] == pytest.approx(
+        sk.jaccard_score(target, given, average="macro", sample_weight=weight)
+    )
+    task, target, logits = made("binary")
+    found = score(task, ["brier", "specificity"], target, logits, weight)
+    chance, given = task.activate(logits)[:, 1], task.choose(logits)
+    assert found["brier"] == pytest.approx(sk.brier_score_loss(target, chance, sample_weight=weight))
+    assert found["specificity"] == pytest.approx(sk.recall_score(target, given, pos_label=0, sample_weight=weight))
+
+
+def test_the_calibration_error_is_the_gap_in_fifteen_bins():
+    """As in Guo et al. 2017: a hundredth off everywhere is an error of a hundredth, and a right forecast has none."""
+    task = RowTarget.of(pd.DataFrame({"y": [0, 1] * 500}), "y")
+    sure = np.repeat([0.55, 0.75, 0.95], 1000)  # of class 1, in three bins
+    logits = np.stack([np.zeros(3000), np.log(sure / (1 - sure))], axis=1)
+    target = np.concatenate([np.arange(1000) < 1000 * (one - 0.05) for one in (0.55, 0.75, 0.95)]).astype(np.int64)
+    assert score(task, "ece", target, logits)["ece"] == pytest.approx(0.05)
+    weight = np.where(np.arange(3000) < 1000, 1.0, 1e-9)
+    right = np.concatenate([np.arange(1000) < 1000 * one for one in (0.55, 0.75, 0.95)]).astype(np.int64)
+    assert score(task, "expected_calibration_error", right, logits)["expected_calibration_error"] < 1e-9
+    assert score(task, "ece", target, logits, weight)["ece"] == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize("weight", [None, WEIGHT])
+def test_metrics_of_numbers_against_scikit_learn(weight):
+    task, target, outputs = made("regression")
+    truth, given = task.restore(target)[:, 0], task.predicted(outputs)[:, 0]
+    names = ["rmsle", "msle", "explained_variance", "max_error", "smape", "wape", "pinball", "pinball:0.9"]
+    found = score(task, names, target, outputs, weight)
+    assert found["rmsle"] == pytest.approx(sk.root_mean_squared_log_error(truth, given, sample_weight=weight))
+    assert found["msle"] == pytest.approx(found["rmsle"] ** 2)
+    wanted = sk.explained_variance_score(truth, given, sample_weight=weight)
+    assert found["explained_variance"] == pytest.approx(wanted)
+    assert found["max_error"] == pytest.approx(sk.max_error(truth, given))
+    each = 2 * np.abs(truth - given) / (np.abs(truth) + np.abs(given))
+    assert found["smape"] == pytest.approx(np.average(each, weights=weight))
+    off = np.average(np.abs(truth - given), weights=weight) / np.average(np.abs(truth), weights=weight)
+    assert found["wape"] == pytest.approx(off)
+    assert found["pinball"] == pytest.approx(sk.mean_absolute_error(truth, given, sample_weight=weight) / 2)
+    wanted = sk.mean_pinball_loss(truth, given, alpha=0.9, sample_weight=weight)
+    assert found["pinball:0.9"] == pytest.approx(wanted)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from thermocline.problems.object_detection.options import BoxOptions, DetectorOptions
-from thermocline.registry import MetricInfo, ProblemInfo
+from thermocline.registry import ProblemInfo
+from thermocline.registry.metrics import MetricInfo
 
 _TYPES = ("object_detection",)
 _METRICS: dict[str, tuple[str, ...]] = {
@@ -36,6 +37,8 @@ INFO = ProblemInfo(
         "model.peft": "it is for text and image backbones, not for detectors. Leave it out, and freeze layers instead: "
         "model.frozen_layers: backbone.",
         "env.compile": "it is not for detectors: their losses match boxes outside of torch. Leave it out.",
+        "optim.loss": "it is not for detectors, which bring a loss of their own. Leave it out.",
+        "optim.class_weights": "it is not for detectors, which bring a loss of their own. Leave it out.",
         "optim.label_smoothing": "it is not for detectors, which bring a loss of their own. Leave it out.",
         "optim.head_init": "boxes have no linear probe: the heads of a detector start at random. Leave it out.",
     },

@@ -51,6 +51,7 @@ from thermocline.problems.object_detection.same_pictures import check_apart
 from thermocline.problems.object_detection.split import split_boxes
 from thermocline.problems.object_detection.target import BoxTarget
 from thermocline.registry import find_metric
+from thermocline.registry.metrics import Metric
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -196,9 +197,9 @@ class ObjectDetection(Problem):
         del assembly
         raise ConfigError("A detector gives no features of an image; fit a classifier on the image column to embed.")
 
-    def check_metric(self, name: str, target: BoxTarget) -> str:
+    def check_metric(self, asked: str | Metric, target: BoxTarget) -> str | Metric:
         """Return the canonical name of a metric; `per_class` is one here."""
-        return name if name == PER_CLASS else super().check_metric(name, target)
+        return asked if asked == PER_CLASS else super().check_metric(asked, target)
 
     def check_drawable(self, target: BoxTarget) -> None:
         """Boxes can be drawn."""

@@ -10,6 +10,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from thermocline.problems.rowwise.losses import Loss
+from thermocline.problems.rowwise.objective import row_losses
+
 FEWEST_ROWS = 100  # of training, with `auto`
 FEWEST_VALID = 10
 SHARES = np.linspace(0.0, 1.0, 51)
@@ -47,7 +50,7 @@ class Blended:
     notes: tuple[str, ...] = ()
 
 
-def announced(name: str, planned: str, asked: str, rows: int, *, why_not: str) -> tuple[bool, str]:
+def announced(name: str, planned: str, asked: str, rows: int, *, why_not: str, of_loss: str = "") -> tuple[bool, str]:
     """Return whether a model is going to be fitted, and a line on it; an empty one where nothing is to be said.
 
     Args:
@@ -56,7 +59,12 @@ def announced(name: str, planned: str, asked: str, rows: int, *, why_not: str) -
         asked: `auto`, `on` or `off`.
         rows: Number of training rows.
         why_not: Why there can be none, or nothing.
+        of_loss: Alike, where the loss that was set is the reason, which is always said.
     """
+    if of_loss and not why_not and (asked == "on" or (asked == "auto" and rows >= FEWEST_ROWS)):
+        return False, f"no {name} beside the network: {of_loss}"
+    if of_loss:
+        return False, ""
     if why_not:
         return False, f"no {name} beside the network: {why_not}" if asked == "on" else ""
     if asked == "on" or (asked == "auto" and rows >= FEWEST_ROWS):
@@ -128,7 +136,12 @@ def mixed_where(known: np.ndarray, outputs: np.ndarray, other: np.ndarray, share
 
 
 def best_share(
-    outputs: np.ndarray, other: np.ndarray, encoded: np.ndarray, weight: np.ndarray, prior: Prior = EQUAL
+    outputs: np.ndarray,
+    other: np.ndarray,
+    encoded: np.ndarray,
+    weight: np.ndarray,
+    prior: Prior = EQUAL,
+    loss: Loss | None = None,
 ) -> tuple[float, float]:
     """Return the share of another model that predicts rows best, and its cost in nats: log-loss or squared error.
 
@@ -138,18 +151,26 @@ def best_share(
         encoded: Encoded labels.
         weight: Row weights, above 0.
         prior: For which share, and how strongly.
+        loss: Of numbers, where it is not the squared error.
     """
     weight = np.asarray(weight / weight.mean(), dtype=np.float64)
     against = 4 * prior.nats * (SHARES - prior.middle) ** 2
-    costs = [_nats(outputs, other, encoded, weight, share) + far for share, far in zip(SHARES, against, strict=True)]
+    shares = zip(SHARES, against, strict=True)
+    costs = [_nats(outputs, other, encoded, weight, share, loss) + far for share, far in shares]
     best = int(np.argmin(costs))
     return float(SHARES[best]), costs[best]
 
 
-def _nats(outputs: np.ndarray, other: np.ndarray, encoded: np.ndarray, weight: np.ndarray, share: float) -> float:
+def _nats(
+    outputs: np.ndarray, other: np.ndarray, encoded: np.ndarray, weight: np.ndarray, share: float, loss: Loss | None
+) -> float:
+    """Return the cost of a share; the error of numbers is normal, or of the density that falls with their loss."""
     network, beside = (torch.from_numpy(np.asarray(one, dtype=np.float64)) for one in (outputs, other))
     blend = mixed(network, beside, torch.tensor(share, dtype=torch.float64)).numpy()
     if blend.shape[1] > 1:
         return float(-(blend[np.arange(len(blend)), encoded] * weight).sum())
+    if loss is not None and blend.shape[1] == 1 and encoded.ndim == 2:
+        costs = row_losses(loss, torch.from_numpy(blend), torch.from_numpy(encoded)).double().numpy()
+        return float(len(costs) * np.log(max(np.average(costs, weights=weight), 1e-12)))
     errors = (blend[:, 0] - encoded[:, 0]) ** 2
     return float(0.5 * len(errors) * np.log(max(np.average(errors, weights=weight), 1e-12)))

@@ -13,14 +13,13 @@ from dataclasses import replace
 
 import numpy as np
 
+from thermocline.problems.rowwise.calibration_gain import LEAST_GAIN, effective_count
 from thermocline.problems.rowwise.metrics import score
 from thermocline.problems.rowwise.target import RowTarget
 
 CALIBRATED = ("binary", "multiclass", "multilabel")
 SPREAD = 0.5
 """Standard deviation of the prior, around a temperature of 1."""
-LEAST_GAIN = 1.0
-"""Log-likelihood that a temperature has to gain: what Akaike's criterion (1974) takes for a parameter."""
 MOST_ROWS = 20_000
 """Of more rows, so many are taken, evenly."""
 LEAST, MOST = 0.02, 50.0
@@ -36,16 +35,25 @@ def calibrated(
         target: Classes or labels.
         outputs: float `(rows, width)`; rows that are not finite are left out.
         encoded: Class numbers `(rows,)`, or 0/1 `(rows, labels)`.
-        weight: Row weights `(rows,)`, or None.
+        weight: Row weights `(rows,)`, those of the classes counted in, or None.
     """
     rows = np.isfinite(outputs).all(axis=1)
     outputs, encoded, weight = outputs[rows], encoded[rows], None if weight is None else weight[rows]
     found = temperature(target, outputs, encoded, weight)
     scaled = replace(target, temperature=found)
-    before, after = (score(one, "log_loss", encoded, outputs, weight)["log_loss"] for one in (target, scaled))
+    before, after = (_log_loss(one, encoded, outputs, weight) for one in (target, scaled))
     if not effective_count(weight, len(encoded)) * (before - after) > LEAST_GAIN:
         return target, ()
-    return scaled, (f"temperature {found:.3g}: validation log-loss {before:.3g} → {after:.3g}",)
+    weighted = " with class weights" if target.class_weights else ""
+    return scaled, (f"temperature {found:.3g}: validation log-loss{weighted} {before:.3g} → {after:.3g}",)
+
+
+def _log_loss(target: RowTarget, encoded: np.ndarray, outputs: np.ndarray, weight: np.ndarray | None) -> float:
+    """Return the log-loss that calibration lowers: with the weights of labels where they have some."""
+    if not target.label_weights:
+        return score(target, "log_loss", encoded, outputs, weight)["log_loss"]
+    losses, _ = _losses(target, np.asarray(outputs, dtype=np.float64) / target.temperature, encoded)
+    return float(np.average(losses, weights=weight))
 
 
 def temperature(target: RowTarget, outputs: np.ndarray, encoded: np.ndarray, weight: np.ndarray | None = None) -> float:
@@ -84,19 +92,15 @@ def temperature(target: RowTarget, outputs: np.ndarray, encoded: np.ndarray, wei
     return math.exp(float(found.x))
 
 
-def effective_count(weight: np.ndarray | None, rows: int) -> float:
-    """Return how many rows of equal weight rows stand for; 0 where all weights are 0."""
-    if weight is None:
-        return rows
-    squares = float((np.asarray(weight, dtype=np.float64) ** 2).sum())
-    return float(weight.sum(dtype=np.float64)) ** 2 / squares if squares else 0.0
-
-
 def _losses(target: RowTarget, logits: np.ndarray, encoded: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the log-loss of each row `(rows,)`, and what it would be on average were all labels alike.
 
     That of a row with several labels is the mean over these: their mistakes go together, so it counts as one row.
     """
+    if target.label_weights:
+        present, absent = target.label_weights * np.logaddexp(0.0, -logits), np.logaddexp(0.0, logits)
+        given = encoded * present + (1 - encoded) * absent
+        return given.mean(axis=1), (present + absent).mean(axis=1) / 2
     if target.problem_type == "multilabel":
         total = np.logaddexp(0.0, logits)
         return (total - encoded * logits).mean(axis=1), (total - logits / 2).mean(axis=1)

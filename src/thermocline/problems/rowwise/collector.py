@@ -18,7 +18,7 @@ from thermocline.problems.rowwise.metrics import score
 from thermocline.problems.rowwise.objective import row_losses
 from thermocline.problems.rowwise.target import MIDDLE, RowTarget
 from thermocline.problems.rowwise.threshold import best_threshold
-from thermocline.registry import find_metric
+from thermocline.registry import metric_of
 
 
 class RowCollector(ArrayCollector):
@@ -42,11 +42,11 @@ class RowCollector(ArrayCollector):
         super().__init__(model, len(rows), width=target.width)
         self._target, self._rows, self._tunes = target, rows, tunes
 
-    def scores(self, metrics: Sequence[str]) -> dict[str, float]:
+    def scores(self, metrics: Sequence[Any]) -> dict[str, float]:
         """Return metrics over the rows that were reached, and `threshold` where it is looked for or not a half."""
         rows = np.flatnonzero(self.reached)
         if not len(rows):
-            return dict.fromkeys(metrics, math.nan)
+            return {one if isinstance(one, str) else one.name: math.nan for one in metrics}
         weight = None if self._rows.weight is None else self._rows.weight[rows]
         encoded, outputs, target = self._encoded[rows], self.values[rows], self._target
         if self._tunes:
@@ -62,7 +62,7 @@ class RowCollector(ArrayCollector):
         if not len(rows):
             return None
         outputs, encoded = torch.from_numpy(self.values[rows]), torch.from_numpy(self._encoded[rows])
-        return float(row_losses(self._target.loss_name, outputs, encoded).mean())
+        return float(row_losses(self._target.learnt, outputs, encoded).mean())
 
     @property
     def _encoded(self) -> np.ndarray:
@@ -91,6 +91,6 @@ def collector_of(
         return RowCollector(model, target, rows)
     given = config.optim.threshold
     if given == "auto":
-        tunes = find_metric(INFO, target.eval_metric, target.problem_type).tunes_threshold
+        tunes = metric_of(INFO, target).tunes_threshold
         return RowCollector(model, target, rows, tunes=scoring and tunes)
     return RowCollector(model, replace(target, threshold=given), rows)

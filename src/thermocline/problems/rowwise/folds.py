@@ -51,7 +51,8 @@ class RowFolds:
     def of(cls, target: RowTarget, train: Rows, seed: int) -> RowFolds:
         """Return the folds of training rows."""
         assert train.target is not None
-        return cls(target, train.target, train.weights.astype(np.float64), seed)
+        weight = np.ones(len(train)) if train.weight is None else train.weight.astype(np.float64)
+        return cls(replace(target, loss=None), train.target, weight, seed)  # of numbers the regressions give means
 
     @property
     def loss_name(self) -> str:

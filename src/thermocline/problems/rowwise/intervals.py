@@ -7,7 +7,9 @@ k = ⌈(n + 1) · coverage⌉. The number of a new row of the same kind lies in 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +25,8 @@ class Residuals:
 
     Attributes:
         count: How many rows they are of.
-        sizes: The errors in the label's units, sorted; of more than 1,000 so many, evenly by rank.
+        sizes: The errors in the label's units, sorted, below 0 where they are distances from outside an interval; of
+            more than 1,000 so many, evenly by rank.
     """
 
     count: int
@@ -37,12 +40,25 @@ class Residuals:
             truth: Numbers `(rows,)` in the label's units.
             predicted: What was predicted; rows where this is not finite are left out.
         """
-        errors = np.abs(np.asarray(truth, dtype=np.float64) - np.asarray(predicted, dtype=np.float64))
+        return cls.signed(np.abs(np.asarray(truth, dtype=np.float64) - np.asarray(predicted, dtype=np.float64)))
+
+    @classmethod
+    def signed(cls, errors: np.ndarray) -> Residuals | None:
+        """Return errors `(rows,)` that may be below 0, or None where none is finite."""
         errors = np.sort(errors[np.isfinite(errors)])
         if not len(errors):
             return None
         kept = errors if len(errors) <= MOST_KEPT else errors[_ranks(len(errors)) - 1]
         return cls(len(errors), tuple(kept.tolist()))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values; `from_dict` undoes it exactly."""
+        return {"count": self.count, "sizes": list(self.sizes)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Residuals:
+        """Return what `to_dict` wrote down."""
+        return cls(int(values["count"]), tuple(values["sizes"]))
 
     def half_width(self, coverage: float) -> float:
         """Return what is to be added and taken away from a prediction.

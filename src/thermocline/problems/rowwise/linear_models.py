@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch.nn import functional as F
@@ -30,6 +31,7 @@ class LinearModels:
         seconds_left: Returns the seconds that are left; without any, the fit ends where it is.
 
     Attributes:
+        label_weights: Of `bce`, what an output counts where it is 1, float32 `(outputs,)`; None: 1.
         evaluations: How many times the losses of all rows were computed.
         seconds: What that took.
     """
@@ -48,6 +50,7 @@ class LinearModels:
         self.total = weight.sum(dim=1).clamp(min=1e-12)
         self.share = (weight / self.total[:, None]).T.contiguous()  # (rows, models)
         self.seconds_left = seconds_left
+        self.label_weights: torch.Tensor | None = None
         self.evaluations, self.seconds = 0, 0.0
 
     def zeros(self) -> torch.Tensor:
@@ -134,6 +137,7 @@ class LinearModels:
             return F.cross_entropy(logits.flatten(0, 1), own.flatten(), reduction="none").view(own.shape)
         wanted = target[:, None].expand(logits.shape)
         if self.loss == "bce":
-            return F.binary_cross_entropy_with_logits(logits, wanted, reduction="none").sum(dim=2)
+            options: Any = {"reduction": "none", "pos_weight": self.label_weights}
+            return F.binary_cross_entropy_with_logits(logits, wanted, **options).sum(dim=2)
         squares: torch.Tensor = 0.5 * (logits - wanted).square().sum(dim=2)
         return squares

@@ -18,6 +18,7 @@ from thermocline.data.batches import Rows
 from thermocline.errors import NonFiniteError, counted
 from thermocline.problems.rowwise.model import FusionModel
 from thermocline.problems.rowwise.probe_blocks import block_scales
+from thermocline.problems.rowwise.probe_levels import for_loss
 from thermocline.problems.rowwise.probe_rows import drawn_rows, most_rows, row_bytes
 from thermocline.problems.rowwise.probe_solvers import Asked, solve, unlimited
 from thermocline.problems.rowwise.target import RowTarget
@@ -93,6 +94,8 @@ def fit_probe(  # noqa: PLR0913
         spread = spread / np.where(scales > 0, scales, 1.0)
     limits: Any = {"seed": seed, "seconds_left": seconds_left, "to_tune": to_tune}
     coef, intercept, note = solve(scaled, encoded, target, asked, each, **limits)
+    if target.problem_type == "regression" and target.loss is not None:
+        coef, intercept = for_loss(target, scaled, encoded, (coef, intercept), each)
     folded = coef / spread
     return Probe(folded, intercept - folded @ mean, note)
 
@@ -205,7 +208,7 @@ class ProbeStart:
         encoded = train.target[rows]
         if not tells_apart(encoded) or seconds_left() <= 0:
             return ""
-        weight = None if train.weight is None else train.weight[rows]
+        weight = None if train.fit_weight is None else train.fit_weight[rows]
         features = features if reached.all() else features[reached]
         found = self.fit(features, encoded, weight, seconds_left, to_tune=True)
         fold(found, self.model)

@@ -46,12 +46,14 @@ class Asked:
         varied: Which of the target's outputs these are.
         loss: As in `LinearModels`.
         device: Where it is computed.
+        label_weights: Of several labels, what each of these counts where a row has it; empty: 1.
     """
 
     target: np.ndarray
     varied: np.ndarray
     loss: str
     device: torch.device
+    label_weights: tuple[float, ...] = ()
 
     @classmethod
     def of(cls, target: RowTarget, encoded: np.ndarray, device: torch.device) -> Asked:
@@ -60,7 +62,8 @@ class Asked:
             return cls(encoded.astype(np.float32), np.arange(1), target.loss_name, device)
         if target.problem_type == "multilabel":
             varied = np.flatnonzero(encoded.min(axis=0) != encoded.max(axis=0))
-            return cls(encoded[:, varied].astype(np.float32), varied, target.loss_name, device)
+            weights = tuple(np.asarray(target.label_weights)[varied].tolist()) if target.label_weights else ()
+            return cls(encoded[:, varied].astype(np.float32), varied, target.loss_name, device, weights)
         varied, codes = np.unique(encoded, return_inverse=True)
         return cls(codes.astype(np.int64), varied, target.loss_name, device)
 
@@ -77,7 +80,10 @@ class Asked:
         """
         given, wanted = torch.from_numpy(x[rows]).to(self.device), torch.from_numpy(self.target[rows]).to(self.device)
         shares = torch.from_numpy(weight.astype(np.float32)).to(self.device)
-        return LinearModels(given, wanted, len(self.varied), loss=self.loss, weight=shares, seconds_left=left)
+        models = LinearModels(given, wanted, len(self.varied), loss=self.loss, weight=shares, seconds_left=left)
+        if self.label_weights:
+            models.label_weights = torch.tensor(self.label_weights, device=self.device)
+        return models
 
 
 def solve(  # noqa: PLR0913

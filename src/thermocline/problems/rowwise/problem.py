@@ -30,10 +30,12 @@ from thermocline.problems.rowwise.defaults import choose_defaults
 from thermocline.problems.rowwise.folds import RowFolds
 from thermocline.problems.rowwise.form_judge import LinearFormJudge
 from thermocline.problems.rowwise.info import INFO
-from thermocline.problems.rowwise.intervals import check_coverage
+from thermocline.problems.rowwise.interval_frame import half_width, interval
+from thermocline.problems.rowwise.losses import read_loss
 from thermocline.problems.rowwise.mixing import of_both_labels, varying
 from thermocline.problems.rowwise.model import FusionModel, layers_of
 from thermocline.problems.rowwise.objective import by_row, row_losses
+from thermocline.problems.rowwise.own_metrics import tried
 from thermocline.problems.rowwise.probe import start_of
 from thermocline.problems.rowwise.reading import (
     check_weight_column,
@@ -48,6 +50,7 @@ from thermocline.problems.rowwise.split import split_rows
 from thermocline.problems.rowwise.state_judge import StateJudge
 from thermocline.problems.rowwise.table_trees import TableTrees
 from thermocline.problems.rowwise.target import RowTarget
+from thermocline.problems.rowwise.target_options import with_options
 from thermocline.problems.rowwise.target_scale import chosen_scale
 from thermocline.problems.rowwise.tfidf_model import TfidfModel
 from thermocline.tuning.layers.layer_map import LayerMap
@@ -64,9 +67,10 @@ class Rowwise(Problem):
     # -- data
 
     def check_request(self, request: Request, config: ResolvedConfig) -> None:
-        """Check that weights are not the label."""
-        del config
+        """Check that weights are not the label, and that there is such a loss."""
         check_weight_column(request)
+        if config.optim.loss is not None:
+            read_loss(config.optim.loss, config.objects.get("optim.loss"))
 
     def read(self, data: object, reading: Reading) -> Labelled:
         """Read a frame; labels of training data are checked with it."""
@@ -74,6 +78,9 @@ class Rowwise(Problem):
         if reading.purpose != "train":
             return found
         target, _ = self._target_of(found, reading)  # a fault of the labels shows before images are decoded
+        own = getattr(target, "metric", None)
+        if own is not None:
+            tried(target, own, target.encode(found.frame))
         warn_of_rare_class(target, found.frame)
         return replace(found, labels=target)
 
@@ -111,6 +118,8 @@ class Rowwise(Problem):
     ) -> tuple[RowTarget, tuple[str, ...]]:
         """Return the target of training data, that of a regression on its scale; and a note where this was chosen."""
         target, scale = self.find_target(found, reading.request), reading.config.data.target_transform
+        if isinstance(target, RowTarget) and target.problem_type in INFO.problem_types:
+            target = with_options(target, found.frame, reading.request, reading.config)
         if target.problem_type != "regression" or scale == "none":
             return target, ()
         if scale != "auto":
@@ -172,7 +181,8 @@ class Rowwise(Problem):
             return rows
         if assembly.weight is not None and assembly.weight in found.frame.columns:
             weight = row_weights(found.frame, assembly.weight, "data").astype(np.float32)
-        return replace(rows, target=assembly.target.encode(found.frame), weight=weight)
+        encoded = assembly.target.encode(found.frame)
+        return replace(rows, target=encoded, weight=weight, balance=balance_of(assembly.target, encoded))
 
     def learning(self, assembly: Assembly, train: Rows, *, seed: int) -> Learning:
         """Return the loss by problem type, and the probe where the head starts from it."""
@@ -181,7 +191,7 @@ class Rowwise(Problem):
         given = None if optim.threshold == "auto" else optim.threshold
         judged = target if target.problem_type != "binary" else replace(target, threshold=given)
         return Learning(
-            of_both_labels(by_row(target.loss_name, smoothing=optim.label_smoothing)),
+            of_both_labels(by_row(target.learnt, smoothing=optim.label_smoothing, label_weights=target.label_weights)),
             varying=varying(optim),
             start=start_of(assembly, train, seed=seed),
             judge=StateJudge(judged, calibrated=optim.calibrate == "auto"),
@@ -206,13 +216,16 @@ class Rowwise(Problem):
         return settle(assembly, closing)
 
     def row_losses(self, outputs: np.ndarray, target: RowTarget, rows: Rows) -> np.ndarray | None:
-        """Return log-losses with the temperature, or squared errors on the scale that is learnt."""
+        """Return log-losses with the temperature; of numbers the loss, on the scale that is learnt."""
         if target.problem_type not in INFO.default_metric:  # of a kind that derives from this one
             return None
         assert rows.target is not None
         given = torch.from_numpy(outputs / target.temperature)
-        losses = row_losses(target.loss_name, given, torch.from_numpy(rows.target)).double().numpy()
-        return losses if rows.weight is None else losses * rows.weight / max(float(rows.weight.mean()), 1e-30)
+        loss = target.learnt if target.problem_type == "regression" else target.loss_name
+        weights: dict[str, Any] = {"label_weights": target.label_weights}
+        losses = row_losses(loss, given, torch.from_numpy(rows.target), **weights).double().numpy()
+        weight = rows.fit_weight
+        return losses if weight is None else losses * weight / max(float(weight.mean()), 1e-30)
 
     def predictions(
         self, outputs: np.ndarray, target: RowTarget, index: pd.Index[Any]
@@ -233,24 +246,13 @@ class Rowwise(Problem):
         if target.problem_type == "regression":
             raise ConfigError(f"{target.labels[0]!r} is a regression target: there are no probabilities. Use predict.")
 
-    def half_width(self, target: RowTarget, coverage: float) -> float:
-        """Return a quantile of the errors on the validation rows.
+    def check_interval(self, target: RowTarget, coverage: float) -> None:
+        """Check that intervals of this coverage can be made."""
+        half_width(target, coverage)
 
-        Raises:
-            ConfigError: There are classes, or too few validation rows.
-        """
-        share = check_coverage(coverage)
-        if target.problem_type != "regression":
-            raise ConfigError(
-                f"predict_interval is for regression, and {target.labels[0]!r} is {target.problem_type}. Use "
-                "predict_proba."
-            )
-        if target.residuals is None:
-            raise ConfigError(
-                "This predictor holds no errors on validation rows, which intervals are made of: it was saved by an "
-                "older version, or its time limit left no time to validate. Fit it again."
-            )
-        return target.residuals.half_width(share)
+    def interval(self, outputs: np.ndarray, target: RowTarget, coverage: float, index: pd.Index[Any]) -> pd.DataFrame:
+        """Return predictions with the numbers around them that hold a share of new rows."""
+        return interval(outputs, target, coverage, index)
 
     def features(self, assembly: Assembly) -> Callable[[Any], torch.Tensor]:
         """Return what the head sees; of an ensemble's members the mean."""
@@ -293,6 +295,11 @@ class Rowwise(Problem):
         for name in BESIDE.keys() & described.keys():
             setattr(model, name, BESIDE[name].rebuilt(described[name]))
         return model, {one.kind.info.name: one for one in inputs}
+
+
+def balance_of(target: Any, encoded: np.ndarray) -> np.ndarray | None:
+    """Return what rows count by their class; None with the target of a kind that derives from this one."""
+    return target.balance(encoded) if isinstance(target, RowTarget) else None
 
 
 def _beside(built: Built, target: RowTarget, rows: int) -> list[tuple[str, float]]:

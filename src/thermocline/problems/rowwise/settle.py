@@ -16,11 +16,14 @@ from thermocline.problems.rowwise.collector import collector_of
 from thermocline.problems.rowwise.info import INFO
 from thermocline.problems.rowwise.intervals import Residuals
 from thermocline.problems.rowwise.probe_refit import refit_probe
+from thermocline.problems.rowwise.quantiles import offsets
+from thermocline.problems.rowwise.quantiles import scores as interval_scores
 from thermocline.problems.rowwise.target import MIDDLE, RowTarget
 from thermocline.problems.rowwise.tfidf import fit_tfidf
 from thermocline.problems.rowwise.transforms import MEANS
 from thermocline.problems.rowwise.trees import fit_and_blend
 from thermocline.registry import find_metric
+from thermocline.registry.metrics import short
 
 
 def settle(assembly: Assembly, closing: Closing) -> Settled:
@@ -63,7 +66,7 @@ def _classes(assembly: Assembly, closing: Closing) -> Settled:
     optim, notes = assembly.config.optim, tuple[str, ...]()
     if outputs is not None and target.problem_type in CALIBRATED and optim.calibrate == "auto":
         assert rows.target is not None
-        target, notes = calibrated(target, outputs, rows.target, rows.weight)
+        target, notes = calibrated(target, outputs, rows.target, rows.fit_weight)
         scores = {**scores, **_scores(assembly, target, rows, outputs)}
     if target.problem_type == "binary":
         usual = MIDDLE if optim.threshold == "auto" else optim.threshold
@@ -80,7 +83,10 @@ def _regression(assembly: Assembly, closing: Closing) -> Settled:
     assert rows.target is not None
     there = np.isfinite(outputs).all(axis=1) & (True if rows.weight is None else rows.weight > 0)
     truth, given = rows.target[there], outputs[there]
-    if target.transform is not None and target.eval_metric in MEANS and len(truth):
+    if target.levels and len(truth):
+        return _quantiles(assembly, settled, rows, outputs, there)
+    gives_mean = target.loss is None
+    if target.transform is not None and gives_mean and target.eval_metric in MEANS and len(truth):
         mean = replace(target, transform=target.transform.with_errors((truth - given)[:, 0]))
         scores = _scores(assembly, mean, rows, outputs)
         metric = target.eval_metric
@@ -92,6 +98,26 @@ def _regression(assembly: Assembly, closing: Closing) -> Settled:
     target = settled.target
     residuals = Residuals.of(target.restore(truth)[:, 0], target.predicted(given)[:, 0])
     return replace(settled, target=replace(target, residuals=residuals))
+
+
+def _quantiles(assembly: Assembly, settled: Settled, rows: Rows, outputs: np.ndarray, there: np.ndarray) -> Settled:
+    """Return the target whose quantiles are where the validation rows have them, and how far these are outside."""
+    target, scores, notes = settled.target, settled.scores, tuple[str, ...]()
+    assert rows.target is not None
+    truth, weight = rows.target[there], None if rows.weight is None else rows.weight[there]
+    moved = offsets(target.levels, outputs[there], truth, weight)
+    if any(moved):
+        target, metric = replace(target, offsets=moved), target.eval_metric
+        scores = {**scores, **_scores(assembly, target, rows, outputs)}
+        shares = ", ".join(short(level) for level, by in zip(target.levels, moved, strict=True) if by)
+        notes = (
+            f"quantiles {shares} are moved to the validation rows': {metric} "
+            f"{settled.scores.get(metric, float('nan')):.4g} → {scores[metric]:.4g}",
+        )
+    labels, found = target.restore(truth)[:, 0], target.quantiles(outputs[there])
+    residuals = Residuals.of(labels, target.predicted(outputs[there])[:, 0])
+    target = replace(target, residuals=residuals, intervals=interval_scores(labels, found))
+    return replace(settled, target=target, scores=scores, notes=notes)
 
 
 def _scores(assembly: Assembly, target: RowTarget, rows: Rows, outputs: np.ndarray) -> Mapping[str, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,9 +17,12 @@ from thermocline.problems.rowwise.info import INFO
 from thermocline.problems.rowwise.intervals import Residuals
 from thermocline.problems.rowwise.label_values import check_given, lists, quantities, zero_one
 from thermocline.problems.rowwise.labels import read_label, read_label_columns
+from thermocline.problems.rowwise.losses import Loss
+from thermocline.problems.rowwise.target_saved import described, fields_of
 from thermocline.problems.rowwise.transforms import Transform
 from thermocline.problems.rowwise.written_numbers import NumberForm, without_decimals
 from thermocline.registry import check_names, find_metric, problem_type_of
+from thermocline.registry.metrics import Metric
 
 MIDDLE = 0.5
 """The threshold of two classes where nothing decides for another."""
@@ -47,6 +50,11 @@ class RowTarget:
         temperature: What outputs are divided by before they are probabilities; see `calibration`.
         residuals: Errors of a regression on the validation rows; None until a fit has ended.
         transform: The scale on which a regression is learnt, where it is not the label's; mean and std are on it.
+        metric: The metric that validation goes by, where it is one of the caller's own; `eval_metric` is its name.
+        loss: What is learnt, where it is another loss than that of the problem type.
+        class_weights: What each class, or label where a row has it, counts in what is fitted; empty: alike.
+        offsets: What outputs that are quantiles are moved by, on the scale that is learnt; empty: nothing.
+        intervals: How far the validation rows are outside of each pair of quantiles; see `quantiles.scores`.
     """
 
     problem_type: str
@@ -64,6 +72,11 @@ class RowTarget:
     temperature: float = 1.0
     residuals: Residuals | None = None
     transform: Transform | None = None
+    metric: Metric | None = None
+    loss: Loss | None = None
+    class_weights: tuple[float, ...] = ()
+    offsets: tuple[float, ...] = ()
+    intervals: tuple[Residuals, ...] = ()
 
     @classmethod
     def of(
@@ -71,7 +84,7 @@ class RowTarget:
         frame: pd.DataFrame,
         label: str | Sequence[str],
         problem_type: str | None = None,
-        eval_metric: str | None = None,
+        eval_metric: str | Metric | None = None,
         positive_class: Any = None,
     ) -> RowTarget:
         """Return what the labels of a training frame ask for.
@@ -84,7 +97,7 @@ class RowTarget:
             frame: The training data.
             label: The label column, or a list of columns holding 0 and 1.
             problem_type: Overrides what is inferred; `classification` leaves it to the number of classes.
-            eval_metric: A metric's name; the default is by problem type.
+            eval_metric: A metric's name, or one of the caller's own; the default is by problem type.
             positive_class: The positive class of two; see `positive.find_positive` for the default.
 
         Raises:
@@ -106,7 +119,8 @@ class RowTarget:
             found = read_label_columns(frame, names, problem_type)
         default = INFO.default_metric[found.problem_type]
         metric = find_metric(INFO, eval_metric or default, found.problem_type).name
-        return cls(label=names[0] if alone else names, eval_metric=metric, **vars(found))
+        own = eval_metric if isinstance(eval_metric, Metric) else None
+        return cls(label=names[0] if alone else names, eval_metric=metric, metric=own, **vars(found))
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -115,13 +129,34 @@ class RowTarget:
 
     @property
     def width(self) -> int:
-        """How many outputs a model has: one per class or label, one for regression."""
-        return 1 if self.problem_type == "regression" else len(self.classes)
+        """How many outputs a model has: one per class or label, one for regression, or one per quantile."""
+        return max(1, len(self.levels)) if self.problem_type == "regression" else len(self.classes)
 
     @property
     def loss_name(self) -> str:
-        """`cross_entropy`, `bce` or `mse`."""
+        """The loss of the problem type, and of linear models: `cross_entropy`, `bce` or `mse`."""
         return _LOSSES[self.problem_type]
+
+    @property
+    def learnt(self) -> str | Loss:
+        """The loss that is learnt."""
+        return self.loss or self.loss_name
+
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """The levels of the quantiles that are learnt, ascending; empty where others things are."""
+        return () if self.loss is None else self.loss.levels
+
+    @property
+    def label_weights(self) -> tuple[float, ...]:
+        """What each of several labels counts where a row has it; empty where they count alike, or it is one label."""
+        return self.class_weights if self.problem_type == "multilabel" else ()
+
+    def balance(self, encoded: np.ndarray) -> np.ndarray | None:
+        """Return what each row counts by its class, float32 `(rows,)`, or None where there are no such weights."""
+        if not self.class_weights or self.problem_type == "multilabel":
+            return None
+        return np.asarray(np.take(np.asarray(self.class_weights, dtype=np.float32), encoded))
 
     @property
     def positive_code(self) -> int:
@@ -199,13 +234,25 @@ class RowTarget:
         return units if self.transform is None else self.transform.inverse(units)
 
     def predicted(self, outputs: np.ndarray) -> np.ndarray:
-        """Return predictions in the label's own units, float64: a mean, where errors on another scale are known."""
+        """Return predictions in the label's own units, float64 `(n, 1)`.
+
+        A mean, where errors on another scale are known; of several quantiles the one whose level is the nearest to a
+        half.
+        """
+        if self.levels:
+            middle = min(range(len(self.levels)), key=lambda one: abs(self.levels[one] - MIDDLE))
+            return self.quantiles(outputs)[:, [middle]]
         if self.transform is None or not self.transform.errors:
             return self.restore(outputs)
         outputs = np.asarray(outputs, dtype=np.float64)
         return sum((self.restore(outputs + error) for error in self.transform.errors), np.zeros(1)) / len(
             self.transform.errors
         )
+
+    def quantiles(self, outputs: np.ndarray) -> np.ndarray:
+        """Return the quantiles in the label's own units and in order, float64 `(n, levels)`."""
+        moved = np.asarray(outputs, dtype=np.float64) + (np.array(self.offsets) if self.offsets else 0.0)
+        return self.restore(np.sort(moved, axis=1))
 
     def on_scale(self, name: str, frame: pd.DataFrame) -> RowTarget:
         """Return the target of a regression that is learnt on another scale; see `Transform.of`.
@@ -300,51 +347,13 @@ class RowTarget:
     # -- to and from JSON
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON values; `from_dict` undoes it exactly, dtypes included."""
-        values = asdict(self)
-        values["label"] = self.label if isinstance(self.label, str) else list(self.label)
-        values["classes"] = list(self.classes)
-        values["dtypes"] = list(self.dtypes)
-        if self.categories is not None:
-            values["categories"] = {"values": list(self.categories[0]), "ordered": self.categories[1]}
-        # where there is no such thing, the same words as before there was any, for checkpoints of then
-        if self.form is None:
-            del values["form"]
-        else:
-            values["form"] = list(self.form)
-        if self.problem_type == "binary" and self.positive_code == 1:
-            del values["positive"]
-        if self.temperature == 1.0:
-            del values["temperature"]
-        if self.residuals is None:
-            del values["residuals"]
-        else:
-            values["residuals"]["sizes"] = list(self.residuals.sizes)
-        if self.transform is None:
-            del values["transform"]
-        else:
-            values["transform"] = self.transform.to_dict()
-        return values
+        """Return plain JSON values; `from_dict` undoes it exactly, dtypes included, but for functions."""
+        return described(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> RowTarget:
         """Return what `to_dict` wrote down, before or after a trip through JSON."""
-        fields = dict(values)
-        fields["label"] = fields["label"] if isinstance(fields["label"], str) else tuple(fields["label"])
-        fields["classes"] = tuple(fields["classes"])
-        fields["dtypes"] = tuple(fields["dtypes"])
-        if fields.get("categories") is not None:
-            fields["categories"] = (
-                tuple(fields["categories"]["values"]),
-                bool(fields["categories"]["ordered"]),
-            )
-        if fields.get("form") is not None:
-            fields["form"] = NumberForm(*fields["form"])
-        if fields.get("residuals") is not None:
-            kept = fields["residuals"]
-            fields["residuals"] = Residuals(int(kept["count"]), tuple(kept["sizes"]))
-        if fields.get("transform") is not None:
-            fields["transform"] = Transform.from_dict(fields["transform"])
+        fields = fields_of(values)
         if fields["problem_type"] == "binary":
             fields = {"positive": fields["classes"][-1], "threshold": MIDDLE} | fields
         return cls(**fields)

@@ -58,7 +58,9 @@ def chosen_scale(
     squared = target.eval_metric in MEANS
 
     def gained(*, squared: bool) -> tuple[float, float]:
-        before, after = (_errors(one, features, some, fold, squared=squared) for one in (target, log))
+        before, after = (
+            _errors(replace(one, loss=None), features, some, fold, squared=squared) for one in (target, log)
+        )
         gain = before - after
         return gain.mean() / before.mean(), gain.mean() * np.sqrt(len(gain)) / (gain.std() or 1.0)
 

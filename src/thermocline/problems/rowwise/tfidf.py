@@ -56,7 +56,10 @@ def announced(model: FusionModel, target: RowTarget, asked: str, rows: int) -> t
     why_not = "two texts are compared" if text.pair != JOINT else ""
     why_not = "there are several labels" if target.problem_type == "multilabel" else why_not
     planned = "a linear model of TF-IDF terms is fitted at the end, and blended in (model.tfidf)"
-    return blend.announced("TF-IDF model", planned, asked, rows, why_not=why_not)
+    loss, of_loss = target.loss, ""
+    if loss is not None and (loss.own or target.problem_type == "regression"):
+        of_loss = f"it cannot be fitted for optim.loss={loss}"
+    return blend.announced("TF-IDF model", planned, asked, rows, why_not=why_not, of_loss=of_loss)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from thermocline.problems.rowwise.calibration import effective_count
+from thermocline.problems.rowwise.calibration_gain import effective_count
 from thermocline.problems.rowwise.metrics import score
 from thermocline.problems.rowwise.target import MIDDLE, RowTarget
 

@@ -8,9 +8,13 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import torch
 
+from thermocline.problems.rowwise.losses import Loss
+from thermocline.problems.rowwise.objective import row_losses
 from thermocline.problems.rowwise.tree_conversion import Boosted
 
 SETTINGS = {"learning_rate": 0.08, "max_leaf_nodes": 15, "min_samples_leaf": 10, "l2_regularization": 1.0}
@@ -37,6 +41,7 @@ class TreeTask:
         weight: Row weights float64 `(rows,)`, all above 0, with a mean of 1.
         classes: How many classes there are; 0 for numbers.
         seed: For the folds.
+        loss: Of numbers, where it is not the squared error.
     """
 
     x: np.ndarray
@@ -45,6 +50,7 @@ class TreeTask:
     weight: np.ndarray
     classes: int
     seed: int
+    loss: Loss | None = None
 
     @property
     def outputs(self) -> int:
@@ -52,8 +58,10 @@ class TreeTask:
         return self.classes if self.classes > 2 else 1
 
     def losses(self, raw: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """Return the log-loss or the squared error of rows, `(len(rows),)`."""
+        """Return the log-loss, the squared error or the loss of rows, `(len(rows),)`."""
         y = self.y[rows]
+        if self.loss is not None:
+            return row_losses(self.loss, torch.from_numpy(raw), torch.from_numpy(y[:, None])).double().numpy()
         if not self.classes:
             return np.asarray((raw[:, 0] - y) ** 2)
         if self.outputs == 1:
@@ -149,6 +157,7 @@ def _model(task: TreeTask, train: np.ndarray) -> Boosted:
     kind = HistGradientBoostingClassifier if task.classes else HistGradientBoostingRegressor
     model = kind(
         **SETTINGS,
+        **_of_loss(task.loss),
         early_stopping=False,
         warm_start=True,
         random_state=task.seed % 2**32,
@@ -156,6 +165,13 @@ def _model(task: TreeTask, train: np.ndarray) -> Boosted:
     )
     columns = task.x[train, : task.categorical].T
     return Boosted(model, tuple(np.unique(column[~np.isnan(column)]) for column in columns), task.outputs)
+
+
+def _of_loss(loss: Loss | None) -> dict[str, Any]:
+    """Return what tells scikit-learn the loss."""
+    if loss is None:
+        return {}
+    return {"loss": loss.grows_trees} | ({"quantile": loss.numbers[0]} if loss.name == "quantile" else {})
 
 
 def _grown_to(model: Boosted, fold: Fold, task: TreeTask, iterations: int) -> np.ndarray:

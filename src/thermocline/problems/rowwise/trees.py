@@ -37,7 +37,10 @@ def announced(model: FusionModel, target: RowTarget, asked: str, rows: int) -> t
         return False, ""
     why_not = "there are several labels" if target.problem_type == "multilabel" else ""
     planned = "trees are fitted to the table's columns at the end, and blended in (model.trees)"
-    return blend.announced("trees", planned, asked, rows, why_not=why_not)
+    loss, of_loss = target.loss, ""
+    if loss is not None and (loss.own or (target.problem_type == "regression" and not loss.grows_trees)):
+        of_loss = f"they cannot be grown for optim.loss={loss}"
+    return blend.announced("trees", planned, asked, rows, why_not=why_not, of_loss=of_loss)
 
 
 def fit_and_blend(assembly: Assembly, closing: Closing) -> Blended:
@@ -63,7 +66,8 @@ def fit_and_blend(assembly: Assembly, closing: Closing) -> Blended:
     trees, held_out = found
     raw = both_classes(torch.from_numpy(held_out).float(), outputs.shape[1]).numpy()
     assert valid.target is not None
-    share, _ = best_share(outputs[known], raw[known], valid.target[known], valid.weights[known])
+    loss = assembly.target.loss
+    share, _ = best_share(outputs[known], raw[known], valid.target[known], valid.weights[known], loss=loss)
     said = f"trees: {len(trees.trees.output):,} grown"
     if not share:
         return replace(none, notes=(f"{said}, and left out: the network validates better alone",))
@@ -122,5 +126,6 @@ def _task(assembly: Assembly, closing: Closing, cardinalities: list[int]) -> tup
         weight=weight[used] / weight[used].mean(),
         classes=0 if target.problem_type == "regression" else target.width,
         seed=closing.seed,
+        loss=target.loss if target.problem_type == "regression" else None,
     )
     return task, used

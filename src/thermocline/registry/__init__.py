@@ -17,32 +17,15 @@ from pkgutil import iter_modules
 from typing import Any
 
 from thermocline.errors import ConfigError, did_you_mean, listing
+from thermocline.registry.metrics import Metric, MetricInfo, by_name, metric_given, spelled
 
 FIRST = ("rowwise", "text", "image", "table")
 """Kinds that come first, in this order; a model holds the towers of its inputs in the order of the registry."""
 
+LONGEST_SHOWN = 100  # of a name in a message
+
 DEFAULT_PROBLEM = "rowwise"
 """The kind of problem where no problem type is given: it infers the type from the label."""
-
-
-@dataclass(frozen=True)
-class MetricInfo:
-    """A metric by name; what computes it belongs to the kind of problem.
-
-    Attributes:
-        name: Its canonical name.
-        greater_is_better: Whether more is better.
-        problem_types: The problem types that it can score.
-        aliases: Other names that are understood.
-        tunes_threshold: Whether a fit that goes by it looks for the threshold between two classes: where the metric
-            weighs mistakes of both kinds, and more right predictions are not all that counts.
-    """
-
-    name: str
-    greater_is_better: bool
-    problem_types: tuple[str, ...]
-    aliases: tuple[str, ...] = ()
-    tunes_threshold: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,6 +52,7 @@ class ProblemInfo:
         file_types: Extension of files that this kind reads besides tables → what such a file is called.
         type_aliases: Other name of a problem type → the problem type.
         open_types: A name for several problem types, one of which the labels decide → these.
+        own_metrics: Whether it takes functions as metrics (`thermocline.Metric`).
     """
 
     name: str
@@ -87,6 +71,7 @@ class ProblemInfo:
     file_types: Mapping[str, str] = field(default_factory=dict)
     type_aliases: Mapping[str, str] = field(default_factory=dict)
     open_types: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    own_metrics: bool = False
 
 
 @dataclass(frozen=True)
@@ -143,10 +128,10 @@ def problem_type_of(name: Any, *, own: ProblemInfo | None = None) -> Any:
     if not isinstance(name, str):
         return name
     for info in problem_infos() if own is None else (own,):
-        known = {_spelled(one): one for one in (*info.problem_types, *info.open_types)}
-        known = {_spelled(alias): one for alias, one in info.type_aliases.items()} | known
-        if name not in info.problem_types and _spelled(name) in known:
-            return known[_spelled(name)]
+        known = {spelled(one): one for one in (*info.problem_types, *info.open_types)}
+        known = {spelled(alias): one for alias, one in info.type_aliases.items()} | known
+        if name not in info.problem_types and spelled(name) in known:
+            return known[spelled(name)]
     return name
 
 
@@ -155,11 +140,6 @@ def types_of(info: ProblemInfo, problem_type: str | None) -> tuple[str, ...]:
     if problem_type is None:
         return info.problem_types
     return info.open_types.get(problem_type, (problem_type,))
-
-
-def _spelled(name: object) -> str:
-    """Return a name as it is compared: capitals, hyphens and blanks make no other name."""
-    return str(name).strip().lower().replace("-", "_").replace(" ", "_")
 
 
 def find_problem(problem_type: str | None) -> ProblemInfo:
@@ -179,12 +159,12 @@ def find_problem(problem_type: str | None) -> ProblemInfo:
     )
 
 
-def check_names(problem_type: str | None, eval_metric: str | None, *, own: ProblemInfo | None = None) -> None:
+def check_names(problem_type: str | None, eval_metric: Any, *, own: ProblemInfo | None = None) -> None:
     """Check a problem type and a metric before there is data.
 
     Args:
         problem_type: As given, or None.
-        eval_metric: As given, or None.
+        eval_metric: As `named_metric` returned it, or None.
         own: The caller's own kind of problem.
 
     Raises:
@@ -199,8 +179,7 @@ def check_names(problem_type: str | None, eval_metric: str | None, *, own: Probl
     info = own or find_problem(problem_type)
     if eval_metric is None:
         return
-    every = {_spelled(name) for other in problem_infos() for one in other.metrics for name in (one.name, *one.aliases)}
-    if own is None and problem_type is None and _spelled(eval_metric) in every:
+    if own is None and problem_type is None and isinstance(eval_metric, str) and is_metric(eval_metric):
         return  # the type is inferred from the label; whether the metric fits shows then
     find_metric(info, eval_metric, problem_type)
 
@@ -254,43 +233,77 @@ def metric_names(info: ProblemInfo, problem_type: str | None = None) -> list[str
     return [one.name for one in info.metrics if problem_type is None or types & set(one.problem_types)]
 
 
+def named_metric(given: Any) -> Any:
+    """Return a metric as a name or a `Metric`, where the caller gave it as such, as a function or as a scorer.
+
+    Raises:
+        ConfigError: A function without a name.
+    """
+    return metric_given(given, is_metric)
+
+
+def is_metric(name: str) -> bool:
+    """Return whether any kind of problem has a metric of that name or alias."""
+    return any(by_name(info.metrics, name) is not None for info in problem_infos())
+
+
+def metric_of(info: ProblemInfo, target: Any) -> MetricInfo:
+    """Return the metric that validation goes by.
+
+    Args:
+        info: The kind of problem.
+        target: What the label asks for; `target.metric` is a metric of the caller's own, or there is none.
+    """
+    own: Metric | None = getattr(target, "metric", None)
+    return find_metric(info, target.eval_metric if own is None else own, target.problem_type)
+
+
 def find_metric(info: ProblemInfo, name: object, problem_type: str | None = None) -> MetricInfo:
-    """Return the metric of that name or alias.
+    """Return the metric of that name or alias, or what is to be known of a `Metric`.
 
     Raises:
         ConfigError: No such metric, or not one for the problem type; the message lists those that are.
     """
-    known = {_spelled(alias): one for one in info.metrics for alias in (one.name, *one.aliases)}
-    found = known.get(_spelled(name)) if isinstance(name, str) else None
+    if isinstance(name, Metric):
+        return _own(info, name)
+    found = by_name(info.metrics, name)
     fitting = metric_names(info, problem_type)
     where = f" for {problem_type} problems" if problem_type else ""
     if found is None:
         others = [one for other in problem_infos() if other.name != info.name for one in other.metrics]
-        elsewhere = [one for one in others if _spelled(name) in map(_spelled, (one.name, *one.aliases))]
+        elsewhere = [one for one in others if spelled(name) in map(spelled, (one.name, *one.aliases))]
         if elsewhere:
             raise _wrong_problem(name, elsewhere[0], problem_type or info.name, "", fitting)
         aliases = [alias for one in info.metrics for alias in one.aliases]
-        called = _name_of(name)
-        same = None if isinstance(name, str) else known.get(_spelled(called))
-        near = f" Give it by name: {same.name!r}." if same else did_you_mean(called, [*fitting, *aliases])
-        raise ConfigError(f"Unknown metric {name!r}.{near} Metrics{where}: {listing(fitting, limit=40)}.")
+        near = did_you_mean(name, [*fitting, *aliases])
+        own = " Or a function (y_true, y_pred) -> float, a scorer, a thermocline.Metric." if info.own_metrics else ""
+        shown = repr(name) if len(repr(name)) <= LONGEST_SHOWN else f"{repr(name)[:LONGEST_SHOWN]}..."
+        raise ConfigError(f"Unknown metric {shown}.{near} Metrics{where}: {listing(fitting, limit=60)}.{own}")
     if problem_type is not None and not set(types_of(info, problem_type)) & set(found.problem_types):
         near = did_you_mean(f"{found.name}_macro", [one for one in fitting if one.startswith(found.name)])
         raise _wrong_problem(name, found, problem_type, near, fitting)
     return found
 
 
-def _name_of(metric: object) -> object:
-    """Return the name of a metric that is no text: a function, a scorer of scikit-learn, an object of a class."""
-    if isinstance(metric, str):
-        return metric
-    function = getattr(metric, "_score_func", metric)
-    return getattr(function, "__name__", type(metric).__name__)
+def _own(info: ProblemInfo, metric: Metric) -> MetricInfo:
+    """Return what is to be known of a metric of the caller's own."""
+    if not info.own_metrics:
+        fitting = listing(metric_names(info), limit=40)
+        raise ConfigError(f"{info.name} takes metrics by name, and no function such as {metric.name!r}: {fitting}.")
+    taken = by_name(info.metrics, metric.name)
+    if taken is not None:
+        better = "more" if taken.greater_is_better else "less"
+        raise ConfigError(
+            f"The metric {metric.name!r} of your own has the name of one that there is, of which {better} is better. "
+            f"Give that by name, {taken.name!r}; or yours another name: "
+            "thermocline.Metric('my_metric', function, greater_is_better=...)."
+        )
+    return MetricInfo(metric.name, metric.greater_is_better, info.problem_types)
 
 
 def _wrong_problem(name: object, found: MetricInfo, problem: str, near: str, fitting: list[str]) -> ConfigError:
     return ConfigError(
         f"The metric {name!r} is for {' and '.join(found.problem_types)} problems, and this one is {problem}.{near} "
-        f"Metrics for {problem} problems: {listing(fitting, limit=40)}. If the problem type is wrong, pass "
+        f"Metrics for {problem} problems: {listing(fitting, limit=60)}. If the problem type is wrong, pass "
         "problem_type=..."
     )
