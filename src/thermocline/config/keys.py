@@ -30,6 +30,7 @@ class Key:
         only_with: Other options, and the values of them with which this one is read.
         not_with: Other options, and the values of them with which this one is not read.
         varies: Whether a search may choose its value.
+        by_selector: The option that holds values of this one by layer selector; empty where there is none.
     """
 
     path: str
@@ -46,6 +47,7 @@ class Key:
     only_with: Conditions = ()
     not_with: Conditions = ()
     varies: bool = True
+    by_selector: str = ""
 
     @property
     def structured(self) -> bool:

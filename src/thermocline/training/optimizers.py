@@ -30,8 +30,11 @@ def make_optimizer(kind: str, groups: Iterable[Mapping[str, Any]], lr: float, de
 
 
 def rates_of(optimizer: Optimizer) -> dict[str, float]:
-    """Return the rates that an optimizer uses now, by layer."""
-    return {group["layer"]: float(group["lr"]) for group in optimizer.param_groups}
+    """Return the rates that an optimizer uses now, by layer: those of the layers themselves, before parameter rules."""
+    rates: dict[str, float] = {}
+    for group in optimizer.param_groups:
+        rates.setdefault(group["layer"], float(group["lr"]) / group.get("rule_scale", 1.0))
+    return rates
 
 
 def reset_state(optimizer: Optimizer, labels: Iterable[str]) -> None:

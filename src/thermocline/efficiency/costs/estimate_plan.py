@@ -11,8 +11,8 @@ from thermocline.efficiency.costs.seconds import filling_steps
 from thermocline.errors import ConfigError, did_you_mean, listing
 from thermocline.tuning.layers.layer_map import LayerMap
 from thermocline.tuning.plan.layer_plan import LayerPlan
+from thermocline.tuning.schedule.phase_ends import planned_end
 from thermocline.tuning.schedule.phase_layers import drawn
-from thermocline.tuning.schedule.timeline import planned_end
 
 #: By optimizer: numbers that its state holds of a weight, and numbers that a step reads and writes of it. (The gradient
 #: is written and read; AdamW reads and writes the weight and two moments, SGD the weight and its momentum.)

@@ -62,9 +62,11 @@ class Phase:
     Attributes:
         name: Shown in tables and plots.
         trains: `"*"`, or selectors (see `thermocline.tuning.layers.selectors.select`) of the layers that train.
-        schedule: `constant`, `linear`, `cosine` or `one_cycle`.
+        schedule: `constant`, `linear`, `cosine` or `one_cycle`; or one of them per selector (`"*"` for the rest, which
+            has `cosine` without it).
         warmup: How long the rate rises linearly: a fraction of the schedule below 1, or a number of steps. Not used
-            by `one_cycle`, which begins with a rise of its own.
+            by `one_cycle`, which begins with a rise of its own. Or one per selector (`"*"` for the rest, which has 0.1
+            without it).
         final: The multiple of the rate at which `linear` and `cosine` end.
         pct_start: The fraction of `one_cycle` that rises.
         div_factor: `one_cycle` begins at the rate divided by this,
@@ -87,8 +89,8 @@ class Phase:
 
     name: str = "train"
     trains: str | tuple[str | int, ...] = EVERYTHING
-    schedule: str = "cosine"
-    warmup: float | int = 0.1
+    schedule: str | Mapping[str, str] = "cosine"
+    warmup: float | int | Mapping[str, float | int] = 0.1
     final: float = 0.0
     pct_start: float = 0.3
     div_factor: float = 25.0
@@ -111,7 +113,8 @@ class Phase:
             raise ConfigError(f"The name of a phase is a text; got {self.name!r}.")
         if self.trains != EVERYTHING:
             object.__setattr__(self, "trains", selectors("trains", self.trains, empty=self.draw is not None))
-        _choice("schedule", self.schedule, SCHEDULES)
+        for schedule in _each("schedule", self.schedule):
+            _choice("schedule", schedule, SCHEDULES)
         _choice("over", self.over, ("phase", "run"))
         _choice("optimizer_state", self.optimizer_state, ("keep", "reset"))
         _check_shape(self)
@@ -122,8 +125,13 @@ class Phase:
             object.__setattr__(self, "lr_mult", not_negative("lr_mult", self.lr_mult))
         object.__setattr__(self, "lr_scale", _by_selector("lr_scale", self.lr_scale))
 
+    @property
+    def is_mixed(self) -> bool:
+        """Whether layers have schedules or warm-ups of their own; `phase_layers.courses` takes these apart."""
+        return isinstance(self.schedule, Mapping) or isinstance(self.warmup, Mapping)
+
     def factor(self, step: int, steps: int) -> float:
-        """Return the multiple of the rate at a step of the schedule.
+        """Return the multiple of the rate at a step of the schedule, in a phase that has one for all layers.
 
         Args:
             step: 0-based, within the schedule; clamped into it.
@@ -131,6 +139,8 @@ class Phase:
         """
         steps = max(steps, 1)
         step = min(max(step, 0), steps - 1)
+        assert isinstance(self.schedule, str)
+        assert not isinstance(self.warmup, Mapping)
         if self.schedule == "one_cycle":
             low = 1.0 / self.div_factor
             return curves.cycle(step / steps, self.pct_start, low, 1.0, low / self.final_div_factor)
@@ -146,7 +156,11 @@ class Phase:
             self,
             steps=None if self.steps is None else int(steps(self.steps)),
             epochs=None if self.epochs is None else self.epochs * share,
-            warmup=steps(self.warmup),
+            warmup=(
+                {key: steps(one) for key, one in self.warmup.items()}
+                if isinstance(self.warmup, Mapping)
+                else steps(self.warmup)
+            ),
             thaw_warmup=steps(self.thaw_warmup),
         )
 
@@ -173,8 +187,10 @@ def selectors(name: str, value: Any, *, empty: bool = False) -> tuple[str | int,
 
 
 def _check_shape(phase: Phase) -> None:
-    for name in ("warmup", "thaw_warmup"):
-        value = getattr(phase, name)
+    for name, value in (
+        *(("warmup", one) for one in _each("warmup", phase.warmup)),
+        ("thaw_warmup", phase.thaw_warmup),
+    ):
         if isinstance(value, int) and not isinstance(value, bool):
             whole(name, value, least=0)
         else:
@@ -204,6 +220,21 @@ def _check_ends(phase: Phase) -> None:
         value = getattr(phase, name)
         if value is not None and not isinstance(value, kind):
             raise ConfigError(f"{name} takes {listing([one.name for one in fields(kind)])}; got {value!r}.")
+
+
+def _each(name: str, value: Any) -> list[Any]:
+    """The values of a field that takes one, or one per selector.
+
+    Raises:
+        ConfigError: A mapping without selectors.
+    """
+    if not isinstance(value, Mapping):
+        return [value]
+    if not value or not all(isinstance(key, str) for key in value):
+        raise ConfigError(
+            f"{name} of a phase is one for all layers, or a mapping such as {{'backbone': …, '*': …}}; got {value!r}."
+        )
+    return list(value.values())
 
 
 def _choice(name: str, value: object, allowed: Sequence[str]) -> None:
