@@ -18,11 +18,21 @@ import torch
 from support.tiny import TINY, make_table
 from thermocline import Predictor
 
+JOBS: dict[str, dict[str, Any]] = {
+    "plateaus": {"optim.schedule_plan": "gradual_unfreeze(every='plateau')"},
+    "rates": {
+        "optim.lr": {"stem": 0.0, "head": 3e-3, "*": 1e-2},
+        "optim.parameter_rules": [{"parameters": "*.bias", "lr_scale": 2, "weight_decay": 0.1}],
+        "optim.phases": [
+            {"trains": "head", "epochs": 2, "schedule": "constant"},
+            {"schedule": {"head": "constant", "*": "one_cycle"}, "warmup": {"head": 3}, "optimizer_state": "reset"},
+        ],
+    },
+}
 OPTIONS: dict[str, Any] = {
     **TINY,
     "optim.max_epochs": 8,
     "optim.patience": 100,
-    "optim.schedule_plan": "gradual_unfreeze(every='plateau')",
     "optim.top_k_average": "greedy_soup",
     "optim.val_check_interval": 0.5,
     "env.micro_batch_size": 5,
@@ -30,18 +40,18 @@ OPTIONS: dict[str, Any] = {
 }
 
 
-def fit(path: Path, every: int) -> None:
+def fit(path: Path, every: int, job: str) -> None:
     """The job."""
-    options = {**OPTIONS, "env.checkpoint_every": every}
+    options = {**OPTIONS, **JOBS[job], "env.checkpoint_every": every}
     Predictor("y", path=path, verbosity=0).fit(make_table(200), hyperparameters=options, resume=every > 0)
 
 
-def child(path: Path) -> int:
+def child(path: Path, job: str) -> int:
     """Fork a process that does the job; return its number."""
     number = os.fork()
     if number == 0:
         try:
-            fit(path, 1)
+            fit(path, 1, job)
             os._exit(0)
         except BaseException as error:
             sys.stderr.write(f"{type(error).__name__}: {error}\n")
@@ -59,17 +69,17 @@ def newest(path: Path) -> int:
     return max((int(one.name[5:]) for one in Path(f"{path}-checkpoints").glob("step-*")), default=-1)
 
 
-def main(folder: Path, kills: int) -> None:
+def main(folder: Path, kills: int, job: str) -> None:
     """Fit without a stop, then with so many; print what happened."""
     torch.set_num_threads(1)
     draw = random.Random(0)
-    fit(folder / "warm", 0)
+    fit(folder / "warm", 0, job)
     begin = time.monotonic()
-    assert how_it_ended(child(folder / "whole")) == 0
+    assert how_it_ended(child(folder / "whole", job)) == 0
     whole = time.monotonic() - begin
     steps = []
     for turn in range(kills):
-        number = child(folder / "killed")
+        number = child(folder / "killed", job)
         before, began = newest(folder / "killed"), time.monotonic()
         while turn % 4 and newest(folder / "killed") == before and time.monotonic() - began < 30:
             time.sleep(0.001)  # every fourth is killed wherever it is, the others after they went on from there
@@ -77,9 +87,9 @@ def main(folder: Path, kills: int) -> None:
         os.kill(number, signal.SIGKILL)
         assert how_it_ended(number) == -signal.SIGKILL
         steps.append(newest(folder / "killed"))
-    assert how_it_ended(child(folder / "killed")) == 0
+    assert how_it_ended(child(folder / "killed", job)) == 0
     sys.stdout.write(json.dumps({"steps": steps, "seconds": whole}) + "\n")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3])

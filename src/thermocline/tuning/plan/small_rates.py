@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -14,8 +15,6 @@ from thermocline.tuning.plan.optimizer_groups import found_parameters
 
 USUAL_WEIGHT = 0.02
 """The size of a weight where no model tells it: the standard deviation at which BERT and ViT are initialised."""
-SMALLEST_CHANGE = torch.finfo(torch.float32).eps / 2
-"""As a share of a weight: a smaller change is at most half the distance to the next float32, and is rounded away."""
 
 
 def too_small_rates(plan: Decisions, model: nn.Module | None = None) -> Iterator[str]:
@@ -35,7 +34,7 @@ def too_small_rates(plan: Decisions, model: nn.Module | None = None) -> Iterator
     small = {}
     for layer in plan.layers:
         rate, size = plan.lr * plan.peaks[layer.label], usual.get(layer.label, USUAL_WEIGHT)
-        if layer.n_parameters and 0 < rate < size * SMALLEST_CHANGE:
+        if layer.n_parameters and 0 < rate < _smallest_change(size):
             small[layer.label] = rate, size
     if not small:
         return
@@ -45,9 +44,14 @@ def too_small_rates(plan: Decisions, model: nn.Module | None = None) -> Iterator
     yield (
         f"{listing(names, limit=3)}: rates of at most {rate:.2g} are too small to move float32 weights of "
         f"{'the usual' if model is None else 'their'} size, {size:.2g}. AdamW changes a weight by about the rate, and "
-        f"less than {size * SMALLEST_CHANGE:.2g} is rounded away. Freeze these layers, which costs less, or raise "
+        f"less than {_smallest_change(size):.2g} is rounded away. Freeze these layers, which costs less, or raise "
         "their rates (optim.lr, optim.lr_min_scale, the factor of a schedule)"
     )
+
+
+def _smallest_change(size: float) -> float:
+    """Half the distance from a float32 number of this size to the next: what is less is rounded away."""
+    return 2.0 ** (math.frexp(size)[1] - 25)
 
 
 def _sizes(plan: Decisions, model: nn.Module) -> dict[str, float]:

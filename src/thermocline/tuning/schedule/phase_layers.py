@@ -149,7 +149,8 @@ def _by_label(layer_map: LayerMap, given: Mapping[str, Value], where: str) -> di
             if label in out and out[label] != number:
                 raise ConfigError(
                     f"{where}: {source[label]!r} gives {label!r} {_shown(out[label])}, and {selector!r} gives it "
-                    f"{_shown(number)}. A layer takes one; let the selectors not overlap."
+                    f"{_shown(number)}. A layer takes one {'schedule' if isinstance(number, str) else 'number'}; "
+                    "let the selectors not overlap."
                 )
             out[label], source[label] = number, selector
     if EVERYTHING in given:
