@@ -85,8 +85,9 @@ def _check_base_sixty(text: str) -> None:
     if not re.search(r"\d:\d", text):
         return
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        is_plain = isinstance(event, yaml.ScalarEvent) and event.style is None
-        if is_plain and re.fullmatch(r"[-+]?[1-9][\d_]*(:[0-5]?\d)+", event.value):
+        if not isinstance(event, yaml.ScalarEvent) or event.style is not None:
+            continue
+        if re.fullmatch(r"[-+]?[1-9][\d_]*(:[0-5]?\d)+", event.value):
             raise ValueError(
                 f"{event.value} without quotes is a number in base 60 to YAML; write it in quotes: '{event.value}'"
             )
