@@ -14,6 +14,7 @@ from thermocline.contracts.problem import Built, Problem
 from thermocline.errors import ConfigError, SelectorError, listing
 from thermocline.training.run_length import RunLength
 from thermocline.tuning.layers.layer_map import LayerMap
+from thermocline.tuning.layers.selectors import read_selector
 from thermocline.tuning.named_schedules.by_name import read_request
 from thermocline.tuning.plan.layer_plan import LayerPlan
 from thermocline.tuning.plan.layer_rates import checked_rates
@@ -55,12 +56,16 @@ def plan_for(
     return plan, config
 
 
-def check_rates(config: ResolvedConfig) -> None:
-    """Raise where rates by selector or parameter rules cannot be read.
+def check_layer_options(config: ResolvedConfig) -> None:
+    """Raise where frozen layers, rates by selector or parameter rules cannot be read, whatever the layers are.
 
     Raises:
         ConfigError: The line says which, and what is allowed.
+        SelectorError: Likewise.
     """
+    for key, value in config.items():
+        if key.endswith(".frozen_layers") and value is not None:
+            read_selector(value)
     if config.optim.layer_lr is not None:
         rates = checked_rates(config.optim.layer_lr, "optim.lr")
         if EVERYTHING in rates:

@@ -106,6 +106,11 @@ def test_several_towers():
     assert select(both, "3:5") == ("image/stages.2", "image/stages.3")
     assert select(both, "table/0:1") == select(both, "0:1", tower="table") == ("table/embeddings",)
     assert select(both, "table/blocks.0") == ("table/blocks.0",)
+    assert select(both, "image") == both.labels[4:10]
+    assert select(both, "table/backbone") == both.labels[10:14]
+    assert select(both, "image/head") == ("image/head",)
+    with pytest.raises(SelectorError, match="Did you mean 'image'"):
+        select(both, "imagee")
     with pytest.raises(ConfigError, match="Did you mean 'image'"):
         select(both, "stem", tower="imag")
     with pytest.raises(SelectorError):

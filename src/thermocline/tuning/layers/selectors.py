@@ -19,7 +19,7 @@ _PARTS = ("encoder", "decoder")
 
 _HELP = (
     "A selector is a role (stem, block, neck, backbone, fusion, head, adapter; of an object detector also encoder "
-    "and decoder), an integer n (the first n "
+    "and decoder), a tower or a role in it ('text', 'text/backbone'), an integer n (the first n "
     "layers of a tower; negative: all but the last n), a slice such as '0:3' or '-2:' of the same layers, a segment "
     "glob such as 'encoder.layer.[0-5]' or 'layers.0.*', 're:…', or a list of these."
 )
@@ -33,7 +33,7 @@ def select(layer_map: LayerMap, selector: Any, *, tower: str | None = None) -> t
     `tower` names one. Counts are over stem, blocks and necks, and include the adapters of these. A slice is read as
     in Python and is over the same layers: `"0:3"` is what 3 means, `":-2"` what -2 means, `"-2:"` is the last two;
     `text/0:3` is of one tower. A list holds one count at most: of `[0, 1, 2]` it cannot be told whether numbers of
-    layers or positions are meant. A glob
+    layers or positions are meant. The name of a tower means all of it, and `text/backbone` a role in it. A glob
     matches a layer by its name (also with `tower/` in front), or a module that whole layers lie in: `encoder`
     means every layer inside it. `re:` expressions must match a whole name. In an object detector `backbone` is the
     image backbone alone, and `neck`, `encoder` and `decoder` are the parts that run after it; a part that it does not
@@ -53,7 +53,7 @@ def select(layer_map: LayerMap, selector: Any, *, tower: str | None = None) -> t
         return ()
     layers = _scope(layer_map, tower)
     chosen: set[str] = set()
-    for one in _items(selector):
+    for one in read_selector(selector):
         if one != "head":
             layer_map.require_confident(f"The selector {one!r}")
         if isinstance(one, str):
@@ -74,8 +74,15 @@ def _scope(layer_map: LayerMap, tower: str | None) -> tuple[Layer, ...]:
     return layers
 
 
-def _items(selector: Any) -> list[str | int]:
-    """One level of list; a bare string is one selector."""
+def read_selector(selector: Any) -> list[str | int]:
+    """Return a selector as a list, without looking for any layer.
+
+    Args:
+        selector: One level of list; a bare text or integer is one selector.
+
+    Raises:
+        SelectorError: It cannot be read.
+    """
     if isinstance(selector, (str, int)):
         selector = [selector]
     if isinstance(selector, (dict, set, frozenset)) or not isinstance(selector, Iterable):
@@ -134,6 +141,11 @@ def _select_one(layers: Sequence[Layer], one: str | int, *, everywhere: bool) ->
         if not own:
             raise SelectorError(_nothing(layers, one))
         return sliced_layers(layers, _pretrained_towers(own, everywhere=everywhere and not slash), span)
+    tower, slash, tail = one.rpartition("/")
+    if slash and tail in (*ROLES, "backbone") and not any(layer.label == one for layer in layers):
+        own = [layer for layer in layers if layer.tower == tower]
+        if own:
+            return _select_one(own, tail, everywhere=False)
     roles = BACKBONE_ROLES if one == "backbone" else (one,) if one in ROLES else ()
     if roles:
         pool = _pretrained_towers(layers, everywhere=everywhere) if set(roles) <= set(BACKBONE_ROLES) else layers
@@ -144,11 +156,19 @@ def _select_one(layers: Sequence[Layer], one: str | int, *, everywhere: bool) ->
         chosen = {layer.label for layer in layers if layer.part == one and layer.role != "adapter"}
     elif one.startswith("re:"):
         chosen = _by_expression(layers, one)
+    elif _is_tower(layers, one):
+        chosen = {layer.label for layer in layers if layer.tower == one}
     else:
         chosen = _by_glob(layers, one)
     if not chosen:
         raise SelectorError(_nothing(layers, one))
     return chosen
+
+
+def _is_tower(layers: Sequence[Layer], one: str) -> bool:
+    """Whether a text names a tower; where it names a layer, or a module with whole layers in it, these are meant."""
+    towers = {layer.tower for layer in layers}
+    return one in towers and not any(matches_at_or_above(one, layer.name) for layer in layers)
 
 
 def _is_of(layer: Layer, role: str) -> bool:
@@ -200,5 +220,5 @@ def _inside(layer: Layer, pattern: str) -> bool:
 
 def _nothing(layers: Sequence[Layer], one: str) -> str:
     names = [above for layer in layers for above in prefixes(layer.name)]
-    close = did_you_mean(one, [*dict.fromkeys(names), *ROLES, "backbone"])
+    close = did_you_mean(one, [*dict.fromkeys(names), *ROLES, "backbone", *{layer.tower: 0 for layer in layers}])
     return f"The selector {one!r} matches no layer.{close} The layers are:\n{folded_labels(layers)}\n{_HELP}"
