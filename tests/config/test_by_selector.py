@@ -50,6 +50,11 @@ def test_a_file(tmp_path):
         resolve(None, str(path))
 
 
+def test_counts_as_keys():
+    for form in ({"optim.lr": {3: 1e-5, "4": 2e-5}}, "optim.lr={3: 1e-5, '4': 2e-5}"):
+        assert settled(form) == (None, {3: 1e-5, "4": 2e-5})  # a count, and a layer of that name
+
+
 def test_faults():
     for form, message in (
         ({"optim.lr": {}}, "is empty"),

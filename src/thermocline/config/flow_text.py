@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from thermocline.errors import ConfigError
@@ -31,7 +32,7 @@ def parse_flow(text: str, *, depth: int = 0) -> Any:
     parts = _split(text[1:-1])
     if text[0] == "[":
         return [parse_flow(part, depth=depth + 1) for part in parts]
-    made: dict[str, Any] = {}
+    made: dict[str | int, Any] = {}
     for part in parts:
         key, value = _pair(part)
         if key in made:
@@ -40,14 +41,15 @@ def parse_flow(text: str, *, depth: int = 0) -> Any:
     return made
 
 
-def _pair(part: str) -> tuple[str, str]:
+def _pair(part: str) -> tuple[str | int, str]:
     """The key and the value of a part: apart at the first colon with a blank behind it, or at the last one of all."""
     places = [place for place, letter in _outside(part) if letter == ":"]
     spaced = [place for place in places if part[place + 1 : place + 2].isspace()]
     if not places:
         raise ConfigError(f"{part!r} has no value; a mapping is written {{key: value, key: value}}.")
     place = spaced[0] if spaced else places[-1]
-    return _unquoted(part[:place].strip()), part[place + 1 :]
+    key = part[:place].strip()
+    return int(key) if re.fullmatch(r"-?\d{1,9}", key) else _unquoted(key), part[place + 1 :]
 
 
 def _split(text: str) -> list[str]:

@@ -87,14 +87,14 @@ class OptimConfig:
     optimizer: Optimizer = option("adamw", "AdamW, or SGD with a momentum of 0.9.")
     lr: float | None = option(
         None,
-        "Base learning rate, or rates by selector; null: from the optimizer, model.peft, and what is pretrained.",
+        "Base learning rate, or rates by selector; null: from optimizer, model.peft, what is pretrained.",
         above=0,
         at_most=1e6,
         by_selector="optim.layer_lr",
     )
     layer_lr: LayerLr = option(
         None,
-        "Rates of layers by selector, as optim.lr={backbone: 1e-5} gives them; the later counts, and 0 freezes.",
+        "Rates by layer selector, as optim.lr={backbone: 1e-5} gives them; the later counts, 0 freezes.",
     )
     lr_choice: LrChoice = option("layerwise_decay", "How the base rate is spread over the layers.")
     lr_decay: float = option(

@@ -22,7 +22,7 @@ class PlanRequest:
     """What `LayerPlan.build` takes about layers; attributes are described there."""
 
     lr: float
-    layer_lr: Mapping[str, float]
+    layer_lr: Mapping[str | int, float]
     lr_choice: str
     lr_decay: float
     lr_min_scale: float

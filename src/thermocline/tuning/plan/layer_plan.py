@@ -51,7 +51,7 @@ class LayerPlan(Decisions):
         cls,
         layer_map: LayerMap,
         *,
-        lr: float | Mapping[str, float] = 1e-3,
+        lr: float | Mapping[str | int, float] = 1e-3,
         lr_choice: str = "layerwise_decay",
         lr_decay: float = 0.9,
         lr_min_scale: float = 0.0,

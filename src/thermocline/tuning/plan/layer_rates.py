@@ -13,7 +13,7 @@ from thermocline.tuning.schedule.phase_layers import resolved
 from thermocline.tuning.schedule.phases import EVERYTHING
 
 
-def checked_rates(given: Any, where: str) -> dict[str, float]:
+def checked_rates(given: Any, where: str) -> dict[str | int, float]:
     """Return rates by selector, all of them numbers of at least 0.
 
     Args:
@@ -28,10 +28,10 @@ def checked_rates(given: Any, where: str) -> dict[str, float]:
         raise ConfigError(
             f"{where} has rates by layer selector, such as {{'backbone': 1e-5, 'head': 1e-3}}; got {given!r}."
         )
-    return {str(key): not_negative(where, rate, repr(key)) for key, rate in given.items()}
+    return {key: not_negative(where, rate, repr(key)) for key, rate in given.items()}
 
 
-def split_base(given: Mapping[str, float], standard: float) -> tuple[float, dict[str, float]]:
+def split_base(given: Mapping[str | int, float], standard: float) -> tuple[float, dict[str | int, float]]:
     """Return the base rate, which is that of `"*"`, and the rates of the other selectors.
 
     Args:
@@ -42,7 +42,7 @@ def split_base(given: Mapping[str, float], standard: float) -> tuple[float, dict
     return own.pop(EVERYTHING, standard), own
 
 
-def layer_rates(layer_map: LayerMap, given: Mapping[str, float]) -> dict[str, float]:
+def layer_rates(layer_map: LayerMap, given: Mapping[str | int, float]) -> dict[str, float]:
     """Return the rates that selectors give to layers, by label. Of two that name one layer the later one counts.
 
     Args:
@@ -53,9 +53,9 @@ def layer_rates(layer_map: LayerMap, given: Mapping[str, float]) -> dict[str, fl
         SelectorError: A selector matches nothing.
         ConfigError: All that a selector names is named by later ones too, so that it has no effect.
     """
-    source: dict[str, str] = {}
+    source: dict[str, str | int] = {}
     for selector in given:
-        source |= dict.fromkeys(resolved(layer_map, (_read(selector),), "lr"), selector)
+        source |= dict.fromkeys(resolved(layer_map, (selector,), "lr"), selector)
     lost = [selector for selector in given if selector not in source.values()]
     if lost:
         raise ConfigError(
@@ -71,8 +71,3 @@ def scale_for(rate: float, base: float) -> float:
     near = rate / base
     options = (near, math.nextafter(near, math.inf), math.nextafter(near, 0.0))
     return next((scale for scale in options if base * scale == rate), near)
-
-
-def _read(selector: str) -> str | int:
-    """A selector that is a key: what reads as a whole number is a count."""
-    return int(selector) if selector.removeprefix("-").isdigit() else selector
