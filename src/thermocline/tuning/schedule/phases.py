@@ -113,6 +113,9 @@ class Phase:
             raise ConfigError(f"The name of a phase is a text; got {self.name!r}.")
         if self.trains != EVERYTHING:
             object.__setattr__(self, "trains", selectors("trains", self.trains, empty=self.draw is not None))
+        for name in ("schedule", "warmup"):
+            if isinstance(getattr(self, name), Mapping):
+                object.__setattr__(self, name, dict(getattr(self, name)))
         for schedule in _each("schedule", self.schedule):
             _choice("schedule", schedule, SCHEDULES)
         _choice("over", self.over, ("phase", "run"))
