@@ -145,7 +145,7 @@ def _with_units(plan: Decisions, units: Sequence[_Unit], factor: float | None) -
 def _ratio(factor: Any, steps: int) -> float | None:
     """The factor between layers, where the lowest lies so many steps below the head."""
     if factor == "auto":
-        return min(_ULMFIT, _LEAST_SHARE ** (-1 / max(steps, 1)))
+        return min(_ULMFIT, float(_LEAST_SHARE ** (-1 / max(steps, 1))))
     if isinstance(factor, str):
         raise ConfigError(f"factor takes a number above 0, 'auto' or null; got {factor!r}.")
     return None if factor is None else positive("factor", factor)

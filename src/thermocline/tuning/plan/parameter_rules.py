@@ -66,6 +66,12 @@ class ParameterRule:
                 "are the unit that is frozen: name them in frozen_layers, or give a scale above 0."
             )
 
+    @property
+    def selectors(self) -> tuple[str | int, ...]:
+        """The selectors of the layers that it is about; `"*"` for all."""
+        given = EVERYTHING if self.layers is None else self.layers
+        return given if isinstance(given, tuple) else (given,)
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain data that JSON can hold: what is set."""
         given = {one.name: getattr(self, one.name) for one in fields(self)}
@@ -130,8 +136,7 @@ def matched(rule: ParameterRule, layer_map: LayerMap) -> tuple[str, ...]:
     """
     labels: Iterable[str] = layer_map.labels
     if rule.layers is not None:
-        items = _tuple(rule.layers)
-        labels = resolved(layer_map, items, f"the rule of {listing(rule.parameters)}, layers")
+        labels = resolved(layer_map, rule.selectors, f"the rule of {listing(rule.parameters)}, layers")
     names = [name for label in labels for name in layer_map[label].parameters]
     chosen: set[str] = set()
     for pattern in rule.parameters:
@@ -144,14 +149,10 @@ def matched(rule: ParameterRule, layer_map: LayerMap) -> tuple[str, ...]:
     return tuple(name for name in names if name in chosen)
 
 
-def _tuple(given: str | int | tuple[str | int, ...]) -> tuple[str | int, ...]:
-    return (given,) if isinstance(given, (str, int)) else given
-
-
 def _nothing(pattern: str, names: Sequence[str], rule: ParameterRule) -> str:
     segments = dict.fromkeys(segment for name in names for segment in name.split(".") if not segment.isdigit())
     close = did_you_mean(pattern.strip("*."), [*segments, *names])
-    where = "" if rule.layers is None else f" of the layers {listing(_tuple(rule.layers))}"
+    where = "" if rule.layers is None else f" of the layers {listing(rule.selectors)}"
     return (
         f"The pattern {pattern!r} of a parameter rule matches no parameter{where}.{close} Names are such as "
         f"{listing(names, limit=4)}. '*' stands for anything: '*.bias', '*norm*', 'encoder.layer.[0-2].*'. A tied "

@@ -88,7 +88,7 @@ def _rule_rows(plan: Decisions) -> list[list[str]]:
         rows.append(
             [
                 ", ".join(rule.parameters),
-                "all" if rule.layers is None else ", ".join(map(str, rule.layers)),
+                "all" if rule.layers is None else ", ".join(map(str, rule.selectors)),
                 count(len(names)),
                 _range(min(rates), max(rates)) if rates else "–",
                 f"{scale:g}",

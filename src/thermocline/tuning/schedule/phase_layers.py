@@ -12,7 +12,7 @@ import numpy as np
 from thermocline.errors import ConfigError, SelectorError, counted
 from thermocline.tuning.layers.layer_map import LayerMap
 from thermocline.tuning.layers.selectors import select
-from thermocline.tuning.schedule.phases import EVERYTHING, Draw, Phase
+from thermocline.tuning.schedule.phases import EVERYTHING, SCHEDULE, WARMUP, Draw, Phase
 
 Value = TypeVar("Value", float, int, str)
 
@@ -125,13 +125,11 @@ def _courses(phase: Phase, layer_map: LayerMap, trained: frozenset[str]) -> tupl
     """The phase once for each schedule and warm-up that trained layers have, and the index of each such layer."""
     if not phase.is_mixed:
         return (phase,), {}
-    where, standard = f"phase {phase.name!r}", Phase()
-    given = phase.schedule if isinstance(phase.schedule, Mapping) else {EVERYTHING: phase.schedule}
-    schedules = {EVERYTHING: standard.schedule, **given}
-    lengths = phase.warmup if isinstance(phase.warmup, Mapping) else {EVERYTHING: phase.warmup}
-    warmups = {EVERYTHING: standard.warmup, **lengths}
-    by_schedule = _by_label(layer_map, schedules, f"{where}, schedule")
-    by_warmup = _by_label(layer_map, warmups, f"{where}, warmup")
+    where = f"phase {phase.name!r}"
+    schedules = phase.schedule if isinstance(phase.schedule, Mapping) else {EVERYTHING: phase.schedule}
+    warmups = phase.warmup if isinstance(phase.warmup, Mapping) else {EVERYTHING: phase.warmup}
+    by_schedule = _by_label(layer_map, {EVERYTHING: SCHEDULE, **schedules}, f"{where}, schedule")
+    by_warmup = _by_label(layer_map, {EVERYTHING: WARMUP, **warmups}, f"{where}, warmup")
     own = {label: (by_schedule[label], by_warmup[label]) for label in layer_map.labels}
     kinds = list(dict.fromkeys(kind for label, kind in own.items() if label in trained or not trained))
     made = tuple(replace(phase, schedule=schedule, warmup=warmup) for schedule, warmup in kinds)

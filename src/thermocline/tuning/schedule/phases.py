@@ -11,6 +11,8 @@ from thermocline.tuning.number_checks import fraction, not_negative, positive, w
 from thermocline.tuning.schedule import curves
 
 SCHEDULES = ("cosine", "linear", "constant", "one_cycle")
+SCHEDULE, WARMUP = "cosine", 0.1
+"""Of a phase that says nothing else, and of layers that no selector of a phase names."""
 EVERYTHING = "*"
 
 
@@ -89,8 +91,8 @@ class Phase:
 
     name: str = "train"
     trains: str | tuple[str | int, ...] = EVERYTHING
-    schedule: str | Mapping[str, str] = "cosine"
-    warmup: float | int | Mapping[str, float | int] = 0.1
+    schedule: str | Mapping[str, str] = SCHEDULE
+    warmup: float | int | Mapping[str, float | int] = WARMUP
     final: float = 0.0
     pct_start: float = 0.3
     div_factor: float = 25.0
