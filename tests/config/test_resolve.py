@@ -244,7 +244,7 @@ def test_a_file_is_named_in_its_faults(tmp_path: Path) -> None:
         ("optim.lr", "neither 'key=value' nor a path"),
         (["optim.lr 3"], "neither 'key=value' nor a path"),
         (3, "hyperparameters cannot be a int"),
-        ({"optim": {"lr": {"value": 1}}}, "optim.lr.value is not an option"),
+        ({"optim": {"lr_mult": {"value": 1}}}, "optim.lr_mult.value is not an option"),
         ("optim.lr=", "optim.lr: '' is not allowed"),
         ("optim=3", "optim is a section"),
         ({"optim.lr": None, "zzzz.zzzz": 1}, "The sections are model, optim, data and env"),

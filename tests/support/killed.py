@@ -52,6 +52,14 @@ JOBS: dict[str, dict[str, Any]] = {
         "optim.min_delta": 0.001,
         "optim.mixup": 0.4,
     },
+    "rates": {
+        "optim.lr": {"stem": 0.0, "head": 3e-3, "*": 1e-2},
+        "optim.parameter_rules": [{"parameters": "*.bias", "lr_scale": 2, "weight_decay": 0.1}],
+        "optim.phases": [
+            {"trains": "head", "epochs": 2, "schedule": "constant"},
+            {"schedule": {"head": "constant", "*": "one_cycle"}, "warmup": {"head": 3}, "optimizer_state": "reset"},
+        ],
+    },
 }
 """What each job adds to the options. `own` has a metric that is a function, too."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ def _content(text: str) -> Any:
     from omegaconf import OmegaConf
 
     _check_aliases(text)
+    _check_base_sixty(text)
     return OmegaConf.to_container(OmegaConf.create(text), resolve=False)
 
 
@@ -70,6 +72,25 @@ def _check_aliases(text: str) -> None:
     root = yaml.compose(text, Loader=yaml.SafeLoader)
     if root is not None and size(root) >= _MOST_VALUES:
         raise ValueError(f"written out, its aliases (`*name`) are {_MOST_VALUES:,} values or more")
+
+
+def _check_base_sixty(text: str) -> None:
+    """Check that no slice such as `1:3` stands without quotes: YAML 1.1 reads it as a number in base 60, here 63.
+
+    Raises:
+        ValueError: One does.
+    """
+    import yaml
+
+    if not re.search(r"\d:\d", text):
+        return
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if not isinstance(event, yaml.ScalarEvent) or event.style is not None:
+            continue
+        if re.fullmatch(r"[-+]?[1-9][\d_]*(:[0-5]?\d)+", event.value):
+            raise ValueError(
+                f"{event.value} without quotes is a number in base 60 to YAML; write it in quotes: '{event.value}'"
+            )
 
 
 def read_yaml(path: Path, where: str) -> dict[str, Any]:

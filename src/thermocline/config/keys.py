@@ -31,6 +31,7 @@ class Key:
         not_with: Other options, and the values of them with which this one is not read.
         varies: Whether a search may choose its value.
         own: What it takes besides, where it is set in Python: an object, which is recorded by its name.
+        by_selector: The option that holds values of this one by layer selector; empty where there is none.
     """
 
     path: str
@@ -48,6 +49,7 @@ class Key:
     not_with: Conditions = ()
     varies: bool = True
     own: str = ""
+    by_selector: str = ""
 
     @property
     def structured(self) -> bool:

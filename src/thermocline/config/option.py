@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias, TypeVar
 T = TypeVar("T")
 
 FrozenLayers: TypeAlias = int | str | tuple[int | str, ...] | None
-"""A selector or several: a role, a number of layers, a segment glob, `re:…`. `tuning.layers.selectors` reads it."""
+"""A selector or several: a role, a number of layers, a slice, a glob, `re:…`. `tuning.layers.selectors` reads it."""
 
 Augment: TypeAlias = Literal["none", "light", "standard", "rand_augment"]
 
@@ -32,6 +32,7 @@ def option(  # noqa: PLR0913 - public API
     not_with: Mapping[str, Any] | None = None,
     varies: bool = True,
     own: str = "",
+    by_selector: str = "",
 ) -> T:
     """Return a dataclass field for one option; to a type checker it is the default, as with `dataclasses.field`.
 
@@ -47,6 +48,8 @@ def option(  # noqa: PLR0913 - public API
         varies: Whether a search may choose its value. Not where it says where files lie or how work is carried out, nor
             where trials with different values could not be compared.
         own: What it takes besides, where it is set in Python: an object, which is recorded by its name.
+        by_selector: Dotted name of the option that holds values of this one by layer selector. A mapping that is given
+            for this option goes there, but for the value of `"*"`.
 
     Example:
         >>> @dataclass(frozen=True)
@@ -55,7 +58,8 @@ def option(  # noqa: PLR0913 - public API
     """
     limits = {"above": above, "at_least": at_least, "below": below, "at_most": at_most}
     conditions = {"only_with": _conditions(only_with), "not_with": _conditions(not_with)}
-    return field(default=default, metadata={"doc": doc, **limits, **conditions, "varies": varies, "own": own})
+    flags = {"varies": varies, "own": own, "by_selector": by_selector}
+    return field(default=default, metadata={"doc": doc, **limits, **conditions, **flags})
 
 
 def _conditions(given: Mapping[str, Any] | None) -> Conditions:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 from thermocline.errors import ConfigError
 
 from .documents import read_yaml
+from .flow_text import is_flow, parse_flow
 from .foreign import foreign_key
 from .joined import Schema
 from .spaces import Space, read_space
@@ -69,7 +70,7 @@ def read_overrides(given: Hyperparameters, schema: Schema) -> Overrides:
     """
     read = Overrides()
     files: dict[str, Path | None] = {}
-    for entry in _entries(given, schema, read.faults):
+    for entry in _by_selector(_entries(given, schema, read.faults), schema, read.faults):
         path, file = entry.path, entry.file
         try:
             value = _checked(entry, schema)
@@ -200,4 +201,25 @@ def _flat(
 
 
 def _takes_mapping(path: str, schema: Schema) -> bool:
-    return path in schema.keys and schema.keys[path].structured
+    return path in schema.keys and (schema.keys[path].structured or bool(schema.keys[path].by_selector))
+
+
+def _by_selector(entries: Iterable[_Entry], schema: Schema, faults: list[str]) -> Iterator[_Entry]:
+    """Yield entries, mappings by selector as an entry of the option that holds them, and one for the value of `"*"`."""
+    for entry in entries:
+        key = schema.keys.get(entry.path)
+        value = entry.value
+        try:
+            if key is not None and key.by_selector and entry.is_text and is_flow(value.strip()):
+                value = parse_flow(value)
+        except ConfigError as error:
+            faults.append(f"{entry.path}: {error}")
+            continue
+        if key is None or not key.by_selector or not isinstance(value, Mapping):
+            yield entry
+            continue
+        own = {selector: one for selector, one in value.items() if selector != "*"}
+        if "*" in value:
+            yield _Entry(entry.path, value["*"], entry.file)
+        if own or not value:
+            yield _Entry(key.by_selector, own, entry.file)

@@ -24,6 +24,10 @@ Phases: TypeAlias = Any
 """A list of mappings, a field of `tuning.schedule.phases.Phase` each. `tuning.schedule.phase_files` reads it."""
 SchedulePlan: TypeAlias = Any
 """A schedule by name with its arguments. `tuning.named_schedules.by_name` reads it."""
+LayerLr: TypeAlias = Any
+"""A mapping from layer selectors to rates. `tuning.plan.layer_rates` reads it."""
+ParameterRules: TypeAlias = Any
+"""A list of mappings, a field of `tuning.plan.parameter_rules.ParameterRule` each, which reads it."""
 Calibrate: TypeAlias = Literal["auto", "off"]
 TargetTransform: TypeAlias = Literal["auto", "none", "log", "quantile"]
 Threshold: TypeAlias = float | Literal["auto"]
@@ -94,15 +98,27 @@ class OptimConfig:
     )
     lr: float | None = option(
         None,
-        "Base learning rate; null: from the optimizer, model.peft, and whether a tower is pretrained.",
+        "Base learning rate, or rates by selector; null: from optimizer, model.peft, what is pretrained.",
         above=0,
         at_most=1e6,
+        by_selector="optim.layer_lr",
+    )
+    layer_lr: LayerLr = option(
+        None,
+        "Rates by layer selector, as optim.lr={backbone: 1e-5} gives them; the later counts, 0 freezes.",
     )
     lr_choice: LrChoice = option("layerwise_decay", "How the base rate is spread over the layers.")
     lr_decay: float = option(
         0.9,
         "Rate per layer going down (layerwise_decay).",
         above=0,
+        at_most=1,
+        only_with={"optim.lr_choice": "layerwise_decay"},
+    )
+    lr_min_scale: float = option(
+        0.0,
+        "Least share of the base rate that a layer has (layerwise_decay).",
+        at_least=0,
         at_most=1,
         only_with={"optim.lr_choice": "layerwise_decay"},
     )
@@ -115,6 +131,9 @@ class OptimConfig:
     )
     weight_decay: float = option(
         0.01, "Weight decay: of the gradient in SGD, Adam, NAdam, RAdam, else decoupled.", at_least=0, at_most=1e6
+    )
+    parameter_rules: ParameterRules = option(
+        None, "Multiples of the layer's rate, and weight decays, of parameters by name: a list of rules."
     )
     lr_schedule: LrSchedule = option(
         "cosine", "Shape of the rate after warm-up, in phases too that set no schedule of their own."

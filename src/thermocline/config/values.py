@@ -8,6 +8,7 @@ from typing import Any
 
 from thermocline.errors import ConfigError, did_you_mean
 
+from .flow_text import is_flow, parse_flow
 from .foreign import foreign_value
 from .keys import Key
 from .own import Own, is_own, is_recorded
@@ -58,6 +59,8 @@ def parse(key: Key, text: str) -> Any:
         ConfigError: The text does not fit the option.
     """
     text = text.strip()
+    if key.structured and is_flow(text):
+        return convert(key, _flow(key, text))
     if key.structured and text.lower() != "none":
         return convert(key, None if text.lower() in ("null", "~") else text)
     if text.lower() in ("null", "~") or (text.lower() == "none" and "none" not in key.choices):
@@ -69,6 +72,13 @@ def parse(key: Key, text: str) -> Any:
     if bool in key.types and text.lower() in ("true", "false"):
         return text.lower() == "true"
     return convert(key, _unquoted(text))
+
+
+def _flow(key: Key, text: str) -> Any:
+    try:
+        return parse_flow(text)
+    except ConfigError as error:
+        raise ConfigError(f"{key.path}: {error}") from None
 
 
 def _item(key: Key, text: str) -> int | str:

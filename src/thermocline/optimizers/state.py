@@ -9,15 +9,18 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-_OF_THE_PLAN = frozenset({"params", "lr", "weight_decay", "name", "layer", "lr_scale", "momentum"})
+_OF_THE_PLAN = frozenset({"params", "lr", "weight_decay", "name", "layer", "lr_scale", "rule_scale", "momentum"})
 _OF_THE_DEVICE = frozenset({"fused", "foreach", "capturable", "differentiable"})
 _GROUP = "#"  # begins no name of a parameter
 _PLAIN = (bool, int, float, type(None))
 
 
 def rates_of(optimizer: Optimizer) -> dict[str, float]:
-    """Return the rates that an optimizer uses now, by layer."""
-    return {group["layer"]: float(group["lr"]) for group in optimizer.param_groups}
+    """Return the rates that an optimizer uses now, by layer: those of the layers themselves, before parameter rules."""
+    rates: dict[str, float] = {}
+    for group in optimizer.param_groups:
+        rates.setdefault(group["layer"], float(group["lr"]) / group.get("rule_scale", 1.0))
+    return rates
 
 
 def reset_state(optimizer: Optimizer, labels: Iterable[str]) -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from thermocline.contracts.problem import Assembly
 from thermocline.data.batches import Rows
-from thermocline.pipeline.planning import GivenPlan, plan_for, read_phases, tower_sections
+from thermocline.pipeline.planning import GivenPlan, check_layer_options, plan_for, read_phases, tower_sections
 from thermocline.pipeline.prepare import Prepared
 from thermocline.report.console import Console
 from thermocline.training.batch_norm import micro_batch_note
@@ -25,6 +25,7 @@ def assembled(prepared: Prepared, given: GivenPlan = None) -> Assembly:
         ThermoclineError: See `Predictor.fit`.
     """
     request = prepared.request
+    check_layer_options(prepared.config)
     phases = read_phases(prepared.config)  # faults in them show before anything is loaded
     with RandomNumbers(request.seed):
         built = prepared.problem.build(

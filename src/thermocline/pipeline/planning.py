@@ -14,10 +14,13 @@ from thermocline.contracts.problem import Built, Problem
 from thermocline.errors import ConfigError, SelectorError, listing
 from thermocline.training.run_length import RunLength
 from thermocline.tuning.layers.layer_map import LayerMap
+from thermocline.tuning.layers.selectors import read_selector
 from thermocline.tuning.named_schedules.by_name import read_request
 from thermocline.tuning.plan.layer_plan import LayerPlan
+from thermocline.tuning.plan.layer_rates import checked_rates
+from thermocline.tuning.plan.parameter_rules import rules_from_data
 from thermocline.tuning.schedule.phase_files import WrittenPhases, phases_from_data
-from thermocline.tuning.schedule.phases import Phase, check_arguments
+from thermocline.tuning.schedule.phases import EVERYTHING, Phase, check_arguments
 
 GivenPlan = LayerPlan | WrittenPhases | None
 """A plan to follow, phases alone, or nothing."""
@@ -51,6 +54,23 @@ def plan_for(
         plan, config = _with_length(plan.with_phases(given.phases(phase_of_options(config))), config, rows)
     plan.check(layer_map)
     return plan, config
+
+
+def check_layer_options(config: ResolvedConfig) -> None:
+    """Raise where frozen layers, rates by selector or parameter rules cannot be read, whatever the layers are.
+
+    Raises:
+        ConfigError: The line says which, and what is allowed.
+        SelectorError: Likewise.
+    """
+    for key, value in config.items():
+        if key.endswith(".frozen_layers") and value is not None:
+            read_selector(value)
+    if config.optim.layer_lr is not None:
+        rates = checked_rates(config.optim.layer_lr, "optim.lr")
+        if EVERYTHING in rates:
+            raise ConfigError("optim.layer_lr has no '*': the rate of what it does not name is optim.lr.")
+    rules_from_data(config.optim.parameter_rules, "optim.parameter_rules")
 
 
 def read_phases(config: ResolvedConfig) -> tuple[Phase, ...] | None:
@@ -117,13 +137,15 @@ def _from_options(problem: Problem, layer_map: LayerMap, config: ResolvedConfig)
     own = _tower_selectors(layer_map, config)
     return LayerPlan.build(
         layer_map,
-        lr=optim.lr,
+        lr=optim.lr if optim.layer_lr is None else {**optim.layer_lr, EVERYTHING: optim.lr},
         lr_choice=optim.lr_choice,
         lr_decay=optim.lr_decay,
+        lr_min_scale=optim.lr_min_scale,
         lr_mult=optim.lr_mult,
         weight_decay=optim.weight_decay,
         frozen_layers=config.model.frozen_layers,
         tower_frozen_layers=problem.frozen_selectors(layer_map, config, own),
+        parameter_rules=optim.parameter_rules,
     ).with_phases([replace(phase_of_options(config), name=Phase().name)])
 
 

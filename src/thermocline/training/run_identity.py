@@ -156,7 +156,8 @@ def _rows(rows: Rows) -> str:
 def _named(plan: dict[str, Any]) -> dict[str, Any]:
     """A plan as JSON has it: its decisions alone, layers by label."""
     layers = {one["label"]: {k: one[k] for k in ("lr_scale", "weight_decay", "frozen")} for one in plan["layers"]}
-    return {key: plan[key] for key in ("lr", "lr_choice")} | {"layers": layers, "phases": plan["phases"]}
+    rules = {"parameter_rules": plan["parameter_rules"]} if "parameter_rules" in plan else {}
+    return {key: plan[key] for key in ("lr", "lr_choice")} | {"layers": layers, "phases": plan["phases"], **rules}
 
 
 def _flat(value: Any, prefix: str = "") -> list[tuple[str, Any]]:

@@ -17,8 +17,8 @@ from thermocline.tuning.schedule.cursor import Cursor
 from thermocline.tuning.schedule.curves import rising
 
 BatchNormEval = Callable[[str, nn.Module], bool] | Iterable[str] | None
-#: An optimizer group with its rate before the schedule.
-_GroupRate = tuple[dict[str, Any], float]
+#: An optimizer group with its rate before the schedule, and the index of the schedule.
+_GroupRate = tuple[dict[str, Any], float, int]
 
 
 class AppliedPlan:
@@ -169,26 +169,32 @@ class LRSetter:
     def __init__(self, optimizer: Optimizer, plan: LayerPlan) -> None:
         self._plan = plan
         self._groups = _groups_by_layer(optimizer, plan)
-        self._own_momentum = [own_momentum(group) for group, _ in self._groups]
-        self._momentum: float | None = -1.0
+        self._own_momentum = {id(group): own_momentum(group) for group, _ in self._groups}
+        self._momenta: tuple[float | None, ...] = ()
         self._stretch = (-1, -1)
-        self.factor = -1.0
+        self._factors: tuple[float, ...] = ()
         self._steady: list[_GroupRate] = []
         self._warming: list[_GroupRate] = []  # groups of newly unfrozen layers
         self._warmup = (0, 0)  # its first step, and its length
 
+    @property
+    def factor(self) -> float:
+        """The schedule's multiple at the step that was set; of several schedules the highest."""
+        return max(self._factors)
+
     def __call__(self, cursor: Cursor) -> None:
         """Set the rates of all groups."""
         timeline = self._plan.timeline
-        stretch, factor = timeline.stretch_index(cursor), timeline.factor(cursor)
-        if stretch != self._stretch:
+        stretch, factors, momenta = timeline.stretch_index(cursor), timeline.factors(cursor), timeline.momenta(cursor)
+        begins = stretch != self._stretch
+        if begins:
             self._stretch = stretch
             self._split_groups(cursor)
-            self._set_steady(factor)
-        elif factor != self.factor:
-            self._set_steady(factor)
+        if begins or factors != self._factors:
+            self._set_steady(factors)
         self._set_warming(cursor.step)
-        self._set_momentum(timeline.momentum(cursor))
+        if begins or momenta != self._momenta:
+            self._set_momenta(momenta)
 
     def _split_groups(self, cursor: Cursor) -> None:
         """Work out what holds for a whole stretch: each group's rate before the schedule, and which groups warm up."""
@@ -196,37 +202,35 @@ class LRSetter:
         now = timeline.stretch(cursor)
         self._warmup = (now.start, timeline.unfreeze_warmup(cursor))
         scales = timeline.layers[cursor.phase].scales
-        rates = [
-            (group, self._plan.lr * scales[label] if label in now.trains else 0.0, label)
-            for group, label in self._groups
-        ]
         warming = now.unfrozen if self._warmup[1] else frozenset()
-        self._warming = [(group, rate) for group, rate, label in rates if label in warming]
-        self._steady = [(group, rate) for group, rate, label in rates if label not in warming]
+        self._warming, self._steady = [], []
+        for group, label in self._groups:
+            rate = self._plan.lr * scales[label] * group.get("rule_scale", 1.0) if label in now.trains else 0.0
+            part = self._warming if label in warming else self._steady
+            part.append((group, rate, timeline.course(cursor, label)))
 
-    def _set_steady(self, factor: float) -> None:
-        """Set the rates of the groups that do not warm up; they change with the schedule's factor only."""
-        self.factor = factor
-        for group, rate in self._steady:
-            _set_rate(group, rate * factor)
+    def _set_steady(self, factors: tuple[float, ...]) -> None:
+        """Set the rates of the groups that do not warm up; they change with the factors of the schedules only."""
+        self._factors = factors
+        for group, rate, course in self._steady:
+            _set_rate(group, rate * factors[course])
 
     def _set_warming(self, step: int) -> None:
         """Set the rates of the groups that warm up; they change at every step."""
         if self._warming:
             start, steps = self._warmup
-            warm = self.factor * rising(step - start, steps)
-            for group, rate in self._warming:
-                _set_rate(group, rate * warm)
+            warm = [factor * rising(step - start, steps) for factor in self._factors]
+            for group, rate, course in self._warming:
+                _set_rate(group, rate * warm[course])
 
-    def _set_momentum(self, value: float | None) -> None:
-        """Give the groups the momentum of `one_cycle`, or after it the optimizer's own again."""
-        if value == self._momentum:
-            return
-        self._momentum = value
-        for (group, _), own in zip(self._groups, self._own_momentum, strict=True):
+    def _set_momenta(self, momenta: tuple[float | None, ...]) -> None:
+        """Give each group the momentum of its `one_cycle`, or where its schedule has none its own again."""
+        self._momenta = momenta
+        for group, _, course in (*self._steady, *self._warming):
+            own = self._own_momentum[id(group)]
             if own is not None:
                 key, before = own
-                now = before if value is None else value
+                now = before if momenta[course] is None else momenta[course]
                 group[key] = now if key == "momentum" else (now, *group["betas"][1:])
 
 

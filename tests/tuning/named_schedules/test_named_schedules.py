@@ -7,6 +7,7 @@ named beside each.
 
 from dataclasses import replace
 from fractions import Fraction
+from itertools import pairwise
 from math import cos, pi
 
 import numpy as np
@@ -325,3 +326,22 @@ def test_an_order_that_is_not_known_is_not_gone_by():
     with pytest.raises(LayerMapError, match="from_patterns"):
         plan.scheduled("gradual_unfreeze")
     assert len(plan.scheduled("lp_ft(probe_epochs=0)").phases) == 1
+
+
+@pytest.mark.parametrize(("blocks", "factor"), [(3, 2.6), (6, 2.6), (12, 1000 ** (1 / 13)), (24, 1000 ** (1 / 25))])
+def test_the_factor_of_gradual_unfreeze_leaves_the_lowest_layer_a_thousandth(blocks, factor):
+    layer_map = LayerMap(tuple(replace(one, pretrained=one.role != "head") for one in tower(blocks=blocks)))
+    plan = LayerPlan.build(layer_map, lr=1e-4)
+    peaks = list(plan.scheduled("gradual_unfreeze").peaks.values())
+    for low, high in pairwise(peaks):
+        assert high / low == pytest.approx(factor)
+    assert peaks[-1] == 1.0
+    assert peaks[0] >= 0.001 * (1 - 1e-9)
+    # what is pinned frozen changes no depth
+    pinned = replace(plan.edit("0:2", lr_scale=0)).scheduled("gradual_unfreeze").peaks
+    assert list(pinned.values()) == [0.0, 0.0, *peaks[2:]]
+
+
+def test_a_factor_that_is_no_number():
+    with pytest.raises(ConfigError, match="a number above 0, 'auto' or null"):
+        made("gradual_unfreeze(factor='fast')")

@@ -145,7 +145,7 @@ def spoil(change):
     [
         ("{", "JSON"),
         ("[]", "object"),
-        (spoil(lambda d: d.update(version=3)), "version 3"),
+        (spoil(lambda d: d.update(version=4)), "version 4"),
         (spoil(lambda d: d.pop("phases")), "lacks 'phases'"),
         (spoil(lambda d: d["layers"][0].pop("frozen")), "lacks 'frozen'"),
         (spoil(lambda d: d["layers"][0].update(spare=1)), "unknown 'spare'"),

@@ -12,8 +12,8 @@ from thermocline.efficiency.costs.seconds import filling_steps
 from thermocline.errors import ConfigError
 from thermocline.tuning.layers.layer_map import LayerMap
 from thermocline.tuning.plan.layer_plan import LayerPlan
+from thermocline.tuning.schedule.phase_ends import planned_end
 from thermocline.tuning.schedule.phase_layers import drawn
-from thermocline.tuning.schedule.timeline import planned_end
 
 _DRAWS = 16  # that stand for all draws of a phase
 

@@ -38,11 +38,30 @@ def compile_glob(pattern: str) -> Expression:
     return Expression(out, pattern)
 
 
-def _segment(segment: str, pattern: str) -> str:
+@lru_cache(maxsize=1024)
+def compile_parameter_glob(pattern: str) -> Expression:
+    """Return a regular expression for a glob over names of parameters; use it with `fullmatch`.
+
+    It matches a name of which a run of whole segments fits the glob: `bias`, `*.bias` and `*norm*` as well as
+    `encoder.layer.1`, which is not `encoder.layer.10`. `*` stands for anything, dots included; `?` and numbers in
+    brackets are as in `compile_glob`.
+
+    Raises:
+        SelectorError: The pattern cannot be read.
+    """
+    if any(not segment for segment in pattern.split(".")):
+        raise SelectorError(
+            f"The pattern {pattern!r} has an empty segment. Write names as in '*.bias' or 'encoder.layer.3.*', and "
+            "'re:…' for a regular expression."
+        )
+    return Expression(rf"(?:.*\.)?{_segment(pattern, pattern, star='.*')}(?:\..*)?", pattern)
+
+
+def _segment(segment: str, pattern: str, *, star: str = "[^.]*") -> str:
     out = ""
-    for piece in re.split(r"(\[[^\]]*\]|\*|\?)", segment):
-        if piece == "*":
-            out += "[^.]*"
+    for piece in re.split(r"(\[[^\]]*\]|\*+|\?)", segment):
+        if piece and not piece.strip("*"):
+            out += star
         elif piece == "?":
             out += "[^.]"
         elif piece.startswith("[") and piece.endswith("]"):

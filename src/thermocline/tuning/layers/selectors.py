@@ -1,35 +1,39 @@
-"""Which layers a selector means: roles, counts, segment globs, regular expressions, and lists of these."""
+"""Which layers a selector means: roles, counts, slices, segment globs, regular expressions, and lists of these."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from thermocline.errors import ConfigError, SelectorError, counted, did_you_mean, listing
+from thermocline.errors import ConfigError, SelectorError, did_you_mean, listing
 from thermocline.tuning.layers.expressions import Expression
 from thermocline.tuning.layers.layer import BACKBONE_ROLES, ROLES, Layer
 from thermocline.tuning.layers.layer_map import LayerMap
 from thermocline.tuning.layers.layer_text import folded_labels
 from thermocline.tuning.layers.module_names import prefixes
 from thermocline.tuning.layers.patterns import compile_glob, matches_at_or_above, matches_suffix
+from thermocline.tuning.layers.positions import counted_layers, is_slice, sliced_layers
 
 #: Parts that only object detectors have; in other models these are names like any other.
 _PARTS = ("encoder", "decoder")
 
 _HELP = (
     "A selector is a role (stem, block, neck, backbone, fusion, head, adapter; of an object detector also encoder "
-    "and decoder), an integer n (the first n "
-    "layers of a tower; negative: all but the last n), a segment glob such as 'encoder.layer.[0-5]' or "
-    "'layers.0.*', 're:…', or a list of these."
+    "and decoder), a tower or a role in it ('text', 'text/backbone'), an integer n (the first n "
+    "layers of a tower; negative: all but the last n), a slice such as '0:3' or '-2:' of the same layers, a segment "
+    "glob such as 'encoder.layer.[0-5]' or 'layers.0.*', 're:…', or a list of these."
 )
 
 
 def select(layer_map: LayerMap, selector: Any, *, tower: str | None = None) -> tuple[str, ...]:
     """Return the labels of the layers that a selector means, in the map's order.
 
-    Roles and counts hold for every tower; where some tower is pretrained, `stem`, `block`, `neck`,
-    `backbone` and counts leave out towers that are not (freezing random weights is never meant), unless
-    `tower` names one. Counts are over stem, blocks and necks, and include the adapters of these. A glob
+    Roles, counts and slices hold for every tower; where some tower is pretrained, `stem`, `block`, `neck`,
+    `backbone`, counts and slices leave out towers that are not (freezing random weights is never meant), unless
+    `tower` names one. Counts are over stem, blocks and necks, and include the adapters of these. A slice is read as
+    in Python and is over the same layers: `"0:3"` is what 3 means, `":-2"` what -2 means, `"-2:"` is the last two;
+    `text/0:3` is of one tower. A list holds one count at most: of `[0, 1, 2]` it cannot be told whether numbers of
+    layers or positions are meant. The name of a tower means all of it, and `text/backbone` a role in it. A glob
     matches a layer by its name (also with `tower/` in front), or a module that whole layers lie in: `encoder`
     means every layer inside it. `re:` expressions must match a whole name. In an object detector `backbone` is the
     image backbone alone, and `neck`, `encoder` and `decoder` are the parts that run after it; a part that it does not
@@ -49,7 +53,7 @@ def select(layer_map: LayerMap, selector: Any, *, tower: str | None = None) -> t
         return ()
     layers = _scope(layer_map, tower)
     chosen: set[str] = set()
-    for one in _items(selector):
+    for one in read_selector(selector):
         if one != "head":
             layer_map.require_confident(f"The selector {one!r}")
         if isinstance(one, str):
@@ -70,8 +74,15 @@ def _scope(layer_map: LayerMap, tower: str | None) -> tuple[Layer, ...]:
     return layers
 
 
-def _items(selector: Any) -> list[str | int]:
-    """One level of list; a bare string is one selector."""
+def read_selector(selector: Any) -> list[str | int]:
+    """Return a selector as a list, without looking for any layer.
+
+    Args:
+        selector: One level of list; a bare text or integer is one selector.
+
+    Raises:
+        SelectorError: It cannot be read.
+    """
     if isinstance(selector, (str, int)):
         selector = [selector]
     if isinstance(selector, (dict, set, frozenset)) or not isinstance(selector, Iterable):
@@ -83,7 +94,21 @@ def _items(selector: Any) -> list[str | int]:
         if isinstance(one, str) and not one.strip():
             raise SelectorError(f"An empty text is no selector. {_HELP}")
         items.append(one.strip() if isinstance(one, str) else one)
+    _check_counts([one for one in items if isinstance(one, int)])
     return items
+
+
+def _check_counts(counts: Sequence[int]) -> None:
+    """Raise where a list holds several integers: each of them is a number of layers, and positions may be meant."""
+    if len(counts) < 2:
+        return
+    first, last = min(counts), max(counts)
+    positions = f"'{first}:{last + 1}'" if first >= 0 and sorted(counts) == list(range(first, last + 1)) else "'0:3'"
+    raise SelectorError(
+        f"The selector {list(counts)!r} has several integers. An integer n is a number of layers: the first n. Give "
+        f"one of them alone, such as {last}, or positions as a slice, such as {positions}; names as a glob, such as "
+        "'blocks.[0,2,5]'."
+    )
 
 
 def _check_not_tied(layer_map: LayerMap, one: str) -> None:
@@ -109,7 +134,18 @@ def _check_not_tied(layer_map: LayerMap, one: str) -> None:
 
 def _select_one(layers: Sequence[Layer], one: str | int, *, everywhere: bool) -> set[str]:
     if isinstance(one, int):
-        return _count(_pretrained_towers(layers, everywhere=everywhere), one)
+        return counted_layers(layers, _pretrained_towers(layers, everywhere=everywhere), one)
+    if is_slice(one):
+        tower, slash, span = one.rpartition("/")
+        own = [layer for layer in layers if layer.tower == tower] if slash else layers
+        if not own:
+            raise SelectorError(_nothing(layers, one))
+        return sliced_layers(layers, _pretrained_towers(own, everywhere=everywhere and not slash), span)
+    tower, slash, tail = one.rpartition("/")
+    if slash and tail in (*ROLES, "backbone") and not any(layer.label == one for layer in layers):
+        own = [layer for layer in layers if layer.tower == tower]
+        if own:
+            return _select_one(own, tail, everywhere=False)
     roles = BACKBONE_ROLES if one == "backbone" else (one,) if one in ROLES else ()
     if roles:
         pool = _pretrained_towers(layers, everywhere=everywhere) if set(roles) <= set(BACKBONE_ROLES) else layers
@@ -120,11 +156,19 @@ def _select_one(layers: Sequence[Layer], one: str | int, *, everywhere: bool) ->
         chosen = {layer.label for layer in layers if layer.part == one and layer.role != "adapter"}
     elif one.startswith("re:"):
         chosen = _by_expression(layers, one)
+    elif _is_tower(layers, one):
+        chosen = {layer.label for layer in layers if layer.tower == one}
     else:
         chosen = _by_glob(layers, one)
     if not chosen:
         raise SelectorError(_nothing(layers, one))
     return chosen
+
+
+def _is_tower(layers: Sequence[Layer], one: str) -> bool:
+    """Whether a text names a tower; where it names a layer, or a module with whole layers in it, these are meant."""
+    towers = {layer.tower for layer in layers}
+    return one in towers and not any(matches_at_or_above(one, layer.name) for layer in layers)
 
 
 def _is_of(layer: Layer, role: str) -> bool:
@@ -136,29 +180,6 @@ def _pretrained_towers(layers: Sequence[Layer], *, everywhere: bool) -> list[Lay
     """The layers that counts and roles are about: those of pretrained towers, where there are any."""
     loaded = {layer.tower for layer in layers if layer.pretrained and layer.role in BACKBONE_ROLES}
     return [layer for layer in layers if not everywhere or not loaded or layer.tower in loaded]
-
-
-def _count(layers: Sequence[Layer], number: int) -> set[str]:
-    by_tower: dict[str, list[Layer]] = {}
-    for layer in layers:
-        if layer.role in BACKBONE_ROLES:
-            by_tower.setdefault(layer.tower, []).append(layer)
-    lengths = {tower: len(own) for tower, own in by_tower.items()}
-    longest = max(lengths.values(), default=0)
-    if number > longest or (number < 0 and -number >= longest):
-        have = ", ".join(f"{tower} has {length}" for tower, length in lengths.items()) or "there are none"
-        which = "the first" if number > 0 else "all but the last"
-        raise SelectorError(
-            f"The selector {number} asks for {which} {counted(abs(number), 'layer')}: "
-            f"{have} (stem, blocks and necks). Give a number from {1 - longest} to {longest}."
-        )
-    chosen: set[str] = set()
-    for own in by_tower.values():
-        kept = own[:number] if number >= 0 else own[: max(len(own) + number, 0)]
-        chosen |= {layer.label for layer in kept}
-    # an adapter is chosen with its host: under PEFT only the adapters could train
-    chosen |= {one.label for one in layers if one.role == "adapter" and one.label.removesuffix(".adapter") in chosen}
-    return chosen
 
 
 def _by_expression(layers: Sequence[Layer], one: str) -> set[str]:
@@ -199,5 +220,5 @@ def _inside(layer: Layer, pattern: str) -> bool:
 
 def _nothing(layers: Sequence[Layer], one: str) -> str:
     names = [above for layer in layers for above in prefixes(layer.name)]
-    close = did_you_mean(one, [*dict.fromkeys(names), *ROLES, "backbone"])
+    close = did_you_mean(one, [*dict.fromkeys(names), *ROLES, "backbone", *{layer.tower: 0 for layer in layers}])
     return f"The selector {one!r} matches no layer.{close} The layers are:\n{folded_labels(layers)}\n{_HELP}"

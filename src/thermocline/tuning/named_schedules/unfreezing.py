@@ -17,6 +17,8 @@ from thermocline.tuning.schedule.phases import Phase, Plateau
 
 #: Layers that are unfrozen at once, and their distance from the top.
 _Unit = tuple[int, Labels]
+_ULMFIT, _LEAST_SHARE = 2.6, 1e-3
+"""The factor of Howard and Ruder 2018, and the least share of the head's rate that `auto` leaves to a layer."""
 
 
 def freeze_to(plan: Decisions, n: int = -1, *, lr: Any = None, groups: Any = None) -> Phases:
@@ -90,7 +92,7 @@ def gradual_unfreeze(  # noqa: PLR0913 - public API
     plan: Decisions,
     every: float | str | None = None,
     *,
-    factor: float | None = 2.6,
+    factor: float | str | None = "auto",
     patience: int = 1,
     min_delta: float = 0.0,
     thaw_warmup: float | int = 0.1,
@@ -105,7 +107,9 @@ def gradual_unfreeze(  # noqa: PLR0913 - public API
         every: Epochs after which the next layer is unfrozen; `plateau`, which unfreezes it when the validation score
             stops rising, at the latest at even shares of the run (as the finetuning-scheduler does); by default at
             even shares of the run.
-        factor: Each layer's rate is that of the one above divided by this; None keeps the plan's own rates.
+        factor: Each layer's rate is that of the one above divided by this; None keeps the plan's own rates. `auto` is
+            ULMFiT's 2.6, which was found for a model of five layers, and in models of more than eight less: such that
+            the lowest has a thousandth of the head's rate.
         patience: Of the plateau, in validations.
         min_delta: Of the plateau.
         thaw_warmup: For how long the rate of newly unfrozen layers rises: a fraction of the phase, or steps.
@@ -113,10 +117,11 @@ def gradual_unfreeze(  # noqa: PLR0913 - public API
     """
     if isinstance(every, str) and every != "plateau":
         raise ConfigError(f"every takes a number of epochs, 'plateau' or null; got {every!r}.")
-    units, plateau = _units_from_top(plan, groups), Plateau(patience, min_delta)
+    split = _from_top(plan, groups)
+    units, plateau, ratio = _unfrozen(plan, split), Plateau(patience, min_delta), _ratio(factor, len(split) - 1)
     return tuple(
         replace(
-            _with_units(plan, units[:number], factor),
+            _with_units(plan, units[:number], ratio),
             thaw_warmup=thaw_warmup,
             **_end(every, number, len(units), plateau),
         )
@@ -126,7 +131,7 @@ def gradual_unfreeze(  # noqa: PLR0913 - public API
 
 def _with_units(plan: Decisions, units: Sequence[_Unit], factor: float | None) -> Phase:
     """A phase in which these units train, the last of them newly unfrozen."""
-    rates = [] if factor is None else [(own, positive("factor", factor) ** -steps) for steps, own in units]
+    rates = [] if factor is None else [(own, factor**-steps) for steps, own in units]
     steps, last = units[-1]
     return template(
         plan,
@@ -137,18 +142,28 @@ def _with_units(plan: Decisions, units: Sequence[_Unit], factor: float | None) -
     )
 
 
-def _units_from_top(plan: Decisions, groups: Any) -> list[_Unit]:
-    """What is unfrozen one after the other, head first.
+def _ratio(factor: Any, steps: int) -> float | None:
+    """The factor between layers, where the lowest lies so many steps below the head."""
+    if factor == "auto":
+        return min(_ULMFIT, float(_LEAST_SHARE ** (-1 / max(steps, 1))))
+    if isinstance(factor, str):
+        raise ConfigError(f"factor takes a number above 0, 'auto' or null; got {factor!r}.")
+    return None if factor is None else positive("factor", factor)
 
-    The distance is that in the whole architecture; units that are pinned frozen are left out.
-    """
+
+def _from_top(plan: Decisions, groups: Any) -> list[Labels]:
+    """The layers in the whole architecture that are unfrozen at once, head first."""
     if groups is None:
         split: Sequence[Labels] = [*layer_groups.depth_groups(plan), layer_groups.top(plan)]
     else:
         split = layer_groups.split_layers(plan, groups)
-    pinned = {layer.label for layer in plan.layers if layer.frozen}
-    distances = enumerate([unit for unit in split if unit][::-1])
-    return [(steps, unit) for steps, unit in distances if not set(unit) <= pinned]
+    return [unit for unit in split if unit][::-1]
+
+
+def _unfrozen(plan: Decisions, split: Sequence[Labels]) -> list[_Unit]:
+    """What is unfrozen one after the other, each with its distance from the head; not what is pinned frozen."""
+    pinned = {layer.label for layer in plan.layers if layer.pinned}
+    return [(steps, unit) for steps, unit in enumerate(split) if not set(unit) <= pinned]
 
 
 def _end(every: float | str | None, number: int, count: int, plateau: Plateau) -> dict[str, Any]:

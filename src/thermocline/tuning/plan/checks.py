@@ -9,8 +9,10 @@ from thermocline.tuning.plan.decisions import Decisions
 
 def check(plan: Decisions, layer_map: LayerMap) -> None:
     """Raise unless a plan is about the layers of a map, as `LayerPlan.check` describes."""
-    if all(layer.frozen for layer in plan.layers if layer.n_parameters):
-        raise SelectorError("The plan freezes every layer: nothing is left to train. Let one of them train.")
+    if all(layer.pinned for layer in plan.layers if layer.n_parameters):
+        raise SelectorError(
+            "The plan freezes every layer, or gives it a rate of 0: nothing is left to train. Let one of them train."
+        )
     _check_labels(plan, layer_map)
     for layer in layer_map:
         entry = plan[layer.label]
@@ -28,8 +30,8 @@ def check(plan: Decisions, layer_map: LayerMap) -> None:
     idle = idle_phases(plan)
     if idle:
         raise SelectorError(
-            f"Nothing trains in phase {idle[0]!r}: all that it names is frozen throughout (frozen_layers). "
-            "Let it train something else, or remove it."
+            f"Nothing trains in phase {idle[0]!r}: all that it names is frozen throughout (frozen_layers), or has a "
+            "rate of 0, which is freezing. Let it train something else, or remove it."
         )
 
 

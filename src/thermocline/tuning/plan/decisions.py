@@ -9,6 +9,7 @@ from typing import Any
 from thermocline.errors import ConfigError, did_you_mean
 from thermocline.tuning.layers.layer_map import LayerMap
 from thermocline.tuning.number_checks import not_negative, positive
+from thermocline.tuning.plan.parameter_rules import ParameterRule, Setting, settings
 from thermocline.tuning.plan.plan_layer import PlanLayer
 from thermocline.tuning.schedule.cursor import Cursor
 from thermocline.tuning.schedule.phases import Phase
@@ -23,6 +24,7 @@ class Decisions:
     lr: float
     lr_choice: str = "layerwise_decay"
     phases: tuple[Phase, ...] = (Phase(),)
+    parameter_rules: tuple[ParameterRule, ...] = ()
     warnings: tuple[str, ...] = ()
     confident: bool = True
     total_steps: int | None = field(default=None, compare=False)
@@ -37,7 +39,7 @@ class Decisions:
         if not self.phases:
             raise ConfigError("A plan needs at least one phase.")
         _check_parameters(self.layers)
-        self.timeline  # noqa: B018  selectors of phases are read now, so that a fault shows here
+        self.timeline, self.settings  # noqa: B018  selectors are read now, so that a fault shows here
 
     def __getstate__(self) -> dict[str, Any]:
         """The fields alone: what is derived from them is computed again."""
@@ -60,7 +62,7 @@ class Decisions:
 
     @cached_property
     def frozen(self) -> tuple[str, ...]:
-        """The labels of the layers that are frozen throughout: pinned, or in no phase."""
+        """The labels of the layers that are frozen throughout: named as frozen, in no phase, or at a rate of 0."""
         return tuple(layer.label for layer in self.layers if layer.label not in self.timeline.ever)
 
     @cached_property
@@ -78,8 +80,22 @@ class Decisions:
     def timeline(self) -> Timeline:
         """Which layers train, and at what multiple of the base rate, at each moment of the run."""
         scales = {layer.label: layer.lr_scale for layer in self.layers}
-        pinned = frozenset(layer.label for layer in self.layers if layer.frozen)
+        pinned = frozenset(layer.label for layer in self.layers if layer.pinned)
         return Timeline.of(self.phases, self.layer_map, scales, pinned)
+
+    @cached_property
+    def settings(self) -> dict[str, Setting]:
+        """What the parameter rules give, by name of the parameter."""
+        return settings(self.parameter_rules, self.layer_map) if self.parameter_rules else {}
+
+    @cached_property
+    def peaks(self) -> dict[str, float]:
+        """Per label the highest scale that any phase gives the layer; 0 where it is frozen throughout."""
+        phases = self.timeline.layers
+        return {
+            label: max((own.scales[label] for own in phases if label in own.always or label in own.pool), default=0.0)
+            for label in self.labels
+        }
 
     def start(self, total_steps: int, *, steps_per_epoch: int = 0) -> Cursor:
         """Return the cursor of the first step of a run.
@@ -117,16 +133,18 @@ class Decisions:
         """Return what is to be done before this step because a phase (or a draw) begins with it; mostly None."""
         return self.timeline.entry(cursor)
 
-    def factor_at(self, cursor: Cursor) -> float:
-        """Return the schedule's multiple, the same for all layers."""
-        return self.timeline.factor(cursor)
+    def factor_at(self, cursor: Cursor, label: str | None = None) -> float:
+        """Return the schedule's multiple: of a layer, or the highest where layers have schedules of their own."""
+        return self.timeline.factor(cursor, None if label is None else self[label].label)
 
-    def momentum_at(self, cursor: Cursor) -> float | None:
-        """Return the optimizer's momentum (Adam: its first beta); None where it is the optimizer's own."""
-        return self.timeline.momentum(cursor)
+    def momentum_at(self, cursor: Cursor, label: str | None = None) -> float | None:
+        """Return the optimizer's momentum (Adam: its first beta), of a layer or of the first schedule that changes it;
+        None where it is the optimizer's own.
+        """
+        return self.timeline.momentum(cursor, None if label is None else self[label].label)
 
     def trainable_at(self, label: str, cursor: Cursor) -> bool:
-        """Whether a layer trains at a moment: not pinned frozen, and in its phase."""
+        """Whether a layer trains at a moment: not frozen throughout, in its phase, and not at a rate of 0 in it."""
         return self[label].label in self.timeline.trains(cursor)
 
     def lr_at(self, label: str, cursor: Cursor) -> float:

@@ -5,21 +5,33 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
+from torch import nn
+
 from thermocline.errors import listing
 from thermocline.tuning.layers.layer import BACKBONE_ROLES
 from thermocline.tuning.layers.layer_map import LayerMap
 from thermocline.tuning.plan.checks import idle_phases
 from thermocline.tuning.plan.decisions import Decisions
 from thermocline.tuning.plan.plan_layer import PlanLayer
+from thermocline.tuning.plan.small_rates import too_small_rates
 from thermocline.tuning.schedule.phases import Phase
 
 
-def hints(plan: Decisions) -> tuple[str, ...]:
-    """Return a line for everything about a plan that its author may not have meant."""
+def hints(plan: Decisions, model: nn.Module | None = None) -> tuple[str, ...]:
+    """Return a line for everything about a plan that its author may not have meant.
+
+    Args:
+        plan: The plan.
+        model: The model that it is for, where its weights are to tell whether a rate is too small.
+
+    Raises:
+        ConfigError: The plan is for another model.
+    """
     found = [
         *_frozen_after_trainable(plan),
         *_frozen_heads(plan),
         *_slow_new_layers(plan),
+        *too_small_rates(plan, model),
         *_idle_phases(plan),
         *_endless_phases(plan.phases),
         *_run_length(plan),
@@ -83,7 +95,9 @@ def _is_new(layer: PlanLayer) -> bool:
 
 def _idle_phases(plan: Decisions) -> Iterator[str]:
     for name in idle_phases(plan):
-        yield f"phase {name!r} trains nothing: all that it names is frozen throughout. fit refuses it"
+        yield (
+            f"phase {name!r} trains nothing: all that it names is frozen throughout, or has a rate of 0. fit refuses it"
+        )
 
 
 def _endless_phases(phases: Sequence[Phase]) -> Iterator[str]:
@@ -131,7 +145,7 @@ def tied_under_two_rules(layers: Sequence[PlanLayer], layer_map: LayerMap) -> tu
         layers: The plan's layers.
         layer_map: The same layers, with their aliases.
     """
-    decided = {layer.label: (layer.frozen, layer.lr_scale) for layer in layers}
+    decided = {layer.label: (layer.pinned, layer.lr_scale) for layer in layers}
     out = []
     for alias, name in layer_map.aliases.items():
         first = layer_map.layer_of(name)

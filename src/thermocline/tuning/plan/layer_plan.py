@@ -17,7 +17,9 @@ from thermocline.tuning.number_checks import not_negative, positive
 from thermocline.tuning.plan import checks, hints, optimizer_groups, plan_json, plot, show
 from thermocline.tuning.plan.building import PlanRequest, checked_warnings, planned_layers
 from thermocline.tuning.plan.decisions import Decisions
+from thermocline.tuning.plan.layer_rates import split_base
 from thermocline.tuning.plan.lr_choice import canonical_choice
+from thermocline.tuning.plan.parameter_rules import ParameterRule, rules_from_data
 from thermocline.tuning.schedule.phase_files import phases_text
 from thermocline.tuning.schedule.phases import Phase
 from thermocline.tuning.verify import Watch
@@ -36,6 +38,7 @@ class LayerPlan(Decisions):
         lr: The base learning rate.
         lr_choice: How the scales were made.
         phases: What trains, for how long, under which schedule.
+        parameter_rules: Multiples of the rate, and weight decays, of single parameters.
         warnings: What a user should know.
         confident: False where the order of the layers is a guess; then no phase may depend on it.
         total_steps: Of the run that it was made for, where that is known: for plots, hints and named schedules.
@@ -48,42 +51,54 @@ class LayerPlan(Decisions):
         cls,
         layer_map: LayerMap,
         *,
-        lr: float = 1e-3,
+        lr: float | Mapping[str | int, float] = 1e-3,
         lr_choice: str = "layerwise_decay",
         lr_decay: float = 0.9,
+        lr_min_scale: float = 0.0,
         lr_mult: float = 10.0,
         weight_decay: float = 0.01,
         frozen_layers: Any = None,
         tower_frozen_layers: Mapping[str, Any] | None = None,
-        schedule: str = "cosine",
-        warmup: float = 0.1,
+        schedule: str | Mapping[str, str] = "cosine",
+        warmup: float | Mapping[str, float] = 0.1,
+        parameter_rules: Any = None,
     ) -> LayerPlan:
         """Decide.
 
         Args:
             layer_map: The facts.
-            lr: The base rate: that of the head under `layerwise_decay`.
+            lr: The base rate: that of the head under `layerwise_decay`. Or rates by selector, such as
+                `{"backbone": 1e-5, "head": 1e-3}`: of two that name a layer the later one counts, and a rate of 0
+                freezes. What none names has the rate that `lr_choice` makes of the base rate, which is that of `"*"`,
+                or 1e-3.
             lr_choice: `single_lr`, `two_stage` or `layerwise_decay`.
             lr_decay: The factor per layer, in (0, 1].
+            lr_min_scale: The least multiple of the base rate that `layerwise_decay` gives a layer.
             lr_mult: The factor for new layers under `two_stage`.
             weight_decay: For all parameters that take any.
             frozen_layers: A selector (see `thermocline.tuning.layers.selectors.select`) over every tower. Layers that
                 an object detector builds frozen are frozen besides.
             tower_frozen_layers: A selector per tower, in addition.
-            schedule: `cosine`, `linear`, `constant` or another of `thermocline.tuning.schedule.phases.SCHEDULES`.
-            warmup: The fraction of the run over which the rate rises.
+            schedule: `cosine`, `linear`, `constant` or another of `thermocline.tuning.schedule.phases.SCHEDULES`; or
+                one per selector, as in `Phase`.
+            warmup: The fraction of the run over which the rate rises; or one per selector.
+            parameter_rules: `ParameterRule`s, or mappings of their fields, for parameters that learn at a multiple of
+                their layer's rate, or have a weight decay of their own.
 
         Raises:
             ConfigError: A value that is not allowed.
-            SelectorError: A selector that matches nothing, or nothing left to train.
+            SelectorError: A selector or a pattern that matches nothing, or nothing left to train.
             LayerMapError: The order of the layers is needed and not known.
         """
-        request = PlanRequest(lr, lr_choice, lr_decay, lr_mult, weight_decay, frozen_layers, tower_frozen_layers)
+        base, own = split_base(lr, 1e-3) if isinstance(lr, Mapping) else (lr, {})
+        choice = lr_choice, lr_decay, lr_min_scale, lr_mult
+        request = PlanRequest(base, own, *choice, weight_decay, frozen_layers, tower_frozen_layers)
         layers = planned_layers(layer_map, request)
         phases = (Phase(schedule=schedule, warmup=warmup),)
         warnings = (*layer_map.warnings, *layer_map.notes, *hints.tied_under_two_rules(layers, layer_map))
         warnings = checked_warnings(layers, warnings)
-        return cls(layers, float(lr), canonical_choice(lr_choice), phases, warnings, layer_map.confident)
+        rules = rules_from_data(parameter_rules)
+        return cls(layers, float(base), canonical_choice(lr_choice), phases, rules, warnings, layer_map.confident)
 
     def with_phases(self, phases: Sequence[Phase]) -> LayerPlan:
         """Return the plan with other phases.
@@ -114,6 +129,7 @@ class LayerPlan(Decisions):
         self,
         selector: Any,
         *,
+        parameters: str | Sequence[str] | None = None,
         lr_scale: float | None = None,
         frozen: bool | None = None,
         weight_decay: float | None = None,
@@ -122,24 +138,42 @@ class LayerPlan(Decisions):
 
         Args:
             selector: As for `frozen_layers`; such as `encoder.layer.[0-2]` or `text/encoder`.
-            lr_scale: The new scale.
-            frozen: Whether they are frozen throughout.
+            parameters: Globs over the names of parameters (see `ParameterRule`): then the decisions are a rule about
+                these parameters of the layers, behind the rules that there are.
+            lr_scale: The new scale: of layers a multiple of the base rate, of parameters of their layer's rate. 0
+                freezes layers.
+            frozen: Whether the layers are frozen throughout.
             weight_decay: The new weight decay.
 
         Raises:
             SelectorError: It matches nothing, or nothing is left to train.
             ConfigError: A value that is not allowed.
+
+        Example:
+            >>> slow = plan.edit("encoder.*", parameters="*sampling_offsets*", lr_scale=0.1)  # doctest: +SKIP
         """
-        chosen = set(select(self.layer_map, selector))
-        changes: dict[str, Any] = {"lr_scale": lr_scale, "frozen": frozen, "weight_decay": weight_decay}
         if frozen is not None and not isinstance(frozen, bool):
             raise ConfigError(f"frozen must be True or False; got {frozen!r}.")
+        if parameters is not None:
+            if frozen is not None:
+                raise ConfigError("Layers are the unit that is frozen: give frozen without parameters.")
+            return self._with_rule(selector, parameters, lr_scale, weight_decay)
+        chosen = set(select(self.layer_map, selector))
+        changes: dict[str, Any] = {"lr_scale": lr_scale, "frozen": frozen, "weight_decay": weight_decay}
         for key in ("lr_scale", "weight_decay"):
             if changes[key] is not None:
                 changes[key] = not_negative(key, changes[key])
         given = {key: value for key, value in changes.items() if value is not None}
         layers = tuple(replace(one, **given) if one.label in chosen else one for one in self.layers)
         return replace(self, layers=layers, estimate=None, warnings=checked_warnings(layers, self.warnings))
+
+    def _with_rule(
+        self, selector: Any, parameters: str | Sequence[str], lr_scale: float | None, weight_decay: float | None
+    ) -> LayerPlan:
+        """The plan with one more rule about parameters."""
+        patterns = parameters if isinstance(parameters, str) else tuple(parameters)
+        rule = ParameterRule(patterns, selector, lr_scale, weight_decay)
+        return replace(self, parameter_rules=(*self.parameter_rules, rule), estimate=None)
 
     def check(self, layer_map: LayerMap) -> None:
         """Raise unless the plan is about the layers of a map, and something trains in each of its phases.
@@ -152,15 +186,15 @@ class LayerPlan(Decisions):
     def parameter_groups(
         self, model: nn.Module, *, lr: float | None = None, weight_decay: float | None = None
     ) -> list[dict[str, Any]]:
-        """Return groups for a torch optimizer: at most two per layer (with and without weight decay).
+        """Return groups for a torch optimizer: two per layer (with and without weight decay), more by parameter rules.
 
-        Each has `params`, `lr`, `weight_decay`, `name`, `lr_scale` and `layer`. Layers that are frozen
-        throughout have none. Membership never changes afterwards.
+        Each has `params`, `lr`, `weight_decay`, `name`, `lr_scale`, `rule_scale` (the multiple of the layer's rate that
+        a rule gives) and `layer`. Layers that are frozen throughout have none. Membership never changes afterwards.
 
         Args:
             model: The model that the map was made of; it may have been wrapped since (torch.compile, DDP).
             lr: The base rate in place of the plan's own.
-            weight_decay: Of every layer, in place of the plan's own.
+            weight_decay: Of every layer, in place of the plan's own; that of a rule stays.
 
         Raises:
             ConfigError: The plan is for another model, or a value is not allowed.
@@ -200,9 +234,17 @@ class LayerPlan(Decisions):
         """
         return Watch(self, model)
 
-    def hints(self) -> tuple[str, ...]:
-        """Return hints about what its author may not have meant; they are shown with the plan."""
-        return hints.hints(self)
+    def hints(self, model: nn.Module | None = None) -> tuple[str, ...]:
+        """Return hints about what its author may not have meant; they are shown with the plan.
+
+        Args:
+            model: The model that the plan is for: whether a rate can move weights is then told by these weights, and
+                not by those of a usual size.
+
+        Raises:
+            ConfigError: The plan is for another model.
+        """
+        return hints.hints(self, model)
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row per layer, with the rate `lr` that it reaches at its highest."""

@@ -21,8 +21,8 @@ def two_stage(layer_map: LayerMap, *, lr_mult: float = 10.0) -> dict[str, float]
     return {layer.label: 1.0 if layer.pretrained else float(lr_mult) for layer in layer_map}
 
 
-def layerwise_decay(layer_map: LayerMap, *, lr_decay: float = 0.9) -> dict[str, float]:
-    """The head at the base rate, each layer below it times `lr_decay` once more.
+def layerwise_decay(layer_map: LayerMap, *, lr_decay: float = 0.9, lr_min_scale: float = 0.0) -> dict[str, float]:
+    """The head at the base rate, each layer below it times `lr_decay` once more, down to `lr_min_scale`.
 
     Depth is that of the whole architecture. Decay is counted per pretrained tower: the longest takes
     `lr_decay` as given, a shorter one the power of it that gives its stem the same rate. New layers
@@ -45,7 +45,7 @@ def layerwise_decay(layer_map: LayerMap, *, lr_decay: float = 0.9) -> dict[str, 
             scales[layer.label] = 1.0
         else:
             scales[layer.label] = float(lr_decay) ** (steps * longest / lengths[layer.tower])
-    return scales
+    return {label: max(scale, float(lr_min_scale)) for label, scale in scales.items()}
 
 
 def tower_length(layer_map: LayerMap, tower: str) -> int:
@@ -60,7 +60,9 @@ def _steps(layer: Layer, length: int) -> int:
     return 0
 
 
-def scales_for(layer_map: LayerMap, choice: str, *, lr_decay: float, lr_mult: float) -> dict[str, float]:
+def scales_for(
+    layer_map: LayerMap, choice: str, *, lr_decay: float, lr_min_scale: float, lr_mult: float
+) -> dict[str, float]:
     """Return the scales that an `lr_choice` gives.
 
     Raises:
@@ -69,7 +71,7 @@ def scales_for(layer_map: LayerMap, choice: str, *, lr_decay: float, lr_mult: fl
     table: dict[str, Callable[[], dict[str, float]]] = {
         "single_lr": lambda: single_lr(layer_map),
         "two_stage": lambda: two_stage(layer_map, lr_mult=lr_mult),
-        "layerwise_decay": lambda: layerwise_decay(layer_map, lr_decay=lr_decay),
+        "layerwise_decay": lambda: layerwise_decay(layer_map, lr_decay=lr_decay, lr_min_scale=lr_min_scale),
     }
     return table[canonical_choice(choice)]()
 

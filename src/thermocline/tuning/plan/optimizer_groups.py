@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
@@ -9,6 +10,7 @@ from torch import nn
 from thermocline.errors import ConfigError, listing
 from thermocline.tuning.layers.wrappers import clean_name, unwrap, unwrapped_name
 from thermocline.tuning.plan.decisions import Decisions
+from thermocline.tuning.plan.plan_layer import PlanLayer
 from thermocline.tuning.plan.weight_decay import undecayed
 
 
@@ -22,25 +24,48 @@ def parameter_groups(plan: Decisions, model: nn.Module, lr: float, weight_decay:
     for entry in plan.layers:
         if entry.label in never:
             continue
-        own = [parameters[name] for name in entry.parameters]
         decay = entry.weight_decay if weight_decay is None else float(weight_decay)
-        parts = (
-            ([p for p in own if id(p) not in bare], decay, ""),
-            ([p for p in own if id(p) in bare], 0.0, ":no_decay"),
-        )
-        groups.extend(
-            {
-                "params": members,
-                "lr": lr * entry.lr_scale,
-                "weight_decay": rate,
-                "name": entry.label + suffix,
-                "lr_scale": entry.lr_scale,
-                "layer": entry.label,
-            }
-            for members, rate, suffix in parts
-            if members
-        )
+        for key, members in _parts(plan, entry, parameters, bare, decay).items():
+            suffix, own_decay, rule_scale = key
+            groups.append(
+                {
+                    "params": members,
+                    "lr": lr * entry.lr_scale * rule_scale,
+                    "weight_decay": own_decay,
+                    "name": entry.label + suffix,
+                    "lr_scale": entry.lr_scale,
+                    "rule_scale": rule_scale,
+                    "layer": entry.label,
+                }
+            )
+    _check_sum(groups, [parameters[name] for one in plan.layers if one.label not in never for name in one.parameters])
     return groups
+
+
+def _parts(
+    plan: Decisions, entry: PlanLayer, parameters: Mapping[str, nn.Parameter], bare: set[int], decay: float
+) -> dict[tuple[str, float, float], list[nn.Parameter]]:
+    """A layer's parameters by suffix of the group's name, weight decay and multiple of the layer's rate."""
+    plain, undecayed_part = ("", decay, 1.0), (":no_decay", 0.0, 1.0)
+    parts: dict[tuple[str, float, float], list[nn.Parameter]] = {plain: [], undecayed_part: []}
+    for name in entry.parameters:
+        parameter, setting = parameters[name], plan.settings.get(name)
+        usual = undecayed_part if id(parameter) in bare else plain
+        if setting is None:
+            parts[usual].append(parameter)
+            continue
+        scale = 1.0 if setting.lr_scale is None else setting.lr_scale
+        own_decay = usual[1] if setting.weight_decay is None else setting.weight_decay
+        suffix = f":lr_scale={scale!r},weight_decay={own_decay!r}"
+        parts.setdefault((suffix, own_decay, scale), []).append(parameter)
+    return {key: members for key, members in parts.items() if members}
+
+
+def _check_sum(groups: list[dict[str, Any]], wanted: list[nn.Parameter]) -> None:
+    """Check that each parameter that may train is in just one group, and that groups have names of their own."""
+    members = [id(parameter) for group in groups for parameter in group["params"]]
+    assert sorted(members) == sorted(map(id, wanted)), "each parameter is in one group"
+    assert len({group["name"] for group in groups}) == len(groups), "a name for each group"
 
 
 def found_parameters(plan: Decisions, model: nn.Module) -> dict[str, nn.Parameter]:

@@ -11,6 +11,7 @@ from typing import Any
 from thermocline.errors import ConfigError, listing
 from thermocline.tuning.plan.decisions import Decisions
 from thermocline.tuning.plan.lr_choice import canonical_choice
+from thermocline.tuning.plan.parameter_rules import rules_from_data
 from thermocline.tuning.plan.plan_layer import PlanLayer
 from thermocline.tuning.schedule.phase_files import phase_to_dict, phases_from_data
 
@@ -23,19 +24,22 @@ _TYPES: dict[str, tuple[type, ...]] = {
 }
 
 
-_VERSION = 2
+_VERSION, _WITH_RULES = 2, 3
+"""Of a plan without parameter rules, and of one with them: a program that does not know them must not drop them."""
 _LONGEST_NAME = 1000
-_DECISIONS = ("version", "lr", "lr_choice", "layers", "phases")
+_DECISIONS = ("version", "lr", "lr_choice", "layers", "phases", "parameter_rules")
 
 
 def plain(plan: Decisions) -> dict[str, Any]:
     """Return a plan as data that JSON can hold."""
+    rules = [one.to_dict() for one in plan.parameter_rules]
     return {
-        "version": _VERSION,
+        "version": _WITH_RULES if rules else _VERSION,
         "lr": plan.lr,
         "lr_choice": plan.lr_choice,
         "layers": [_layer(one) for one in plan.layers],
         "phases": [phase_to_dict(one) for one in plan.phases],
+        **({"parameter_rules": rules} if rules else {}),
         "warnings": list(plan.warnings),
         "confident": plan.confident,
         "total_steps": plan.total_steps,
@@ -70,8 +74,8 @@ def fields_from_json(text: str) -> dict[str, Any]:
         raise ConfigError(f"A plan must be JSON text: {error}.") from None
     if not isinstance(data, dict):
         raise ConfigError(f"A plan is a JSON object; got {type(data).__name__}.")
-    if data.get("version") not in (1, 2):
-        raise ConfigError(f"A plan of version {data.get('version')!r}; this program reads versions 1 and 2.")
+    if data.get("version") not in (1, _VERSION, _WITH_RULES):
+        raise ConfigError(f"A plan of version {data.get('version')!r}; this program reads versions 1, 2 and 3.")
     missing = [key for key in ("lr", "lr_choice", "layers", "phases") if key not in data]
     if missing:
         raise ConfigError(f"The plan lacks {listing(missing)}.")
@@ -89,6 +93,7 @@ def fields_from_json(text: str) -> dict[str, Any]:
         "lr": data["lr"],
         "lr_choice": choice,
         "phases": phases,
+        "parameter_rules": rules_from_data(data.get("parameter_rules"), "parameter_rules of the plan"),
         "warnings": warnings,
         **dict(zip(("confident", "total_steps", "steps_per_epoch"), known, strict=True)),
     }

@@ -14,9 +14,9 @@ class PlanLayer:
     Attributes:
         label: `tower/name`.
         tower: As in the layer map; so are role, depth, n_parameters, pretrained, parameters and part.
-        lr_scale: A multiple of the plan's base rate.
+        lr_scale: A multiple of the plan's base rate. 0 freezes it throughout.
         weight_decay: Of its parameters that take any.
-        frozen: Whether it is frozen throughout.
+        frozen: Whether it is named as frozen throughout.
     """
 
     label: str
@@ -35,6 +35,11 @@ class PlanLayer:
     def name(self) -> str:
         """The name within the tower."""
         return self.label.removeprefix(f"{self.tower}/")
+
+    @property
+    def pinned(self) -> bool:
+        """Whether it is frozen whatever the phases say: it is named as frozen, or its rate is 0."""
+        return self.frozen or self.lr_scale == 0
 
     def as_layer(self) -> Layer:
         """Return the layer that the entry is about, without its modules."""

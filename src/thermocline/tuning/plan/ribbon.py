@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from itertools import groupby
+from typing import Any
 
 from thermocline.errors import counted
 from thermocline.tuning.layers.folding import folded_runs
@@ -164,30 +165,37 @@ def ends(phase: Phase) -> str:
 
 
 def course(phase: Phase) -> str:
-    """Return the schedule of a phase, in words."""
+    """Return the schedule of a phase, or its schedules by selector, in words."""
     run = phase.over == "run"
     if phase.schedule == "one_cycle":
         return f"one cycle{' over the whole run' if run else ''}, rising for {phase.pct_start:.0%}"
-    shape = _shape(phase)
+    shape = _each(phase.schedule, lambda one: _shape(one, phase))
     if not phase.warmup:
         return f"{shape}{' over the whole run' if run else ''}"
     scope = "the whole run" if run else "its steps"
-    share = f"the first {phase.warmup:.0%} of {scope}"
-    long = counted(phase.warmup, "step") if isinstance(phase.warmup, int) else share
-    return f"warm-up over {long}, then {shape}"
+    long = _each(phase.warmup, lambda one: counted(one, "step") if isinstance(one, int) else f"the first {one:.0%}")
+    share = "" if isinstance(phase.warmup, int) else f" of {scope}"
+    return f"warm-up over {long}{share}, then {shape}"
 
 
-def _shape(phase: Phase) -> str:
-    """The schedule after the warm-up, in words."""
-    end = f" to {phase.final:g}" if phase.final and "final" in ARGUMENTS[phase.schedule] else ""
-    if phase.schedule == "polynomial":
+def _shape(schedule: str, phase: Phase) -> str:
+    """A schedule of a phase after the warm-up, in words."""
+    end = f" to {phase.final:g}" if phase.final and "final" in ARGUMENTS[schedule] else ""
+    if schedule == "polynomial":
         return f"polynomial of power {phase.power:g}{end}"
-    if phase.schedule == "cosine_restarts":
+    if schedule == "cosine_restarts":
         return f"{counted(phase.cycles, 'cosine')}{end}"
-    if phase.schedule == "wsd":
+    if schedule == "wsd":
         last = counted(phase.decay, "step") if isinstance(phase.decay, int) else f"{phase.decay:.0%}"
         return f"constant, for the last {last} falling as {phase.decay_shape}{end}"
-    return {"inverse_sqrt": "inverse square root"}.get(phase.schedule, phase.schedule) + end
+    return {"inverse_sqrt": "inverse square root"}.get(schedule, schedule) + end
+
+
+def _each(value: Any, shown: Callable[[Any], str]) -> str:
+    """A value in words, or the values of several selectors."""
+    if not isinstance(value, Mapping):
+        return shown(value)
+    return ", ".join(f"{shown(one)} ({'rest' if selector == '*' else selector})" for selector, one in value.items())
 
 
 def _cells(*texts: str) -> str:

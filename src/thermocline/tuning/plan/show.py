@@ -11,6 +11,7 @@ from thermocline.tuning.layers.folding import folded_runs, role_of
 from thermocline.tuning.plan import ribbon
 from thermocline.tuning.plan.decisions import Decisions
 from thermocline.tuning.plan.hints import hints
+from thermocline.tuning.plan.parameter_rules import matched
 from thermocline.tuning.plan.plan_layer import PlanLayer
 from thermocline.tuning.tables import STYLE, count, html_cells, html_warnings, table
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 _HEADER = ["tower", "layer", "role", "lr", "× lr", "weight decay", "weights", "state"]
 _RIGHT = (3, 4, 5, 6)
+_RULE_HEADER = ["parameters", "of layers", "tensors", "lr", "× layer's lr", "weight decay"]
+_RULE_RIGHT = (2, 3, 4, 5)
 
 
 def headline(plan: Decisions) -> str:
@@ -36,19 +39,21 @@ def folded(layers: Sequence[PlanLayer]) -> list[tuple[str, list[PlanLayer]]]:
     return folded_runs(layers, lambda x: (x.tower, role_of(x), x.frozen, x.weight_decay, x.pretrained))
 
 
-def peaks(plan: Decisions) -> dict[str, float]:
-    """Return per layer the highest scale that any phase gives it; 0 where it is frozen throughout."""
-    phases = plan.timeline.layers
-    return {
-        label: max((own.scales[label] for own in phases if label in own.always or label in own.pool), default=0.0)
-        for label in plan.labels
-    }
-
-
 def _runs(plan: Decisions) -> list[tuple[str, list[PlanLayer]]]:
-    """The runs of the table; layers that are frozen throughout, pinned or not, are in runs of their own."""
-    never = set(plan.frozen)
-    return folded_runs(plan.layers, lambda x: (x.tower, role_of(x), x.label in never, x.weight_decay, x.pretrained))
+    """The runs of the table; layers that are frozen throughout, and why, are in runs of their own."""
+    state = states(plan)
+    return folded_runs(plan.layers, lambda x: (x.tower, role_of(x), state[x.label], x.weight_decay))
+
+
+def states(plan: Decisions) -> dict[str, str]:
+    """Return per layer `pretrained`, `new`, or `frozen`, which says so where a rate of 0 is what freezes it."""
+    never, phases = set(plan.frozen), plan.timeline.layers
+    out = {}
+    for layer in plan.layers:
+        zero = not layer.frozen and any(own.scales[layer.label] == 0 for own in phases)
+        trained = "pretrained" if layer.pretrained else "new"
+        out[layer.label] = trained if layer.label not in never else "frozen (lr 0)" if zero else "frozen"
+    return out
 
 
 def _range(low: float, high: float) -> str:
@@ -58,17 +63,38 @@ def _range(low: float, high: float) -> str:
 
 def _rows(plan: Decisions) -> list[list[str]]:
     rows = []
-    scale, never = peaks(plan), set(plan.frozen)
+    scale, state = plan.peaks, states(plan)
     for name, run in _runs(plan):
         first = run[0]
         low, high = scale[first.label], scale[run[-1].label]
         weights = count(sum(layer.n_parameters for layer in run))
-        if first.label in never:
-            rows.append([first.tower, name, role_of(first), "–", "–", "–", weights, "frozen"])
+        if first.label in plan.frozen:
+            rows.append([first.tower, name, role_of(first), "–", "–", "–", weights, state[first.label]])
         else:
-            state = "pretrained" if first.pretrained else "new"
             rates = [_range(plan.lr * low, plan.lr * high), _range(low, high)]
-            rows.append([first.tower, name, role_of(first), *rates, f"{first.weight_decay:g}", weights, state])
+            own = f"{first.weight_decay:g}"
+            rows.append([first.tower, name, role_of(first), *rates, own, weights, state[first.label]])
+    return rows
+
+
+def _rule_rows(plan: Decisions) -> list[list[str]]:
+    """A row for each parameter rule: what it is about, the rates of these parameters, and their weight decay."""
+    rows = []
+    of = {name: layer.label for layer in plan.layers for name in layer.parameters}
+    for rule in plan.parameter_rules:
+        names = matched(rule, plan.layer_map)
+        scale = 1.0 if rule.lr_scale is None else rule.lr_scale
+        rates = [plan.lr * plan.peaks[of[name]] * scale for name in names if of[name] not in plan.frozen]
+        rows.append(
+            [
+                ", ".join(rule.parameters),
+                "all" if rule.layers is None else ", ".join(map(str, rule.selectors)),
+                count(len(names)),
+                _range(min(rates), max(rates)) if rates else "–",
+                f"{scale:g}",
+                "–" if rule.weight_decay is None else f"{rule.weight_decay:g}",
+            ]
+        )
     return rows
 
 
@@ -78,7 +104,8 @@ def text(plan: Decisions) -> str:
     warnings = [f"! {one}" for one in plan.warnings[1 if _warning_leads(plan) else 0 :]]
     hinted = [f"! {one}" for one in hints(plan)]
     when = ribbon.text(plan) if ribbon.has_ribbon(plan) else f"one phase: {_course(plan)}"
-    rest = [*warnings, *hinted, when, table(_rows(plan), _HEADER, right=_RIGHT)]
+    rules = [table(_rule_rows(plan), _RULE_HEADER, right=_RULE_RIGHT)] if plan.parameter_rules else []
+    rest = [*warnings, *hinted, when, table(_rows(plan), _HEADER, right=_RIGHT), *rules]
     cost = [] if plan.estimate is None else [str(plan.estimate)]
     return "\n".join([lead + headline(plan), *rest, *cost])
 
@@ -94,7 +121,7 @@ def _warning_leads(plan: Decisions) -> bool:
 
 def html(plan: Decisions) -> str:
     """Return the plan as an HTML table with a bar for each rate, legible on light and dark."""
-    scale = peaks(plan)
+    scale = plan.peaks
     top = max(scale.values(), default=1.0) or 1.0
     head = html_cells(_HEADER, _RIGHT, tag="th")
     body = []
@@ -108,8 +135,18 @@ def html(plan: Decisions) -> str:
     cost = "" if plan.estimate is None else plan.estimate._repr_html_()
     return (
         f"{STYLE}<div class=tcl>{lead}<div>{escape(headline(plan))}</div>{when}"
-        f"<table class=tcl><thead><tr>{head}<th></th></tr></thead><tbody>{''.join(body)}</tbody></table></div>{cost}"
+        f"<table class=tcl><thead><tr>{head}<th></th></tr></thead><tbody>{''.join(body)}</tbody></table>"
+        f"{_rules_html(plan)}</div>{cost}"
     )
+
+
+def _rules_html(plan: Decisions) -> str:
+    """The parameter rules as a table below that of the layers."""
+    if not plan.parameter_rules:
+        return ""
+    rows = "".join(f"<tr>{html_cells(row, _RULE_RIGHT)}</tr>" for row in _rule_rows(plan))
+    head = html_cells(_RULE_HEADER, _RULE_RIGHT, tag="th")
+    return f"<table class=tcl><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
 
 
 def _bar(first: float, last: float) -> str:
@@ -124,8 +161,9 @@ def frame(plan: Decisions) -> pd.DataFrame:
     """Return one row per layer, with the rate that it reaches at its highest."""
     import pandas as pd
 
-    scale = peaks(plan)
-    rows = [{**asdict(one), "lr": plan.lr * scale[one.label]} for one in plan.layers]
+    scale = plan.peaks
+    frozen = set(plan.frozen)
+    rows = [{**asdict(one), "lr": plan.lr * scale[one.label], "frozen": one.label in frozen} for one in plan.layers]
     columns = [
         "label",
         "tower",

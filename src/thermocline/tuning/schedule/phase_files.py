@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from thermocline.errors import ConfigError, did_you_mean, listing
-from thermocline.tuning.schedule.phases import Draw, Phase, Plateau, rate_fields
+from thermocline.tuning.schedule.phases import EVERYTHING, Draw, Phase, Plateau, rate_fields
 
 _NESTED: dict[str, type[Plateau] | type[Draw]] = {"plateau": Plateau, "draw": Draw}
 _PLAIN = Phase()
@@ -78,8 +78,13 @@ def _phase(data: Any, where: str, like: Phase) -> Phase:
         return data
     values = _checked(data, Phase, where)
     values.setdefault("name", where)
+    if like != _PLAIN:
+        for name in ("schedule", "warmup"):
+            if name in values:
+                values[name] = _with_rest(values[name], getattr(like, name))
     own = values.get("schedule", like.schedule)
-    values = {name: one for name, one in rate_fields(like).items() if own == like.schedule or name == "warmup"} | values
+    alike = like.schedule in (own.values() if isinstance(own, Mapping) else (own,))
+    values = {name: one for name, one in rate_fields(like).items() if alike or name == "warmup"} | values
     for key, kind in _NESTED.items():
         if values.get(key) is not None:
             values[key] = _made(kind, _checked(values[key], kind, f"{where}.{key}"), where)
@@ -89,6 +94,13 @@ def _phase(data: Any, where: str, like: Phase) -> Phase:
     made = _made(Phase, values, where)
     assert isinstance(made, Phase)
     return made
+
+
+def _with_rest(value: Any, rest: Any) -> Any:
+    """A value by selector, with what holds for the layers that no selector names."""
+    if not isinstance(value, Mapping) or EVERYTHING in value:
+        return value
+    return {**value, EVERYTHING: rest}
 
 
 def _checked(data: Any, kind: type[Phase | Plateau | Draw], where: str) -> dict[str, Any]:

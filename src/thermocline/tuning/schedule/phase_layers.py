@@ -1,32 +1,39 @@
-"""Which layers the phases of a plan mean, and at which scales: selectors resolved, layers drawn."""
+"""Which layers the phases of a plan mean, at which scales and schedules: selectors resolved, layers drawn."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from typing import TypeVar
 
 import numpy as np
 
 from thermocline.errors import ConfigError, SelectorError, counted
 from thermocline.tuning.layers.layer_map import LayerMap
 from thermocline.tuning.layers.selectors import select
-from thermocline.tuning.schedule.phases import EVERYTHING, Draw, Phase
+from thermocline.tuning.schedule.phases import EVERYTHING, SCHEDULE, WARMUP, Draw, Phase
+
+Value = TypeVar("Value", float, int, str)
 
 
 @dataclass(frozen=True)
 class PhaseLayers:
-    """The layers of one phase; layers that are frozen throughout are left out.
+    """The layers of one phase; layers that are frozen throughout, or have a rate of 0 in it, are left out.
 
     Attributes:
         always: The labels of the layers that train throughout it.
         pool: The labels of the layers that are drawn from.
         scales: By label, what a layer's rate is of the base rate, before the schedule.
+        courses: The phase once for each of its schedules, with the warm-up that goes with it.
+        course: By label, the index of its course; 0 for labels that are not there.
     """
 
     always: frozenset[str]
     pool: tuple[str, ...]
     scales: Mapping[str, float]
+    courses: tuple[Phase, ...]
+    course: Mapping[str, int] = field(default_factory=dict)
 
 
 def phase_layers(phase: Phase, layer_map: LayerMap, scales: Mapping[str, float], pinned: frozenset[str]) -> PhaseLayers:
@@ -48,9 +55,11 @@ def phase_layers(phase: Phase, layer_map: LayerMap, scales: Mapping[str, float],
     else:
         items = (phase.trains,) if isinstance(phase.trains, str) else phase.trains
         labels = resolved(layer_map, items, f"{where}, trains")
-    always = frozenset(labels) - pinned
-    pool = () if phase.draw is None else _pool(phase.draw, layer_map, pinned | always, where)
-    return PhaseLayers(always, pool, _scales(phase, layer_map, scales))
+    own = _scales(phase, layer_map, scales)
+    frozen = pinned.union(label for label, scale in own.items() if scale == 0)  # a rate of 0 is freezing
+    always = frozenset(labels) - frozen
+    pool = () if phase.draw is None else _pool(phase.draw, layer_map, frozen | always, where)
+    return PhaseLayers(always, pool, own, *_courses(phase, layer_map, always.union(pool)))
 
 
 def resolved(layer_map: LayerMap, items: Sequence[str | int], where: str) -> tuple[str, ...]:
@@ -102,19 +111,34 @@ def _drawn(n: int, seed: int, pool: tuple[str, ...], number: int) -> frozenset[s
 def _scales(phase: Phase, layer_map: LayerMap, scales: Mapping[str, float]) -> dict[str, float]:
     """What each layer's rate is of the base rate in a phase, before the schedule."""
     where = f"phase {phase.name!r}"
-    own = _numbers(layer_map, phase.lr_scale, f"{where}, lr_scale")
+    own = _by_label(layer_map, phase.lr_scale, f"{where}, lr_scale")
     mults: dict[str, float] = {}
     rest = 1.0
     if isinstance(phase.lr_mult, Mapping):
-        mults = _numbers(layer_map, phase.lr_mult, f"{where}, lr_mult")
+        mults = _by_label(layer_map, phase.lr_mult, f"{where}, lr_mult")
     else:
         rest = phase.lr_mult
     return {label: own.get(label, scale) * mults.get(label, rest) for label, scale in scales.items()}
 
 
-def _numbers(layer_map: LayerMap, given: Mapping[str, float], where: str) -> dict[str, float]:
-    """Numbers by label; `*` is for what no other selector names."""
-    out: dict[str, float] = {}
+def _courses(phase: Phase, layer_map: LayerMap, trained: frozenset[str]) -> tuple[tuple[Phase, ...], dict[str, int]]:
+    """The phase once for each schedule and warm-up that trained layers have, and the index of each such layer."""
+    if not phase.is_mixed:
+        return (phase,), {}
+    where = f"phase {phase.name!r}"
+    schedules = phase.schedule if isinstance(phase.schedule, Mapping) else {EVERYTHING: phase.schedule}
+    warmups = phase.warmup if isinstance(phase.warmup, Mapping) else {EVERYTHING: phase.warmup}
+    by_schedule = _by_label(layer_map, {EVERYTHING: SCHEDULE, **schedules}, f"{where}, schedule")
+    by_warmup = _by_label(layer_map, {EVERYTHING: WARMUP, **warmups}, f"{where}, warmup")
+    own = {label: (by_schedule[label], by_warmup[label]) for label in layer_map.labels}
+    kinds = list(dict.fromkeys(kind for label, kind in own.items() if label in trained or not trained))
+    made = tuple(replace(phase, schedule=schedule, warmup=warmup) for schedule, warmup in kinds)
+    return made, {label: kinds.index(kind) for label, kind in own.items() if kind in kinds}
+
+
+def _by_label(layer_map: LayerMap, given: Mapping[str, Value], where: str) -> dict[str, Value]:
+    """Values by label; `*` is for what no other selector names."""
+    out: dict[str, Value] = {}
     source: dict[str, str] = {}
     for selector, number in given.items():
         if selector == EVERYTHING:
@@ -122,10 +146,15 @@ def _numbers(layer_map: LayerMap, given: Mapping[str, float], where: str) -> dic
         for label in resolved(layer_map, (selector,), where):
             if label in out and out[label] != number:
                 raise ConfigError(
-                    f"{where}: {source[label]!r} gives {label!r} {out[label]:g}, and {selector!r} gives it {number:g}. "
-                    "A layer takes one number; let the selectors not overlap."
+                    f"{where}: {source[label]!r} gives {label!r} {_shown(out[label])}, and {selector!r} gives it "
+                    f"{_shown(number)}. A layer takes one {'schedule' if isinstance(number, str) else 'number'}; "
+                    "let the selectors not overlap."
                 )
             out[label], source[label] = number, selector
     if EVERYTHING in given:
         out = {label: out.get(label, given[EVERYTHING]) for label in layer_map.labels}
     return out
+
+
+def _shown(value: float | str) -> str:
+    return repr(value) if isinstance(value, str) else f"{value:g}"

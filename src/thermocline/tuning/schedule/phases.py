@@ -23,6 +23,8 @@ ARGUMENTS = {
 """The fields of a phase, besides `warmup`, that each schedule reads."""
 SCHEDULES = tuple(ARGUMENTS)
 DECAY_SHAPES = ("1-sqrt", "linear", "cosine")
+SCHEDULE, WARMUP = "cosine", 0.1
+"""Of a phase that says nothing else, and of layers that no selector of a phase names."""
 EVERYTHING = "*"
 _NO_WARMUP = 0.1  # of the schedule: the timescale of `inverse_sqrt` where nothing warms up
 
@@ -76,9 +78,10 @@ class Phase:
         name: Shown in tables and plots.
         trains: `"*"`, or selectors (see `thermocline.tuning.layers.selectors.select`) of the layers that train.
         schedule: `constant`, `linear`, `cosine`, `one_cycle`, `polynomial`, `inverse_sqrt`, `wsd` (warmup-stable-decay)
-            or `cosine_restarts`.
+            or `cosine_restarts`; or one of them per selector (`"*"` for the rest, which has `cosine` without it).
         warmup: How long the rate rises linearly: a fraction of the schedule below 1, or a number of steps. Not used
-            by `one_cycle`, which begins with a rise of its own.
+            by `one_cycle`, which begins with a rise of its own. Or one per selector (`"*"` for the rest, which has 0.1
+            without it).
         final: The multiple of the rate at which `linear`, `cosine`, `polynomial`, `wsd` and each cycle of
             `cosine_restarts` end.
         power: Of `polynomial`: 1 is a line, 2 falls fast at first.
@@ -106,8 +109,8 @@ class Phase:
 
     name: str = "train"
     trains: str | tuple[str | int, ...] = EVERYTHING
-    schedule: str = "cosine"
-    warmup: float | int = 0.1
+    schedule: str | Mapping[str, str] = SCHEDULE
+    warmup: float | int | Mapping[str, float | int] = WARMUP
     final: float = 0.0
     power: float = 1.0
     decay: float | int = 0.1
@@ -134,7 +137,11 @@ class Phase:
             raise ConfigError(f"The name of a phase is a text; got {self.name!r}.")
         if self.trains != EVERYTHING:
             object.__setattr__(self, "trains", selectors("trains", self.trains, empty=self.draw is not None))
-        _choice("schedule", self.schedule, SCHEDULES)
+        for name in ("schedule", "warmup"):
+            if isinstance(getattr(self, name), Mapping):
+                object.__setattr__(self, name, dict(getattr(self, name)))
+        for schedule in _each("schedule", self.schedule):
+            _choice("schedule", schedule, SCHEDULES)
         _choice("decay_shape", self.decay_shape, DECAY_SHAPES)
         _choice("over", self.over, ("phase", "run"))
         _choice("optimizer_state", self.optimizer_state, ("keep", "reset"))
@@ -146,8 +153,13 @@ class Phase:
             object.__setattr__(self, "lr_mult", not_negative("lr_mult", self.lr_mult))
         object.__setattr__(self, "lr_scale", _by_selector("lr_scale", self.lr_scale))
 
+    @property
+    def is_mixed(self) -> bool:
+        """Whether layers have schedules or warm-ups of their own; `phase_layers.courses` takes these apart."""
+        return isinstance(self.schedule, Mapping) or isinstance(self.warmup, Mapping)
+
     def factor(self, step: int, steps: int) -> float:
-        """Return the multiple of the rate at a step of the schedule.
+        """Return the multiple of the rate at a step of the schedule, in a phase that has one for all layers.
 
         Args:
             step: 0-based, within the schedule; clamped into it.
@@ -155,6 +167,8 @@ class Phase:
         """
         steps = max(steps, 1)
         step = min(max(step, 0), steps - 1)
+        assert isinstance(self.schedule, str)
+        assert not isinstance(self.warmup, Mapping)
         if self.schedule == "one_cycle":
             low = 1.0 / self.div_factor
             return curves.cycle(step / steps, self.pct_start, low, 1.0, low / self.final_div_factor)
@@ -190,7 +204,11 @@ class Phase:
             self,
             steps=None if self.steps is None else int(steps(self.steps)),
             epochs=None if self.epochs is None else self.epochs * share,
-            warmup=steps(self.warmup),
+            warmup=(
+                {key: steps(one) for key, one in self.warmup.items()}
+                if isinstance(self.warmup, Mapping)
+                else steps(self.warmup)
+            ),
             decay=steps(self.decay),
             thaw_warmup=steps(self.thaw_warmup),
         )
@@ -205,9 +223,13 @@ class Phase:
 
 
 def rate_fields(phase: Phase) -> dict[str, Any]:
-    """Return the schedule of a phase, its warm-up and what else the schedule reads."""
-    warmup = () if phase.schedule == "one_cycle" else ("warmup",)
-    return {name: getattr(phase, name) for name in ("schedule", *warmup, *ARGUMENTS[phase.schedule])}
+    """Return the schedule of a phase, its warm-up and what else the schedule reads; of several schedules all of it."""
+    schedules = _each("schedule", phase.schedule)
+    if isinstance(phase.schedule, Mapping) and EVERYTHING not in phase.schedule:
+        schedules = [*schedules, SCHEDULE]
+    warmup = () if set(schedules) == {"one_cycle"} else ("warmup",)
+    read = dict.fromkeys(name for one in schedules for name in ARGUMENTS[one])
+    return {name: getattr(phase, name) for name in ("schedule", *warmup, *read)}
 
 
 def check_arguments(schedule: str, arguments: Mapping[str, Any], where: str) -> None:
@@ -243,8 +265,11 @@ def selectors(name: str, value: Any, *, empty: bool = False) -> tuple[str | int,
 
 
 def _check_shape(phase: Phase) -> None:
-    for name in ("warmup", "thaw_warmup", "decay"):
-        value = getattr(phase, name)
+    for name, value in (
+        *(("warmup", one) for one in _each("warmup", phase.warmup)),
+        ("thaw_warmup", phase.thaw_warmup),
+        ("decay", phase.decay),
+    ):
         if isinstance(value, int) and not isinstance(value, bool):
             whole(name, value, least=0)
         else:
@@ -276,6 +301,21 @@ def _check_ends(phase: Phase) -> None:
         value = getattr(phase, name)
         if value is not None and not isinstance(value, kind):
             raise ConfigError(f"{name} takes {listing([one.name for one in fields(kind)])}; got {value!r}.")
+
+
+def _each(name: str, value: Any) -> list[Any]:
+    """The values of a field that takes one, or one per selector.
+
+    Raises:
+        ConfigError: A mapping without selectors.
+    """
+    if not isinstance(value, Mapping):
+        return [value]
+    if not value or not all(isinstance(key, str) for key in value):
+        raise ConfigError(
+            f"{name} of a phase is one for all layers, or a mapping such as {{'backbone': …, '*': …}}; got {value!r}."
+        )
+    return list(value.values())
 
 
 def _choice(name: str, value: object, allowed: Sequence[str]) -> None:

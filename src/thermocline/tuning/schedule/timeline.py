@@ -8,14 +8,13 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from thermocline.errors import ConfigError
 from thermocline.tuning.layers.layer_map import LayerMap
 from thermocline.tuning.schedule import curves
 from thermocline.tuning.schedule.cursor import Cursor
+from thermocline.tuning.schedule.phase_ends import check_order, planned_end
 from thermocline.tuning.schedule.phase_layers import PhaseLayers, drawn, phase_layers
 from thermocline.tuning.schedule.phases import Phase
 
-_EPSILON = 1e-9  # of a step: 0.7 of 10 steps are 7 although 0.7 * 10 > 7
 _MOST_STRETCHES = 256  # that are remembered
 
 
@@ -67,7 +66,9 @@ class Timeline:
     _sets: dict[tuple[int, int], tuple[frozenset[str], frozenset[str]]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
-    _short: dict[tuple[int, float], Phase] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _short: dict[tuple[int, float], tuple[Phase, ...]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         check_order(self.phases)
@@ -154,15 +155,20 @@ class Timeline:
         return self._in_phase(ended)
 
     def _phase(self, cursor: Cursor, number: int | None = None) -> Phase:
-        """A phase, the cursor's where no other is named, as long as the run makes it."""
-        number = cursor.phase if number is None else number
+        """A phase, the cursor's where no other is named, as long as the run makes it; with one of its schedules."""
+        return self._courses(cursor, cursor.phase if number is None else number)[0]
+
+    def _courses(self, cursor: Cursor, number: int) -> tuple[Phase, ...]:
+        """A phase once for each of its schedules, as long as the run makes it."""
+        courses = self.layers[number].courses
         if cursor.share == 1:
-            return self.phases[number]
+            return courses
         known = self._short.get((number, cursor.share))
         if known is None:
             if len(self._short) >= _MOST_STRETCHES:
                 self._short.clear()
-            known = self._short[number, cursor.share] = self.phases[number].shortened(cursor.share)
+            known = tuple(course.shortened(cursor.share) for course in courses)
+            self._short[number, cursor.share] = known
         return known
 
     def _in_phase(self, cursor: Cursor) -> Cursor:
@@ -250,22 +256,38 @@ class Timeline:
 
     # which rates
 
-    def factor(self, cursor: Cursor) -> float:
-        """Return the schedule's multiple, the same for all layers."""
+    def factors(self, cursor: Cursor) -> tuple[float, ...]:
+        """Return the multiple of each schedule of the phase; `course` says which is a layer's."""
         start, steps = self._span(cursor)
-        return self._phase(cursor).factor(cursor.step - start, steps)
+        return tuple(one.factor(cursor.step - start, steps) for one in self._courses(cursor, cursor.phase))
 
-    def momentum(self, cursor: Cursor) -> float | None:
-        """Return the optimizer's momentum; None where the phase does not change it."""
+    def factor(self, cursor: Cursor, label: str | None = None) -> float:
+        """Return the schedule's multiple: of a layer, or the highest of all."""
+        factors = self.factors(cursor)
+        return max(factors) if label is None else factors[self.course(cursor, label)]
+
+    def course(self, cursor: Cursor, label: str) -> int:
+        """Return the index of a layer's schedule among those of the phase."""
+        return self.layers[cursor.phase].course.get(label, 0)
+
+    def momenta(self, cursor: Cursor) -> tuple[float | None, ...]:
+        """Return the optimizer's momentum under each schedule of the phase; None where that does not change it."""
         start, steps = self._span(cursor)
-        return self.phases[cursor.phase].momentum_factor(cursor.step - start, steps)
+        return tuple(one.momentum_factor(cursor.step - start, steps) for one in self.layers[cursor.phase].courses)
+
+    def momentum(self, cursor: Cursor, label: str | None = None) -> float | None:
+        """Return the optimizer's momentum: of a layer, or of the first schedule that changes it; None for no change."""
+        momenta = self.momenta(cursor)
+        if label is not None:
+            return momenta[self.course(cursor, label)]
+        return next((one for one in momenta if one is not None), None)
 
     def multiple(self, label: str, cursor: Cursor) -> float:
         """Return what a layer's rate is of the plan's base rate; 0 where it does not train."""
         now = self.stretch(cursor)
         if label not in now.trains:
             return 0.0
-        value = self.layers[cursor.phase].scales[label] * self.factor(cursor)
+        value = self.layers[cursor.phase].scales[label] * self.factor(cursor, label)
         if label in now.unfrozen:
             value *= curves.rising(cursor.step - now.start, self.unfreeze_warmup(cursor))
         return value
@@ -282,50 +304,3 @@ class Timeline:
         if self.phases[cursor.phase].over == "run":
             return 0, cursor.total_steps
         return cursor.phase_start, self.phase_end(cursor) - cursor.phase_start
-
-
-def planned_end(phase: Phase, start: int, total_steps: int, steps_per_epoch: int) -> int:
-    """Return the step after a phase's last, if no plateau ends it sooner.
-
-    Args:
-        phase: The phase.
-        start: Its first step.
-        total_steps: Of the run.
-        steps_per_epoch: Needed where the phase ends by epochs.
-
-    Raises:
-        ConfigError: It is needed and not known.
-    """
-    end = total_steps
-    if phase.steps is not None:
-        end = min(end, start + phase.steps)
-    if phase.epochs is not None:
-        if steps_per_epoch < 1:
-            raise ConfigError(
-                f"Phase {phase.name!r} ends after {phase.epochs:g} epoch{'s' * (phase.epochs != 1)}, so a "
-                "cursor needs steps_per_epoch: "
-                "plan.start(total_steps, steps_per_epoch=…)."
-            )
-        end = min(end, start + max(1, round(phase.epochs * steps_per_epoch)))
-    if phase.fraction is not None:
-        end = min(end, max(start, math.ceil(phase.fraction * total_steps - _EPSILON)))
-    return end
-
-
-def check_order(phases: tuple[Phase, ...]) -> None:
-    """Raise unless fractions of the run grow from phase to phase.
-
-    Raises:
-        ConfigError: They do not.
-    """
-    before = ("", 0.0)
-    for phase in phases:
-        if phase.fraction is None:
-            continue
-        if phase.fraction <= before[1]:
-            raise ConfigError(
-                f"Phase {phase.name!r} ends at fraction {phase.fraction:g} of the run"
-                + (f", and {before[0]!r} before it at {before[1]:g}" if before[0] else "")
-                + ": fractions count from the beginning of the run, so they grow from phase to phase."
-            )
-        before = (phase.name, phase.fraction)
