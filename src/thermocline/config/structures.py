@@ -64,8 +64,10 @@ def _arguments(path: str, value: object) -> dict[str, Any] | None:
 
 
 def _keywords(text: str) -> object:
-    """Read `name=value, …`; values are literals, nothing is run. Anything else is returned as it is."""
+    """Read `name=value, …` or `{'name': value}`; values are literals. Anything else is returned as it is."""
     try:
+        if text.lstrip().startswith("{"):
+            return ast.literal_eval(text.strip())
         call = ast.parse(f"_({text})", mode="eval").body
         if not isinstance(call, ast.Call) or call.args or any(one.arg is None for one in call.keywords):
             return text

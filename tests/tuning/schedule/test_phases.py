@@ -12,7 +12,7 @@ from thermocline.tuning.layers.layer_map import LayerMap
 from thermocline.tuning.plan.layer_plan import LayerPlan
 from thermocline.tuning.schedule.cursor import Cursor
 from thermocline.tuning.schedule.phase_files import phase_to_dict, phases_from_data, phases_text
-from thermocline.tuning.schedule.phases import Draw, Phase, Plateau
+from thermocline.tuning.schedule.phases import DECAY_SHAPES, SCHEDULES, Draw, Phase, Plateau
 from thermocline.tuning.schedule.timeline import Entry
 
 ONE = LayerMap(tuple(replace(one, pretrained=one.role != "head") for one in tower(blocks=4)))
@@ -22,9 +22,13 @@ SOME = ["head", "stem", "blocks.[0-1]", "text/blocks.3", "block", "backbone"]
 share = st.floats(0.0, 0.9)
 shapes = st.fixed_dictionaries(
     {
-        "schedule": st.sampled_from(["constant", "linear", "cosine", "one_cycle"]),
+        "schedule": st.sampled_from(SCHEDULES),
         "warmup": st.one_of(share, st.integers(0, 12)),
         "final": share,
+        "power": st.floats(0.1, 4),
+        "decay": st.one_of(share, st.integers(0, 12)),
+        "decay_shape": st.sampled_from(DECAY_SHAPES),
+        "cycles": st.integers(1, 4),
         "pct_start": share,
         "div_factor": st.floats(1, 100),
         "final_div_factor": st.floats(1, 1e5),
