@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from thermocline.config import list_presets
     from thermocline.data.samples import load_sample
     from thermocline.errors import ThermoclineError
+    from thermocline.estimators import ThermoclineClassifier, ThermoclineRegressor
     from thermocline.predictor import Predictor
     from thermocline.training.callbacks import Callback, FitState
     from thermocline.tuning.layers.layer_map import LayerMap
@@ -21,7 +22,9 @@ __all__ = [
     "LayerMap",
     "LayerPlan",
     "Predictor",
+    "ThermoclineClassifier",
     "ThermoclineError",
+    "ThermoclineRegressor",
     "__version__",
     "list_presets",
     "load_sample",
@@ -33,7 +36,9 @@ _HOME = {
     "LayerMap": "thermocline.tuning.layers.layer_map",
     "LayerPlan": "thermocline.tuning.plan.layer_plan",
     "Predictor": "thermocline.predictor",
+    "ThermoclineClassifier": "thermocline.estimators",
     "ThermoclineError": "thermocline.errors",
+    "ThermoclineRegressor": "thermocline.estimators",
     "list_presets": "thermocline.config",
     "load_sample": "thermocline.data.samples",
 }

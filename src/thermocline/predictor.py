@@ -17,7 +17,9 @@ from thermocline.pipeline.global_state import keeps_global_state
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
     from matplotlib.figure import Figure
+    from torch import nn
 
     from thermocline.choose.board import Board
     from thermocline.choose.found import Found
@@ -34,6 +36,20 @@ if TYPE_CHECKING:
     from thermocline.tuning.plan.layer_plan import LayerPlan
 
 Label = str | Sequence[str]
+
+#: Attributes that the constructor sets by what it was given.
+_GIVEN = (
+    "label",
+    "_path",
+    "_positive_class",
+    "sample_weight",
+    "verbosity",
+    "_problem_type",
+    "_eval_metric",
+    "_problem",
+)
+#: Those that a fit sets, as they are before.
+_UNFITTED = {"_assembly": None, "_history": None, "_identity": "", "_ended": True, "_leaderboard": None}
 
 
 @answers_arguments
@@ -68,10 +84,19 @@ class Predictor:
         positive_class: The positive class of two, as it is among the labels (before `fit`: what was given).
         threshold: The probability above which `predict` and `evaluate` answer the positive class (`optim.threshold`);
             None where there are not two classes.
+        model: The fitted network, an `nn.Module` in eval mode.
+        classes_: The classes, in the order of `predict_proba`.
+        feature_names_in_: The columns that predictions are made from; `n_features_in_` is their number.
 
     Raises:
         ConfigError: An unknown problem type or metric, or a metric that does not fit.
     """
+
+    _assembly: Assembly | None
+    _history: History | None
+    _identity: str
+    _ended: bool  # whether its fit was not stopped by Ctrl-C
+    _leaderboard: Mapping[str, Any] | None
 
     def __init__(  # noqa: PLR0913 - public API
         self,
@@ -94,19 +119,17 @@ class Predictor:
         own = None if problem is None else own_info(problem)
         check_names(problem_type, eval_metric, own=own)
         names = label_columns(label)
-        self.label = label if isinstance(label, str) else list(names)
+        self.label = label if isinstance(label, str | list) else list(names)
         self.path = path
         self._positive_class = positive_class
         self.sample_weight = sample_weight
         self.verbosity = verbosity_of(verbosity)
         self._problem_type: str | None = problem_type_of(problem_type, own=own)
+        if self._problem_type == problem_type:
+            self._problem_type = problem_type  # the object that was given, as sklearn.base.clone checks
         self._eval_metric = eval_metric
         self._problem = problem
-        self._assembly: Assembly | None = None
-        self._history: History | None = None
-        self._identity = ""
-        self._ended = True  # whether its fit was not stopped by Ctrl-C
-        self._leaderboard: Mapping[str, Any] | None = None
+        vars(self).update(_UNFITTED)
 
     @keeps_global_state
     def fit(  # noqa: PLR0913 - public API
@@ -334,21 +357,23 @@ class Predictor:
 
     @keeps_global_state
     def predict(
-        self, data: Data, *, image_folder: str | os.PathLike[str] | None = None
-    ) -> pd.Series[Any] | pd.DataFrame:
+        self, data: Data, *, image_folder: str | os.PathLike[str] | None = None, as_numpy: bool = False
+    ) -> pd.Series[Any] | pd.DataFrame | np.ndarray:
         """Return predictions on the frame's index, in the label's dtype.
 
         Args:
-            data: As for `fit`, with the columns that training used; the label is not needed. Where an image is all that
-                is used: a folder of images, a glob, the path of one, or a list of paths or images.
+            data: As for `fit`, with the columns that training used; the label is not needed. One row is a dict of
+                values, or a row of a frame, `frame.iloc[0]`. Where an image is all that is used: a folder of images, a
+                glob, the path of one, or a list of paths or images.
             image_folder: Where relative paths of images in `data` start. By default they start at the folder of the
                 table or annotation file, else at the working folder; all of them at one. `data.image_folder` is of the
                 training data and does not count here.
+            as_numpy: Return the values as an array, without index and names.
 
         Returns:
             A Series; a DataFrame of 0 and 1 for a multilabel target given as columns. Where boxes are predicted each
             value is a list of `{label, score, box}`, highest score first; a box is x1, y1, x2, y2 in the image's
-            pixels.
+            pixels. With `as_numpy` an array `(rows,)` or `(rows, labels)`.
 
         Raises:
             NotFittedError: `fit` has not been called.
@@ -359,25 +384,34 @@ class Predictor:
         Example:
             `predictor.predict("test.csv", image_folder="test_images")`
         """
+        from thermocline.pipeline.arguments import check_flags
         from thermocline.pipeline.predict import predict
 
-        return predict(self._fitted(), data, image_folder=image_folder, verbosity=self.verbosity)
+        check_flags(as_numpy=as_numpy)
+        found = predict(self._fitted(), data, image_folder=image_folder, verbosity=self.verbosity)
+        return found.to_numpy() if as_numpy else found
 
     @keeps_global_state
-    def predict_proba(self, data: Data, *, image_folder: str | os.PathLike[str] | None = None) -> pd.DataFrame:
-        """Return probabilities on the frame's index, a column per class or label.
+    def predict_proba(
+        self, data: Data, *, image_folder: str | os.PathLike[str] | None = None, as_numpy: bool = False
+    ) -> pd.DataFrame | np.ndarray:
+        """Return probabilities on the frame's index, a column per class or label, in the order of `classes_`.
 
         Args:
             data: As `predict`.
             image_folder: As `predict`.
+            as_numpy: Return them as an array float64 `(rows, classes)`.
 
         Raises:
             ConfigError: The problem has none.
             NotFittedError: As `predict`, like the others.
         """
+        from thermocline.pipeline.arguments import check_flags
         from thermocline.pipeline.predict import probabilities
 
-        return probabilities(self._fitted(), data, image_folder=image_folder, verbosity=self.verbosity)
+        check_flags(as_numpy=as_numpy)
+        found = probabilities(self._fitted(), data, image_folder=image_folder, verbosity=self.verbosity)
+        return found.to_numpy() if as_numpy else found
 
     @keeps_global_state
     def predict_interval(
@@ -441,6 +475,90 @@ class Predictor:
         fitted = self._fitted()
         table, names = table_to_score(data, metrics, self.label)
         return evaluate(fitted, table, names, image_folder=image_folder, verbosity=self.verbosity)
+
+    def score(self, data: Data, labels: Any = None, *, image_folder: str | os.PathLike[str] | None = None) -> float:
+        """Return `eval_metric` on labelled data such that more is better, as scikit-learn's tools ask for.
+
+        Args:
+            data: As for `evaluate`.
+            labels: The labels of `data`, where that has no label column.
+            image_folder: As `predict`.
+
+        Returns:
+            The metric; times -1 where less of it is better, as of `rmse`.
+
+        Raises:
+            LabelError: A label that training did not see.
+
+        Example:
+            `sklearn.model_selection.cross_val_score(Predictor("y", "binary"), X, y)`
+        """
+        from thermocline.pipeline.called_with import table_to_score
+        from thermocline.pipeline.predict import score
+
+        fitted = self._fitted()
+        table = table_to_score(data if labels is None else (data, labels), None, self.label)[0]
+        return score(fitted, table, image_folder=image_folder, verbosity=self.verbosity)
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:  # noqa: FBT001, FBT002 - sklearn's signature
+        """Return what the constructor was given, by name, as scikit-learn's estimators do.
+
+        Args:
+            deep: Without effect: no argument has parameters of its own.
+        """
+        del deep
+        return {
+            "label": self.label,
+            "problem_type": self._problem_type,
+            "eval_metric": self._eval_metric,
+            "path": self._path,
+            "positive_class": self._positive_class,
+            "sample_weight": self.sample_weight,
+            "problem": self._problem,
+            "verbosity": self.verbosity,
+        }
+
+    def set_params(self, **params: Any) -> Predictor:
+        """Set arguments of the constructor for the next `fit`; a model that is fitted stays.
+
+        Args:
+            **params: Arguments by name.
+
+        Returns:
+            This predictor.
+
+        Raises:
+            ArgumentError: The constructor takes no such argument.
+            ConfigError: A value that it does not take.
+        """
+        given = type(self)(**{**self.get_params(), **params})
+        vars(self).update({name: vars(given)[name] for name in _GIVEN})
+        return self
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return self._assembly is not None
+
+    def __sklearn_tags__(self) -> Any:
+        from thermocline.pipeline.sklearn_tags import tags_of
+
+        return tags_of(self.problem_type)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a pickle holds: the constructor's arguments, and the files that `save` would write."""
+        state = {name: vars(self)[name] for name in _GIVEN}
+        if self._assembly is not None:
+            from thermocline.pipeline.packed import Packed
+
+            state["fitted"] = Packed.of(self._whole())
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update({**_UNFITTED, **{name: state[name] for name in _GIVEN}})
+        if "fitted" in state:
+            from thermocline.pipeline.predict import to_best_device
+
+            self._take(state["fitted"].unpacked(self._problem))
+            to_best_device(self._fitted().model)
 
     @keeps_global_state
     def embed(self, data: Data, *, image_folder: str | os.PathLike[str] | None = None) -> np.ndarray:
@@ -508,6 +626,7 @@ class Predictor:
         cls,
         path: str | os.PathLike[str],
         *,
+        device: str | torch.device = "auto",
         problem: Problem | None = None,
         trust_remote_code: bool = False,
         verbosity: int = 1,
@@ -516,23 +635,24 @@ class Predictor:
 
         Args:
             path: The folder; `~` is expanded.
+            device: Where it predicts: `cpu`, `cuda`, `cuda:1`, `mps`; `auto`: the fastest that is there.
             problem: The kind of problem of your own that it was fitted with; built-in kinds need none.
             trust_remote_code: Whether code that a text backbone brought with its pretrained weights may run.
             verbosity: As in the constructor.
 
         Raises:
             ArtifactError: There is none, it is damaged, or a newer version wrote it.
-            ConfigError: The path is no path, or verbosity no whole number; or the predictor is of a kind of problem
-                that is not installed and was not given.
+            ConfigError: The path is no path, or verbosity no whole number; the device is not there; or the predictor is
+                of a kind of problem that is not installed and was not given.
         """
         from thermocline.pipeline import artifact
         from thermocline.pipeline.path_argument import folder_argument
-        from thermocline.pipeline.predict import to_best_device
+        from thermocline.training.device import device_of
 
-        folder = folder_argument(path)
+        folder, place = folder_argument(path), device_of(device)
         loaded = artifact.load(folder, artifact.Trust(problem, trust_remote_code))
         assembly = loaded.assembly
-        to_best_device(assembly.model)
+        assembly.model.to(place)
         target = assembly.target
         made = cls(
             target.label if isinstance(target.label, str) else list(target.label),
@@ -560,7 +680,8 @@ class Predictor:
     def path(self, given: str | os.PathLike[str] | None) -> None:
         from thermocline.pipeline.path_argument import folder_argument
 
-        self._path = None if given is None else folder_argument(given)
+        path = None if given is None else folder_argument(given)
+        self._path = given if isinstance(given, Path) and given == path else path
 
     @property
     def problem_type(self) -> str | None:
@@ -582,6 +703,39 @@ class Predictor:
         """The probability above which a row is of the positive class; None where there are not two classes."""
         threshold: float | None = getattr(self._fitted().target, "threshold", None)
         return threshold
+
+    @property
+    def model(self) -> nn.Module:
+        """The fitted network, in eval mode; `forward` takes a batch of rows (`thermocline.data.batches`)."""
+        model: nn.Module = self._fitted().model
+        return model.eval()
+
+    @property
+    def classes_(self) -> np.ndarray:
+        """The classes as they are in the data, or the labels of a multilabel target: the order of `predict_proba`.
+
+        Raises:
+            AttributeError: The label is a number; as in scikit-learn.
+        """
+        classes = getattr(self._fitted().target, "classes", ())
+        if not classes:
+            raise AttributeError(
+                f"{self.label!r} is a {self.problem_type} label and has no classes.", name="classes_", obj=self
+            )
+        plain = len({type(one) for one in classes}) == 1
+        return pd.Index(classes, dtype=None if plain else object).to_numpy()
+
+    @property
+    def feature_names_in_(self) -> np.ndarray:
+        """The names of the columns that predictions are made from, object `(n_features_in_,)`."""
+        import numpy as np
+
+        return np.array(self.columns.used, dtype=object)
+
+    @property
+    def n_features_in_(self) -> int:
+        """How many columns predictions are made from."""
+        return len(self.columns.used)
 
     @property
     def plan(self) -> LayerPlan:
@@ -691,10 +845,14 @@ class Predictor:
 
     def _save(self, target: Path, *, overwrite: bool) -> None:
         from thermocline.pipeline import artifact
+
+        artifact.save(self._whole(), target, overwrite=overwrite)
+
+    def _whole(self) -> Fitted:
+        """Return what was fitted."""
         from thermocline.pipeline.fitted import Fitted
 
-        fitted = Fitted(self._fitted(), self.history, self._identity, self._ended, self._leaderboard)
-        artifact.save(fitted, target, overwrite=overwrite)
+        return Fitted(self._fitted(), self.history, self._identity, self._ended, self._leaderboard)
 
     def _take(self, fitted: Fitted) -> None:
         """Be what was fitted."""

@@ -19,7 +19,9 @@ from thermocline.data.batches import Rows
 from thermocline.data.column_notes import cell_notes
 from thermocline.data.column_rules import missing_mask
 from thermocline.data.roots import Roots
+from thermocline.data.tables import as_rows
 from thermocline.errors import ConfigError
+from thermocline.registry import find_metric
 from thermocline.report.console import Console
 from thermocline.training.device import choose_device
 from thermocline.training.inference import Pass, collect
@@ -122,6 +124,18 @@ def evaluate(
     return named | {name: score for name, score in scores.items() if name not in canonical.values()}
 
 
+def score(assembly: Assembly, data: object, *, image_folder: object = None, verbosity: int = 0) -> float:
+    """Return the metric of validation on labelled data, negative where less of it is better.
+
+    Raises:
+        DataError: As `evaluate`.
+    """
+    target = assembly.target
+    name = target.eval_metric
+    found = evaluate(assembly, data, name, image_folder=image_folder, verbosity=verbosity)[name]
+    return found if find_metric(assembly.problem.info, name, target.problem_type).greater_is_better else -found
+
+
 def show(
     assembly: Assembly, data: object, *, image_folder: object = None, verbosity: int = 0, **options: Any
 ) -> Figure:
@@ -152,6 +166,7 @@ def _read(assembly: Assembly, data: object, purpose: Purpose, image_folder: obje
             f"image_folder={image_folder!r} has no effect: this predictor was trained on no column of images. "
             "Leave it out."
         )
+    data = as_rows(data, assembly.columns.used)
     request = Request(data, assembly.target.label, weight=assembly.weight, training=False)
     return assembly.problem.read(data, Reading("data", purpose, request, assembly.config, assembly.columns, roots))
 

@@ -55,6 +55,28 @@ def choose_device(device: str) -> tuple[str, str]:
     return device, "given"
 
 
+def device_of(given: object) -> torch.device:
+    """Return the device that an argument means.
+
+    Args:
+        given: `auto`, which is the fastest that is there, or what `torch.device` takes: `cpu`, `cuda:1`; or one.
+
+    Raises:
+        ConfigError: It is no device, or not there.
+    """
+    if given == "auto":
+        return torch.device(choose_device("auto")[0])
+    try:
+        device = torch.device(given)  # type: ignore[arg-type]
+    except (RuntimeError, TypeError):
+        device = None
+    present = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    if device is None or (device.index or 0) >= present.get(device.type, 0):
+        names = ["cpu", *(f"cuda:{k}" for k in range(present["cuda"])), *(["mps"] if present["mps"] else [])]
+        raise ConfigError(f"device={str(given)!r} is none that torch finds here. Give one of {['auto', *names]}.")
+    return device
+
+
 @dataclass(frozen=True)
 class Precision:
     """Where and how exactly a run computes.
