@@ -146,10 +146,11 @@ class Predictor:
         seed: int = 0,
         resume: bool = False,
         callbacks: Sequence[Callback] = (),
+        start_from: str | os.PathLike[str] | Predictor | None = None,
         search: Mapping[str, Any] | None = None,
         overwrite: bool = False,
     ) -> Predictor:
-        """Fit to a frame, from scratch.
+        """Fit to a frame, from scratch unless `start_from` says otherwise.
 
         A predictor that was fitted or loaded before is fitted anew, and its former model is replaced in memory, as in
         scikit-learn. A saved predictor on disk is never replaced unasked: where `path` holds one, this one's own
@@ -185,6 +186,11 @@ class Predictor:
             callbacks: Objects of classes that derive from `thermocline.Callback`: code of your own that is called after
                 each validation, for example, and may end training. They are called in every trial of a search, and of a
                 race in the fit as it was asked for.
+            start_from: A fitted predictor whose towers and head are where training starts: the path of a saved one, a
+                `Predictor`, or `"self"` for this one. Classes are matched by value; new ones start from a probe, and
+                those that the new labels lack are not predicted any more. Columns keep their types, categories, medians
+                and tokenizer; the scale of a number is that of the new labels. Options that were set there hold where
+                none are set here. What does not fit starts anew, and a note says so.
             search: How values are chosen from spaces: `{"trials": 20}`, perhaps with `storage`, the path of a file or
                 the URL of a database that several processes share, and `study`, a name in it. Each trial is a fit on
                 the same rows; the one that validates best becomes this predictor, and `leaderboard()` lists them all.
@@ -198,6 +204,7 @@ class Predictor:
         Raises:
             OutputExistsError: `path` holds a saved predictor, or other files.
             OutputInUseError: Another fit or save is writing to `path`.
+            ArtifactError: There is no saved predictor at `start_from`, or it is damaged.
             ResumeError: What `resume` finds is of another run; the message lists what differs.
             StorageError: The storage of a search cannot be reached, or holds another search.
             ThermoclineError: Data or options that cannot be used; always before anything is trained where they show it.
@@ -211,6 +218,7 @@ class Predictor:
         given = train_data, tuning_data, presets, hyperparameters, column_types, seed
         how: dict[str, Any] = {"time_limit": time_limit, "memory": memory, "plan": plan, "resume": resume}
         request = self._request(*given, **how, began=began, callbacks=arguments.callbacks_of(callbacks))
+        request = self._starting(request, start_from)
         with nullcontext() if self.path is None else saved_folder.writing_to(self.path):
             if search is not None or _is_raced(request):
                 return self._compared(request, search, overwrite=overwrite)
@@ -236,6 +244,7 @@ class Predictor:
         hyperparameters: Any = None,
         column_types: Mapping[str, str] | None = None,
         seed: int = 0,
+        start_from: str | os.PathLike[str] | Predictor | None = None,
         timed: bool = False,
     ) -> LayerPlan:
         """Return the plan that `fit` would follow with these arguments, without training.
@@ -250,6 +259,7 @@ class Predictor:
             hyperparameters: Overrides.
             column_types: Types to overrule.
             seed: The run's.
+            start_from: A fitted predictor to start from.
             timed: Take four training steps and a part of a validation on the device of the run, and tell how many
                 seconds each phase takes. They are undone: a fit afterwards gives the same bits.
 
@@ -264,7 +274,7 @@ class Predictor:
 
         check_flags(timed=timed)
         request = self._request(train_data, tuning_data, presets, hyperparameters, column_types, seed, training=False)
-        return explain(request, timed=timed)
+        return explain(self._starting(request, start_from), timed=timed)
 
     @keeps_global_state
     def recommend(  # noqa: PLR0913 - public API
@@ -759,6 +769,16 @@ class Predictor:
         assert self._history is not None
         return self._history
 
+    @property
+    def started_from(self) -> Mapping[str, Any] | None:
+        """What the fit started from (`fit(start_from=…)`), or None.
+
+        Its `where` is the path, `fingerprint` names weights and label; `towers` are those that were taken, `head` says
+        whether the head was (`whole`, `part`, `fresh`), and `new` are the positions of new classes in `classes_`.
+        """
+        started = self._fitted().built.started
+        return None if started is None else started.to_dict()
+
     def leaderboard(self) -> Board:
         """Return a row for each fit that this predictor was chosen from, the best first.
 
@@ -835,6 +855,22 @@ class Predictor:
             verbosity=self.verbosity,
             **more,
         )
+
+    def _starting(self, request: Request, start_from: Any) -> Request:
+        """Return a request with the predictor that it starts from."""
+        if start_from is None:
+            return request
+        from thermocline.pipeline import saved_folder, starting
+        from thermocline.pipeline.resume import trusts_remote_code
+
+        known = self if isinstance(start_from, str) and start_from == starting.SELF else start_from
+        if isinstance(known, Predictor):
+            fitted, path = known._whole(), known.path
+            is_saved = path is not None and saved_folder.identity_of(path) == fitted.identity
+            earlier = starting.fitted_earlier(fitted, str(path) if is_saved else "a predictor in memory")
+        else:
+            earlier = starting.saved_earlier(known, self._problem, remote_code=trusts_remote_code(request))
+        return starting.starting(request, earlier)
 
     def _fitted(self) -> Assembly:
         if self._assembly is None:

@@ -110,6 +110,8 @@ def _add_fit(commands: Any, name: str, run: Any, text: str) -> None:
     fit.add_argument("--config", action="append", metavar="FILE", help="a YAML file of overrides")
     fit.add_argument("--column-type", nargs="+", action="extend", metavar="COLUMN=TYPE", help="types to overrule")
     fit.add_argument("--seed", type=int, default=0)
+    if name != "recommend":
+        fit.add_argument("--start-from", metavar="FOLDER", help="a saved predictor that training starts from")
     fit.add_argument("--quiet", action="store_true", help="print nothing but the result")
     if name != "explain":
         fit.add_argument(
@@ -208,7 +210,7 @@ def _choices(given: argparse.Namespace) -> dict[str, Any]:
 
 def _fit(given: argparse.Namespace) -> None:
     predictor = _predictor(given, given.out)
-    how = {name: getattr(given, name) for name in ("time_limit", "memory", "plan", "resume", "overwrite")}
+    how = {name: getattr(given, name) for name in ("time_limit", "memory", "plan", "resume", "overwrite", "start_from")}
     search = _search(given)
     predictor.fit(given.data, **how, **_choices(given), search=search)
     if predictor._leaderboard is not None and not given.quiet:
@@ -243,7 +245,9 @@ def _explain(given: argparse.Namespace) -> None:
     _check_out(given.write_phases, "--write-phases")
     if given.write_phases and Path(given.write_phases).suffix not in (".yaml", ".yml"):
         raise ConfigError(f"--write-phases {given.write_phases!r} has to end in .yaml or .yml.")
-    plan = _predictor(given, None).explain(given.data, timed=given.timed, **_choices(given))
+    plan = _predictor(given, None).explain(
+        given.data, timed=given.timed, start_from=given.start_from, **_choices(given)
+    )
     print(plan)
     if given.out:
         Path(given.out).write_text(plan.to_json(), encoding="utf-8")

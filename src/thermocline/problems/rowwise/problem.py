@@ -18,11 +18,19 @@ from thermocline.contracts.labelled import Labelled, Reading
 from thermocline.contracts.learning import Learning
 from thermocline.contracts.problem import Assembly, Built, Problem
 from thermocline.contracts.request import Request
+from thermocline.contracts.starting import Earlier
 from thermocline.data.batches import Rows
 from thermocline.data.column_notes import cell_notes, id_notes
 from thermocline.data.columns import Columns
 from thermocline.errors import ConfigError
-from thermocline.inputs.building import build_inputs, check_inputs, describe_inputs, rebuild_inputs, usable_rows
+from thermocline.inputs.building import (
+    build_inputs,
+    check_inputs,
+    continued_inputs,
+    describe_inputs,
+    rebuild_inputs,
+    usable_rows,
+)
 from thermocline.inputs.image.reading import located
 from thermocline.problems.rowwise import peft, tfidf, trees
 from thermocline.problems.rowwise.collector import RowCollector, collector_of
@@ -44,6 +52,7 @@ from thermocline.problems.rowwise.reading import (
 from thermocline.problems.rowwise.same_images import warn_of_training_images
 from thermocline.problems.rowwise.settle import settle
 from thermocline.problems.rowwise.split import split_rows
+from thermocline.problems.rowwise.starting import check_some_taken, start_words, taken_from, transform_before
 from thermocline.problems.rowwise.state_judge import StateJudge
 from thermocline.problems.rowwise.table_trees import TableTrees
 from thermocline.problems.rowwise.target import RowTarget
@@ -112,6 +121,9 @@ class Rowwise(Problem):
         target, scale = self.find_target(found, reading.request), reading.config.data.target_transform
         if target.problem_type != "regression" or scale == "none":
             return target, ()
+        transform = transform_before(reading.request.earlier, target, scale)
+        if transform is not None:
+            return target.on_transform(transform, found.frame), ()
         if scale != "auto":
             return target.on_scale(scale, found.frame), ()
         if columns is None:
@@ -142,17 +154,44 @@ class Rowwise(Problem):
         self, train: Labelled, columns: Columns, target: RowTarget, config: ResolvedConfig, *, seed: int
     ) -> Built:
         """Build a tower for each kind of input, and a head over their features."""
-        judge = LinearFormJudge(target, train.frame, seed)
-        source = RowSource(train.frame, train.folder, training=True, seed=seed, judge=judge)
-        inputs = build_inputs(source, columns, config)
+        return self._built(build_inputs(_source(train, target, seed), columns, config), target, len(train))
+
+    def build_from(
+        self,
+        earlier: Earlier,
+        train: Labelled,
+        columns: Columns,
+        target: RowTarget,
+        config: ResolvedConfig,
+        *,
+        seed: int,
+    ) -> Built:
+        """Build the model with the towers of an earlier one that fit the columns, and its head where that fits too."""
+        before: Assembly = earlier.assembly
+        source = _source(train, target, seed)
+        inputs, anew = continued_inputs(before.built.inputs, before.config, source, columns, config)
+        check_some_taken(earlier, inputs, anew)
+        built = self._built(inputs, target, len(train), before.layer_map)
+        started, notes = taken_from(earlier, built.model, target, anew)
+        return replace(built, started=started, notes=(*notes, *built.notes))
+
+    def _built(self, inputs: list[BuiltInput], target: RowTarget, rows: int, before: LayerMap | None = None) -> Built:
+        """Return the model over inputs, with what is chosen by it.
+
+        Args:
+            inputs: Each has the configuration.
+            target: What the label asks for.
+            rows: Training rows.
+            before: The layers of the model that inputs with adapters come from.
+        """
         config = inputs[-1].config
         model = self.model(inputs, target, config)
-        adapted = peft.adapt(model, config)  # last: the other random weights are as without adapters
-        config = choose_defaults(config, model, target, len(train))
+        adapted = peft.adapt(model, config, before)  # last: the other random weights are as without adapters
+        config = choose_defaults(config, model, target, rows)
         layer_map = layers_of(model, inputs, adapted)
         notes = tuple(f"{name}: {line}" for name, tower in model.towers.items() for line in tower.notes)
         built = Built(model, {one.kind.info.name: one for one in inputs}, layer_map, config, notes)
-        return replace(built, notes=notes + tuple(line for line, _ in _beside(built, target, len(train)) if line))
+        return replace(built, notes=notes + tuple(line for line, _ in _beside(built, target, rows) if line))
 
     def model(self, inputs: list[BuiltInput], target: RowTarget, config: ResolvedConfig) -> FusionModel:
         """Return the model over the inputs' towers."""
@@ -177,6 +216,8 @@ class Rowwise(Problem):
         """Return the loss by problem type, and the probe where the head starts from it."""
         target, optim = assembly.target, assembly.config.optim
         assembly.model.apart = True
+        started = assembly.built.started
+        words = {} if started is None or not started.has_head else start_words(started)
         given = None if optim.threshold == "auto" else optim.threshold
         judged = target if target.problem_type != "binary" else replace(target, threshold=given)
         return Learning(
@@ -184,6 +225,7 @@ class Rowwise(Problem):
             start=start_of(assembly, train, seed=seed),
             judge=StateJudge(judged, calibrated=optim.calibrate == "auto"),
             end_share=Learning.end_share + sum(share for _, share in _beside(assembly.built, target, len(train))),
+            **words,
         )
 
     def frozen_selectors(self, layer_map: LayerMap, config: ResolvedConfig, own: Mapping[str, Any]) -> dict[str, Any]:
@@ -291,6 +333,12 @@ class Rowwise(Problem):
         for name in BESIDE.keys() & described.keys():
             setattr(model, name, BESIDE[name].rebuilt(described[name]))
         return model, {one.kind.info.name: one for one in inputs}
+
+
+def _source(train: Labelled, target: RowTarget, seed: int) -> RowSource:
+    """Return training rows as inputs are built from them."""
+    judge = LinearFormJudge(target, train.frame, seed)
+    return RowSource(train.frame, train.folder, training=True, seed=seed, judge=judge)
 
 
 def _beside(built: Built, target: RowTarget, rows: int) -> list[tuple[str, float]]:
