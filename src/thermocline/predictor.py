@@ -49,7 +49,14 @@ _GIVEN = (
     "_problem",
 )
 #: Those that a fit sets, as they are before.
-_UNFITTED = {"_assembly": None, "_history": None, "_identity": "", "_ended": True, "_leaderboard": None}
+_UNFITTED = {
+    "_assembly": None,
+    "_history": None,
+    "_identity": "",
+    "_ended": True,
+    "_leaderboard": None,
+    "_saved_at": None,
+}
 
 
 @answers_arguments
@@ -97,6 +104,7 @@ class Predictor:
     _identity: str
     _ended: bool  # whether its fit was not stopped by Ctrl-C
     _leaderboard: Mapping[str, Any] | None
+    _saved_at: Path | None  # where the model that is fitted was saved, or loaded from
 
     def __init__(  # noqa: PLR0913 - public API
         self,
@@ -210,29 +218,17 @@ class Predictor:
             ThermoclineError: Data or options that cannot be used; always before anything is trained where they show it.
         """
         began = time.monotonic()  # importing takes time as well
-        from thermocline.pipeline import arguments, places, saved_folder
-        from thermocline.pipeline.fit import fit
-        from thermocline.pipeline.resume import can_go_on
+        from thermocline.pipeline import arguments, saved_folder
 
         arguments.check_flags(resume=resume, overwrite=overwrite)
         given = train_data, tuning_data, presets, hyperparameters, column_types, seed
         how: dict[str, Any] = {"time_limit": time_limit, "memory": memory, "plan": plan, "resume": resume}
-        request = self._request(*given, **how, began=began, callbacks=arguments.callbacks_of(callbacks))
-        request = self._starting(request, start_from)
+        how |= {"began": began, "callbacks": arguments.callbacks_of(callbacks)}
+        request = self._starting(self._request(*given, **how), start_from)
         with nullcontext() if self.path is None else saved_folder.writing_to(self.path):
             if search is not None or _is_raced(request):
                 return self._compared(request, search, overwrite=overwrite)
-            stopped = resume and self.path is not None and can_go_on(self.path)
-            if not (resume and not stopped and self._has_ended(request, overwrite=overwrite)):
-                # a folder that holds something else must show before training, not after it
-                if self.path is not None and not stopped:
-                    saved_folder.check_fit(self.path, self._identity, overwrite=overwrite)
-                self._take(fit(request))
-                if self.path is not None:
-                    self._save(self.path, overwrite=overwrite)
-            if self.path is not None and self._ended:
-                places.remove_checkpoints(self.path, self._identity)
-        return self
+            return self._fit_or_resumed(request, overwrite=overwrite)
 
     @keeps_global_state
     def explain(  # noqa: PLR0913 - public API
@@ -289,6 +285,7 @@ class Predictor:
         time_limit: float | str | None = None,
         probes: bool = False,
         seed: int = 0,
+        start_from: str | os.PathLike[str] | Predictor | None = None,
     ) -> Recommendation:
         """Return the options that `fit` would use, within an amount of memory and time, without training.
 
@@ -308,6 +305,7 @@ class Predictor:
                 each layer and tower: how much of the label is in each, with standard errors, in `.probes`. They change
                 no option: how deep to freeze is decided by memory and time.
             seed: The run's.
+            start_from: A fitted predictor to start from.
 
         Raises:
             NotEnoughMemoryError: Nothing fits `memory`; the message says what the least would be.
@@ -322,7 +320,7 @@ class Predictor:
         check_flags(probes=probes)
         given = train_data, tuning_data, presets, hyperparameters, column_types, seed
         request = self._request(*given, memory=memory, time_limit=time_limit, training=False)
-        return recommend(request, probes=probes)
+        return recommend(self._starting(request, start_from), probes=probes)
 
     @keeps_global_state
     def rank_backbones(  # noqa: PLR0913 - public API
@@ -675,6 +673,7 @@ class Predictor:
             verbosity=verbosity,
         )
         made._take(loaded)
+        made._saved_at = folder
         return made
 
     @property
@@ -860,16 +859,13 @@ class Predictor:
         """Return a request with the predictor that it starts from."""
         if start_from is None:
             return request
-        from thermocline.pipeline import saved_folder, starting
-        from thermocline.pipeline.resume import trusts_remote_code
+        from thermocline.pipeline import starting
 
         known = self if isinstance(start_from, str) and start_from == starting.SELF else start_from
         if isinstance(known, Predictor):
-            fitted, path = known._whole(), known.path
-            is_saved = path is not None and saved_folder.identity_of(path) == fitted.identity
-            earlier = starting.fitted_earlier(fitted, str(path) if is_saved else "a predictor in memory")
+            earlier = starting.fitted_earlier(known._whole(), str(known._saved_at or "a predictor in memory"))
         else:
-            earlier = starting.saved_earlier(known, self._problem, remote_code=trusts_remote_code(request))
+            earlier = starting.saved_earlier(known, request)
         return starting.starting(request, earlier)
 
     def _fitted(self) -> Assembly:
@@ -883,6 +879,7 @@ class Predictor:
         from thermocline.pipeline import artifact
 
         artifact.save(self._whole(), target, overwrite=overwrite)
+        self._saved_at = target
 
     def _whole(self) -> Fitted:
         """Return what was fitted."""
@@ -893,7 +890,25 @@ class Predictor:
     def _take(self, fitted: Fitted) -> None:
         """Be what was fitted."""
         self._assembly, self._history, self._identity = fitted.assembly, fitted.history, fitted.identity
-        self._ended, self._leaderboard = fitted.ended, fitted.leaderboard
+        self._ended, self._leaderboard, self._saved_at = fitted.ended, fitted.leaderboard, None
+
+    def _fit_or_resumed(self, request: Request, *, overwrite: bool) -> Predictor:
+        """Be what a fit gives, or a run that has ended, and save it; the lock of the path is held."""
+        from thermocline.pipeline import places, saved_folder
+        from thermocline.pipeline.fit import fit
+        from thermocline.pipeline.resume import can_go_on
+
+        stopped = request.resume and self.path is not None and can_go_on(self.path)
+        if not (request.resume and not stopped and self._has_ended(request, overwrite=overwrite)):
+            # a folder that holds something else must show before training, not after it
+            if self.path is not None and not stopped:
+                saved_folder.check_fit(self.path, self._identity, overwrite=overwrite)
+            self._take(fit(request))
+            if self.path is not None:
+                self._save(self.path, overwrite=overwrite)
+        if self.path is not None and self._ended:
+            places.remove_checkpoints(self.path, self._identity)
+        return self
 
     def _compared(self, request: Request, search: Any, *, overwrite: bool) -> Predictor:
         """Be the best of several fits, and save it; the lock of the path is held.
@@ -935,7 +950,7 @@ class Predictor:
                 return False
             raise
         self._assembly, self._history, self._identity = ended._assembly, ended._history, ended._identity
-        self._ended, self._leaderboard = ended._ended, ended._leaderboard
+        self._ended, self._leaderboard, self._saved_at = ended._ended, ended._leaderboard, self.path
         return True
 
 

@@ -8,7 +8,7 @@ import os
 from dataclasses import replace
 from typing import Any
 
-from thermocline.contracts.problem import Problem
+from thermocline.config import Drawn
 from thermocline.contracts.request import Request
 from thermocline.contracts.starting import Earlier
 from thermocline.data.label_columns import label_columns
@@ -19,21 +19,22 @@ from thermocline.pipeline.fitted import Fitted
 from thermocline.pipeline.packed import Packed
 from thermocline.pipeline.path_argument import folder_argument
 from thermocline.pipeline.prepare import problem_of
+from thermocline.pipeline.resume import trusts_remote_code
 from thermocline.training.run_identity import weights_hash
 
 SELF = "self"
 
 
-def saved_earlier(given: Any, problem: Problem | None, *, remote_code: bool) -> Earlier:
+def saved_earlier(given: Any, request: Request) -> Earlier:
     """Return the predictor that is saved at a path, to start from.
 
     Args:
         given: The path.
-        problem: The caller's own kind of problem.
-        remote_code: Whether code that a text backbone brought with its pretrained weights may run.
+        request: What is asked for: it has the caller's own kind of problem, and says whether code that a text backbone
+            brought with its pretrained weights may run.
 
     Raises:
-        ConfigError: What was given is no path.
+        ConfigError: What was given is no path; options that cannot be resolved.
         ArtifactError: There is no predictor, or it is damaged.
     """
     if not isinstance(given, str | os.PathLike):
@@ -42,7 +43,8 @@ def saved_earlier(given: Any, problem: Problem | None, *, remote_code: bool) -> 
             f"again, or None, not {shown(given)}."
         )
     folder = folder_argument(given)
-    return _earlier(artifact.load(folder, artifact.Trust(problem, remote_code)), str(folder))
+    remote_code = trusts_remote_code(replace(request, drawn=Drawn("no trial")))
+    return _earlier(artifact.load(folder, artifact.Trust(request.problem, remote_code)), str(folder))
 
 
 def fitted_earlier(fitted: Fitted, where: str) -> Earlier:

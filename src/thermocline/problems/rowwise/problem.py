@@ -18,7 +18,7 @@ from thermocline.contracts.labelled import Labelled, Reading
 from thermocline.contracts.learning import Learning
 from thermocline.contracts.problem import Assembly, Built, Problem
 from thermocline.contracts.request import Request
-from thermocline.contracts.starting import Earlier
+from thermocline.contracts.starting import WHOLE, Earlier
 from thermocline.data.batches import Rows
 from thermocline.data.column_notes import cell_notes, id_notes
 from thermocline.data.columns import Columns
@@ -52,7 +52,13 @@ from thermocline.problems.rowwise.reading import (
 from thermocline.problems.rowwise.same_images import warn_of_training_images
 from thermocline.problems.rowwise.settle import settle
 from thermocline.problems.rowwise.split import split_rows
-from thermocline.problems.rowwise.starting import check_some_taken, start_words, taken_from, transform_before
+from thermocline.problems.rowwise.starting import (
+    check_some_taken,
+    start_words,
+    taken_from,
+    transform_before,
+    with_known_head,
+)
 from thermocline.problems.rowwise.state_judge import StateJudge
 from thermocline.problems.rowwise.table_trees import TableTrees
 from thermocline.problems.rowwise.target import RowTarget
@@ -173,7 +179,8 @@ class Rowwise(Problem):
         check_some_taken(earlier, inputs, anew)
         built = self._built(inputs, target, len(train), before.layer_map)
         started, notes = taken_from(earlier, built.model, target, anew)
-        return replace(built, started=started, notes=(*notes, *built.notes))
+        layer_map = built.layer_map if started.head != WHOLE else with_known_head(built.layer_map)
+        return replace(built, layer_map=layer_map, started=started, notes=(*notes, *built.notes))
 
     def _built(self, inputs: list[BuiltInput], target: RowTarget, rows: int, before: LayerMap | None = None) -> Built:
         """Return the model over inputs, with what is chosen by it.

@@ -12,9 +12,11 @@ from thermocline.contracts.inputs import BuiltInput
 from thermocline.contracts.problem import Assembly
 from thermocline.contracts.starting import PART, WHOLE, Earlier, NotTakenError, Started
 from thermocline.errors import ConfigError, counted, listing
+from thermocline.problems.rowwise.info import INFO
 from thermocline.problems.rowwise.model import FusionModel
 from thermocline.problems.rowwise.target import RowTarget
 from thermocline.problems.rowwise.transforms import Transform
+from thermocline.tuning.layers.layer_map import LayerMap
 
 
 def check_some_taken(earlier: Earlier, inputs: Sequence[BuiltInput], anew: Mapping[str, str]) -> None:
@@ -71,6 +73,13 @@ def transform_before(earlier: Earlier | None, target: RowTarget, scale: str) -> 
     return found if found is not None and scale in ("auto", found.name) else None
 
 
+def with_known_head(layer_map: LayerMap) -> LayerMap:
+    """Return the layers of a model whose head was taken, which starts no more afresh than its towers do."""
+    joined = ("fusion", "head")
+    layers = (replace(one, pretrained=True) if one.role in joined else one for one in layer_map.layers)
+    return replace(layer_map, layers=tuple(layers))
+
+
 def start_words(started: Started) -> dict[str, str]:
     """Return what step 0 of the history says of a head that comes from an earlier fit."""
     return {
@@ -94,6 +103,8 @@ def _take_head(before: Assembly, model: FusionModel, target: RowTarget) -> tuple
     _check_same(old, model)
     if was.label != target.label:
         raise NotTakenError(f"the label is {target.label!r}, and was {was.label!r}")
+    if target.problem_type not in INFO.default_metric:  # of a kind that derives from this one: its outputs are its own
+        return _take_own(old, was, model, target)
     if was.loss_name != target.loss_name:
         raise NotTakenError(f"the label is {target.problem_type}, and was {was.problem_type}")
     if target.problem_type == "regression":
@@ -112,6 +123,19 @@ def _take_head(before: Assembly, model: FusionModel, target: RowTarget) -> tuple
     said += f"; {listing(gone)} are no labels any more, and are not predicted" if gone else ""
     fresh = tuple(place for place, then in enumerate(places) if then is None)
     return PART if new else WHOLE, fresh, said
+
+
+def _take_own(
+    old: FusionModel, was: RowTarget, model: FusionModel, target: RowTarget
+) -> tuple[str, tuple[int, ...], str]:
+    """Copy the outputs of a kind of the caller's own, where classes and their number are the same."""
+    same = (was.problem_type, was.classes, was.width) == (target.problem_type, target.classes, target.width)
+    if not same:
+        raise NotTakenError("the classes are others, or mean something else")
+    _copy_but_outputs(old, model)
+    for now, then in zip(_last_layers(model), _last_layers(old), strict=True):
+        _copy_rows(now, then, range(target.width))
+    return WHOLE, (), "the head is that of that fit"
 
 
 def _check_same(old: FusionModel, model: FusionModel) -> None:
