@@ -262,7 +262,7 @@ def test_options_of_another_tower_are_refused(of_table, frame, option, has):
 
 def test_phases_give_way_to_a_schedule(of_table, frame):
     first = start(frame, of_table, options={"optim.schedule_plan": "fine_tune"})
-    phases = [{"name": "all of it", "trains": "all"}]
+    phases = [{"name": "head", "trains": ["head"]}]
     again = start(frame, first, options={"optim.phases": phases}, callbacks=[NoStep()])
     assert again.config["optim.schedule_plan"] is None
 

@@ -8,7 +8,6 @@ import torch
 
 from support.shapes import options, save_detector, write_shapes
 from support.tiny import told
-from support.tiny_detectors import TRAINABLE
 from thermocline import Callback, Predictor
 from thermocline.errors import ConfigError
 from thermocline.problems.object_detection.detector_weights import class_dependent
@@ -85,10 +84,10 @@ def test_a_class_that_is_gone(frame, place, earlier):
     assert again.started_from["head"] == "whole"
 
 
-@pytest.mark.parametrize("kind", [kind for kind in TRAINABLE if kind in ("detr", "d_fine", "deformable_detr", "yolos")])
+@pytest.mark.parametrize("kind", ["detr"])  # whose heads have a row of no object behind the classes
 def test_other_types_keep_the_row_of_no_object(frame, place, tmp_path, kind):
     earlier = fit(frame, place, kind, tmp_path, callbacks=[NoStep()])
-    again = start(renamed(frame, {"box": "crate"}), earlier, place, callbacks=[NoStep()])
+    again = start(renamed(frame, {"box": "crate"}), earlier, place, seed=1, callbacks=[NoStep()])
     assert list(again.classes_) == ["crate", "disc"]
     old, new = (one.model.detector.model for one in (earlier, again))
     for name in class_dependent(old):
