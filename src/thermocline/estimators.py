@@ -22,11 +22,11 @@ NESTED = "hyperparameters__"
 LARGEST_DRAWN = 2**31 - 1
 
 
-class EstimatorNotFittedError(NotFittedError, SklearnNotFittedError):
+class EstimatorNotFittedError(NotFittedError, SklearnNotFittedError):  # type: ignore[misc]
     """An estimator was used before `fit`."""
 
 
-class _Estimator(BaseEstimator):
+class _Estimator(BaseEstimator):  # type: ignore[misc]
     """What the two estimators share. Arguments are stored as they are, and checked by `fit`."""
 
     _problem_type = ""
@@ -118,9 +118,15 @@ class _Estimator(BaseEstimator):
             verbosity=self.verbosity,
             **self._more(),
         )
-        how = {name: getattr(self, name) for name in ("presets", "hyperparameters", "column_types")}
-        limits = {"time_limit": self.time_limit, "memory": self.memory, "seed": _seed(self.random_state)}
-        self.predictor_ = predictor.fit(frame, **how, **limits)
+        self.predictor_ = predictor.fit(
+            frame,
+            presets=self.presets,
+            hyperparameters=self.hyperparameters,
+            column_types=self.column_types,
+            time_limit=self.time_limit,
+            memory=self.memory,
+            seed=_seed(self.random_state),
+        )
         return self
 
     def predict(self, X: Any) -> np.ndarray:
@@ -186,7 +192,7 @@ class _Estimator(BaseEstimator):
         return pd.DataFrame(array, columns=_names(array.shape[1])).infer_objects()
 
 
-class ThermoclineClassifier(ClassifierMixin, _Estimator):
+class ThermoclineClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
     """A classifier of scikit-learn's kind: a `Predictor` that takes a table and its labels apart.
 
     It works in `cross_val_score`, `GridSearchCV`, `CalibratedClassifierCV`, and as the last step of a `Pipeline`.
@@ -270,7 +276,7 @@ class ThermoclineClassifier(ClassifierMixin, _Estimator):
         return labels
 
 
-class ThermoclineRegressor(RegressorMixin, _Estimator):
+class ThermoclineRegressor(RegressorMixin, _Estimator):  # type: ignore[misc]
     """A regressor of scikit-learn's kind: a `Predictor` that takes a table and its numbers apart.
 
     `score` is R², as of every regressor of scikit-learn's. Arguments and attributes are those of

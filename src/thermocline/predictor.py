@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import pandas as pd
 
@@ -363,9 +363,27 @@ class Predictor:
         request = self._request(train_data, tuning_data, presets, hyperparameters, column_types, seed, training=False)
         return rank_backbones(request, tower, checkpoints)
 
+    @overload
+    def predict(
+        self,
+        data: Data | pd.Series[Any],
+        *,
+        image_folder: str | os.PathLike[str] | None = None,
+        as_numpy: Literal[False] = False,
+    ) -> pd.Series[Any] | pd.DataFrame: ...
+
+    @overload
+    def predict(
+        self,
+        data: Data | pd.Series[Any],
+        *,
+        image_folder: str | os.PathLike[str] | None = None,
+        as_numpy: Literal[True],
+    ) -> np.ndarray: ...
+
     @keeps_global_state
     def predict(
-        self, data: Data, *, image_folder: str | os.PathLike[str] | None = None, as_numpy: bool = False
+        self, data: Data | pd.Series[Any], *, image_folder: str | os.PathLike[str] | None = None, as_numpy: bool = False
     ) -> pd.Series[Any] | pd.DataFrame | np.ndarray:
         """Return predictions on the frame's index, in the label's dtype.
 
@@ -399,9 +417,27 @@ class Predictor:
         found = predict(self._fitted(), data, image_folder=image_folder, verbosity=self.verbosity)
         return found.to_numpy() if as_numpy else found
 
+    @overload
+    def predict_proba(
+        self,
+        data: Data | pd.Series[Any],
+        *,
+        image_folder: str | os.PathLike[str] | None = None,
+        as_numpy: Literal[False] = False,
+    ) -> pd.DataFrame: ...
+
+    @overload
+    def predict_proba(
+        self,
+        data: Data | pd.Series[Any],
+        *,
+        image_folder: str | os.PathLike[str] | None = None,
+        as_numpy: Literal[True],
+    ) -> np.ndarray: ...
+
     @keeps_global_state
     def predict_proba(
-        self, data: Data, *, image_folder: str | os.PathLike[str] | None = None, as_numpy: bool = False
+        self, data: Data | pd.Series[Any], *, image_folder: str | os.PathLike[str] | None = None, as_numpy: bool = False
     ) -> pd.DataFrame | np.ndarray:
         """Return probabilities on the frame's index, a column per class or label, in the order of `classes_`.
 
@@ -732,7 +768,8 @@ class Predictor:
                 f"{self.label!r} is a {self.problem_type} label and has no classes.", name="classes_", obj=self
             )
         plain = len({type(one) for one in classes}) == 1
-        return pd.Index(classes, dtype=None if plain else object).to_numpy()
+        found: np.ndarray = pd.Index(classes, dtype=None if plain else object).to_numpy()
+        return found
 
     @property
     def feature_names_in_(self) -> np.ndarray:

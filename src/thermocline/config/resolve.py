@@ -65,8 +65,8 @@ def resolve(
         values |= preset.values
         provenance |= dict.fromkeys(preset.values, f"{PRESET}{preset.name}")
     if earlier is not None:
-        before, origins = inherited(earlier, values | read.values)
-        values, provenance = before | values, origins | provenance
+        before, set_by = inherited(earlier, values | read.values)
+        values, provenance = before | values, set_by | provenance
     names = tuple(Path(name).name for name in asked_for(presets))
     names = earlier.presets if earlier is not None and not named else names
     replaced = {path: value for path, value in values.items() if path in read.values}

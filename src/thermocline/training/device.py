@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -66,10 +66,10 @@ def device_of(given: object) -> torch.device:
     """
     if given == "auto":
         return torch.device(choose_device("auto")[0])
-    try:
-        device = torch.device(given)  # type: ignore[arg-type]
-    except (RuntimeError, TypeError):
-        device = None
+    device: torch.device | None = None
+    if isinstance(given, str | torch.device):
+        with suppress(RuntimeError):
+            device = torch.device(given)
     present = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
     if device is None or (device.index or 0) >= present.get(device.type, 0):
         names = ["cpu", *(f"cuda:{k}" for k in range(present["cuda"])), *(["mps"] if present["mps"] else [])]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -178,7 +178,7 @@ class Rowwise(Problem):
         inputs, anew = continued_inputs(before.built.inputs, before.config, source, columns, config)
         check_some_taken(earlier, inputs, anew)
         built = self._built(inputs, target, len(train), before.layer_map)
-        started, notes = taken_from(earlier, built.model, target, anew)
+        started, notes = taken_from(earlier, cast(FusionModel, built.model), target, anew)
         layer_map = built.layer_map if started.head != WHOLE else with_known_head(built.layer_map)
         return replace(built, layer_map=layer_map, started=started, notes=(*notes, *built.notes))
 
@@ -224,7 +224,7 @@ class Rowwise(Problem):
         target, optim = assembly.target, assembly.config.optim
         assembly.model.apart = True
         started = assembly.built.started
-        words = {} if started is None or not started.has_head else start_words(started)
+        words: dict[str, Any] = {} if started is None or not started.has_head else start_words(started)
         given = None if optim.threshold == "auto" else optim.threshold
         judged = target if target.problem_type != "binary" else replace(target, threshold=given)
         return Learning(
