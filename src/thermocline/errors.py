@@ -80,8 +80,8 @@ class ResumeError(ThermoclineError, ValueError):
     """A checkpoint that is of another run than the one to be resumed."""
 
 
-class NotFittedError(ThermoclineError, RuntimeError):
-    """A predictor was asked for something that only `fit` brings about."""
+class NotFittedError(ThermoclineError, RuntimeError, AttributeError):
+    """A predictor was asked for something that only `fit` brings about; `hasattr` is False until then."""
 
 
 class StorageError(ThermoclineError, OSError):

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import pandas as pd
 
@@ -17,7 +17,9 @@ from thermocline.pipeline.global_state import keeps_global_state
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
     from matplotlib.figure import Figure
+    from torch import nn
 
     from thermocline.choose.board import Board
     from thermocline.choose.found import Found
@@ -35,6 +37,27 @@ if TYPE_CHECKING:
     from thermocline.tuning.plan.layer_plan import LayerPlan
 
 Label = str | Sequence[str]
+
+#: Attributes that the constructor sets by what it was given.
+_GIVEN = (
+    "label",
+    "_path",
+    "_positive_class",
+    "sample_weight",
+    "verbosity",
+    "_problem_type",
+    "_eval_metric",
+    "_problem",
+)
+#: Those that a fit sets, as they are before.
+_UNFITTED = {
+    "_assembly": None,
+    "_history": None,
+    "_identity": "",
+    "_ended": True,
+    "_leaderboard": None,
+    "_saved_at": None,
+}
 
 
 @answers_arguments
@@ -70,10 +93,20 @@ class Predictor:
         positive_class: The positive class of two, as it is among the labels (before `fit`: what was given).
         threshold: The probability above which `predict` and `evaluate` answer the positive class (`optim.threshold`);
             None where there are not two classes.
+        model: The fitted network, an `nn.Module` in eval mode.
+        classes_: The classes, in the order of `predict_proba`.
+        feature_names_in_: The columns that predictions are made from; `n_features_in_` is their number.
 
     Raises:
         ConfigError: An unknown problem type or metric, or a metric that does not fit.
     """
+
+    _assembly: Assembly | None
+    _history: History | None
+    _identity: str
+    _ended: bool  # whether its fit was not stopped by Ctrl-C
+    _leaderboard: Mapping[str, Any] | None
+    _saved_at: Path | None  # where the model that is fitted was saved, or loaded from
 
     def __init__(  # noqa: PLR0913 - public API
         self,
@@ -94,22 +127,19 @@ class Predictor:
         check_problem_type(problem_type)
         check_weight_name(sample_weight)
         own = None if problem is None else own_info(problem)
-        metric = named_metric(eval_metric)
-        check_names(problem_type, metric, own=own)
+        check_names(problem_type, named_metric(eval_metric), own=own)
         names = label_columns(label)
-        self.label = label if isinstance(label, str) else list(names)
+        self.label = label if isinstance(label, str | list) else list(names)
         self.path = path
         self._positive_class = positive_class
         self.sample_weight = sample_weight
         self.verbosity = verbosity_of(verbosity)
         self._problem_type: str | None = problem_type_of(problem_type, own=own)
-        self._eval_metric: str | Metric | None = metric
+        if self._problem_type == problem_type:
+            self._problem_type = problem_type  # the object that was given, as sklearn.base.clone checks
+        self._eval_metric = eval_metric
         self._problem = problem
-        self._assembly: Assembly | None = None
-        self._history: History | None = None
-        self._identity = ""
-        self._ended = True  # whether its fit was not stopped by Ctrl-C
-        self._leaderboard: Mapping[str, Any] | None = None
+        vars(self).update(_UNFITTED)
 
     @keeps_global_state
     def fit(  # noqa: PLR0913 - public API
@@ -126,10 +156,11 @@ class Predictor:
         seed: int = 0,
         resume: bool = False,
         callbacks: Sequence[Callback] = (),
+        start_from: str | os.PathLike[str] | Predictor | None = None,
         search: Mapping[str, Any] | None = None,
         overwrite: bool = False,
     ) -> Predictor:
-        """Fit to a frame, from scratch.
+        """Fit to a frame, from scratch unless `start_from` says otherwise.
 
         A predictor that was fitted or loaded before is fitted anew, and its former model is replaced in memory, as in
         scikit-learn. A saved predictor on disk is never replaced unasked: where `path` holds one, this one's own
@@ -165,6 +196,11 @@ class Predictor:
             callbacks: Objects of classes that derive from `thermocline.Callback`: code of your own that is called after
                 each validation, for example, and may end training. They are called in every trial of a search, and of a
                 race in the fit as it was asked for.
+            start_from: A fitted predictor whose towers and head are where training starts: the path of a saved one, a
+                `Predictor`, or `"self"` for this one. Classes are matched by value; new ones start from a probe, and
+                those that the new labels lack are not predicted any more. Columns keep their types, categories, medians
+                and tokenizer; the scale of a number is that of the new labels. Options that were set there hold where
+                none are set here. What does not fit starts anew, and a note says so.
             search: How values are chosen from spaces: `{"trials": 20}`, perhaps with `storage`, the path of a file or
                 the URL of a database that several processes share, and `study`, a name in it. Each trial is a fit on
                 the same rows; the one that validates best becomes this predictor, and `leaderboard()` lists them all.
@@ -178,33 +214,23 @@ class Predictor:
         Raises:
             OutputExistsError: `path` holds a saved predictor, or other files.
             OutputInUseError: Another fit or save is writing to `path`.
+            ArtifactError: There is no saved predictor at `start_from`, or it is damaged.
             ResumeError: What `resume` finds is of another run; the message lists what differs.
             StorageError: The storage of a search cannot be reached, or holds another search.
             ThermoclineError: Data or options that cannot be used; always before anything is trained where they show it.
         """
         began = time.monotonic()  # importing takes time as well
-        from thermocline.pipeline import arguments, places, saved_folder
-        from thermocline.pipeline.fit import fit
-        from thermocline.pipeline.resume import can_go_on
+        from thermocline.pipeline import arguments, saved_folder
 
         arguments.check_flags(resume=resume, overwrite=overwrite)
         given = train_data, tuning_data, presets, hyperparameters, column_types, seed
         how: dict[str, Any] = {"time_limit": time_limit, "memory": memory, "plan": plan, "resume": resume}
-        request = self._request(*given, **how, began=began, callbacks=arguments.callbacks_of(callbacks))
+        how |= {"began": began, "callbacks": arguments.callbacks_of(callbacks)}
+        request = self._starting(self._request(*given, **how), start_from)
         with nullcontext() if self.path is None else saved_folder.writing_to(self.path):
             if search is not None or _is_raced(request):
                 return self._compared(request, search, overwrite=overwrite)
-            stopped = resume and self.path is not None and can_go_on(self.path)
-            if not (resume and not stopped and self._has_ended(request, overwrite=overwrite)):
-                # a folder that holds something else must show before training, not after it
-                if self.path is not None and not stopped:
-                    saved_folder.check_fit(self.path, self._identity, overwrite=overwrite)
-                self._take(fit(request))
-                if self.path is not None:
-                    self._save(self.path, overwrite=overwrite)
-            if self.path is not None and self._ended:
-                places.remove_checkpoints(self.path, self._identity)
-        return self
+            return self._fit_or_resumed(request, overwrite=overwrite)
 
     @keeps_global_state
     def explain(  # noqa: PLR0913 - public API
@@ -216,6 +242,7 @@ class Predictor:
         hyperparameters: Any = None,
         column_types: Mapping[str, str] | None = None,
         seed: int = 0,
+        start_from: str | os.PathLike[str] | Predictor | None = None,
         timed: bool = False,
     ) -> LayerPlan:
         """Return the plan that `fit` would follow with these arguments, without training.
@@ -230,6 +257,7 @@ class Predictor:
             hyperparameters: Overrides.
             column_types: Types to overrule.
             seed: The run's.
+            start_from: A fitted predictor to start from.
             timed: Take four training steps and a part of a validation on the device of the run, and tell how many
                 seconds each phase takes. They are undone: a fit afterwards gives the same bits.
 
@@ -244,7 +272,7 @@ class Predictor:
 
         check_flags(timed=timed)
         request = self._request(train_data, tuning_data, presets, hyperparameters, column_types, seed, training=False)
-        return explain(request, timed=timed)
+        return explain(self._starting(request, start_from), timed=timed)
 
     @keeps_global_state
     def recommend(  # noqa: PLR0913 - public API
@@ -259,6 +287,7 @@ class Predictor:
         time_limit: float | str | None = None,
         probes: bool = False,
         seed: int = 0,
+        start_from: str | os.PathLike[str] | Predictor | None = None,
     ) -> Recommendation:
         """Return the options that `fit` would use, within an amount of memory and time, without training.
 
@@ -278,6 +307,7 @@ class Predictor:
                 each layer and tower: how much of the label is in each, with standard errors, in `.probes`. They change
                 no option: how deep to freeze is decided by memory and time.
             seed: The run's.
+            start_from: A fitted predictor to start from.
 
         Raises:
             NotEnoughMemoryError: Nothing fits `memory`; the message says what the least would be.
@@ -292,7 +322,7 @@ class Predictor:
         check_flags(probes=probes)
         given = train_data, tuning_data, presets, hyperparameters, column_types, seed
         request = self._request(*given, memory=memory, time_limit=time_limit, training=False)
-        return recommend(request, probes=probes)
+        return recommend(self._starting(request, start_from), probes=probes)
 
     @keeps_global_state
     def rank_backbones(  # noqa: PLR0913 - public API
@@ -335,23 +365,43 @@ class Predictor:
         request = self._request(train_data, tuning_data, presets, hyperparameters, column_types, seed, training=False)
         return rank_backbones(request, tower, checkpoints)
 
+    @overload
+    def predict(
+        self,
+        data: Data | pd.Series[Any],
+        *,
+        image_folder: str | os.PathLike[str] | None = None,
+        as_numpy: Literal[False] = False,
+    ) -> pd.Series[Any] | pd.DataFrame: ...
+
+    @overload
+    def predict(
+        self,
+        data: Data | pd.Series[Any],
+        *,
+        image_folder: str | os.PathLike[str] | None = None,
+        as_numpy: Literal[True],
+    ) -> np.ndarray: ...
+
     @keeps_global_state
     def predict(
-        self, data: Data, *, image_folder: str | os.PathLike[str] | None = None
-    ) -> pd.Series[Any] | pd.DataFrame:
+        self, data: Data | pd.Series[Any], *, image_folder: str | os.PathLike[str] | None = None, as_numpy: bool = False
+    ) -> pd.Series[Any] | pd.DataFrame | np.ndarray:
         """Return predictions on the frame's index, in the label's dtype.
 
         Args:
-            data: As for `fit`, with the columns that training used; the label is not needed. Where an image is all that
-                is used: a folder of images, a glob, the path of one, or a list of paths or images.
+            data: As for `fit`, with the columns that training used; the label is not needed. One row is a dict of
+                values, or a row of a frame, `frame.iloc[0]`. Where an image is all that is used: a folder of images, a
+                glob, the path of one, or a list of paths or images.
             image_folder: Where relative paths of images in `data` start. By default they start at the folder of the
                 table or annotation file, else at the working folder; all of them at one. `data.image_folder` is of the
                 training data and does not count here.
+            as_numpy: Return the values as an array, without index and names.
 
         Returns:
             A Series; a DataFrame of 0 and 1 for a multilabel target given as columns. Where boxes are predicted each
             value is a list of `{label, score, box}`, highest score first; a box is x1, y1, x2, y2 in the image's
-            pixels.
+            pixels. With `as_numpy` an array `(rows,)` or `(rows, labels)`.
 
         Raises:
             NotFittedError: `fit` has not been called.
@@ -362,25 +412,52 @@ class Predictor:
         Example:
             `predictor.predict("test.csv", image_folder="test_images")`
         """
+        from thermocline.pipeline.arguments import check_flags
         from thermocline.pipeline.predict import predict
 
-        return predict(self._fitted(), data, image_folder=image_folder, verbosity=self.verbosity)
+        check_flags(as_numpy=as_numpy)
+        found = predict(self._fitted(), data, image_folder=image_folder, verbosity=self.verbosity)
+        return found.to_numpy() if as_numpy else found
+
+    @overload
+    def predict_proba(
+        self,
+        data: Data | pd.Series[Any],
+        *,
+        image_folder: str | os.PathLike[str] | None = None,
+        as_numpy: Literal[False] = False,
+    ) -> pd.DataFrame: ...
+
+    @overload
+    def predict_proba(
+        self,
+        data: Data | pd.Series[Any],
+        *,
+        image_folder: str | os.PathLike[str] | None = None,
+        as_numpy: Literal[True],
+    ) -> np.ndarray: ...
 
     @keeps_global_state
-    def predict_proba(self, data: Data, *, image_folder: str | os.PathLike[str] | None = None) -> pd.DataFrame:
-        """Return probabilities on the frame's index, a column per class or label.
+    def predict_proba(
+        self, data: Data | pd.Series[Any], *, image_folder: str | os.PathLike[str] | None = None, as_numpy: bool = False
+    ) -> pd.DataFrame | np.ndarray:
+        """Return probabilities on the frame's index, a column per class or label, in the order of `classes_`.
 
         Args:
             data: As `predict`.
             image_folder: As `predict`.
+            as_numpy: Return them as an array float64 `(rows, classes)`.
 
         Raises:
             ConfigError: The problem has none.
             NotFittedError: As `predict`, like the others.
         """
+        from thermocline.pipeline.arguments import check_flags
         from thermocline.pipeline.predict import probabilities
 
-        return probabilities(self._fitted(), data, image_folder=image_folder, verbosity=self.verbosity)
+        check_flags(as_numpy=as_numpy)
+        found = probabilities(self._fitted(), data, image_folder=image_folder, verbosity=self.verbosity)
+        return found.to_numpy() if as_numpy else found
 
     @keeps_global_state
     def predict_interval(
@@ -449,6 +526,90 @@ class Predictor:
         table, names = table_to_score(data, metrics, self.label)
         return evaluate(fitted, table, names, image_folder=image_folder, verbosity=self.verbosity)
 
+    def score(self, data: Data, labels: Any = None, *, image_folder: str | os.PathLike[str] | None = None) -> float:
+        """Return `eval_metric` on labelled data such that more is better, as scikit-learn's tools ask for.
+
+        Args:
+            data: As for `evaluate`.
+            labels: The labels of `data`, where that has no label column.
+            image_folder: As `predict`.
+
+        Returns:
+            The metric; times -1 where less of it is better, as of `rmse`.
+
+        Raises:
+            LabelError: A label that training did not see.
+
+        Example:
+            `sklearn.model_selection.cross_val_score(Predictor("y", "binary"), X, y)`
+        """
+        from thermocline.pipeline.called_with import table_to_score
+        from thermocline.pipeline.predict import score
+
+        fitted = self._fitted()
+        table = table_to_score(data if labels is None else (data, labels), None, self.label)[0]
+        return score(fitted, table, image_folder=image_folder, verbosity=self.verbosity)
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:  # noqa: FBT001, FBT002 - sklearn's signature
+        """Return what the constructor was given, by name, as scikit-learn's estimators do.
+
+        Args:
+            deep: Without effect: no argument has parameters of its own.
+        """
+        del deep
+        return {
+            "label": self.label,
+            "problem_type": self._problem_type,
+            "eval_metric": self._eval_metric,
+            "path": self._path,
+            "positive_class": self._positive_class,
+            "sample_weight": self.sample_weight,
+            "problem": self._problem,
+            "verbosity": self.verbosity,
+        }
+
+    def set_params(self, **params: Any) -> Predictor:
+        """Set arguments of the constructor for the next `fit`; a model that is fitted stays.
+
+        Args:
+            **params: Arguments by name.
+
+        Returns:
+            This predictor.
+
+        Raises:
+            ArgumentError: The constructor takes no such argument.
+            ConfigError: A value that it does not take.
+        """
+        given = type(self)(**{**self.get_params(), **params})
+        vars(self).update({name: vars(given)[name] for name in _GIVEN})
+        return self
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return self._assembly is not None
+
+    def __sklearn_tags__(self) -> Any:
+        from thermocline.pipeline.sklearn_tags import tags_of
+
+        return tags_of(self.problem_type)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a pickle holds: the constructor's arguments, and the files that `save` would write."""
+        state = {name: vars(self)[name] for name in _GIVEN}
+        if self._assembly is not None:
+            from thermocline.pipeline.packed import Packed
+
+            state["fitted"] = Packed.of(self._whole())
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update({**_UNFITTED, **{name: state[name] for name in _GIVEN}})
+        if "fitted" in state:
+            from thermocline.pipeline.predict import to_best_device
+
+            self._take(state["fitted"].unpacked(self._problem))
+            to_best_device(self._fitted().model)
+
     @keeps_global_state
     def embed(self, data: Data, *, image_folder: str | os.PathLike[str] | None = None) -> np.ndarray:
         """Return the features below the head, float32 `(rows, width)`, towers side by side.
@@ -515,6 +676,7 @@ class Predictor:
         cls,
         path: str | os.PathLike[str],
         *,
+        device: str | torch.device = "auto",
         problem: Problem | None = None,
         trust_remote_code: bool = False,
         verbosity: int = 1,
@@ -523,23 +685,24 @@ class Predictor:
 
         Args:
             path: The folder; `~` is expanded.
+            device: Where it predicts: `cpu`, `cuda`, `cuda:1`, `mps`; `auto`: the fastest that is there.
             problem: The kind of problem of your own that it was fitted with; built-in kinds need none.
             trust_remote_code: Whether code that a text backbone brought with its pretrained weights may run.
             verbosity: As in the constructor.
 
         Raises:
             ArtifactError: There is none, it is damaged, or a newer version wrote it.
-            ConfigError: The path is no path, or verbosity no whole number; or the predictor is of a kind of problem
-                that is not installed and was not given.
+            ConfigError: The path is no path, or verbosity no whole number; the device is not there; or the predictor is
+                of a kind of problem that is not installed and was not given.
         """
         from thermocline.pipeline import artifact
         from thermocline.pipeline.path_argument import folder_argument
-        from thermocline.pipeline.predict import to_best_device
+        from thermocline.training.device import device_of
 
-        folder = folder_argument(path)
+        folder, place = folder_argument(path), device_of(device)
         loaded = artifact.load(folder, artifact.Trust(problem, trust_remote_code))
         assembly = loaded.assembly
-        to_best_device(assembly.model)
+        assembly.model.to(place)
         target = assembly.target
         made = cls(
             target.label if isinstance(target.label, str) else list(target.label),
@@ -552,6 +715,7 @@ class Predictor:
             verbosity=verbosity,
         )
         made._take(loaded)
+        made._saved_at = folder
         return made
 
     @property
@@ -567,7 +731,8 @@ class Predictor:
     def path(self, given: str | os.PathLike[str] | None) -> None:
         from thermocline.pipeline.path_argument import folder_argument
 
-        self._path = None if given is None else folder_argument(given)
+        path = None if given is None else folder_argument(given)
+        self._path = given if isinstance(given, Path) and given == path else path
 
     @property
     def problem_type(self) -> str | None:
@@ -575,7 +740,7 @@ class Predictor:
         return self._assembly.target.problem_type if self._assembly else self._problem_type
 
     @property
-    def eval_metric(self) -> str | Metric | None:
+    def eval_metric(self) -> Any:
         """The metric that validation used, by its own name; before `fit`, what was given."""
         return self._assembly.target.eval_metric if self._assembly else self._eval_metric
 
@@ -589,6 +754,40 @@ class Predictor:
         """The probability above which a row is of the positive class; None where there are not two classes."""
         threshold: float | None = getattr(self._fitted().target, "threshold", None)
         return threshold
+
+    @property
+    def model(self) -> nn.Module:
+        """The fitted network, in eval mode; `forward` takes a batch of rows (`thermocline.data.batches`)."""
+        model: nn.Module = self._fitted().model
+        return model.eval()
+
+    @property
+    def classes_(self) -> np.ndarray:
+        """The classes as they are in the data, or the labels of a multilabel target: the order of `predict_proba`.
+
+        Raises:
+            AttributeError: The label is a number; as in scikit-learn.
+        """
+        classes = getattr(self._fitted().target, "classes", ())
+        if not classes:
+            raise AttributeError(
+                f"{self.label!r} is a {self.problem_type} label and has no classes.", name="classes_", obj=self
+            )
+        plain = len({type(one) for one in classes}) == 1
+        found: np.ndarray = pd.Index(classes, dtype=None if plain else object).to_numpy()
+        return found
+
+    @property
+    def feature_names_in_(self) -> np.ndarray:
+        """The names of the columns that predictions are made from, object `(n_features_in_,)`."""
+        import numpy as np
+
+        return np.array(self.columns.used, dtype=object)
+
+    @property
+    def n_features_in_(self) -> int:
+        """How many columns predictions are made from."""
+        return len(self.columns.used)
 
     @property
     def plan(self) -> LayerPlan:
@@ -611,6 +810,16 @@ class Predictor:
         self._fitted()
         assert self._history is not None
         return self._history
+
+    @property
+    def started_from(self) -> Mapping[str, Any] | None:
+        """What the fit started from (`fit(start_from=…)`), or None.
+
+        Its `where` is the path, `fingerprint` names weights and label; `towers` are those that were taken, `head` says
+        whether the head was (`whole`, `part`, `fresh`), and `new` are the positions of new classes in `classes_`.
+        """
+        started = self._fitted().built.started
+        return None if started is None else started.to_dict()
 
     def leaderboard(self) -> Board:
         """Return a row for each fit that this predictor was chosen from, the best first.
@@ -668,6 +877,7 @@ class Predictor:
         from thermocline.contracts.request import Request
         from thermocline.data.worker_processes import check_main_guard
         from thermocline.pipeline.called_with import tables_to_fit
+        from thermocline.registry import named_metric
 
         check_main_guard()
         data, tuning = tables_to_fit(train_data, tuning_data, self.label)
@@ -676,7 +886,7 @@ class Predictor:
             self.label,
             tuning_data=tuning,
             problem_type=self._problem_type,
-            eval_metric=self._eval_metric,
+            eval_metric=named_metric(self._eval_metric),
             positive_class=self._positive_class,
             weight=self.sample_weight,
             problem=self._problem,
@@ -689,6 +899,19 @@ class Predictor:
             **more,
         )
 
+    def _starting(self, request: Request, start_from: Any) -> Request:
+        """Return a request with the predictor that it starts from."""
+        if start_from is None:
+            return request
+        from thermocline.pipeline import starting
+
+        known = self if isinstance(start_from, str) and start_from == starting.SELF else start_from
+        if isinstance(known, Predictor):
+            earlier = starting.fitted_earlier(known._whole(), str(known._saved_at or "a predictor in memory"))
+        else:
+            earlier = starting.saved_earlier(known, request)
+        return starting.starting(request, earlier)
+
     def _fitted(self) -> Assembly:
         if self._assembly is None:
             raise NotFittedError(
@@ -698,15 +921,38 @@ class Predictor:
 
     def _save(self, target: Path, *, overwrite: bool) -> None:
         from thermocline.pipeline import artifact
+
+        artifact.save(self._whole(), target, overwrite=overwrite)
+        self._saved_at = target
+
+    def _whole(self) -> Fitted:
+        """Return what was fitted."""
         from thermocline.pipeline.fitted import Fitted
 
-        fitted = Fitted(self._fitted(), self.history, self._identity, self._ended, self._leaderboard)
-        artifact.save(fitted, target, overwrite=overwrite)
+        return Fitted(self._fitted(), self.history, self._identity, self._ended, self._leaderboard)
 
     def _take(self, fitted: Fitted) -> None:
         """Be what was fitted."""
         self._assembly, self._history, self._identity = fitted.assembly, fitted.history, fitted.identity
-        self._ended, self._leaderboard = fitted.ended, fitted.leaderboard
+        self._ended, self._leaderboard, self._saved_at = fitted.ended, fitted.leaderboard, None
+
+    def _fit_or_resumed(self, request: Request, *, overwrite: bool) -> Predictor:
+        """Be what a fit gives, or a run that has ended, and save it; the lock of the path is held."""
+        from thermocline.pipeline import places, saved_folder
+        from thermocline.pipeline.fit import fit
+        from thermocline.pipeline.resume import can_go_on
+
+        stopped = request.resume and self.path is not None and can_go_on(self.path)
+        if not (request.resume and not stopped and self._has_ended(request, overwrite=overwrite)):
+            # a folder that holds something else must show before training, not after it
+            if self.path is not None and not stopped:
+                saved_folder.check_fit(self.path, self._identity, overwrite=overwrite)
+            self._take(fit(request))
+            if self.path is not None:
+                self._save(self.path, overwrite=overwrite)
+        if self.path is not None and self._ended:
+            places.remove_checkpoints(self.path, self._identity)
+        return self
 
     def _compared(self, request: Request, search: Any, *, overwrite: bool) -> Predictor:
         """Be the best of several fits, and save it; the lock of the path is held.
@@ -748,7 +994,7 @@ class Predictor:
                 return False
             raise
         self._assembly, self._history, self._identity = ended._assembly, ended._history, ended._identity
-        self._ended, self._leaderboard = ended._ended, ended._leaderboard
+        self._ended, self._leaderboard, self._saved_at = ended._ended, ended._leaderboard, self.path
         return True
 
 

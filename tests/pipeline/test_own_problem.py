@@ -198,3 +198,15 @@ def test_its_own_faults_are_told():
         assert "problem=MyProblem()" in message
     message = told(ConfigError, ValueError, lambda: Predictor("grade", eval_metric="rmse", problem=Ordinal()))
     assert "'steps_off'" in message
+
+
+def test_it_starts_from_an_earlier_one(fitted):
+    again = Predictor("grade", problem=Ordinal(), verbosity=0).fit(
+        frame_of(), start_from=fitted, hyperparameters={"optim.max_steps": 1, "optim.lr": 1e-12}
+    )
+    assert again.started_from["head"] == "whole"
+    assert again.predict(frame_of()).equals(fitted.predict(frame_of()))
+    loaded = Predictor("grade", problem=Ordinal(), verbosity=0).fit(
+        frame_of(60, seed=3), start_from=fitted.path, hyperparameters={"optim.max_steps": 1}
+    )
+    assert loaded.started_from["fingerprint"] == again.started_from["fingerprint"]

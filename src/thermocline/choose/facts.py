@@ -37,6 +37,7 @@ def facts_of(prepared: Prepared, spaces: Mapping[str, Space]) -> dict[str, Any]:
         "validation labels": _hash_of_labels(prepared),
         **{f"space of {path}": str(space) for path, space in spaces.items()},
         **options,
+        **({} if prepared.request.earlier is None else {"start_from": prepared.request.earlier.fingerprint}),
     }
     plain: dict[str, Any] = json.loads(json.dumps(facts, default=str))
     return plain

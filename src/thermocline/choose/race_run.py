@@ -14,7 +14,7 @@ from thermocline.choose.paired import Gain, mean_loss
 from thermocline.choose.portfolio import Entrant
 from thermocline.choose.race import ASKED, Race
 from thermocline.choose.race_state import RaceState, Result
-from thermocline.config import ResolvedConfig, resolve
+from thermocline.config import ResolvedConfig
 from thermocline.contracts.request import Request
 from thermocline.errors import ConfigError
 from thermocline.pipeline import artifact, resume, saved_folder
@@ -35,7 +35,7 @@ def is_asked_for(request: Request) -> bool:
         ConfigError: Options that cannot be resolved.
     """
     info = problem_of(request).info
-    return ARMS in info.reads and resolve(request.presets, request.hyperparameters, problem=info).optim.arms > 1
+    return ARMS in info.reads and request.settled(info).optim.arms > 1
 
 
 def race(request: Request, own: str, *, overwrite: bool) -> Found:

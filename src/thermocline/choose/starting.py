@@ -8,7 +8,7 @@ from typing import Any
 
 from thermocline.choose.facts import facts_of
 from thermocline.choose.study import Plan
-from thermocline.config import Drawn, Space, read_spaces, resolve
+from thermocline.config import Drawn, Space, read_spaces
 from thermocline.contracts.request import Request
 from thermocline.errors import ConfigError
 from thermocline.pipeline.assemble import assembled
@@ -41,7 +41,7 @@ def plan_search(request: Request) -> Plan:
             "plan= says what every layer does, and search= looks for it: give one of them. Options of the plan can be "
             "fixed beside the spaces in hyperparameters."
         )
-    plain = resolve(request.presets, request.hyperparameters, problem=info, drawn=Drawn("no trial"))
+    plain = request.settled(info, drawn=Drawn("no trial"))
     if plain.optim.arms > 1:
         raise ConfigError(
             "search= looks for values in spaces, and presets='auto' (optim.arms) compares ways to train: give one of "
@@ -66,7 +66,7 @@ def _check_read(prepared: Prepared, spaces: Mapping[str, Space], some: Mapping[s
     """
     request, problem = prepared.request, prepared.problem
     drawn = Drawn("a trial", _values(spaces, some))
-    config = resolve(request.presets, request.hyperparameters, problem=problem.info, drawn=drawn)
+    config = request.settled(problem.info, drawn=drawn)
     check_options(problem, prepared.columns, config, prepared.target.problem_type)
 
 

@@ -110,6 +110,7 @@ def _add_fit(commands: Any, name: str, run: Any, text: str) -> None:
     fit.add_argument("--config", action="append", metavar="FILE", help="a YAML file of overrides")
     fit.add_argument("--column-type", nargs="+", action="extend", metavar="COLUMN=TYPE", help="types to overrule")
     fit.add_argument("--seed", type=int, default=0)
+    fit.add_argument("--start-from", metavar="FOLDER", help="a saved predictor that training starts from")
     fit.add_argument("--quiet", action="store_true", help="print nothing but the result")
     if name != "explain":
         fit.add_argument(
@@ -122,18 +123,23 @@ def _add_fit(commands: Any, name: str, run: Any, text: str) -> None:
         fit.add_argument("--probes", action="store_true", help="also probe the outputs of every layer, in one pass")
         fit.add_argument("--out", metavar="FILE", help="also write the options as YAML, for fit --config")
     elif name == "fit":
-        fit.add_argument("--out", required=True, help="the folder to save into")
-        fit.add_argument("--search-trials", type=int, metavar="N", help="search spaces among the overrides, N fits")
-        fit.add_argument("--search-storage", metavar="PATH|URL", help="a file or database that several searches share")
-        fit.add_argument("--search-study", metavar="NAME", help="the name of the study in the storage")
-        fit.add_argument("--plan", help="a plan saved as JSON, or a YAML file of phases")
-        fit.add_argument("--resume", action="store_true", help="continue where the same command was stopped")
-        fit.add_argument("--overwrite", action="store_true", help="replace the predictor that is saved at --out")
+        _add_training(fit)
     else:
         fit.add_argument("--out", help="also write the plan as JSON")
         fit.add_argument("--timed", action="store_true", help="take a few steps, to tell how long the fit takes")
         fit.add_argument("--write-phases", metavar="FILE", help="also write the phases as YAML, to edit them")
     fit.set_defaults(run=run)
+
+
+def _add_training(fit: argparse.ArgumentParser) -> None:
+    """Add what only a fit takes, which trains and saves."""
+    fit.add_argument("--out", required=True, help="the folder to save into")
+    fit.add_argument("--search-trials", type=int, metavar="N", help="search spaces among the overrides, N fits")
+    fit.add_argument("--search-storage", metavar="PATH|URL", help="a file or database that several searches share")
+    fit.add_argument("--search-study", metavar="NAME", help="the name of the study in the storage")
+    fit.add_argument("--plan", help="a plan saved as JSON, or a YAML file of phases")
+    fit.add_argument("--resume", action="store_true", help="continue where the same command was stopped")
+    fit.add_argument("--overwrite", action="store_true", help="replace the predictor that is saved at --out")
 
 
 def _add_use(commands: Any, name: str, run: Any, text: str) -> None:
@@ -203,6 +209,7 @@ def _choices(given: argparse.Namespace) -> dict[str, Any]:
         "hyperparameters": [*(given.config or []), *(given.set or [])] or None,
         "column_types": {name: kind for name, _, kind in pairs} or None,
         "seed": given.seed,
+        "start_from": given.start_from,
     }
 
 

@@ -40,6 +40,8 @@ def answers_arguments(kind: Class) -> Class:
 
 def _answering(function: Callable[..., Any], owner: str) -> Callable[..., Any]:
     every = list(inspect.signature(function).parameters.values())[1:]
+    if any(one.kind is one.VAR_KEYWORD for one in every):  # which answers by itself
+        return function
     names = {one.name: one for one in every}
     places = [one.name for one in every if one.kind is one.POSITIONAL_OR_KEYWORD]
     called = owner if function.__name__ == "__init__" else function.__name__

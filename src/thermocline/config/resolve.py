@@ -9,6 +9,7 @@ from typing import Any
 from thermocline.errors import ConfigError
 from thermocline.registry import ProblemInfo
 
+from .inherited import inherited
 from .joined import schema_of
 from .overrides import Hyperparameters, Overrides, raise_faults, read_overrides
 from .own import Own
@@ -23,6 +24,7 @@ def resolve(
     *,
     problem: ProblemInfo | None = None,
     drawn: Drawn | None = None,
+    earlier: ResolvedConfig | None = None,
 ) -> ResolvedConfig:
     """Settle every option: the user's value before a preset's, a later preset's before an earlier one's.
 
@@ -32,6 +34,8 @@ def resolve(
             or a list of such.
         problem: The kind of problem: its options are taken, installed or not, and its preset where none is named.
         drawn: What a search has chosen in place of the spaces among the hyperparameters.
+        earlier: The configuration of the fit that this one starts from; what was set there holds where nothing else is
+            set here.
 
     Returns:
         The settled config. What is null there and said to be chosen is for the program to `choose`.
@@ -46,14 +50,14 @@ def resolve(
         (0.0003, 'user')
     """
     schema, named = schema_of(problem), presets is not None
-    if presets is None and problem is not None:
+    if presets is None and problem is not None and earlier is None:
         presets = problem.preset
     read = read_overrides(hyperparameters, schema)
     _settle_spaces(read, drawn)
     objects = _named_objects(read)
     found: list[list[Preset]] = []
     try:
-        found = lineages(presets, schema)
+        found = lineages(presets, schema) if named or earlier is None else []
     except ConfigError as error:
         read.faults.insert(0, str(error))
     raise_faults(read.faults, "presets and hyperparameters" if named else "hyperparameters")
@@ -63,7 +67,11 @@ def resolve(
     for preset in (preset for lineage in found for preset in lineage):
         values |= preset.values
         provenance |= dict.fromkeys(preset.values, f"{PRESET}{preset.name}")
+    if earlier is not None:
+        before, set_by = inherited(earlier, values | read.values)
+        values, provenance = before | values, set_by | provenance
     names = tuple(Path(name).name for name in asked_for(presets))
+    names = earlier.presets if earlier is not None and not named else names
     replaced = {path: value for path, value in values.items() if path in read.values}
     origins = Origins(provenance | read.origins, names, replaced, replacements(found, without=read.values))
     return replace(ResolvedConfig.build(schema, values | read.values, origins), objects=objects)

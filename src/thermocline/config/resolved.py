@@ -28,6 +28,9 @@ Section = TypeVar("Section")
 DEFAULT, PRESET, CHOSEN = "default", "preset:", "chosen: "
 """The origin of a value that nobody set, and what those of one from a preset and of one that was chosen start with."""
 
+STARTED = "start_from: "
+"""What the origin of a value begins with that an earlier fit has set (`inherited`)."""
+
 
 @dataclass(frozen=True)
 class Origins:
@@ -177,7 +180,7 @@ class ResolvedConfig:
 
     def is_open(self, path: str) -> bool:
         """Say whether the program may settle a value: neither the user nor a search did."""
-        origin = self.provenance[path]
+        origin = self.provenance[path].removeprefix(STARTED)
         return origin == DEFAULT or origin.startswith((PRESET, CHOSEN))
 
     def to_yaml(self) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from thermocline.config import ResolvedConfig
+from thermocline.contracts.starting import NotTakenError
 from thermocline.contracts.tower import Tower
 from thermocline.data.columns import Columns
 from thermocline.data.row_part import RowPart
@@ -118,6 +119,24 @@ class InputKind(Protocol):
             CheckpointError: Pretrained weights cannot be loaded.
             ConfigError: An option that the backbone does not take.
         """
+
+    def continued(self, before: BuiltInput, source: RowSource, columns: Columns, config: ResolvedConfig) -> BuiltInput:
+        """Return a copy of an input that an earlier fit trained, for the rows of a fit that starts from it.
+
+        What was fitted to the earlier rows (categories, medians, a tokenizer) is kept: the weights depend on it.
+
+        Args:
+            before: The input; it stays as it is.
+            source: The training rows.
+            columns: Their columns.
+            config: The configuration, in which the options that the tower was built by are those of that fit.
+
+        Raises:
+            NotTakenError: The tower does not fit these columns.
+            ConfigError: An option that it does not take.
+        """
+        del before, source, columns, config
+        raise NotTakenError(f"the input kind {self.info.name!r} does not say how a tower goes on with other rows")
 
     def rows(self, built: BuiltInput, source: RowSource) -> RowPart:
         """Turn a frame into rows; see `BuiltInput.rows`."""

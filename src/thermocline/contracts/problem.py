@@ -22,6 +22,7 @@ from thermocline.contracts.labelled import Labelled, Reading
 from thermocline.contracts.learning import Collector, Learning
 from thermocline.contracts.probing import LinearFolds
 from thermocline.contracts.request import Request
+from thermocline.contracts.starting import PART, WHOLE, Earlier, Started, copy_matching, matched_note
 from thermocline.data.batches import Rows
 from thermocline.data.columns import Columns
 from thermocline.data.splitting import split_note
@@ -46,6 +47,7 @@ class Built:
         layer_map: Its layers.
         config: The configuration, with what building chose.
         notes: What a user should know.
+        started: What the model took from an earlier one; None: nothing.
     """
 
     model: nn.Module
@@ -53,6 +55,7 @@ class Built:
     layer_map: LayerMap
     config: ResolvedConfig
     notes: tuple[str, ...] = ()
+    started: Started | None = None
 
 
 @dataclass(frozen=True)
@@ -210,6 +213,37 @@ class Problem:
             ConfigError: An option that does not fit the model.
         """
         raise NotImplementedError
+
+    def build_from(
+        self,
+        earlier: Earlier,
+        train: Labelled,
+        columns: Columns,
+        target: Any,
+        config: ResolvedConfig,
+        *,
+        seed: int,
+    ) -> Built:
+        """Build the model as `build` does, with what an earlier one of this kind has learnt.
+
+        By default parameters and buffers are taken that have the same name and shape. A kind whose outputs are classes
+        matches them by value.
+
+        Args:
+            earlier: The predictor that the fit starts from; it stays as it is.
+            train: As of `build`, like the others.
+            columns: The columns.
+            target: What the label asks for.
+            config: The configuration.
+            seed: The run's seed.
+
+        Raises:
+            ConfigError: Nothing of it fits, or options ask for another model.
+        """
+        built = self.build(train, columns, target, config, seed=seed)
+        copied, left = copy_matching(earlier.assembly.model, built.model)
+        started = Started(earlier.where, earlier.fingerprint, head=PART if left else WHOLE)
+        return replace(built, started=started, notes=(matched_note(started, copied, left), *built.notes))
 
     def rows(
         self, found: Labelled, assembly: Assembly, *, labelled: bool, training: bool = False, seed: int = 0

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from thermocline.config import Drawn
+from thermocline.config import Drawn, ResolvedConfig, resolve
+from thermocline.registry import ProblemInfo
 from thermocline.tuning.plan.layer_plan import LayerPlan
 
 
@@ -23,6 +24,7 @@ class Request:
         began: When the time began, by `time.monotonic()`; None: when the fit begins.
         problem: The caller's own kind of problem (`contracts.problem.Problem`), or None.
         callbacks: Callbacks (`training.callbacks.Callback`).
+        earlier: The predictor that the fit starts from (`contracts.starting.Earlier`), or None.
         drawn: What a search has chosen in place of the spaces among the hyperparameters; None without a search.
         training: Whether a fit follows: what it would write is checked then.
     """
@@ -47,6 +49,21 @@ class Request:
     path: Path | None = None
     resume: bool = False
     callbacks: Sequence[Any] = ()
+    earlier: Any = None
     drawn: Drawn | None = None
     verbosity: int = 1
     training: bool = True
+
+    def settled(self, problem: ProblemInfo, *, drawn: Drawn | None = None) -> ResolvedConfig:
+        """Return the options as presets, hyperparameters and the predictor that the fit starts from settle them.
+
+        Args:
+            problem: The kind of problem.
+            drawn: In place of `self.drawn`.
+
+        Raises:
+            ConfigError: See `resolve`.
+        """
+        before = None if self.earlier is None else self.earlier.assembly.config
+        drawn = self.drawn if drawn is None else drawn
+        return resolve(self.presets, self.hyperparameters, problem=problem, drawn=drawn, earlier=before)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import pandas as pd
@@ -75,6 +75,25 @@ def as_frame(data: object) -> pd.DataFrame:
     if converted is None:
         raise DataError(f"{ACCEPTED}, not {_name(data)}.{_hint(data)}")
     return converted
+
+
+def as_rows(data: object, names: Iterable[str]) -> object:
+    """Return data to predict: one row of a frame as a table of it, no rows as an empty one; anything else as it is.
+
+    Args:
+        data: What `as_frame` takes; a Series such as `frame.iloc[0]`, whose index has the names of the columns; or an
+            empty list.
+        names: The columns that are needed.
+
+    Example:
+        >>> as_rows(pd.DataFrame({"text": ["good", "bad"]}, index=[7, 8]).iloc[1], ["text"]).index.tolist()
+        [8]
+    """
+    if isinstance(data, pd.Series) and data.index.is_unique and set(names) <= set(data.index):
+        return _of_dicts([dict(data)]).set_axis([data.name])
+    if isinstance(data, list | tuple) and not data:
+        return pd.DataFrame(columns=list(names))
+    return data
 
 
 def _of_arrow(data: Any) -> pd.DataFrame:

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from thermocline.config import ResolvedConfig
-from thermocline.contracts.inputs import BuiltInput, RowSource
+from thermocline.config.joined import option_names
+from thermocline.contracts.inputs import BuiltInput, InputKind, RowSource
+from thermocline.contracts.starting import NotTakenError, kept_options
 from thermocline.data.columns import Columns
 from thermocline.data.row_part import RowPart
 from thermocline.registry import InputInfo, input_infos, load
@@ -65,6 +67,44 @@ def build_inputs(source: RowSource, columns: Columns, config: ResolvedConfig) ->
         inputs.append(load(info).build(source, columns, config))
         config = inputs[-1].config
     return [each.with_config(config) for each in inputs]
+
+
+def continued_inputs(
+    earlier: Mapping[str, BuiltInput],
+    before: ResolvedConfig,
+    source: RowSource,
+    columns: Columns,
+    config: ResolvedConfig,
+) -> tuple[list[BuiltInput], dict[str, str]]:
+    """Return every input that the columns need, those of an earlier fit where they fit, as `build_inputs` does.
+
+    Args:
+        earlier: The inputs of that fit, by tower.
+        before: Its configuration.
+        source: The training rows.
+        columns: Their columns.
+        config: The configuration.
+
+    Returns:
+        The inputs, and tower → why it is built anew, for those that are.
+
+    Raises:
+        ConfigError: Options ask for another tower than the one that fits.
+    """
+    inputs: list[BuiltInput] = []
+    anew: dict[str, str] = {}
+    for info in needed_inputs(columns):
+        kind: InputKind = load(info)
+        try:
+            if info.name not in earlier:
+                raise NotTakenError("there was no such tower")
+            kept = kept_options(config, before, option_names(info.options), info.free_options, tower=info.name)
+            inputs.append(kind.continued(earlier[info.name], source, columns, kept))
+        except NotTakenError as why:
+            anew[info.name] = str(why)
+            inputs.append(kind.build(source, columns, config))
+        config = inputs[-1].config
+    return [each.with_config(config) for each in inputs], anew
 
 
 def input_rows(inputs: Iterable[BuiltInput], source: RowSource) -> dict[str, RowPart]:

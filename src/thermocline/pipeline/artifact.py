@@ -19,6 +19,7 @@ from thermocline.backbones.pretrained import file_sha256
 from thermocline.backbones.saved_config import no_hub
 from thermocline.config import ResolvedConfig
 from thermocline.contracts.problem import Assembly, Built, Problem
+from thermocline.contracts.starting import Started
 from thermocline.data.columns import Columns
 from thermocline.errors import ArtifactError, ConfigError, MissingDependencyError
 from thermocline.pipeline.bounded_build import Weights, built_as_saved
@@ -132,7 +133,9 @@ def _write(fitted: Fitted, folder: Path) -> None:
     (folder / "plan.json").write_text(assembly.plan.to_json(), encoding="utf-8")
     (folder / "config.yaml").write_text(assembly.config.to_yaml(), encoding="utf-8")
     described = assembly.problem.describe(assembly, folder)
-    _dump(folder / "towers.json", {"weight": assembly.weight, "notes": list(assembly.built.notes)} | described)
+    built = assembly.built
+    more = {} if built.started is None else {"started": built.started.to_dict()}
+    _dump(folder / "towers.json", {"weight": assembly.weight, "notes": list(built.notes)} | more | described)
     save_model(assembly.model, str(folder / WEIGHTS))
 
 
@@ -150,7 +153,8 @@ def _read(files: ListedFiles, problem: Problem, saved: dict[str, Any], *, trust_
         Weights.of(files.file(WEIGHTS)),
     )
     load_model(model, str(files.file(WEIGHTS)))
-    built = Built(model.eval(), inputs, layer_map, config, tuple(described["notes"]))
+    started = Started.from_dict(described["started"]) if "started" in described else None
+    built = Built(model.eval(), inputs, layer_map, config, tuple(described["notes"]), started)
     return Assembly(problem, target, columns, built, plan, described["weight"], facts)
 
 

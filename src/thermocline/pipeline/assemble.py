@@ -27,10 +27,12 @@ def assembled(prepared: Prepared, given: GivenPlan = None) -> Assembly:
     request = prepared.request
     check_layer_options(prepared.config)
     phases = read_phases(prepared.config)  # faults in them show before anything is loaded
+    given_data = prepared.train, prepared.columns, prepared.target, prepared.config
     with RandomNumbers(request.seed):
-        built = prepared.problem.build(
-            prepared.train, prepared.columns, prepared.target, prepared.config, seed=request.seed
-        )
+        if request.earlier is None:
+            built = prepared.problem.build(*given_data, seed=request.seed)
+        else:
+            built = prepared.problem.build_from(request.earlier, *given_data, seed=request.seed)
     plan, config = plan_for(prepared.problem, built, given, phases, len(prepared.train))
     built = replace(built, config=config)
     assembly = Assembly(prepared.problem, prepared.target, prepared.columns, built, plan, weight=request.weight)

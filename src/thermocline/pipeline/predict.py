@@ -20,8 +20,9 @@ from thermocline.data.batches import Rows
 from thermocline.data.column_notes import cell_notes
 from thermocline.data.column_rules import missing_mask
 from thermocline.data.roots import Roots
+from thermocline.data.tables import as_rows
 from thermocline.errors import ConfigError, ThermoclineWarning
-from thermocline.registry import named_metric
+from thermocline.registry import metric_of, named_metric
 from thermocline.registry.metrics import Metric, negates
 from thermocline.report.console import Console
 from thermocline.training.device import choose_device
@@ -155,6 +156,18 @@ def _asked(assembly: Assembly, given: Any) -> dict[str, Any]:
     return {one.name if isinstance(one, Metric) else str(one): one for one in found}
 
 
+def score(assembly: Assembly, data: object, *, image_folder: object = None, verbosity: int = 0) -> float:
+    """Return the metric of validation on labelled data, negative where less of it is better.
+
+    Raises:
+        DataError: As `evaluate`.
+    """
+    target = assembly.target
+    asked = getattr(target, "metric", None) or target.eval_metric
+    found = evaluate(assembly, data, asked, image_folder=image_folder, verbosity=verbosity)[target.eval_metric]
+    return found if metric_of(assembly.problem.info, target).greater_is_better else -found
+
+
 def show(
     assembly: Assembly, data: object, *, image_folder: object = None, verbosity: int = 0, **options: Any
 ) -> Figure:
@@ -185,6 +198,7 @@ def _read(assembly: Assembly, data: object, purpose: Purpose, image_folder: obje
             f"image_folder={image_folder!r} has no effect: this predictor was trained on no column of images. "
             "Leave it out."
         )
+    data = as_rows(data, assembly.columns.used)
     request = Request(data, assembly.target.label, weight=assembly.weight, training=False)
     return assembly.problem.read(data, Reading("data", purpose, request, assembly.config, assembly.columns, roots))
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from thermocline import registry
-from thermocline.config import ResolvedConfig, check_read, reads_of, resolve
+from thermocline.config import ResolvedConfig, check_read, reads_of
 from thermocline.contracts.labelled import Labelled, Reading
 from thermocline.contracts.problem import Problem
 from thermocline.contracts.request import Request
@@ -16,6 +16,7 @@ from thermocline.data.roots import Roots
 from thermocline.data.worker_processes import check_number
 from thermocline.errors import ConfigError, ThermoclineWarning, counted
 from thermocline.pipeline.arguments import check_seed
+from thermocline.pipeline.columns_before import as_before, with_column_types
 from thermocline.pipeline.places import check_loggers
 from thermocline.training.device import choose_device, choose_precision, launch_note
 from thermocline.training.optimizing import check_optimizer
@@ -67,8 +68,7 @@ def prepare(request: Request) -> Prepared:
     """
     check_seed(request.seed)
     problem = problem_of(request)
-    config = resolve(request.presets, request.hyperparameters, problem=problem.info, drawn=request.drawn)
-    config = with_chosen(config, request)
+    config = with_chosen(request.settled(problem.info), request)
     if request.training:
         check_loggers(request.path, config.env.loggers)
         check_number(config.env.num_workers)
@@ -78,12 +78,13 @@ def prepare(request: Request) -> Prepared:
     roots = Roots.of_training(config.data.image_folder)
     reading = Reading("train_data", "train", request, config, roots=roots)
     found = problem.read(request.data, reading)
-    columns = problem.find_columns(found, request)
+    columns = as_before(problem.find_columns(found, with_column_types(request, found.frame.columns)), request)
     check_options(problem, columns, config, request.problem_type)  # early; checked again once the type is inferred
-    problem.check(columns, config)
+    if request.earlier is None:  # which has the weights that are to be found
+        problem.check(columns, config)
     found = problem.keep_usable(found, columns, reading)
     target = problem.find_target(found, request)
-    if request.positive_class is not None and getattr(target, "positive", None) is None:
+    if request.positive_class is not None and getattr(target, "positive", None) is None and not _was_binary(request):
         raise ConfigError(
             f"positive_class={request.positive_class!r} is for binary problems, and {request.label!r} is "
             f"{target.problem_type}. Leave it out."
@@ -103,6 +104,12 @@ def prepare(request: Request) -> Prepared:
     rows = problem.describe_split(train, valid, reason)
     told = (rows, *notes, *config.notes, *unread, *launch_note())
     return Prepared(request, problem, target, columns, config, train, valid, told)
+
+
+def _was_binary(request: Request) -> bool:
+    """Whether the positive class is that of the predictor that the fit starts from, which had two classes."""
+    was = None if request.earlier is None else getattr(request.earlier.assembly.target, "positive", None)
+    return was is not None and bool(was == request.positive_class)
 
 
 def with_chosen(config: ResolvedConfig, request: Request) -> ResolvedConfig:

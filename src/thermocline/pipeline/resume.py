@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from thermocline.config import resolve
 from thermocline.contracts.problem import Assembly, Built
 from thermocline.contracts.request import Request
+from thermocline.contracts.starting import Started
 from thermocline.errors import ConfigError, ThermoclineWarning
 from thermocline.pipeline.places import Places, checkpoint_folder
 from thermocline.pipeline.planning import plan_for, read_phases, read_plan
@@ -89,8 +90,7 @@ def check_ended(request: Request, ended: Assembly, facts: Mapping[str, Any]) -> 
 
 def trusts_remote_code(request: Request) -> bool:
     """Return whether the options of a request let code of a text backbone run."""
-    info = problem_of(request).info
-    config = resolve(request.presets, request.hyperparameters, problem=info, drawn=request.drawn)
+    config = request.settled(problem_of(request).info)
     return any(value is True for key, value in config.items() if key.endswith(".trust_remote_code"))
 
 
@@ -102,10 +102,12 @@ def _as_built(prepared: Prepared, ended: Assembly) -> Assembly:
         still_open = not config.provenance[key].startswith("chosen") and config[key] != value
         if origin.startswith("chosen") and still_open and _was_open(config[key], origin):
             config = config.choose(key, value, origin.removeprefix("chosen: "))
-    built = Built(ended.model, ended.built.inputs, ended.layer_map, config)
+    earlier = prepared.request.earlier
+    started = None if earlier is None else Started(earlier.where, earlier.fingerprint)
+    built = Built(ended.model, ended.built.inputs, ended.layer_map, config, started=started)
     given, phases = read_plan(prepared.request.plan), read_phases(config)
     plan, config = plan_for(prepared.problem, built, given, phases, len(prepared.train))
-    built = Built(ended.model, ended.built.inputs, ended.layer_map, config)
+    built = replace(built, config=config)
     return Assembly(prepared.problem, prepared.target, prepared.columns, built, plan, weight=prepared.request.weight)
 
 

@@ -83,9 +83,10 @@ def check_fit(path: Path, own: str, *, overwrite: bool) -> None:
     """
     if own and not overwrite and identity_of(path) == own:
         raise OutputExistsError(
-            f"{str(path)!r} holds this predictor as it was saved. fit trains from scratch, it does not continue from "
-            "what is saved, and would replace it. Choose another path, Predictor(label, path='another_folder'), or "
-            "pass fit(..., overwrite=True): the saved predictor is replaced once the new one is trained."
+            f"{str(path)!r} holds this predictor as it was saved. fit makes a new one, from scratch unless start_from "
+            f"says otherwise, and would replace it. To go on from it: Predictor(label, path='another_folder').fit(..., "
+            f"start_from={str(path)!r}). To train from scratch, choose another path and leave start_from out. Or pass "
+            "fit(..., overwrite=True): the saved predictor is replaced once the new one is trained."
         )
     check_free(path, overwrite=overwrite)
 

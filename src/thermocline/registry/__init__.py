@@ -87,6 +87,8 @@ class InputInfo:
         reads: As in `ProblemInfo`.
         size_options: Option that sets the size of an input (a side, a length) → a number that its value is a multiple
             of, and the least value, where less memory is asked for.
+        free_options: Options that a fit may set anew where it starts from a tower of an earlier one; all others are
+            those that the tower was built by.
     """
 
     name: str
@@ -96,6 +98,7 @@ class InputInfo:
     options: Mapping[str, type] = field(default_factory=dict)
     reads: frozenset[str] = frozenset()
     size_options: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    free_options: frozenset[str] = frozenset()
 
 
 # -- kinds -------------------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -53,6 +53,28 @@ def choose_device(device: str) -> tuple[str, str]:
             f"{[n for n, there in present.items() if there]}."
         )
     return device, "given"
+
+
+def device_of(given: object) -> torch.device:
+    """Return the device that an argument means.
+
+    Args:
+        given: `auto`, which is the fastest that is there, or what `torch.device` takes: `cpu`, `cuda:1`; or one.
+
+    Raises:
+        ConfigError: It is no device, or not there.
+    """
+    if given == "auto":
+        return torch.device(choose_device("auto")[0])
+    device: torch.device | None = None
+    if isinstance(given, str | torch.device):
+        with suppress(RuntimeError):
+            device = torch.device(given)
+    present = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    if device is None or (device.index or 0) >= present.get(device.type, 0):
+        names = ["cpu", *(f"cuda:{k}" for k in range(present["cuda"])), *(["mps"] if present["mps"] else [])]
+        raise ConfigError(f"device={str(given)!r} is none that torch finds here. Give one of {['auto', *names]}.")
+    return device
 
 
 @dataclass(frozen=True)

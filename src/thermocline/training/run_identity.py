@@ -62,6 +62,7 @@ OPTIONS = ("model.", "optim.", "data.", "env.")
 """Where names of options begin. One that only a newer version has stands at its default, and makes no other run."""
 
 PLAN = "plan: "
+START = "start_from"
 TRAINING_ROWS, VALIDATION_ROWS = "training rows", "validation rows"
 SHOWN = 12  # differences in a message
 
@@ -81,6 +82,7 @@ def facts_of(assembly: Assembly, train: Rows, valid: Rows, *, seed: int) -> Fact
     facts |= {f"task: {name}": value for name, value in _flat(assembly.target.to_dict())}
     facts |= {TRAINING_ROWS: _rows(train), VALIDATION_ROWS: _rows(valid), "seed": int(seed)}
     facts |= {**file_facts(train, "training"), **file_facts(valid, "validation")}
+    facts |= {} if assembly.built.started is None else {START: assembly.built.started.fingerprint}
     facts |= machine()
     flat: Facts = json.loads(json.dumps(facts, default=str))
     return flat

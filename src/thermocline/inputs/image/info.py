@@ -22,4 +22,12 @@ INFO = InputInfo(
         }
     ),
     size_options={"model.image.size": (32, 32)},
+    free_options=frozenset(
+        {
+            "model.image.augment",
+            "model.image.augment_views",
+            "model.image.batch_norm",
+            "model.image.frozen_layers",
+        }
+    ),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from thermocline.config import ResolvedConfig
 from thermocline.contracts.inputs import BuiltInput, InputKind, RowSource
 from thermocline.data.columns import Column, Columns
 from thermocline.data.row_part import RowPart
-from thermocline.errors import ImageReadError
+from thermocline.errors import ImageReadError, listing
 from thermocline.inputs.image.build import build_image, check_description, describe_image, model_size, rebuild_image
 from thermocline.inputs.image.cells import is_missing
 from thermocline.inputs.image.files import open_image
@@ -69,6 +70,21 @@ class ImageInput(InputKind):
             config = config.choose("model.image.size", tower.spec.size[0], "the model's own")
         ranges = [grey_range(source.frame[column.name].astype(object).tolist(), source.folder) for column in own]
         return BuiltInput(self, ImageProcessor(own, tower.spec, ranges), tower, config)
+
+    def continued(self, before: BuiltInput, source: RowSource, columns: Columns, config: ResolvedConfig) -> BuiltInput:
+        """Return the tower with its preprocessing, for these columns; each has its place in the features."""
+        old: ImageProcessor = before.processor
+        own = [column for column in columns if column.kind in INFO.column_types]
+        tower: Any = copy.deepcopy(before.tower)
+        tower.pretrained, tower.notes = True, ()
+        tower.norm_eval = _norm_eval(config, pretrained=True)
+        ranges = dict(zip((column.name for column in old.columns), old.ranges, strict=True))
+        if [column.name for column in own] != list(ranges):
+            tower.notes = (f"reads {listing(column.name for column in own)}, and read {listing(ranges)}",)
+            tower.take_columns(len(own))
+        new = {one.name: grey_range(source.frame[one.name].astype(object).tolist(), source.folder) for one in own}
+        processor = ImageProcessor(own, old.spec, [(new | ranges)[column.name] for column in own])
+        return BuiltInput(self, processor, tower, config)
 
     def rows(self, built: BuiltInput, source: RowSource) -> RowPart:
         """Collect the cells of the image columns; nothing is decoded yet."""

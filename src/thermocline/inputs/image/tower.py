@@ -50,6 +50,11 @@ class ImageTower(Tower):
         self.register_buffer("mean", torch.tensor(spec.mean).view(1, 3, 1, 1) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(spec.std).view(1, 3, 1, 1) * 255, persistent=False)
         self.features = int(self.trial().shape[1])
+        self.take_columns(columns)
+
+    def take_columns(self, columns: int) -> None:
+        """Set the number of image columns, each of which has its place in the features."""
+        self.columns = columns
         self.width = self.features * columns
         self.feature_blocks = (self.features,) * columns
 

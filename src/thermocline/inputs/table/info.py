@@ -11,4 +11,5 @@ INFO = InputInfo(
     column_types=("numeric", "categorical"),
     options={"model.table": TableOptions, "data": TableDataOptions},
     reads=frozenset({"model.trees"}),
+    free_options=frozenset({"model.table.frozen_layers"}),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,11 @@ import numpy as np
 from thermocline.config import ResolvedConfig
 from thermocline.config.overrides import BY_HAND
 from thermocline.contracts.inputs import BuiltInput, InputKind, RowSource
+from thermocline.contracts.starting import NotTakenError
 from thermocline.data.column_values import numbers
 from thermocline.data.columns import Columns
 from thermocline.data.row_part import RowPart
+from thermocline.errors import listing
 from thermocline.inputs.table.info import INFO
 from thermocline.inputs.table.processor import TableProcessor
 from thermocline.inputs.table.tower import TableTower, number_bins
@@ -60,6 +63,21 @@ class TableInput(InputKind):
             tower.notes = (f"{MEMBERS} has no effect beside other kinds of columns. Leave it out.",)
         return BuiltInput(self, processor, tower, config)
 
+    def continued(self, before: BuiltInput, source: RowSource, columns: Columns, config: ResolvedConfig) -> BuiltInput:
+        """Return the tower with medians, spreads and categories of the earlier rows; all columns have to be the same.
+
+        A category that they did not have counts as missing, as in `predict`.
+        """
+        del source
+        old: TableProcessor = before.processor
+        has = {column.name: column.kind for column in (*old.numeric, *old.categorical)}
+        now = {column.name: column.kind for column in columns if column.kind in INFO.column_types}
+        if now != has:
+            raise NotTakenError(_other_columns(now, has))
+        if before.tower.members and not _alone(columns):
+            raise NotTakenError("it is an ensemble, which a table alone has, and there are other columns now")
+        return BuiltInput(self, old, copy.deepcopy(before.tower), config)
+
     def rows(self, built: BuiltInput, source: RowSource) -> RowPart:
         """Turn the columns of a frame into arrays."""
         processor: TableProcessor = built.processor
@@ -84,6 +102,16 @@ class TableInput(InputKind):
         del folder, trust_remote_code
         processor = TableProcessor.from_dict(described["processor"])
         return BuiltInput(self, processor, TableTower(**described["tower"]), config)
+
+
+def _other_columns(now: Mapping[str, str], has: Mapping[str, str]) -> str:
+    """Return in which columns a table differs from the one that a tower was built for."""
+    parts = []
+    for what, names in (("new", now.keys() - has.keys()), ("missing", has.keys() - now.keys())):
+        if names:
+            parts.append(f"{what} {listing(sorted(names))}")
+    other = [f"{name!r} is {now[name]} and was {has[name]}" for name in now if has.get(name, now[name]) != now[name]]
+    return f"its columns are others: {', '.join([*parts, *other])}"
 
 
 def _alone(columns: Columns) -> bool:

@@ -13,4 +13,7 @@ INFO = InputInfo(
     options={"model.text": TextOptions},
     reads=frozenset({"model.tfidf", "env.micro_batch_tokens", "env.compile"}),
     size_options={"model.text.max_length": (8, 16)},
+    free_options=frozenset(
+        {"model.text.frozen_layers", "model.text.max_length", "model.text.join", "model.text.trust_remote_code"}
+    ),
 )

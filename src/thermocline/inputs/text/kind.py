@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -18,6 +19,7 @@ from thermocline.config import ResolvedConfig
 from thermocline.contracts.inputs import BuiltInput, InputKind, RowSource
 from thermocline.data.columns import Column, Columns
 from thermocline.data.row_part import RowPart
+from thermocline.errors import counted, listing
 from thermocline.inputs.text.build import build_text, load_config, rebuild_text
 from thermocline.inputs.text.info import INFO
 from thermocline.inputs.text.pairs import settle_pair
@@ -71,6 +73,28 @@ class TextInput(InputKind):
         config = _with_length(config, made(max_length=min(options.max_length or limit, limit)), source.frame, limit)
         processor = made(max_length=config.model.text.max_length, most=limit)
         return BuiltInput(self, processor, tower, config)
+
+    def continued(self, before: BuiltInput, source: RowSource, columns: Columns, config: ResolvedConfig) -> BuiltInput:
+        """Return the tower with its tokenizer, for these columns; two texts that were compared are two again."""
+        old: TextProcessor = before.processor
+        own = [column for column in columns if column.kind in INFO.column_types]
+        names, pair = [column.name for column in own], old.pair
+        tower = copy.deepcopy(before.tower)
+        tower.pretrained, tower.notes = True, ()
+        if names != [column.name for column in old.columns]:
+            tower.notes = (f"reads {listing(names)}, and read {listing(column.name for column in old.columns)}",)
+            if pair != JOINT and len(names) != 2:
+                pair = JOINT
+                tower.read_pair(pair)  # type: ignore[operator]
+                config = config.choose("model.text.pair", pair, f"{counted(len(names), 'text column')}")
+        if config.model.text.max_length is None:
+            config = config.choose("model.text.max_length", old.max_length, "as in the fit that this one starts from")
+        made = partial(TextProcessor, old.tokenizer, own, join=config.model.text.join, most=old.most, pair=pair)
+        processor = made(max_length=config.model.text.max_length, pad_to_longest=old.pad_to_longest)
+        config = _with_length(config, processor, source.frame, old.most)
+        return BuiltInput(
+            self, made(max_length=config.model.text.max_length, pad_to_longest=old.pad_to_longest), tower, config
+        )
 
     def rows(self, built: BuiltInput, source: RowSource) -> RowPart:
         """Tokenise the text columns of a frame."""

@@ -15,6 +15,7 @@ from thermocline.contracts.labelled import Labelled, Reading
 from thermocline.contracts.learning import Learning
 from thermocline.contracts.problem import Assembly, Built, Problem
 from thermocline.contracts.request import Request
+from thermocline.contracts.starting import Earlier
 from thermocline.data.batches import Rows
 from thermocline.data.columns import Columns
 from thermocline.data.splitting import split_note
@@ -25,6 +26,7 @@ from thermocline.problems.object_detection.boxes import Boxes
 from thermocline.problems.object_detection.class_names import check_alike
 from thermocline.problems.object_detection.collector import MOST_BOXES, PER_CLASS, BoxCollector, Found
 from thermocline.problems.object_detection.defaults import choose_defaults
+from thermocline.problems.object_detection.detector import Detector
 from thermocline.problems.object_detection.detector_saved import (
     checked_description,
     describe_detector,
@@ -49,6 +51,7 @@ from thermocline.problems.object_detection.reading import (
 from thermocline.problems.object_detection.rows import DetectionRows
 from thermocline.problems.object_detection.same_pictures import check_apart
 from thermocline.problems.object_detection.split import split_boxes
+from thermocline.problems.object_detection.starting import detector_from, options_as_before
 from thermocline.problems.object_detection.target import BoxTarget
 from thermocline.registry import find_metric
 from thermocline.registry.metrics import Metric
@@ -57,6 +60,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_SHOWN = 24  # images in one figure
+
+
+def _built(detector: Detector, config: ResolvedConfig, rows: int) -> Built:
+    """Return a detector with its layers, and with what is chosen by it."""
+    options = config.section("model.detector", DetectorOptions)
+    config = choose_defaults(config, pretrained=detector.pretrained, rows=rows)
+    notes = tuple(f"detector: {line}" for line in detector.notes)
+    return Built(DetectionModel(detector), {}, layers_of(detector, options.head_includes), config, notes)
 
 
 class ObjectDetection(Problem):
@@ -69,7 +80,8 @@ class ObjectDetection(Problem):
     def check_request(self, request: Request, config: ResolvedConfig) -> None:
         """Check arguments and options, and that the pretrained weights can be found."""
         check_arguments(request)
-        find_sources(config.section("model.detector", DetectorOptions))
+        if request.earlier is None:
+            find_sources(config.section("model.detector", DetectorOptions))
 
     def read(self, data: object, reading: Reading) -> Labelled:
         """Read images, and boxes where they are needed."""
@@ -139,9 +151,24 @@ class ObjectDetection(Problem):
         detector.spec = replace(detector.spec, grey=grey_range(cells, train.folder))
         if options.size is None:
             config = config.choose("model.detector.size", detector.spec.size[0], "the detector's own")
-        config = choose_defaults(config, pretrained=detector.pretrained, rows=len(train))
-        notes = tuple(f"detector: {line}" for line in detector.notes)
-        return Built(DetectionModel(detector), {}, layers_of(detector, options.head_includes), config, notes)
+        return _built(detector, config, len(train))
+
+    def build_from(
+        self,
+        earlier: Earlier,
+        train: Labelled,
+        columns: Columns,
+        target: BoxTarget,
+        config: ResolvedConfig,
+        *,
+        seed: int,
+    ) -> Built:
+        """Build the detector with the weights of an earlier one; classes are matched by value."""
+        del seed, columns
+        config = options_as_before(earlier, config)
+        detector, started, said = detector_from(earlier, target.classes)
+        built = _built(detector, config, len(train))
+        return replace(built, started=started, notes=(said, *built.notes))
 
     def rows(
         self, found: Labelled, assembly: Assembly, *, labelled: bool, training: bool = False, seed: int = 0
@@ -161,8 +188,10 @@ class ObjectDetection(Problem):
 
     def learning(self, assembly: Assembly, train: Rows, *, seed: int) -> Learning:
         """Return the detector's own loss; it has no probe."""
-        del assembly, train, seed
-        return Learning(over_boxes(), start_note="as built, before any step", also_score=("map", "map_50"))
+        del train, seed
+        started, said = assembly.built.started, "as built, before any step"
+        said = said if started is None else f"as in {started.where!r}, before any step"
+        return Learning(over_boxes(), start_note=said, also_score=("map", "map_50"))
 
     # -- results
 

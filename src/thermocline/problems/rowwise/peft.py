@@ -46,12 +46,13 @@ def check(columns: Columns, config: ResolvedConfig) -> None:
         require_peft(method)
 
 
-def adapt(model: FusionModel, config: ResolvedConfig) -> dict[str, LayerMap]:
-    """Adapt the backbones of a model, in place.
+def adapt(model: FusionModel, config: ResolvedConfig, before: LayerMap | None = None) -> dict[str, LayerMap]:
+    """Adapt the backbones of a model, in place. One that has adapters of an earlier fit keeps them.
 
     Args:
         model: The model.
         config: The configuration.
+        before: The layers of the model that towers with adapters come from.
 
     Returns:
         The layers of each backbone, by tower; what trains in it has the role `adapter`. Empty without `model.peft`.
@@ -60,10 +61,32 @@ def adapt(model: FusionModel, config: ResolvedConfig) -> dict[str, LayerMap]:
         ConfigError: A backbone has nothing that the method could train.
         LayerMapError: The layers of a backbone are not known.
     """
+    towers = {name: tower for name, tower in model.towers.items() if tower.backbone_module is not None}
+    has = {name: tower for name, tower in towers.items() if getattr(tower, "adapters", None) is not None}
+    for name, tower in has.items():
+        _check_same(name, tower, config.model)
     if config.model.peft is None:
         return {}
-    towers = {name: tower for name, tower in model.towers.items() if tower.backbone_module is not None}
-    return {name: _adapted(tower, name, config.model) for name, tower in towers.items()}
+    return {
+        name: before.part(f"towers.{name}.backbone") if before and name in has else _adapted(tower, name, config.model)
+        for name, tower in towers.items()
+    }
+
+
+def _check_same(name: str, tower: Any, options: ModelConfig) -> None:
+    """Check that the adapters that a tower has are those that options ask for.
+
+    Raises:
+        ConfigError: They are others.
+    """
+    has: Adapters = tower.adapters
+    if options.peft == has.method and (has.method != "lora" or options.lora_rank == has.rank):
+        return
+    rank = f" of rank {has.rank}" if has.method == "lora" else ""
+    raise ConfigError(
+        f"The {name} tower that start_from takes has {has.method} adapters{rank}, and model.peft={options.peft!r} asks "
+        f"for others. Leave model.peft and its rank out: those of the earlier fit are kept and trained on."
+    )
 
 
 def with_frozen_hosts(layer_map: LayerMap, selectors: Mapping[str, Any]) -> dict[str, Any]:

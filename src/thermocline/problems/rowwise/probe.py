@@ -156,6 +156,7 @@ class ProbeStart:
     most: int
     seed: int
     name: str = "the probe"
+    says: str = "probe"
 
     def features(self, batch: Mapping[str, Any]) -> torch.Tensor:
         """Return the features of a batch that a probe may use."""
@@ -211,10 +212,14 @@ class ProbeStart:
         weight = None if train.fit_weight is None else train.fit_weight[rows]
         features = features if reached.all() else features[reached]
         found = self.fit(features, encoded, weight, seconds_left, to_tune=True)
-        fold(found, self.model)
+        self.write(found)
         of_all = f"on {len(rows):,} of {counted(len(train), 'row')}"
         cut = f", {of_all} (time limit)" if not reached.all() else f", {of_all}" if len(rows) < len(train) else ""
-        return f"probe: {found.note}{cut}"
+        return f"{self.says}: {found.note}{cut}"
+
+    def write(self, probe: Probe) -> None:
+        """Write a probe into the head."""
+        fold(probe, self.model)
 
 
 def tells_apart(encoded: np.ndarray) -> bool:
@@ -239,4 +244,37 @@ def start_of(assembly: Assembly, train: Rows, *, seed: int) -> ProbeStart | None
     assert train.target is not None
     there = np.arange(len(train)) if train.weight is None else np.flatnonzero(train.weight > 0)
     most = most_rows(target, width, config.env.cache_memory)
-    return ProbeStart(model, target, train, drawn_rows(target, train.target, there, most, seed), most, seed)
+    given = model, target, train, drawn_rows(target, train.target, there, most, seed), most, seed
+    started = assembly.built.started
+    if started is None or not started.has_head:
+        return ProbeStart(*given)
+    return NewOutputs(*given, new=started.new) if started.new else None
+
+
+@dataclass(frozen=True)
+class NewOutputs(ProbeStart):
+    """The start of a head that has most outputs from an earlier one: the new ones are those of a probe.
+
+    Softmax sees outputs up to what is added to all of them. So a probe's outputs are shifted such that those of the
+    known classes have the same mean as in the head.
+
+    Attributes:
+        new: Positions of the new outputs.
+    """
+
+    new: tuple[int, ...] = ()
+    name: str = "the earlier head"
+    says: str = "new classes from a probe"
+
+    @torch.no_grad()
+    def write(self, probe: Probe) -> None:
+        """Write the new outputs of a probe into the head."""
+        head, columns = self.model.head, self.model.probe_columns().to(self.model.head.weight.device)
+        weight, bias = (torch.as_tensor(one).to(head.weight) for one in (probe.weight, probe.bias))
+        known = [place for place in range(len(bias)) if place not in self.new]
+        if self.target.loss_name == "cross_entropy":
+            weight = weight + head.weight[known][:, columns].mean(dim=0) - weight[known].mean(dim=0)
+            bias = bias + head.bias[known].mean() - bias[known].mean()
+        for place in self.new:
+            head.weight[place, columns] = weight[place]
+            head.bias[place] = bias[place]

@@ -36,7 +36,9 @@ def refit_probe(assembly: Assembly, closing: Closing) -> Refitted | None:
         closing: What may be computed.
     """
     train, valid = closing.rows["train"], closing.rows["valid"]
-    start = start_of(assembly, train, seed=closing.seed)
+    start, started = start_of(assembly, train, seed=closing.seed), assembly.built.started
+    if started is not None and started.has_head:  # which is no probe
+        return None
     wanted = closing.at_start and assembly.config.optim.refit == "auto"
     if start is None or not wanted or closing.seconds_left() <= 0:
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -18,11 +18,19 @@ from thermocline.contracts.labelled import Labelled, Reading
 from thermocline.contracts.learning import Learning
 from thermocline.contracts.problem import Assembly, Built, Problem
 from thermocline.contracts.request import Request
+from thermocline.contracts.starting import WHOLE, Earlier
 from thermocline.data.batches import Rows
 from thermocline.data.column_notes import cell_notes, id_notes
 from thermocline.data.columns import Columns
 from thermocline.errors import ConfigError
-from thermocline.inputs.building import build_inputs, check_inputs, describe_inputs, rebuild_inputs, usable_rows
+from thermocline.inputs.building import (
+    build_inputs,
+    check_inputs,
+    continued_inputs,
+    describe_inputs,
+    rebuild_inputs,
+    usable_rows,
+)
 from thermocline.inputs.image.reading import located
 from thermocline.problems.rowwise import peft, tfidf, trees
 from thermocline.problems.rowwise.collector import RowCollector, collector_of
@@ -47,6 +55,13 @@ from thermocline.problems.rowwise.reading import (
 from thermocline.problems.rowwise.same_images import warn_of_training_images
 from thermocline.problems.rowwise.settle import settle
 from thermocline.problems.rowwise.split import split_rows
+from thermocline.problems.rowwise.starting import (
+    check_some_taken,
+    start_words,
+    taken_from,
+    transform_before,
+    with_known_head,
+)
 from thermocline.problems.rowwise.state_judge import StateJudge
 from thermocline.problems.rowwise.table_trees import TableTrees
 from thermocline.problems.rowwise.target import RowTarget
@@ -122,6 +137,9 @@ class Rowwise(Problem):
             target = with_options(target, found.frame, reading.request, reading.config)
         if target.problem_type != "regression" or scale == "none":
             return target, ()
+        transform = transform_before(reading.request.earlier, target, scale)
+        if transform is not None:
+            return target.on_transform(transform, found.frame), ()
         if scale != "auto":
             return target.on_scale(scale, found.frame), ()
         if columns is None:
@@ -152,17 +170,45 @@ class Rowwise(Problem):
         self, train: Labelled, columns: Columns, target: RowTarget, config: ResolvedConfig, *, seed: int
     ) -> Built:
         """Build a tower for each kind of input, and a head over their features."""
-        judge = LinearFormJudge(target, train.frame, seed)
-        source = RowSource(train.frame, train.folder, training=True, seed=seed, judge=judge)
-        inputs = build_inputs(source, columns, config)
+        return self._built(build_inputs(_source(train, target, seed), columns, config), target, len(train))
+
+    def build_from(
+        self,
+        earlier: Earlier,
+        train: Labelled,
+        columns: Columns,
+        target: RowTarget,
+        config: ResolvedConfig,
+        *,
+        seed: int,
+    ) -> Built:
+        """Build the model with the towers of an earlier one that fit the columns, and its head where that fits too."""
+        before: Assembly = earlier.assembly
+        source = _source(train, target, seed)
+        inputs, anew = continued_inputs(before.built.inputs, before.config, source, columns, config)
+        check_some_taken(earlier, inputs, anew)
+        built = self._built(inputs, target, len(train), before.layer_map)
+        started, notes = taken_from(earlier, cast(FusionModel, built.model), target, anew)
+        layer_map = built.layer_map if started.head != WHOLE else with_known_head(built.layer_map)
+        return replace(built, layer_map=layer_map, started=started, notes=(*notes, *built.notes))
+
+    def _built(self, inputs: list[BuiltInput], target: RowTarget, rows: int, before: LayerMap | None = None) -> Built:
+        """Return the model over inputs, with what is chosen by it.
+
+        Args:
+            inputs: Each has the configuration.
+            target: What the label asks for.
+            rows: Training rows.
+            before: The layers of the model that inputs with adapters come from.
+        """
         config = inputs[-1].config
         model = self.model(inputs, target, config)
-        adapted = peft.adapt(model, config)  # last: the other random weights are as without adapters
-        config = choose_defaults(config, model, target, len(train))
+        adapted = peft.adapt(model, config, before)  # last: the other random weights are as without adapters
+        config = choose_defaults(config, model, target, rows)
         layer_map = layers_of(model, inputs, adapted)
         notes = tuple(f"{name}: {line}" for name, tower in model.towers.items() for line in tower.notes)
         built = Built(model, {one.kind.info.name: one for one in inputs}, layer_map, config, notes)
-        return replace(built, notes=notes + tuple(line for line, _ in _beside(built, target, len(train)) if line))
+        return replace(built, notes=notes + tuple(line for line, _ in _beside(built, target, rows) if line))
 
     def model(self, inputs: list[BuiltInput], target: RowTarget, config: ResolvedConfig) -> FusionModel:
         """Return the model over the inputs' towers."""
@@ -188,6 +234,8 @@ class Rowwise(Problem):
         """Return the loss by problem type, and the probe where the head starts from it."""
         target, optim = assembly.target, assembly.config.optim
         assembly.model.apart = True
+        started = assembly.built.started
+        words: dict[str, Any] = {} if started is None or not started.has_head else start_words(started)
         given = None if optim.threshold == "auto" else optim.threshold
         judged = target if target.problem_type != "binary" else replace(target, threshold=given)
         return Learning(
@@ -196,6 +244,7 @@ class Rowwise(Problem):
             start=start_of(assembly, train, seed=seed),
             judge=StateJudge(judged, calibrated=optim.calibrate == "auto"),
             end_share=Learning.end_share + sum(share for _, share in _beside(assembly.built, target, len(train))),
+            **words,
         )
 
     def frozen_selectors(self, layer_map: LayerMap, config: ResolvedConfig, own: Mapping[str, Any]) -> dict[str, Any]:
@@ -300,6 +349,12 @@ class Rowwise(Problem):
 def balance_of(target: Any, encoded: np.ndarray) -> np.ndarray | None:
     """Return what rows count by their class; None with the target of a kind that derives from this one."""
     return target.balance(encoded) if isinstance(target, RowTarget) else None
+
+
+def _source(train: Labelled, target: RowTarget, seed: int) -> RowSource:
+    """Return training rows as inputs are built from them."""
+    judge = LinearFormJudge(target, train.frame, seed)
+    return RowSource(train.frame, train.folder, training=True, seed=seed, judge=judge)
 
 
 def _beside(built: Built, target: RowTarget, rows: int) -> list[tuple[str, float]]:

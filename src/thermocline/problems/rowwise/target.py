@@ -261,9 +261,16 @@ class RowTarget:
             name: `log` or `quantile`.
             frame: The training data.
         """
-        labels = self.quantities(frame)
-        transform = Transform.of(name, labels, self.labels[0])
-        values = transform.forward(labels)
+        return self.on_transform(Transform.of(name, self.quantities(frame), self.labels[0]), frame)
+
+    def on_transform(self, transform: Transform, frame: pd.DataFrame) -> RowTarget:
+        """Return the target of a regression that is learnt on a scale.
+
+        Args:
+            transform: The scale.
+            frame: The training data; mean and spread are those of its labels.
+        """
+        values = transform.forward(self.quantities(frame))
         return replace(self, transform=transform, mean=float(values.mean()), std=float(values.std()))
 
     def activate(self, logits: np.ndarray) -> np.ndarray:

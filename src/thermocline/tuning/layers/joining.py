@@ -50,6 +50,26 @@ def joined(maps: Mapping[str, Partition]) -> Partition:
     )
 
 
+def part_of(partition: Partition, path: str) -> Partition:
+    """Return the partition of a submodule out of one of the whole model: the inverse of `joined`."""
+    prefix = f"{path}."
+
+    def own(name: str) -> str:
+        return name.removeprefix(prefix) if name != path else ""
+
+    layers = [layer for layer in partition.layers if all(name.startswith(prefix) for name in layer.parameters)]
+    return replace(
+        partition,
+        layers=tuple(
+            replace(layer, parameters=tuple(map(own, layer.parameters)), modules=tuple(map(own, layer.modules)))
+            for layer in layers
+        ),
+        aliases={own(alias): own(name) for alias, name in partition.aliases.items() if alias.startswith(prefix)},
+        warnings=(),
+        notes=(),
+    )
+
+
 def _placed(path: str, text: str) -> str:
     """A text with the submodule that it is about."""
     return f"{path}: {text}" if path else text

@@ -13,7 +13,7 @@ from thermocline.tuning.layers import show
 from thermocline.tuning.layers.build_map import MapRequest, build_map
 from thermocline.tuning.layers.from_patterns import Pattern, partition_from_patterns
 from thermocline.tuning.layers.heads import Head
-from thermocline.tuning.layers.joining import joined, one_layer
+from thermocline.tuning.layers.joining import joined, one_layer, part_of
 from thermocline.tuning.layers.layer import ROLES, Layer
 from thermocline.tuning.layers.map_data import map_from_dict, map_to_dict
 from thermocline.tuning.layers.partition import Partition
@@ -128,6 +128,14 @@ class LayerMap(Partition):
             LayerMapError: Two layers would have the same label.
         """
         return cls._of(joined(maps))
+
+    def part(self, path: str) -> LayerMap:
+        """Return the map of a submodule, as it was before `join`.
+
+        Args:
+            path: The submodule's path in the whole model.
+        """
+        return LayerMap._of(part_of(self, path))
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> LayerMap:
