@@ -18,6 +18,7 @@ from torch import nn
 
 from thermocline.config import ResolvedConfig
 from thermocline.contracts.closing import Closing, Settled
+from thermocline.contracts.exporting import ExportForm
 from thermocline.contracts.labelled import Labelled, Reading
 from thermocline.contracts.learning import Collector, Learning
 from thermocline.contracts.probing import LinearFolds
@@ -25,7 +26,7 @@ from thermocline.contracts.request import Request
 from thermocline.data.batches import Rows
 from thermocline.data.columns import Columns
 from thermocline.data.splitting import split_note
-from thermocline.errors import ConfigError
+from thermocline.errors import ConfigError, ExportError
 from thermocline.registry import ProblemInfo
 from thermocline.tuning.layers.layer_map import LayerMap
 from thermocline.tuning.plan.layer_plan import LayerPlan
@@ -376,5 +377,32 @@ class Problem:
 
         Raises:
             ValueError: The description names other files, a hub, or code.
+        """
+        raise NotImplementedError
+
+    # -- an export
+
+    def export_form(self, assembly: Assembly, folder: Path) -> ExportForm:
+        """Return the model as a module of arrays, and what a program without this package needs to use it.
+
+        Args:
+            assembly: A copy of the model on the CPU, in eval mode and without adapters; it may be changed.
+            folder: Where files that the inputs need are written.
+
+        Raises:
+            ExportError: This kind cannot be exported.
+        """
+        del assembly, folder
+        raise ExportError(
+            f"Problems of the kind {self.info.name!r} cannot be exported: {type(self).__name__} has no export_form. "
+            "Save the predictor instead, predictor.save(path)."
+        )
+
+    def with_outputs(self, assembly: Assembly, run: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> Assembly:
+        """Return an assembly whose outputs an exported model computes, to score it, where there is an `export_form`.
+
+        Args:
+            assembly: The predictor's.
+            run: Maps arrays of a batch by `"<input>/<array>"`, as tensors, to the exported model's outputs, as tensors.
         """
         raise NotImplementedError
