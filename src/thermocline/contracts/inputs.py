@@ -142,6 +142,9 @@ class InputKind(Protocol):
             ArtifactError: It needs code that only `trust_remote_code` lets run.
         """
 
+    def write_preprocessing(self, built: BuiltInput, folder: Path) -> None:
+        """Write what the backbone's library reads beside its weights: a tokenizer, an image processor."""
+
     def export_form(self, built: BuiltInput, folder: Path) -> InputForm:
         """Return how this input is made where there is neither torch nor this package, and write files it needs.
 

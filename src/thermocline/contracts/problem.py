@@ -382,6 +382,12 @@ class Problem:
 
     # -- an export
 
+    def write_preprocessing(self, assembly: Assembly, tower: str, folder: Path) -> None:
+        """Write what a library reads beside a tower's weights: a tokenizer, an image processor."""
+        one = assembly.built.inputs.get(tower)
+        if one is not None:
+            one.kind.write_preprocessing(one, folder)
+
     def export_form(self, assembly: Assembly, folder: Path) -> ExportForm:
         """Return the model as a module of arrays, and what a program without this package needs to use it.
 

@@ -21,6 +21,7 @@ from thermocline.inputs.image.cells import is_missing
 from thermocline.inputs.image.files import open_image
 from thermocline.inputs.image.grey_range import grey_range
 from thermocline.inputs.image.info import INFO
+from thermocline.inputs.image.preprocessor import write_preprocessor
 from thermocline.inputs.image.processor import ImageProcessor
 from thermocline.inputs.image.reading import readable_rows
 from thermocline.inputs.image.transforms import MOST_PIXELS, TIMES_CROP
@@ -104,6 +105,11 @@ class ImageInput(InputKind):
         tower = rebuild_image(check_description(described["tower"]))
         tower.norm_eval = _norm_eval(config, pretrained=tower.pretrained)
         return BuiltInput(self, ImageProcessor.from_dict(described["processor"]), tower, config)
+
+    def write_preprocessing(self, built: BuiltInput, folder: Path) -> None:
+        """Write the image processor of transformers; timm has its own in its configuration."""
+        if getattr(built.tower.library_module, "config", None) is not None:
+            write_preprocessor(built.processor.spec, folder)
 
     def export_form(self, built: BuiltInput, folder: Path) -> InputForm:
         """Return size, resampling, crop and ranges of grey; the model itself takes mean and deviation off."""

@@ -113,6 +113,11 @@ class TextInput(InputKind):
         tokenizer = load_tokenizer(folder / FOLDER, name=str(folder), trust_remote_code=trust_remote_code)
         return BuiltInput(self, TextProcessor.from_dict(described["processor"], tokenizer), tower, config)
 
+    def write_preprocessing(self, built: BuiltInput, folder: Path) -> None:
+        """Write the tokenizer."""
+        with quiet_transformers():
+            built.processor.tokenizer.save_pretrained(str(folder))
+
     def export_form(self, built: BuiltInput, folder: Path) -> InputForm:
         """Return how columns are joined, with special tokens and lengths; write the tokenizer."""
         return text_form(built.processor, folder)

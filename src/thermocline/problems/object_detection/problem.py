@@ -33,6 +33,7 @@ from thermocline.problems.object_detection.detector_saved import (
 )
 from thermocline.problems.object_detection.drawing import draw, show_grid
 from thermocline.problems.object_detection.export_form import box_form, with_outputs
+from thermocline.problems.object_detection.detector_spec import write_processor
 from thermocline.problems.object_detection.info import INFO
 from thermocline.problems.object_detection.model import TOWER, DetectionModel, detector_of, find_sources, layers_of
 from thermocline.problems.object_detection.objective import over_boxes
@@ -249,6 +250,11 @@ class ObjectDetection(Problem):
         return DetectionModel(rebuild_detector(checked_description(described[TOWER]))), {}
 
     # -- an export
+
+    def write_preprocessing(self, assembly: Assembly, tower: str, folder: Path) -> None:
+        """Write the image processor of transformers."""
+        detector = assembly.model.towers[tower]
+        write_processor(detector.spec, detector.origin.processor, folder)
 
     def export_form(self, assembly: Assembly, folder: Path) -> ExportForm:
         """Return the detector with scores of all classes and edges of boxes."""

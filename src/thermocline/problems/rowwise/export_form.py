@@ -105,10 +105,9 @@ def with_outputs(assembly: Assembly, run: Callable[[Mapping[str, Any]], Mapping[
     """Return an assembly whose raw outputs an exported model computes."""
     model = copy.copy(assembly.model)
 
-    def forward(batch: Mapping[str, Mapping[str, torch.Tensor]]) -> torch.Tensor:
-        outputs: torch.Tensor = run({f"{of}/{key}": one for of, part in batch.items() for key, one in part.items()})[
-            "outputs"
-        ]
+    def forward(batch: Mapping[str, Any]) -> torch.Tensor:
+        arrays = {f"{name}/{key}": one for name in assembly.model.towers for key, one in batch[name].items()}
+        outputs: torch.Tensor = run(arrays)["outputs"]
         return outputs
 
     model.forward = forward
