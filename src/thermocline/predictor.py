@@ -504,7 +504,7 @@ class Predictor:
         return target
 
     @keeps_global_state
-    def export(  # noqa: PLR0913 - public API
+    def export(
         self,
         path: str | os.PathLike[str],
         format: str = "onnx",

@@ -14,7 +14,7 @@ from thermocline.errors import ThermoclineError
 def licence_of(checkpoint: str) -> str | None:
     """Return the licence that the weights of a checkpoint state, or None where they state none here.
 
-    A folder, and a model in the cache of the hub, state it at the top of their README.md; timm states it for its models.
+    A folder, and a model in the cache of the hub, state it at the top of their README.md; timm states it for its own.
 
     Args:
         checkpoint: A folder, `offline:…`, a timm name or a hub id, as options name it.

@@ -1,4 +1,4 @@
-"""What of a model goes into an export: a module of arrays, how its inputs are made, and what turns outputs into answers.
+"""What of a model goes into an export: a module of arrays, how its inputs are made, how outputs become answers.
 
 A program that uses an exported model has neither torch nor this package. What it needs of a kind is source that imports
 the standard library, numpy, Pillow and tokenizers only (`data/standalone_cells.py` says how it is put together), and
@@ -44,11 +44,13 @@ class ExportForm:
     Attributes:
         model: Maps a dict of arrays, `"<input>/<array>"`, to a dict of outputs; in eval mode, on the CPU.
         inputs: The inputs by name.
-        expected: Returns what outputs have to be, given `outputs` of a kind: name → array.
+        expected: Returns what other outputs have to be, given the raw ones: name → array.
         settings: What answers are made from, as plain data for JSON.
         answers: The name of the class that turns outputs into answers, in the last of `sources`.
         sources: As in `InputForm`.
         one_row: Whether the program asks for one row at a time.
+        unordered: Outputs whose second axis may come in another order, all in the same, such as queries that a detector
+            chose by scores which hardly differ.
     """
 
     model: nn.Module
@@ -58,10 +60,11 @@ class ExportForm:
     answers: str
     sources: tuple[str, ...]
     one_row: bool = False
+    unordered: tuple[str, ...] = ()
 
 
 def by_input(arrays: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return a batch by input, given the arrays of an exported model: `text/input_ids` is `batch["text"]["input_ids"]`."""
+    """Return a batch by input, given arrays of an exported model: `text/input_ids` is `["text"]["input_ids"]`."""
     batch: dict[str, dict[str, Any]] = {}
     for name, array in arrays.items():
         of, _, key = name.partition("/")

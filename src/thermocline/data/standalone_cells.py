@@ -1,8 +1,8 @@
 """Cells of rows as numbers, categories and texts, without pandas: as `data.values` and `data.column_values` read them.
 
-The modules named `standalone…` are the source of `run.py` beside an exported model (`export/program.py`). They import the
-standard library, numpy, Pillow and tokenizers only, and each other; imports of each other are left out where they are
-put into one file.
+The modules named `standalone…` are the source of `run.py` beside an exported model (`export/program.py`). They import
+the standard library, numpy, Pillow and tokenizers only, and each other; imports of each other are left out where they
+are put into one file.
 """
 
 from __future__ import annotations
@@ -102,9 +102,9 @@ def _days(value: Any, text: str, form: str) -> float:
     if isinstance(value, np.datetime64):
         moment = value.astype("datetime64[us]").item()
     elif not isinstance(value, datetime.date):
-        moment = _iso(text) if form == "ISO8601" else datetime.datetime.strptime(text, form)  # noqa: DTZ007
+        moment = _iso(text) if form == "ISO8601" else datetime.datetime.strptime(text, form)
     if not isinstance(moment, datetime.datetime):
-        moment = datetime.datetime(moment.year, moment.month, moment.day)  # noqa: DTZ001
+        moment = datetime.datetime(moment.year, moment.month, moment.day)
     moment = moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)
     return ((moment - EPOCH) // datetime.timedelta(microseconds=1)) / 86_400_000_000
 
@@ -112,7 +112,7 @@ def _days(value: Any, text: str, form: str) -> float:
 def _iso(text: str) -> datetime.datetime:
     for form in ("%Y", "%Y-%m"):  # what Python does not call ISO
         try:
-            return datetime.datetime.strptime(text, form)  # noqa: DTZ007
+            return datetime.datetime.strptime(text, form)
         except ValueError:
             continue
     return datetime.datetime.fromisoformat(text)

@@ -43,7 +43,7 @@ def tower_of(assembly: Assembly, library: str, tower: str | None) -> str:
             + f". This predictor's towers have: {said}."
         )
     if tower is None and len(fitting) > 1:
-        raise ConfigError(f"Several towers have a backbone of {library}. Name one: tower={listing(fitting)}.")
+        raise ConfigError(f"Several towers have a backbone of {library}. Name one by tower=: {listing(fitting)}.")
     return tower or fitting[0]
 
 
@@ -83,6 +83,7 @@ def _library(module: nn.Module) -> str:
 def _write_timm(module: Any, tower: Any, folder: Path) -> str:
     import timm
 
+    module = module.to(memory_format=torch.contiguous_format)  # what safetensors takes
     arguments = {key: value for key, value in module.thermocline_timm.items() if key != "architecture"}
     spec = tower.spec
     config = {
@@ -129,7 +130,7 @@ def _loadable(module: Any) -> tuple[Any, str]:
 
     for name in ("AutoModel", "AutoModelForObjectDetection", "AutoModelForTextEncoding"):
         known = getattr(transformers, name)._model_mapping
-        kind = known[type(module.config)] if type(module.config) in known else None
+        kind = known.get(type(module.config), None)
         if kind is not None and type(module) in (kind if isinstance(kind, tuple) else (kind,)):
             return module, name
     whole = transformers.AutoModelForTextEncoding

@@ -179,7 +179,9 @@ def _preprocessing(form: ExportForm, file: str) -> dict[str, Any]:
     }
 
 
-def _scores(assembly: Assembly, run: Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]], data: Any) -> pd.DataFrame:
+def _scores(
+    assembly: Assembly, run: Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]], data: Any
+) -> pd.DataFrame:
     """Return the scores of labelled data before and after."""
 
     def computed(batch: Mapping[str, Any]) -> dict[str, torch.Tensor]:

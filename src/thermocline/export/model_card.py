@@ -14,6 +14,7 @@ from thermocline.backbones.licences import licence_of
 from thermocline.contracts.problem import Assembly
 from thermocline.errors import escaped, listing
 from thermocline.pipeline.fitted import Fitted
+from thermocline.pipeline.planning import tower_sections
 
 MOST_CLASSES = 50  # that are named
 LIBRARIES = ("torch", "transformers", "timm", "tokenizers", "peft", "onnxruntime")
@@ -90,13 +91,15 @@ def _weights(assembly: Assembly) -> list[str]:
 
 
 def _training(assembly: Assembly) -> list[str]:
+    sections = tower_sections(assembly.config)
+    unused = [sections[name] for name in sections.keys() - assembly.model.towers]
     presets = listing(assembly.config.presets) if assembly.config.presets else "none"
     return [
         "## Training",
         f"Presets: {presets}. What each layer did:",
         f"```\n{assembly.plan}\n```",
         "Options that are not defaults:",
-        f"```\n{assembly.config.summary()}\n```",
+        f"```\n{assembly.config.summary(without=unused)}\n```",
     ]
 
 
@@ -107,7 +110,10 @@ def _scores(fitted: Fitted, scores: pd.DataFrame | None) -> list[str]:
         lines += ["On the validation rows, which also chose the state that was kept:"]
         lines += [_table(("metric", "score"), [(name, f"{score:.4g}") for name, score in kept.items()])]
     if scores is not None:
-        rows = [(str(name), *(f"{one:.4g}" for one in row)) for name, row in zip(scores.index, scores.to_numpy(), strict=True)]
+        rows = [
+            (str(name), *(f"{one:.4g}" for one in row))
+            for name, row in zip(scores.index, scores.to_numpy(), strict=True)
+        ]
         lines += ["On other data, before and after this export:", _table(("metric", "before", "after", "change"), rows)]
     return lines if len(lines) > 1 else [*lines, "None: no rows were validated."]
 

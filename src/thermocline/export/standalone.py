@@ -38,7 +38,8 @@ class Model:
             str(self.folder / self.settings["model"]), providers=onnxruntime.get_available_providers()
         )
         self.readers = {
-            name: globals()[one["reader"]](one["settings"], self.folder) for name, one in self.settings["inputs"].items()
+            name: globals()[one["reader"]](one["settings"], self.folder)
+            for name, one in self.settings["inputs"].items()
         }
         answers = self.settings["answers"]
         self.answers = globals()[answers["maker"]](answers["settings"])

@@ -27,6 +27,7 @@ SOURCES = (
     "thermocline.inputs.image.standalone",
     "thermocline.problems.object_detection.standalone",
 )
+RAW = ("logits", "pred_boxes")
 QUERIES = 40  # of the outputs that tell which rule makes boxes of them
 
 
@@ -55,7 +56,9 @@ def box_form(assembly: Assembly) -> ExportForm:
         return {"scores": scores.numpy(), "boxes": _edges(torch.from_numpy(outputs["pred_boxes"])).numpy()}
 
     inputs = {TOWER: _input(detector.spec, assembly.columns.of("image")[0], masked=masked)}
-    return ExportForm(model, inputs, expected, settings, "BoxAnswers", SOURCES, one_row=not detector.spec.one_size)
+    return ExportForm(
+        model, inputs, expected, settings, "BoxAnswers", SOURCES, one_row=not detector.spec.one_size, unordered=RAW
+    )
 
 
 class DetectorOutputs(nn.Module):

@@ -31,9 +31,9 @@ from thermocline.problems.object_detection.detector_saved import (
     describe_detector,
     rebuild_detector,
 )
+from thermocline.problems.object_detection.detector_spec import write_processor
 from thermocline.problems.object_detection.drawing import draw, show_grid
 from thermocline.problems.object_detection.export_form import box_form, with_outputs
-from thermocline.problems.object_detection.detector_spec import write_processor
 from thermocline.problems.object_detection.info import INFO
 from thermocline.problems.object_detection.model import TOWER, DetectionModel, detector_of, find_sources, layers_of
 from thermocline.problems.object_detection.objective import over_boxes

@@ -41,7 +41,9 @@ class DetectorReader:
         pixels[:] = np.array(self.fill, dtype=np.uint8)[:, None, None]
         mask = np.zeros((len(rows), height, width), dtype=np.int64)
         for i, (image, (tall, wide)) in enumerate(zip(images, inner, strict=True)):
-            pixels[i, :, :tall, :wide] = resized_pixels(image, (tall, wide), self.spec["interpolation"]).transpose(2, 0, 1)
+            pixels[i, :, :tall, :wide] = resized_pixels(image, (tall, wide), self.spec["interpolation"]).transpose(
+                2, 0, 1
+            )
             mask[i, :tall, :wide] = 1
         scale = sizes[:, ::-1].astype(np.float64)
         if self.spec["relative"] == "canvas":
@@ -70,7 +72,9 @@ class DetectorReader:
     def _outer(self, inner: np.ndarray) -> tuple[int, int]:
         """Return height and width of a batch."""
         fixed = self.spec["canvas"] or (self.spec["size"] if self.spec["resize"] in ("squash", "fit") else None)
-        height, width = (-(-int(side) // self.spec["divisor"]) * self.spec["divisor"] for side in fixed or inner.max(axis=0))
+        height, width = (
+            -(-int(side) // self.spec["divisor"]) * self.spec["divisor"] for side in fixed or inner.max(axis=0)
+        )
         return height, width
 
 
@@ -134,7 +138,8 @@ class BoxAnswers:
 
     Args:
         settings: `classes`, the least `score`, the `most` boxes an image, whether each query has `one_class`, and of
-            how many of the best pairs of query and class boxes are made (`pairs`; None: as many as queries) where it has several.
+            how many of the best pairs of query and class boxes are made (`pairs`; None: as many as queries)
+            where it has several.
     """
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
@@ -145,7 +150,9 @@ class BoxAnswers:
         own = zip(outputs["scores"], outputs["boxes"], arrays["sizes"], arrays["scale"], strict=True)
         return [{"prediction": self._found(*one)} for one in own]
 
-    def _found(self, scores: np.ndarray, boxes: np.ndarray, size: np.ndarray, scale: np.ndarray) -> list[dict[str, Any]]:
+    def _found(
+        self, scores: np.ndarray, boxes: np.ndarray, size: np.ndarray, scale: np.ndarray
+    ) -> list[dict[str, Any]]:
         if self.settings["one_class"]:
             labels, queries = scores.argmax(axis=1), np.arange(len(scores))
         else:
@@ -158,5 +165,7 @@ class BoxAnswers:
         edges = np.minimum(np.maximum(boxes[queries[order]] * np.tile(scale, 2), 0.0), limit)
         there = (edges[:, 2] > edges[:, 0]) & (edges[:, 3] > edges[:, 1]) & (labels[order] < len(self.classes))
         found = zip(labels[order][there], values[order][there], edges[there], strict=True)
-        listed = [{"label": self.classes[int(k)], "score": float(v), "box": [float(e) for e in box]} for k, v, box in found]
+        listed = [
+            {"label": self.classes[int(k)], "score": float(v), "box": [float(e) for e in box]} for k, v, box in found
+        ]
         return listed[: self.settings["most"]]
