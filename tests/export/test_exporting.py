@@ -268,7 +268,7 @@ def test_outputs_that_differ_are_told(table_fit: Any, tmp_path: Path, monkeypatc
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"format": "onxx"}, "format is 'onnx', 'torch_export', 'transformers' or 'timm', not 'onxx'"),
+        ({"format": "onxx"}, "format is one of 'onnx', 'torch_export', 'transformers', 'timm', not 'onxx'. Did you mean 'onnx'?"),
         ({"quantize": "int4"}, "quantize is None or 'int8', not 'int4'"),
         ({"quantize": "int8", "format": "torch_export"}, "is for format='onnx'"),
         ({"tower": "table"}, "tower is for"),

@@ -23,6 +23,7 @@ from thermocline.export.backbone_folder import tower_of, write_backbone
 from thermocline.export.exported import Exported
 from thermocline.export.model_card import card
 from thermocline.export.onnx_format import MODEL, Session, require_onnx, write_onnx
+from thermocline.export.program import PROGRAM as PYTHON
 from thermocline.export.program import write_program
 from thermocline.export.torch_format import PROGRAM, LoadedProgram, write_torch
 from thermocline.pipeline.fitted import Fitted
@@ -32,6 +33,7 @@ from thermocline.pipeline.saved_folder import UNFINISHED, check_free, replaced, 
 from thermocline.training.writing import size_of, told_unwritable
 
 ONNX, TORCH_EXPORT, TRANSFORMERS, TIMM = "onnx", "torch_export", "transformers", "timm"
+Run = Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
 FORMATS = (ONNX, TORCH_EXPORT, TRANSFORMERS, TIMM)
 BACKBONES = (TRANSFORMERS, TIMM)
 INT8 = "int8"
@@ -59,7 +61,7 @@ class Wish:
         """
         if self.format not in FORMATS:
             hint = did_you_mean(self.format, FORMATS)
-            raise ConfigError(f"format is {listing(FORMATS)}, not {self.format!r}.{hint}")
+            raise ConfigError(f"format is one of {listing(FORMATS)}, not {self.format!r}.{hint}")
         if self.quantize not in (None, INT8):
             raise ConfigError(f"quantize is None or {INT8!r}, not {self.quantize!r}.")
         if self.quantize is not None and self.format != ONNX:
@@ -130,13 +132,14 @@ def _write(assembly: Assembly, folder: Path, wish: Wish, tower: str | None) -> t
     if tower is not None:
         return write_backbone(plain, wish.format, tower, folder), None
     form = assembly.problem.export_form(plain, folder)
+    run: Callable[[Path], Run]
     if wish.format == ONNX:
         write_onnx(form, folder, wish.quantize)
         write_program(form, folder, thermocline.__version__)
-        file, use, run = MODEL, "python {path}/run.py rows.csv", Session
+        file, use, run = MODEL, f"python {{path}}/{PYTHON} rows.csv", Session
     else:
         write_torch(form, folder)
-        file, use, run = PROGRAM, "torch.export.load('{path}/" + PROGRAM + "').module()", LoadedProgram
+        file, use, run = PROGRAM, f"torch.export.load('{{path}}/{PROGRAM}').module()", LoadedProgram
     _dump(folder / "preprocessing.json", _preprocessing(form, file))
     return use, None if wish.data is None else _scores(assembly, run(folder / file), wish.data)
 
@@ -179,9 +182,7 @@ def _preprocessing(form: ExportForm, file: str) -> dict[str, Any]:
     }
 
 
-def _scores(
-    assembly: Assembly, run: Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]], data: Any
-) -> pd.DataFrame:
+def _scores(assembly: Assembly, run: Run, data: Any) -> pd.DataFrame:
     """Return the scores of labelled data before and after."""
 
     def computed(batch: Mapping[str, Any]) -> dict[str, torch.Tensor]:

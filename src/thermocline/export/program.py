@@ -37,7 +37,7 @@ def write_program(form: ExportForm, folder: Path, version: str) -> None:
         folder: Where the model lies.
         version: This package's.
     """
-    names = [name for one in (*form.inputs.values(), form) for name in one.sources]
+    names = [name for one in form.inputs.values() for name in one.sources] + list(form.sources)
     sources = [_source(name) for name in dict.fromkeys([*names, MAIN])]
     text = HEADER.format(version=version) + "".join(map(_body, sources))
     (folder / PROGRAM).write_text(text, encoding="utf-8")

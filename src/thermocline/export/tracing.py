@@ -66,7 +66,8 @@ def _decomposed(program: torch.export.ExportedProgram) -> torch.export.ExportedP
         return program
     table = torch.export.default_decompositions()
     table[lacking] = torch.all
-    return program.run_decompositions(table)
+    made: torch.export.ExportedProgram = program.run_decompositions(table)
+    return made
 
 
 def check(form: ExportForm, run: Callable[[Arrays], Arrays], what: str) -> None:

@@ -130,7 +130,7 @@ def _rule(detector: Detector, settings: Mapping[str, Any]) -> dict[str, Any]:
     for rule in ({"one_class": True}, {"one_class": False, "pairs": None}, {"one_class": False, "pairs": most}):
         given = logits if rule["one_class"] else logits[..., :classes]
         wanted = detector.decode(
-            ModelOutput(logits=given, pred_boxes=boxes), arrays["sizes"], threshold=settings["score"], most=most
+            ModelOutput(logits=given, pred_boxes=boxes), [[90, 100]], threshold=settings["score"], most=most
         )[0]
         scores = _scores(given, one_class=bool(rule["one_class"])).numpy()
         found = BoxAnswers({**settings, **rule}).of({"scores": scores, "boxes": _edges(boxes).numpy()}, arrays)

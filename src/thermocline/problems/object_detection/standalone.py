@@ -87,7 +87,7 @@ def resized_pixels(image: np.ndarray, size: tuple[int, int], interpolation: str)
         return image
     if interpolation == "nearest":
         down, right = (_nearest(old, new) for old, new in zip(image.shape, size, strict=False))
-        return image[down][:, right]
+        return np.asarray(image[down][:, right])
     for axis in (1, 0):
         if image.shape[axis] != size[axis]:
             image = _resized_axis(image, axis, int(size[axis]), interpolation)

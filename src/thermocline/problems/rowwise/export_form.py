@@ -29,7 +29,7 @@ def row_form(assembly: Assembly, folder: Path) -> ExportForm:
     """
     target: RowTarget = assembly.target
     inputs = {name: one.kind.export_form(one, folder) for name, one in assembly.built.inputs.items()}
-    settings = {
+    settings: dict[str, Any] = {
         "problem_type": target.problem_type,
         "label": target.label if isinstance(target.label, str) else list(target.label),
         "classes": list(target.classes),
