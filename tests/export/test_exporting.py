@@ -115,6 +115,11 @@ def test_eight_bits_are_smaller_and_scored(reader_of_text: Any, text_export: Pat
     assert "On other data, before and after this export" in (tmp_path / "out" / "README.md").read_text()
 
 
+def test_stacks_of_matrices_keep_their_bits(table_fit: Any, tmp_path: Path) -> None:
+    made = table_fit[0].export(tmp_path / "out", quantize="int8", data=table_fit[1])
+    assert made.scores.loc["accuracy", "change"] == pytest.approx(0, abs=0.1)
+
+
 def test_a_detector(tmp_path: Path) -> None:
     from PIL import Image
 
@@ -268,7 +273,10 @@ def test_outputs_that_differ_are_told(table_fit: Any, tmp_path: Path, monkeypatc
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"format": "onxx"}, "format is one of 'onnx', 'torch_export', 'transformers', 'timm', not 'onxx'. Did you mean 'onnx'?"),
+        (
+            {"format": "onxx"},
+            "format is one of 'onnx', 'torch_export', 'transformers', 'timm', not 'onxx'. Did you mean 'onnx'?",
+        ),
         ({"quantize": "int4"}, "quantize is None or 'int8', not 'int4'"),
         ({"quantize": "int8", "format": "torch_export"}, "is for format='onnx'"),
         ({"tower": "table"}, "tower is for"),
