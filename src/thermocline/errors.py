@@ -92,6 +92,10 @@ class SearchError(ThermoclineError, RuntimeError):
     """A search that gave no model."""
 
 
+class ExportError(ThermoclineError, RuntimeError):
+    """A model that cannot be exported to the format that was asked for."""
+
+
 class NonFiniteError(ThermoclineError, ArithmeticError):
     """The loss or the gradient norm stayed infinite or NaN."""
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from thermocline.contracts.request import Request
     from thermocline.data.columns import Columns
     from thermocline.data.tables import Data
+    from thermocline.export.exported import Exported
     from thermocline.pipeline.fitted import Fitted
     from thermocline.registry.metrics import Metric
     from thermocline.training.callbacks import Callback
@@ -669,6 +670,64 @@ class Predictor:
         with writing_to(target):
             self._save(target, overwrite=overwrite)
         return target
+
+    @keeps_global_state
+    def export(
+        self,
+        path: str | os.PathLike[str],
+        format: str = "onnx",
+        *,
+        quantize: str | None = None,
+        data: Data | None = None,
+        tower: str | None = None,
+        overwrite: bool = False,
+    ) -> Exported:
+        """Write the model into a folder, in a format that other programs load.
+
+        The outputs of a whole model are compared with those of this predictor before anything stays on the disk.
+
+        Args:
+            path: The folder.
+            format: `onnx`: the whole model, with a program `run.py` that needs onnxruntime, numpy, tokenizers and
+                Pillow only (extra `onnx`); `torch_export`: the whole model as a `torch.export` program;
+                `transformers` or `timm`: the tuned backbone alone, adapters merged, as their own folder.
+            quantize: `int8` for an ONNX model whose matrices have 8 bits.
+            data: Labelled rows that both this predictor and the exported model are scored on.
+            tower: Whose backbone is written, where several have one of this library.
+            overwrite: Replace an export of another fit or format. Saved predictors and other files are never replaced.
+
+        Returns:
+            What was written, with sizes, how it is loaded, and the scores.
+
+        Raises:
+            ConfigError: Arguments that do not fit; several towers and none named.
+            ExportError: The model cannot be exported so; nothing is written.
+            MissingDependencyError: The extra `onnx` is not installed.
+            OutputExistsError: The folder holds something else.
+
+        Example:
+            `predictor.export("served", quantize="int8", data=test).scores`
+        """
+        from thermocline.export.exporting import Wish, export
+        from thermocline.pipeline.arguments import check_flags
+        from thermocline.pipeline.path_argument import folder_argument
+
+        check_flags(overwrite=overwrite)
+        folder = folder_argument(path)
+        return export(self._whole(), folder, Wish(format, quantize, tower, data, overwrite))
+
+    @keeps_global_state
+    def model_card(self) -> str:
+        """Return a model card in Markdown: data, pretrained weights and their licence, plan, options, scores, versions.
+
+        An export holds it as README.md.
+
+        Raises:
+            NotFittedError: `fit` has not been called.
+        """
+        from thermocline.export.model_card import PLAIN_USE, card
+
+        return card(self._whole(), None, PLAIN_USE)
 
     @classmethod
     @keeps_global_state

@@ -91,6 +91,20 @@ def inject(backbone: nn.Module, adapters: Adapters) -> None:
         _show_constants(backbone.get_submodule(name))
 
 
+def merge(backbone: nn.Module, adapters: Adapters) -> None:
+    """Put what adapters have learnt into the weights of a backbone, in place: its modules are then as before `inject`.
+
+    Raises:
+        MissingDependencyError: peft is not installed.
+    """
+    require_peft(adapters.method)
+    for name in adapters.targets:
+        layer: Any = backbone.get_submodule(name)
+        layer.merge()
+        parent, _, last = name.rpartition(".")
+        setattr(backbone.get_submodule(parent), last, layer.get_base_layer())
+
+
 def ia3_targets(backbone: nn.Module, candidates: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Choose what (IA)³ scales.
 

@@ -1,4 +1,4 @@
-"""The command line: thermocline demo | fit | predict | evaluate | explain | recommend | presets."""
+"""The command line: thermocline demo | fit | predict | evaluate | export | explain | recommend | presets."""
 
 from __future__ import annotations
 
@@ -81,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_fit(commands, "recommend", _recommend, "show the options that fit a memory and a time, without training")
     _add_use(commands, "predict", _predict, "predict the rows of a file")
     _add_use(commands, "evaluate", _evaluate, "score predictions against the labels in a file")
+    _add_export(commands)
     _add_presets(commands)
     return parser
 
@@ -158,6 +159,19 @@ def _add_use(commands: Any, name: str, run: Any, text: str) -> None:
     else:
         use.add_argument("--metrics", nargs="+", help="names of metrics")
     use.set_defaults(run=run)
+
+
+def _add_export(commands: Any) -> None:
+    export = commands.add_parser("export", help="write a saved predictor as ONNX, or its backbone for its library")
+    export.add_argument("model", help="the folder of a saved predictor")
+    export.add_argument("out", help="the folder to write")
+    export.add_argument("--format", default="onnx", help="onnx, torch_export, transformers or timm")
+    export.add_argument("--quantize", metavar="int8", help="weights of 8 bits, in onnx")
+    export.add_argument("--data", help="labelled rows to score before and after")
+    export.add_argument("--tower", help="whose backbone, where there are several")
+    export.add_argument("--overwrite", action="store_true", help="replace another export")
+    export.add_argument("--trust-remote-code", action="store_true", help="let code that a text backbone brought run")
+    export.set_defaults(run=_export)
 
 
 def _add_presets(commands: Any) -> None:
@@ -333,6 +347,11 @@ def _evaluate(given: argparse.Namespace) -> None:
         scores = predictor.evaluate(given.data, given.metrics, image_folder=given.image_folder)
     for name, score in scores.items():
         print(f"{escaped(name)} {score:.6g}")
+
+
+def _export(given: argparse.Namespace) -> None:
+    names = ("format", "quantize", "data", "tower", "overwrite")
+    print(escaped(str(_load(given).export(given.out, **{name: getattr(given, name) for name in names})), lines=True))
 
 
 def _list_presets(_given: argparse.Namespace) -> None:

@@ -11,10 +11,12 @@ import numpy as np
 import pandas as pd
 
 from thermocline.config import ResolvedConfig
+from thermocline.contracts.exporting import InputForm
 from thermocline.contracts.starting import NotTakenError
 from thermocline.contracts.tower import Tower
 from thermocline.data.columns import Columns
 from thermocline.data.row_part import RowPart
+from thermocline.errors import ExportError
 from thermocline.registry import InputInfo
 from thermocline.tuning.layers.layer_map import LayerMap
 
@@ -158,3 +160,18 @@ class InputKind(Protocol):
             ValueError: The description names other files, a hub, or code.
             ArtifactError: It needs code that only `trust_remote_code` lets run.
         """
+
+    def write_preprocessing(self, built: BuiltInput, folder: Path) -> None:
+        """Write what the backbone's library reads beside its weights: a tokenizer, an image processor."""
+
+    def export_form(self, built: BuiltInput, folder: Path) -> InputForm:
+        """Return how this input is made where there is neither torch nor this package, and write files it needs.
+
+        Raises:
+            ExportError: It cannot be made there.
+        """
+        del built, folder
+        raise ExportError(
+            f"Columns of the kind {self.info.name!r} cannot be exported: {type(self).__name__} has no export_form. "
+            "Save the predictor instead, predictor.save(path)."
+        )

@@ -18,6 +18,7 @@ from torch import nn
 
 from thermocline.config import ResolvedConfig
 from thermocline.contracts.closing import Closing, Settled
+from thermocline.contracts.exporting import ExportForm
 from thermocline.contracts.labelled import Labelled, Reading
 from thermocline.contracts.learning import Collector, Learning
 from thermocline.contracts.probing import LinearFolds
@@ -26,7 +27,7 @@ from thermocline.contracts.starting import PART, WHOLE, Earlier, Started, copy_m
 from thermocline.data.batches import Rows
 from thermocline.data.columns import Columns
 from thermocline.data.splitting import split_note
-from thermocline.errors import ConfigError
+from thermocline.errors import ConfigError, ExportError
 from thermocline.registry import ProblemInfo
 from thermocline.registry.metrics import Metric
 from thermocline.tuning.layers.layer_map import LayerMap
@@ -428,5 +429,38 @@ class Problem:
 
         Raises:
             ValueError: The description names other files, a hub, or code.
+        """
+        raise NotImplementedError
+
+    # -- an export
+
+    def write_preprocessing(self, assembly: Assembly, tower: str, folder: Path) -> None:
+        """Write what a library reads beside a tower's weights: a tokenizer, an image processor."""
+        one = assembly.built.inputs.get(tower)
+        if one is not None:
+            one.kind.write_preprocessing(one, folder)
+
+    def export_form(self, assembly: Assembly, folder: Path) -> ExportForm:
+        """Return the model as a module of arrays, and what a program without this package needs to use it.
+
+        Args:
+            assembly: A copy of the model on the CPU, in eval mode and without adapters; it may be changed.
+            folder: Where files that the inputs need are written.
+
+        Raises:
+            ExportError: This kind cannot be exported.
+        """
+        del assembly, folder
+        raise ExportError(
+            f"Problems of the kind {self.info.name!r} cannot be exported: {type(self).__name__} has no export_form. "
+            "Save the predictor instead, predictor.save(path)."
+        )
+
+    def with_outputs(self, assembly: Assembly, run: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> Assembly:
+        """Return an assembly whose outputs an exported model computes, to score it, where there is an `export_form`.
+
+        Args:
+            assembly: The predictor's.
+            run: Maps arrays of a batch by `"<input>/<array>"`, as tensors, to the exported model's outputs, as tensors.
         """
         raise NotImplementedError

@@ -86,6 +86,11 @@ class Tower(nn.Module):
         return None
 
     @property
+    def library_module(self) -> nn.Module | None:
+        """What a folder of timm or transformers can hold: the backbone; None where there is none."""
+        return self.backbone_module
+
+    @property
     def varying_shapes(self) -> bool:
         """Whether inputs come in many shapes, so that one compiled kernel has to do for all."""
         return False

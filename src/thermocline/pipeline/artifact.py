@@ -203,6 +203,11 @@ def _check(path: Path) -> tuple[ListedFiles, str, bool]:
         )
     try:
         manifest = read_manifest(path)
+        if "export" in manifest:
+            raise ArtifactError(
+                f"{str(path)!r} is an export ({manifest['export']}), not a saved predictor; its README.md says how it "
+                "is used. Name the folder that `save` or `fit` wrote."
+            )
         number = int(manifest["format"])
         files = {str(name): str(digest) for name, digest in dict(manifest["files"]).items()}
         identity, ended = str(manifest["identity"]), manifest.get("ended") is not False

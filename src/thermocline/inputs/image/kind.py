@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from thermocline.backbones.pretrained import Source, find_image, folder_of
 from thermocline.config import ResolvedConfig
+from thermocline.contracts.exporting import ROWS, InputForm
 from thermocline.contracts.inputs import BuiltInput, InputKind, RowSource
 from thermocline.data.columns import Column, Columns
 from thermocline.data.row_part import RowPart
@@ -21,8 +23,10 @@ from thermocline.inputs.image.cells import is_missing
 from thermocline.inputs.image.files import open_image
 from thermocline.inputs.image.grey_range import grey_range
 from thermocline.inputs.image.info import INFO
+from thermocline.inputs.image.preprocessor import write_preprocessor
 from thermocline.inputs.image.processor import ImageProcessor
 from thermocline.inputs.image.reading import readable_rows
+from thermocline.inputs.image.transforms import MOST_PIXELS, TIMES_CROP
 from thermocline.tuning.layers.layer_map import LayerMap
 
 SMALL_IMAGES = 4  # images are enlarged at most this much, where the backbone takes smaller sizes than its own
@@ -122,6 +126,35 @@ class ImageInput(InputKind):
         tower = rebuild_image(check_description(described["tower"]))
         tower.norm_eval = _norm_eval(config, pretrained=tower.pretrained)
         return BuiltInput(self, ImageProcessor.from_dict(described["processor"]), tower, config)
+
+    def write_preprocessing(self, built: BuiltInput, folder: Path) -> None:
+        """Write the image processor of transformers; timm has its own in its configuration."""
+        if getattr(built.tower.library_module, "config", None) is not None:
+            write_preprocessor(built.processor.spec, folder)
+
+    def export_form(self, built: BuiltInput, folder: Path) -> InputForm:
+        """Return size, resampling, crop and ranges of grey; the model itself takes mean and deviation off."""
+        del folder
+        processor: ImageProcessor = built.processor
+        spec, shape = processor.spec, (len(processor.columns), 3, *processor.spec.size)
+        settings = {
+            "columns": [column.name for column in processor.columns],
+            "ranges": processor.to_dict()["ranges"],
+            "most_pixels": max(MOST_PIXELS, TIMES_CROP * spec.size[0] * spec.size[1]),
+            **spec.to_dict(),
+        }
+        axes = {"pixels": (ROWS, *(None for _ in shape)), "present": (ROWS, None)}
+        sources = ("thermocline.data.standalone_cells", "thermocline.inputs.image.standalone")
+        return InputForm(axes, partial(_example, shape), settings, "ImageReader", sources)
+
+
+def _example(shape: tuple[int, ...], rows: int) -> dict[str, np.ndarray]:
+    """Return arrays of made-up images, one of which is missing where there are several rows."""
+    rng = np.random.default_rng(rows)
+    present = np.ones((rows, shape[0]), dtype=bool)
+    present[-1] = rows == 1
+    pixels = rng.integers(0, 256, (rows, *shape), dtype=np.uint8)
+    return {"pixels": pixels * present[..., None, None, None].astype(np.uint8), "present": present}
 
 
 def _source(config: ResolvedConfig) -> Source:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -47,3 +48,23 @@ def read_preprocessor(folder: Path | None) -> dict[str, Any]:
             if found:
                 return found
     return {}
+
+
+def write_preprocessor(spec: ImageSpec, folder: Path) -> None:
+    """Write the image processor of transformers that prepares images as `spec` says."""
+    height, width = spec.size
+    kept = {"height": height, "width": width}
+    shorter = math.floor(height / spec.crop_fraction)
+    squash = spec.squash or height != width
+    settings = {
+        "image_processor_type": "ViTImageProcessor" if squash else "CLIPImageProcessor",
+        "do_resize": True,
+        "size": kept if squash else {"shortest_edge": shorter},
+        **({} if squash else {"do_center_crop": True, "crop_size": kept}),
+        "resample": next(code for code, name in RESAMPLING.items() if name == spec.interpolation),
+        "do_rescale": True,
+        "do_normalize": True,
+        "image_mean": list(spec.mean),
+        "image_std": list(spec.std),
+    }
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")

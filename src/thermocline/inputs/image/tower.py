@@ -75,7 +75,11 @@ class ImageTower(Tower):
         self.check_grain(grain)
         encode = self.encode_map if grain == MAP else self.encode
         present = inputs["present"]
-        if bool(present.all()):
+        if torch.compiler.is_exporting():  # one graph, whichever images are missing
+            out = encode(inputs["pixels"].flatten(0, 1))
+            out = out.reshape(*present.shape, *out.shape[1:])
+            out = torch.where(present.reshape(*present.shape, *(1 for _ in out.shape[2:])), out, 0.0)
+        elif bool(present.all()):
             out = encode(inputs["pixels"].flatten(0, 1))
             out = out.reshape(*present.shape, *out.shape[1:])
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from thermocline.config import ResolvedConfig
 from thermocline.config.overrides import BY_HAND
+from thermocline.contracts.exporting import ROWS, InputForm
 from thermocline.contracts.inputs import BuiltInput, InputKind, RowSource
 from thermocline.contracts.starting import NotTakenError
 from thermocline.data.column_values import numbers
@@ -18,7 +20,7 @@ from thermocline.data.columns import Columns
 from thermocline.data.row_part import RowPart
 from thermocline.errors import listing
 from thermocline.inputs.table.info import INFO
-from thermocline.inputs.table.processor import TableProcessor
+from thermocline.inputs.table.processor import CLIP, TableProcessor
 from thermocline.inputs.table.tower import TableTower, number_bins
 from thermocline.tuning.layers.layer_map import LayerMap
 
@@ -102,6 +104,35 @@ class TableInput(InputKind):
         del folder, trust_remote_code
         processor = TableProcessor.from_dict(described["processor"])
         return BuiltInput(self, processor, TableTower(**described["tower"]), config)
+
+    def export_form(self, built: BuiltInput, folder: Path) -> InputForm:
+        """Return medians, spreads and vocabularies."""
+        del folder
+        processor: TableProcessor = built.processor
+        settings = {
+            "numeric": [{"name": column.name, "form": column.form} for column in processor.numeric],
+            "categorical": [{"name": column.name, "form": column.form} for column in processor.categorical],
+            "centre": list(processor.centre),
+            "scale": list(processor.scale),
+            "vocabularies": [list(vocabulary) for vocabulary in processor.vocabularies],
+            "clip": CLIP,
+        }
+        axes = dict.fromkeys(("numbers", "missing", "codes"), (ROWS, None))
+        sources = ("thermocline.data.standalone_cells", "thermocline.inputs.table.standalone")
+        return InputForm(axes, partial(_example, processor), settings, "TableReader", sources)
+
+
+def _example(processor: TableProcessor, rows: int) -> dict[str, np.ndarray]:
+    """Return arrays of made-up rows."""
+    rng = np.random.default_rng(rows)
+    missing = (rng.random((rows, len(processor.numeric))) < 0.2).astype(np.float32)
+    numbers = rng.uniform(-CLIP, CLIP, missing.shape).astype(np.float32) * (1 - missing)
+    codes = [rng.integers(0, codes, rows) for codes in processor.cardinalities]
+    return {
+        "numbers": numbers,
+        "missing": missing,
+        "codes": np.array(codes, dtype=np.int64).reshape(-1, rows).T.copy(),
+    }
 
 
 def _other_columns(now: Mapping[str, str], has: Mapping[str, str]) -> str:

@@ -102,7 +102,7 @@ class TableTower(Tower):
         wide = [] if self.encoding is None else [self.encoding(binned).flatten(1)]
         wide.append(missing)
         if self.cardinalities:
-            flags = numbers.new_zeros(len(codes), sum(self.cardinalities))
+            flags = numbers.new_zeros(codes.shape[0], sum(self.cardinalities))
             wide.append(flags.scatter_(1, codes + self.starts, 1.0))
         hidden = self.stem(binned, torch.cat([numbers, missing], dim=1), codes)
         for block in self.blocks:

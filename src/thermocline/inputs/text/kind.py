@@ -16,11 +16,13 @@ from thermocline.backbones.library_settings import quiet_transformers
 from thermocline.backbones.pretrained import Source, find_text, folder_of, has_tokenizer
 from thermocline.backbones.saved_config import only_shapes
 from thermocline.config import ResolvedConfig
+from thermocline.contracts.exporting import InputForm
 from thermocline.contracts.inputs import BuiltInput, InputKind, RowSource
 from thermocline.data.columns import Column, Columns
 from thermocline.data.row_part import RowPart
 from thermocline.errors import counted, listing
 from thermocline.inputs.text.build import build_text, load_config, rebuild_text
+from thermocline.inputs.text.export_form import text_form
 from thermocline.inputs.text.info import INFO
 from thermocline.inputs.text.pairs import settle_pair
 from thermocline.inputs.text.processor import TextProcessor, choose_max_length
@@ -141,6 +143,15 @@ class TextInput(InputKind):
             return BuiltInput(self, None, tower, config)
         tokenizer = load_tokenizer(folder / FOLDER, name=str(folder), trust_remote_code=trust_remote_code)
         return BuiltInput(self, TextProcessor.from_dict(described["processor"], tokenizer), tower, config)
+
+    def write_preprocessing(self, built: BuiltInput, folder: Path) -> None:
+        """Write the tokenizer."""
+        with quiet_transformers():
+            built.processor.tokenizer.save_pretrained(str(folder))
+
+    def export_form(self, built: BuiltInput, folder: Path) -> InputForm:
+        """Return how columns are joined, with special tokens and lengths; write the tokenizer."""
+        return text_form(built.processor, folder)
 
 
 def _source(config: ResolvedConfig) -> Source:

@@ -100,7 +100,7 @@ class TextTower(Tower):
             return states[:, 0]
         if self.pooling == "last":
             last = mask.sum(dim=1) - 1
-            return states[torch.arange(len(states), device=states.device), last]
+            return states[torch.arange(states.shape[0], device=states.device), last]
         return _mean(states, mask)
 
     def trial(self) -> torch.Tensor:

@@ -71,6 +71,11 @@ class Detector(Tower):
         """Empty: boxes are no features."""
         return frozenset()
 
+    @property
+    def library_module(self) -> nn.Module:
+        """The detector of transformers."""
+        return self.model
+
     def forward(self, inputs: Mapping[str, Any], *, grain: str = ROW) -> dict[str, Any]:
         """Run the detector, and compute its loss where there are boxes.
 

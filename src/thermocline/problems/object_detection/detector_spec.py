@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from thermocline.errors import CheckpointError
-from thermocline.inputs.image.preprocessor import read_preprocessor
+from thermocline.inputs.image.preprocessor import RESAMPLING, read_preprocessor
 from thermocline.problems.object_detection.box_spec import DetectionSpec
 
 #: Processors of types that are not in transformers' own table, as their published checkpoints name them.
@@ -40,6 +41,35 @@ def spec_of(model_type: str, folder: Path | None, *, size: int | None, masked: b
         settings["size"] = dict.fromkeys(("height", "width"), _SQUARES[model_type])
     spec = DetectionSpec.of_processor(settings, relative="image" if masked else "canvas")
     return spec if size is None else spec.with_size(size), name
+
+
+def write_processor(spec: DetectionSpec, name: str, folder: Path) -> None:
+    """Write an image processor of transformers that prepares images as `spec` says.
+
+    Args:
+        spec: The preprocessing.
+        name: The processor's class.
+        folder: Where to.
+    """
+    height, width = spec.size
+    sizes = {
+        "squash": {"height": height, "width": width},
+        "edges": {"shortest_edge": height, "longest_edge": width},
+        "fit": {"max_height": height, "max_width": width},
+    }
+    settings = {
+        "image_processor_type": name,
+        "do_resize": True,
+        "size": sizes[spec.resize],
+        "resample": next(code for code, mode in RESAMPLING.items() if mode == spec.interpolation),
+        "do_normalize": spec.mean != (0.0, 0.0, 0.0),
+        "image_mean": list(spec.mean),
+        "image_std": list(spec.std),
+        "do_pad": spec.resize != "squash",
+        **({} if spec.canvas is None else {"pad_size": {"height": spec.canvas[0], "width": spec.canvas[1]}}),
+        **({} if spec.divisor == 1 else {"size_divisor": spec.divisor}),
+    }
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
 
 
 def _settings(model_type: str, own: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

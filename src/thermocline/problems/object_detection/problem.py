@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from thermocline.config import ResolvedConfig
+from thermocline.contracts.exporting import ExportForm
 from thermocline.contracts.labelled import Labelled, Reading
 from thermocline.contracts.learning import Learning
 from thermocline.contracts.problem import Assembly, Built, Problem
@@ -32,7 +33,9 @@ from thermocline.problems.object_detection.detector_saved import (
     describe_detector,
     rebuild_detector,
 )
+from thermocline.problems.object_detection.detector_spec import write_processor
 from thermocline.problems.object_detection.drawing import draw, show_grid
+from thermocline.problems.object_detection.export_form import box_form, with_outputs
 from thermocline.problems.object_detection.info import INFO
 from thermocline.problems.object_detection.model import TOWER, DetectionModel, detector_of, find_sources, layers_of
 from thermocline.problems.object_detection.objective import over_boxes
@@ -275,3 +278,19 @@ class ObjectDetection(Problem):
         """Build the saved detector."""
         del folder, target, config, trust_remote_code
         return DetectionModel(rebuild_detector(checked_description(described[TOWER]))), {}
+
+    # -- an export
+
+    def write_preprocessing(self, assembly: Assembly, tower: str, folder: Path) -> None:
+        """Write the image processor of transformers."""
+        detector = assembly.model.towers[tower]
+        write_processor(detector.spec, detector.origin.processor, folder)
+
+    def export_form(self, assembly: Assembly, folder: Path) -> ExportForm:
+        """Return the detector with scores of all classes and edges of boxes."""
+        del folder
+        return box_form(assembly)
+
+    def with_outputs(self, assembly: Assembly, run: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> Assembly:
+        """Return an assembly whose raw outputs an exported model computes."""
+        return with_outputs(assembly, run)

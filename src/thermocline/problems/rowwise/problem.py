@@ -13,6 +13,7 @@ import torch
 
 from thermocline.config import ResolvedConfig
 from thermocline.contracts.closing import Closing, Settled
+from thermocline.contracts.exporting import ExportForm
 from thermocline.contracts.inputs import BuiltInput, RowSource
 from thermocline.contracts.labelled import Labelled, Reading
 from thermocline.contracts.learning import Learning
@@ -35,6 +36,7 @@ from thermocline.inputs.image.reading import located
 from thermocline.problems.rowwise import peft, tfidf, trees
 from thermocline.problems.rowwise.collector import RowCollector, collector_of
 from thermocline.problems.rowwise.defaults import choose_defaults
+from thermocline.problems.rowwise.export_form import row_form, with_outputs
 from thermocline.problems.rowwise.folds import RowFolds
 from thermocline.problems.rowwise.form_judge import LinearFormJudge
 from thermocline.problems.rowwise.info import INFO
@@ -344,6 +346,18 @@ class Rowwise(Problem):
         for name in BESIDE.keys() & described.keys():
             setattr(model, name, BESIDE[name].rebuilt(described[name]))
         return model, {one.kind.info.name: one for one in inputs}
+
+    # -- an export
+
+    def export_form(self, assembly: Assembly, folder: Path) -> ExportForm:
+        """Return the model with what turns its outputs into probabilities, or numbers in the label's units."""
+        if self.info is not INFO:  # a kind that derives from this one may have others
+            return super().export_form(assembly, folder)
+        return row_form(assembly, folder)
+
+    def with_outputs(self, assembly: Assembly, run: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> Assembly:
+        """Return an assembly whose raw outputs an exported model computes."""
+        return with_outputs(assembly, run)
 
 
 def balance_of(target: Any, encoded: np.ndarray) -> np.ndarray | None:

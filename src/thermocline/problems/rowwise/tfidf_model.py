@@ -97,9 +97,12 @@ class TfidfModel(Beside):
         text = batch["text"]
         ids, mask = text["input_ids"], text["attention_mask"]
         columns = text["columns"] if "columns" in text else mask - 1
-        rows = max(1, AT_ONCE // max(1, 2 * ids.shape[1] * self.shape.outputs))
-        parts = [self._of_terms(*part) for part in zip(ids.split(rows), columns.split(rows), strict=True)]
-        total = torch.cat(parts) + self.bias
+        if torch.compiler.is_exporting():
+            total = self._of_terms_traced(ids, columns) + self.bias
+        else:
+            rows = max(1, AT_ONCE // max(1, 2 * ids.shape[1] * self.shape.outputs))
+            parts = [self._of_terms(*part) for part in zip(ids.split(rows), columns.split(rows), strict=True)]
+            total = torch.cat(parts) + self.bias
         if self.shape.numbers or self.shape.cardinalities:
             total = total + self._of_cells(batch["table"]).float() / ONE
         return total
@@ -115,19 +118,49 @@ class TfidfModel(Beside):
             found = place[row, column]
             sums.index_add_(0, row, self.value[found])
             squares.index_add_(0, row, self.square[found])
-        norm = (squares.float() / ONE).sqrt().clamp(min=1e-12)
-        return sums.float() / ONE / norm[:, None]
+        return _normed(sums, squares)
+
+    def _of_terms_traced(self, ids: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
+        """Return the same bits by what a graph for any number of rows and tokens can hold; it takes more memory."""
+        if not self.shape.terms:
+            return _normed(self.value.new_zeros(ids.shape[0], self.shape.outputs), self.square.new_zeros(ids.shape[0]))
+        keys = _distinct(ids, columns)
+        place = _last_not_above(self.keys, keys)
+        known = self.keys[place] == keys
+        squares = torch.where(known, self.square[place], 0).sum(dim=1)
+        return _normed(torch.where(known[..., None], self.value[place], 0).sum(dim=1), squares)
 
     def _of_cells(self, table: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Return what the cells of rows add, in parts of `ONE`, int64 `(rows, outputs)`."""
         numbers = table["numbers"].clamp(-FARTHEST, FARTHEST)
-        sums = self.value.new_zeros(len(numbers), self.shape.outputs)
+        sums = self.value.new_zeros(numbers.shape[0], self.shape.outputs)
         for cells, weight in ((numbers, self.number), (table["missing"], self.missing)):
             for column, of_column in zip(cells.T, weight, strict=True):
                 sums += _whole(column[:, None] * of_column)
         for column, start in zip(table["codes"].T, self.starts, strict=True):
             sums += _whole(self.code[column + start])
         return sums
+
+
+def _normed(sums: torch.Tensor, squares: torch.Tensor) -> torch.Tensor:
+    """Return what terms add over the norm of their weights, float32 `(rows, outputs)`."""
+    norm = (squares.float() / ONE).sqrt().clamp(min=1e-12)
+    return sums.float() / ONE / norm[:, None]
+
+
+def _last_not_above(known: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
+    """Return the place of the last known key that is not above each key, else 0: a binary search.
+
+    Args:
+        known: Ascending int64 `(terms,)`.
+        keys: int64, of any shape.
+    """
+    place = torch.zeros_like(keys)
+    for bit in reversed(range((len(known) - 1).bit_length())):
+        next_place = place + (1 << bit)
+        there = (next_place < len(known)) & (known[next_place.clamp(max=len(known) - 1)] <= keys)
+        place = torch.where(there, next_place, place)
+    return place
 
 
 def _whole(numbers: torch.Tensor) -> torch.Tensor:
@@ -147,17 +180,16 @@ def term_keys(ids: Any, columns: Any) -> tuple[Any, Any]:
     of = columns.clip(-1, MOST_COLUMNS - 1)
     first, second = ids[..., :-1], ids[..., 1:]
     one = (of[..., :-1] == of[..., 1:]) & (of[..., 1:] >= 0)
-    single = (of >= 0) * ((of << COLUMN) + ids + 1) - 1
-    pair = one * ((of[..., 1:] << COLUMN) + ((first + 1) << FIRST) + second + 1) - 1
+    single = (of >= 0) * (of * 2**COLUMN + ids + 1) - 1
+    pair = one * (of[..., 1:] * 2**COLUMN + (first + 1) * 2**FIRST + second + 1) - 1
     return single, pair
 
 
 def _distinct(ids: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
     """Return the keys of a row's terms, each once and the rest -1, int64 `(rows, 2 tokens - 1)`."""
     keys = torch.cat(term_keys(ids, columns), dim=1).sort(dim=1).values
-    repeated = torch.zeros_like(keys, dtype=torch.bool)
-    repeated[:, 1:] = keys[:, 1:] == keys[:, :-1]
-    return keys.masked_fill(repeated, -1)
+    first = torch.ones_like(keys[:, :1], dtype=torch.bool)
+    return keys.masked_fill(~torch.cat([first, keys[:, 1:] != keys[:, :-1]], dim=1), -1)
 
 
 def row_terms(sequences: Sequence[np.ndarray], columns: Sequence[np.ndarray] | None) -> tuple[np.ndarray, np.ndarray]:

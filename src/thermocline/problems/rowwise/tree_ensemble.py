@@ -74,6 +74,7 @@ class TreeEnsemble(nn.Module):
     value: torch.Tensor
     output: torch.Tensor
     base: torch.Tensor
+    bits: torch.Tensor
 
     def __init__(self, shape: EnsembleShape) -> None:
         super().__init__()
@@ -88,6 +89,8 @@ class TreeEnsemble(nn.Module):
         self.register_buffer("value", torch.zeros((shape.trees, PLACES), dtype=torch.int64))
         self.register_buffer("output", torch.zeros(shape.trees, dtype=torch.int64))
         self.register_buffer("base", torch.zeros(shape.outputs, dtype=torch.int64))
+        bits = [1 << bit if bit < WORD - 1 else -(1 << bit) for bit in range(WORD)]
+        self.register_buffer("bits", torch.tensor(bits, dtype=torch.int32), persistent=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the sum of the trees, float32 `(rows, outputs)`.
@@ -95,6 +98,8 @@ class TreeEnsemble(nn.Module):
         Args:
             x: Float32 `(rows, columns)`: numbers, and categories as whole numbers from 0; NaN where missing or unknown.
         """
+        if torch.compiler.is_exporting():  # one graph for any number of rows
+            return self._sums(x.T).float() / ONE
         rows = max(1, AT_ONCE // max(1, self.column.numel()))
         parts = [self._sums(part.T.contiguous()) for part in torch.split(x, rows)]
         return torch.cat(parts).float() / ONE
@@ -117,9 +122,9 @@ class TreeEnsemble(nn.Module):
         if self.shape.sets:
             code = x.nan_to_num(0.0).clamp(0, CODES - 1).long().index_select(0, self.column.view(-1)[self.by_set])
             word = self.sets.gather(1, code // WORD)
-            left[self.by_set] = (word >> (code % WORD)) & 1 == 1
+            left[self.by_set] = word & self.bits[code % WORD] != 0
         missing = x.isnan()
-        if missing.any():
+        if torch.compiler.is_exporting() or missing.any():
             gone = missing.index_select(0, self.column.view(-1))
-            left = torch.where(gone, self.missing_left.view(-1, 1), left)
+            left = (gone & self.missing_left.view(-1, 1)) | (left & ~gone)
         return left.view(*self.column.shape, -1)

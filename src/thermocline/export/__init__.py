@@ -1,0 +1,1 @@
+"""Exports of fitted models: ONNX and torch.export programs, and folders that transformers and timm load."""

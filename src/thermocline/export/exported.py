@@ -1,0 +1,45 @@
+"""What an export has written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+KB, MB = 1e3, 1e6
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an export has written.
+
+    Attributes:
+        path: The folder.
+        format: `onnx`, `torch_export`, `transformers` or `timm`.
+        files: Name of a file below the folder → its bytes, the largest first.
+        use: How it is loaded, in one line.
+        scores: Scores of the data that were given, a row a metric: of the predictor (`before`), of the export
+            (`after`), and their `change`; None where none were.
+    """
+
+    path: Path
+    format: str
+    files: Mapping[str, int]
+    use: str
+    scores: pd.DataFrame | None = None
+
+    def __str__(self) -> str:
+        width = max(len(name) for name in self.files)
+        lines = [f"{self.format} in {str(self.path)!r}: {self.use}"]
+        lines += [f"  {name:<{width}}  {_size(size):>9}" for name, size in self.files.items()]
+        if self.scores is not None:
+            lines += self.scores.to_string(float_format=lambda number: f"{number:.4g}").splitlines()
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+
+def _size(size: int) -> str:
+    return f"{size / MB:,.1f} MB" if size >= MB else f"{size / KB:,.1f} kB"
