@@ -7,12 +7,18 @@ import pytest
 import thermocline
 
 NAMES = [
+    "CSV",
     "Callback",
     "FitState",
     "LayerMap",
     "LayerPlan",
+    "Logger",
+    "MLflow",
     "Predictor",
+    "RunInfo",
+    "TensorBoard",
     "ThermoclineError",
+    "WandB",
     "__version__",
     "list_presets",
     "load_sample",

@@ -92,6 +92,10 @@ class SearchError(ThermoclineError, RuntimeError):
     """A search that gave no model."""
 
 
+class LoggerError(ThermoclineError, RuntimeError):
+    """A logger that cannot begin: a folder that cannot be written, a service that is not reached."""
+
+
 class NonFiniteError(ThermoclineError, ArithmeticError):
     """The loss or the gradient norm stayed infinite or NaN."""
 

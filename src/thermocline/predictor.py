@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from thermocline.pipeline.fitted import Fitted
     from thermocline.training.callbacks import Callback
     from thermocline.training.history import History
+    from thermocline.training.loggers import Logger
     from thermocline.tuning.plan.layer_plan import LayerPlan
 
 Label = str | Sequence[str]
@@ -122,7 +123,8 @@ class Predictor:
         plan: LayerPlan | str | os.PathLike[str] | None = None,
         seed: int = 0,
         resume: bool = False,
-        callbacks: Sequence[Callback] = (),
+        callbacks: Sequence[Callback] | Callback = (),
+        loggers: Sequence[Logger] | Logger = (),
         search: Mapping[str, Any] | None = None,
         overwrite: bool = False,
     ) -> Predictor:
@@ -159,9 +161,12 @@ class Predictor:
                 stopped, by Ctrl-C too; start where there is none, and load what was saved where it has ended. More
                 epochs, other loggers or another device may be asked for. Checkpoints lie next to `path` until then
                 (`env.checkpoint_every`).
-            callbacks: Objects of classes that derive from `thermocline.Callback`: code of your own that is called after
-                each validation, for example, and may end training. They are called in every trial of a search, and of a
-                race in the fit as it was asked for.
+            callbacks: Objects of classes that derive from `thermocline.Callback`: code of your own that is called at
+                the begin and the end of the fit, of phases, epochs, steps and validations, and may end training. They
+                are called in every trial of a search, and of a race in the fit as it was asked for.
+            loggers: Where loss, rates and scores are logged, besides `env.loggers`: `thermocline.CSV`, `TensorBoard`,
+                `MLflow`, `WandB`, or objects of your own that follow the protocol `thermocline.Logger`. They log the
+                fits in which callbacks are called.
             search: How values are chosen from spaces: `{"trials": 20}`, perhaps with `storage`, the path of a file or
                 the URL of a database that several processes share, and `study`, a name in it. Each trial is a fit on
                 the same rows; the one that validates best becomes this predictor, and `leaderboard()` lists them all.
@@ -177,31 +182,17 @@ class Predictor:
             OutputInUseError: Another fit or save is writing to `path`.
             ResumeError: What `resume` finds is of another run; the message lists what differs.
             StorageError: The storage of a search cannot be reached, or holds another search.
+            LoggerError: A logger cannot begin.
             ThermoclineError: Data or options that cannot be used; always before anything is trained where they show it.
         """
         began = time.monotonic()  # importing takes time as well
-        from thermocline.pipeline import arguments, places, saved_folder
-        from thermocline.pipeline.fit import fit
-        from thermocline.pipeline.resume import can_go_on
+        from thermocline.pipeline import arguments, own_code
 
         arguments.check_flags(resume=resume, overwrite=overwrite)
         given = train_data, tuning_data, presets, hyperparameters, column_types, seed
         how: dict[str, Any] = {"time_limit": time_limit, "memory": memory, "plan": plan, "resume": resume}
-        request = self._request(*given, **how, began=began, callbacks=arguments.callbacks_of(callbacks))
-        with nullcontext() if self.path is None else saved_folder.writing_to(self.path):
-            if search is not None or _is_raced(request):
-                return self._compared(request, search, overwrite=overwrite)
-            stopped = resume and self.path is not None and can_go_on(self.path)
-            if not (resume and not stopped and self._has_ended(request, overwrite=overwrite)):
-                # a folder that holds something else must show before training, not after it
-                if self.path is not None and not stopped:
-                    saved_folder.check_fit(self.path, self._identity, overwrite=overwrite)
-                self._take(fit(request))
-                if self.path is not None:
-                    self._save(self.path, overwrite=overwrite)
-            if self.path is not None and self._ended:
-                places.remove_checkpoints(self.path, self._identity)
-        return self
+        how |= {"callbacks": own_code.callbacks_of(callbacks), "loggers": own_code.loggers_of(loggers)}
+        return self._carried_out(self._request(*given, **how, began=began), search, overwrite=overwrite)
 
     @keeps_global_state
     def explain(  # noqa: PLR0913 - public API
@@ -700,6 +691,33 @@ class Predictor:
         """Be what was fitted."""
         self._assembly, self._history, self._identity = fitted.assembly, fitted.history, fitted.identity
         self._ended, self._leaderboard = fitted.ended, fitted.leaderboard
+
+    def _carried_out(self, request: Request, search: Any, *, overwrite: bool) -> Predictor:
+        """Be what a request asks for, and save it.
+
+        Args:
+            request: The fit that is asked for.
+            search: What `fit(search=…)` was given.
+            overwrite: As in `fit`.
+        """
+        from thermocline.pipeline import places, saved_folder
+        from thermocline.pipeline.fit import fit
+        from thermocline.pipeline.resume import can_go_on
+
+        with nullcontext() if self.path is None else saved_folder.writing_to(self.path):
+            if search is not None or _is_raced(request):
+                return self._compared(request, search, overwrite=overwrite)
+            stopped = request.resume and self.path is not None and can_go_on(self.path)
+            if not (request.resume and not stopped and self._has_ended(request, overwrite=overwrite)):
+                # a folder that holds something else must show before training, not after it
+                if self.path is not None and not stopped:
+                    saved_folder.check_fit(self.path, self._identity, overwrite=overwrite)
+                self._take(fit(request))
+                if self.path is not None:
+                    self._save(self.path, overwrite=overwrite)
+            if self.path is not None and self._ended:
+                places.remove_checkpoints(self.path, self._identity)
+        return self
 
     def _compared(self, request: Request, search: Any, *, overwrite: bool) -> Predictor:
         """Be the best of several fits, and save it; the lock of the path is held.

@@ -22,6 +22,7 @@ class Request:
         began: When the time began, by `time.monotonic()`; None: when the fit begins.
         problem: The caller's own kind of problem (`contracts.problem.Problem`), or None.
         callbacks: Callbacks (`training.callbacks.Callback`).
+        loggers: Loggers (`training.loggers.Logger`), besides those that `env.loggers` names.
         drawn: What a search has chosen in place of the spaces among the hyperparameters; None without a search.
         training: Whether a fit follows: what it would write is checked then.
     """
@@ -46,6 +47,7 @@ class Request:
     path: Path | None = None
     resume: bool = False
     callbacks: Sequence[Any] = ()
+    loggers: Sequence[Any] = ()
     drawn: Drawn | None = None
     verbosity: int = 1
     training: bool = True

@@ -69,7 +69,7 @@ def prepare(request: Request) -> Prepared:
     config = resolve(request.presets, request.hyperparameters, problem=problem.info, drawn=request.drawn)
     config = with_chosen(config, request)
     if request.training:
-        check_loggers(request.path, config.env.loggers)
+        check_loggers(request, config)
         check_number(config.env.num_workers)
     problem.check_request(request, config)
     config = with_device(config)
