@@ -122,7 +122,7 @@ def test_the_page_is_made_from_the_files():
         ({"optim.lr_schedule": "OneCycleLR"}, "What others call 'OneCycleLR' is one_cycle here"),
         ({"optim.lr_schedule": "inverse_sqrt"}, "'inverse_sqrt' is not here; cosine and linear are the nearest"),
         ({"env.precision": 16}, "What others call 16 is fp16 here"),
-        ({"env.loggers": ["wandb"]}, "tensorboard and csv write files"),
+        ({"env.loggers": ["all"]}, "name those that you want: csv, tensorboard, mlflow, wandb"),
         ({"model.sam.num_mask_tokens": 1}, "semantic segmentation is not there yet"),
         (["per_device_train_batch_size=8"], "'env.batch_size'"),
     ],

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from support.diary import Diary
 from support.tiny import TINY, make_table
 from thermocline import Predictor
 
@@ -33,7 +34,11 @@ OPTIONS: dict[str, Any] = {
 def fit(path: Path, every: int) -> None:
     """The job."""
     options = {**OPTIONS, "env.checkpoint_every": every}
-    Predictor("y", path=path, verbosity=0).fit(make_table(200), hyperparameters=options, resume=every > 0)
+    diary = Diary()
+    frame = make_table(200)
+    Predictor("y", path=path, verbosity=0).fit(frame, hyperparameters=options, resume=every > 0, callbacks=diary)
+    if every > 0:
+        path.with_name(f"{path.name}-diary.json").write_text(json.dumps(diary.lines))
 
 
 def child(path: Path) -> int:

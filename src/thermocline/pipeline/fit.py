@@ -103,13 +103,14 @@ def fit(request: Request, among: Among = Among()) -> Fitted:
 
 def _run_info(request: Request, assembly: Assembly, places: Places, resumed: Checkpoint | None) -> RunInfo:
     """Return what loggers are told."""
-    path = request.path
+    path, drawn = request.path, request.drawn
     return RunInfo(
         options=dict(assembly.config.items()),
         folder=None if path is None else places.logs,
-        name="" if path is None else path.name,
-        trial="" if request.drawn is None else request.drawn.name.replace(" ", "-"),
+        name="" if path is None or drawn is not None else path.name,
+        trial="" if drawn is None else drawn.name.replace(" ", "-"),
         after=None if resumed is None else resumed.step,
+        verbosity=request.verbosity,
     )
 
 

@@ -3,15 +3,32 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from torch import nn
 
     from thermocline.tuning.plan.layer_plan import LayerPlan
     from thermocline.tuning.schedule.cursor import Cursor
+
+
+class Training(Protocol):
+    """What of a trainer a state is of; see `trainer.Trainer` for each attribute."""
+
+    cursor: Cursor
+    loss: float
+    lr: float
+
+    @property
+    def best(self) -> Any:
+        """The best states so far."""
+
+    @property
+    def record(self) -> Any:
+        """The history, and the clock."""
 
 
 @dataclass(frozen=True)
@@ -26,34 +43,7 @@ class OfFit:
     resumed: bool
     stop: Callable[[str], None]
     log: Callable[[int, Mapping[str, Any]], None]
-
-
-class Moment(NamedTuple):
-    """A moment of a fit.
-
-    Attributes:
-        step: Optimizer steps taken.
-        total_steps: As it is planned now.
-        cursor: Of the step that is being taken, or of the last one.
-        loss: Of the last step.
-        lr: As in `FitState`.
-        best_step: Likewise.
-        seconds: Likewise.
-        rows: The rows of history.
-        known: How many of them there are at this moment.
-        kept_scores: At the end of the fit, those of the state that is kept.
-    """
-
-    step: int
-    total_steps: int
-    cursor: Cursor
-    loss: float
-    lr: float
-    best_step: int | None
-    seconds: float
-    rows: Sequence[Mapping[str, Any]]
-    known: int
-    kept_scores: Mapping[str, float] | None = None
+    clock: Callable[[], float]
 
 
 class FitState:
@@ -63,45 +53,51 @@ class FitState:
     are read.
     """
 
-    __slots__ = ("_moment", "_of")
+    __slots__ = ("_at", "_best", "_cursor", "_kept", "_known", "_loss", "_lr", "_now", "_of", "_rows")
 
-    def __init__(self, of: OfFit, moment: Moment) -> None:
-        self._of, self._moment = of, moment
+    def __init__(
+        self, of: OfFit, training: Training, cursor: Cursor, kept_scores: Mapping[str, float] | None = None
+    ) -> None:
+        record = training.record
+        self._of, self._now, self._cursor, self._kept = of, training.cursor, cursor, kept_scores
+        self._loss, self._lr, self._best = training.loss, training.lr, training.best.best
+        self._rows, self._known = record.rows, len(record.rows)
+        self._at = monotonic()
 
     @property
     def step(self) -> int:
         """Optimizer steps taken; 0 before the first. The step that begins in `on_step_begin` is not counted."""
-        return self._moment.step
+        return self._now.step
 
     @property
     def total_steps(self) -> int:
         """Optimizer steps that the fit takes unless it ends early; a time limit may change it."""
-        return self._moment.total_steps
+        return self._now.total_steps
 
     @property
     def epoch(self) -> float:
         """Passes over the training rows, as a fraction."""
-        return self._moment.step / self._of.steps_per_epoch
+        return self._now.step / self._of.steps_per_epoch
 
     @property
     def epoch_index(self) -> int:
         """The epoch that the step at hand is of, from 0: also in `on_epoch_end`, where `epoch` is one more."""
-        return self._moment.cursor.step // self._of.steps_per_epoch
+        return self._cursor.step // self._of.steps_per_epoch
 
     @property
     def phase(self) -> str:
         """The name of the phase that the step at hand is of."""
-        return self._of.plan.phases[self._moment.cursor.phase].name
+        return self._of.plan.phases[self._cursor.phase].name
 
     @property
     def phase_index(self) -> int:
         """The number of that phase in the plan, from 0."""
-        return self._moment.cursor.phase
+        return self._cursor.phase
 
     @property
     def loss(self) -> float:
         """The loss of the last step; NaN before the first."""
-        return self._moment.loss
+        return self._loss
 
     @property
     def train_loss(self) -> float:
@@ -112,19 +108,19 @@ class FitState:
     @property
     def lr(self) -> float:
         """Base learning rate of the step at hand, or of the last one; 0 before the first."""
-        return self._moment.lr
+        return self._lr
 
     @property
     def rates(self) -> dict[str, float]:
         """Layer → learning rate of the step at hand, or of the last one; 0 where it is frozen."""
-        plan, cursor = self._of.plan, self._moment.cursor
+        plan, cursor = self._of.plan, self._cursor
         return {label: plan.lr_at(label, cursor) for label in plan.labels}
 
     @property
     def frozen_layers(self) -> tuple[str, ...]:
         """The layers that do not train in the step at hand, or did not in the last one, in the plan's order."""
         plan = self._of.plan
-        trains = plan.timeline.trains(self._moment.cursor)
+        trains = plan.timeline.trains(self._cursor)
         return tuple(label for label in plan.labels if label not in trains)
 
     @property
@@ -143,8 +139,8 @@ class FitState:
 
         At the end of a fit those of the state that is kept.
         """
-        if self._moment.kept_scores is not None:
-            return self._moment.kept_scores
+        if self._kept is not None:
+            return self._kept
         row = self._last_scored
         return {name.removeprefix("val_"): one for name, one in row.items() if name.startswith("val_")}
 
@@ -156,12 +152,13 @@ class FitState:
     @property
     def best_step(self) -> int | None:
         """The step of the best state so far; None before the first validation."""
-        return self._moment.best_step
+        step: int | None = None if self._best is None else self._best.step
+        return step
 
     @property
     def seconds(self) -> float:
         """Seconds that the fit has taken, in all its processes."""
-        return self._moment.seconds
+        return self._of.clock() - (monotonic() - self._at)
 
     @property
     def resumed(self) -> bool:
@@ -204,11 +201,11 @@ class FitState:
         Example:
             >>> state.log({"gap": state.train_loss - state.scores["log_loss"]})
         """
-        self._of.log(self._moment.step, values)
+        self._of.log(self._now.step, values)
 
     @property
     def _last_scored(self) -> Mapping[str, Any]:
-        rows, known = self._moment.rows, self._moment.known
+        rows, known = self._rows, self._known
         places = range(known - 1, -1, -1)
         return next((rows[place] for place in places if any(name.startswith("val_") for name in rows[place])), {})
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from thermocline.errors import ConfigError
 from thermocline.registry import find_metric
-from thermocline.training.callbacks import HOOKS, Callback, FitState, Moment, OfFit
+from thermocline.training.callbacks import HOOKS, Callback, FitState, OfFit
 from thermocline.training.remembered import kind_of, plain_state
 from thermocline.training.state import TrainingState
 from thermocline.tuning.schedule.cursor import Cursor
@@ -57,7 +57,7 @@ class Calling:
         if cursor.phase != self.phase or epoch != self.epoch:
             self._begin_parts(trainer, cursor.phase, epoch)
         if self._steps[0]:
-            self._run(self._steps[0], self._state(trainer, cursor))
+            self._run(self._steps[0], FitState(self._of or self._of_fit(trainer), trainer, cursor))
 
     def step_ends(self, trainer: TrainingState, cursor: Cursor) -> None:
         """Call `on_step_end`.
@@ -68,7 +68,7 @@ class Calling:
         """
         self._at = cursor
         if self._steps[1]:
-            self._run(self._steps[1], self._state(trainer, cursor))
+            self._run(self._steps[1], FitState(self._of or self._of_fit(trainer), trainer, cursor))
 
     def validation_begins(self, trainer: TrainingState) -> None:
         """Call `on_validation_begin`."""
@@ -95,7 +95,8 @@ class Calling:
     def fit_ends(self, trainer: TrainingState) -> None:
         """Call `on_fit_end`, with the scores of the state that is kept."""
         if self._hooks["on_fit_end"]:
-            self._call("on_fit_end", trainer, trainer.record.history().kept_scores)
+            scores = trainer.record.history().kept_scores
+            self._run(self._hooks["on_fit_end"], self._state(trainer, self._at or trainer.cursor, scores))
 
     # what a checkpoint keeps
 
@@ -135,35 +136,29 @@ class Calling:
             self._call("on_phase_end", trainer)
         if self.phase != phase:
             self.phase = phase
-            self._run(self._hooks["on_phase_begin"], self._state(trainer, trainer.cursor))
+            self._call("on_phase_begin", trainer, trainer.cursor)
         if self.epoch != epoch:
             self.epoch = epoch
-            self._run(self._hooks["on_epoch_begin"], self._state(trainer, trainer.cursor))
+            self._call("on_epoch_begin", trainer, trainer.cursor)
 
-    def _call(self, name: str, trainer: TrainingState, scores: Mapping[str, float] | None = None) -> None:
-        hooks = self._hooks[name]
-        if hooks:
-            self._run(hooks, self._state(trainer, self._at or trainer.cursor, scores))
+    def _call(self, name: str, trainer: TrainingState, cursor: Cursor | None = None) -> None:
+        """Call a hook; the cursor is that of the step at hand, by default of the last one."""
+        if self._hooks[name]:
+            self._run(self._hooks[name], self._state(trainer, cursor or self._at or trainer.cursor))
 
     def _run(self, hooks: Sequence[tuple[Callback, Hook]], state: FitState) -> None:
         for self._current, hook in hooks:
             hook(state)
 
     def _state(self, trainer: TrainingState, cursor: Cursor, scores: Mapping[str, float] | None = None) -> FitState:
-        if self._of is None:
-            self._of = self._of_fit(trainer)
-        now, record, best = trainer.cursor, trainer.record, trainer.best.best
-        best_step, rows = None if best is None else best.step, record.rows
-        seconds = record.clock()
-        moment = Moment(
-            now.step, now.total_steps, cursor, trainer.loss, trainer.lr, best_step, seconds, rows, len(rows), scores
-        )
-        return FitState(self._of, moment)
+        return FitState(self._of_fit(trainer), trainer, cursor, scores)
 
     def _of_fit(self, trainer: TrainingState) -> OfFit:
+        if self._of is not None:
+            return self._of
         run = trainer.run
         target, info = run.assembly.target, run.assembly.problem.info
-        return OfFit(
+        self._of = OfFit(
             metric=target.eval_metric,
             greater_is_better=find_metric(info, target.eval_metric, target.problem_type).greater_is_better,
             plan=run.plan,
@@ -172,7 +167,9 @@ class Calling:
             resumed=run.resume is not None,
             stop=self._stop,
             log=lambda step, values: trainer.record.log(step, self._checked(values)),
+            clock=trainer.record.clock,
         )
+        return self._of
 
     def _stop(self, why: str) -> None:
         self.stopped = self.stopped or f"stopped by {kind_of(self._current)}: {why}"

@@ -23,10 +23,11 @@ class RunInfo:
     Attributes:
         options: Every option by its dotted name, such as `optim.lr`.
         folder: The folder of log files beside the predictor; None where it has no path. It may not be there yet.
-        name: The name of the predictor's folder; empty where it has no path.
+        name: The name of the predictor's folder; empty where it has no path, and in a search.
         trial: The name of the trial in a search; empty otherwise.
         after: The step that the fit goes on behind, where it is resumed: values up to it were logged before, later
             ones come again. None for a new fit.
+        verbosity: 0 where nothing is to be said.
     """
 
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -34,6 +35,7 @@ class RunInfo:
     name: str = ""
     trial: str = ""
     after: int | None = None
+    verbosity: int = 1
 
 
 class Logger(Protocol):

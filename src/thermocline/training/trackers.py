@@ -22,7 +22,8 @@ class MLflow(Logger):
 
     Where a run is active (`mlflow.start_run()`), numbers go there and it stays open; in a search each trial is a run
     below it. Otherwise a run is made. A resumed fit goes on in the run of its checkpoint; MLflow keeps both values of a
-    step that was logged twice. A fit that ends by an error ends the run as `FAILED`.
+    step that was logged twice. A fit that ends by an error ends the run as `FAILED`. The base rate `lr` has the name
+    `lr/base` here: MLflow's stores take no name that others begin with, as of folders.
 
     Args:
         experiment: Name of the experiment, made where there is none. By default MLflow's own choice:
@@ -30,7 +31,8 @@ class MLflow(Logger):
         run_name: Name of the run; by default the name of the predictor's folder.
         tracking_uri: Where MLflow stores runs, such as `http://localhost:5000` or `sqlite:///runs.db`. By default what
             `mlflow.set_tracking_uri` or `MLFLOW_TRACKING_URI` says; else the file `mlflow.db` in the folder
-            `<path>-logs` beside the predictor, or MLflow's own default where that has no path.
+            `<path>-logs` beside the predictor (in a search one for each trial), or MLflow's own default where that
+            has no path.
 
     Attributes:
         run_id: The id of the last run; None before the first.
@@ -167,7 +169,8 @@ class WandB(Logger):
                 folder.mkdir(parents=True, exist_ok=True)
             how: dict[str, Any] = {"id": going_on, "resume": "allow"} if going_on else {}
             how |= {"name": "-".join(part for part in (self.name or run.name, run.trial) if part) or None}
-            how |= {"dir": folder, "mode": self.mode, "reinit": "create_new", "settings": {"console": "off"}}
+            settings = {"console": "off", "silent": run.verbosity == 0}
+            how |= {"dir": folder, "mode": self.mode, "reinit": "create_new", "settings": settings}
             self._run = wandb.init(project=self.project, **{**how, **self.more})
             self._run.config.update({name: _plain(value) for name, value in run.options.items()}, allow_val_change=True)
             self.run_id = self._run.id
@@ -211,8 +214,8 @@ def _default_uri(mlflow: Any, run: RunInfo) -> str | None:
 
 
 def _name(name: str) -> str:
-    """Return a name as MLflow takes it: letters, digits and `_-./: `."""
-    return re.sub(r"[^\w\-./: ]", "_", name)
+    """Return a name as MLflow takes it: letters, digits and `_-./: `; none that others begin with, as of folders."""
+    return re.sub(r"[^\w\-./: ]", "_", "lr/base" if name == "lr" else name)
 
 
 def _plain(value: Any) -> Any:
