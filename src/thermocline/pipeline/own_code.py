@@ -90,9 +90,9 @@ def _made(kind: type, name: str) -> Any:
         ) from None
     except ValueError:  # a class that does not say what it takes
         raise ConfigError(f"{name} holds the class {kind.__name__}: make an object of it.") from None
-    if getattr(kind, "__abstractmethods__", None):
-        missing = listing(sorted(kind.__abstractmethods__))
-        raise ConfigError(f"{name} holds the class {kind.__name__}, which lacks {missing}.")
+    missing = sorted(getattr(kind, "__abstractmethods__", ()))
+    if missing:
+        raise ConfigError(f"{name} holds the class {kind.__name__}, which lacks {listing(missing)}.")
     return kind()
 
 

@@ -60,7 +60,7 @@ class MLflow(Logger):
             mlflow = _mlflow()
             uri = self.tracking_uri or _default_uri(mlflow, run)
             self._client = mlflow.MlflowClient(tracking_uri=uri)
-            active = None if self.tracking_uri or self.experiment else mlflow.active_run()
+            active: Any = None if self.tracking_uri or self.experiment else mlflow.active_run()
             going_on, self._going_on = self._going_on, None
             self._own = active is None or bool(run.trial)
             if not self._own:
