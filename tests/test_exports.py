@@ -7,15 +7,21 @@ import pytest
 import thermocline
 
 NAMES = [
+    "CSV",
     "Callback",
     "FitState",
     "LayerMap",
     "LayerPlan",
+    "Logger",
+    "MLflow",
     "Metric",
     "Predictor",
+    "RunInfo",
+    "TensorBoard",
     "ThermoclineClassifier",
     "ThermoclineError",
     "ThermoclineRegressor",
+    "WandB",
     "__version__",
     "list_presets",
     "load_sample",

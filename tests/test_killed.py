@@ -32,11 +32,16 @@ def test_killed_many_times_is_never_killed(tmp_path, job, kills):
     assert left.drop(columns="seconds").to_json() == right.drop(columns="seconds").to_json()
     logs = [(tmp_path / f"{name}-logs" / "metrics.csv").read_bytes() for name in ("whole", "killed")]
     assert logs[0] == logs[1]
+    diaries = [(tmp_path / f"{name}-diary.json").read_text() for name in ("whole", "killed")]
+    assert diaries[0] == diaries[1]  # a callback that remembers has seen each moment once
+    assert len(json.loads(diaries[0])) > 100
     assert sorted(p.name for p in tmp_path.iterdir()) == [
         "killed",
+        "killed-diary.json",
         "killed-logs",
         "warm",
         "warm-logs",
         "whole",
+        "whole-diary.json",
         "whole-logs",
     ]

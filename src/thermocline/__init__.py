@@ -12,35 +12,49 @@ if TYPE_CHECKING:
     from thermocline.predictor import Predictor
     from thermocline.registry.metrics import Metric
     from thermocline.training.callbacks import Callback, FitState
+    from thermocline.training.loggers import CSV, Logger, RunInfo, TensorBoard
+    from thermocline.training.trackers import MLflow, WandB
     from thermocline.tuning.layers.layer_map import LayerMap
     from thermocline.tuning.plan.layer_plan import LayerPlan
 
 __version__ = "0.1.0"
 __all__ = [
+    "CSV",
     "Callback",
     "FitState",
     "LayerMap",
     "LayerPlan",
+    "Logger",
+    "MLflow",
     "Metric",
     "Predictor",
+    "RunInfo",
+    "TensorBoard",
     "ThermoclineClassifier",
     "ThermoclineError",
     "ThermoclineRegressor",
+    "WandB",
     "__version__",
     "list_presets",
     "load_sample",
 ]
 
 _HOME = {
+    "CSV": "thermocline.training.loggers",
     "Callback": "thermocline.training.callbacks",
     "FitState": "thermocline.training.callbacks",
     "LayerMap": "thermocline.tuning.layers.layer_map",
     "LayerPlan": "thermocline.tuning.plan.layer_plan",
+    "Logger": "thermocline.training.loggers",
+    "MLflow": "thermocline.training.trackers",
     "Metric": "thermocline.registry.metrics",
     "Predictor": "thermocline.predictor",
+    "RunInfo": "thermocline.training.loggers",
+    "TensorBoard": "thermocline.training.loggers",
     "ThermoclineClassifier": "thermocline.estimators",
     "ThermoclineError": "thermocline.errors",
     "ThermoclineRegressor": "thermocline.estimators",
+    "WandB": "thermocline.training.trackers",
     "list_presets": "thermocline.config",
     "load_sample": "thermocline.data.samples",
 }

@@ -96,6 +96,10 @@ class ExportError(ThermoclineError, RuntimeError):
     """A model that cannot be exported to the format that was asked for."""
 
 
+class LoggerError(ThermoclineError, RuntimeError):
+    """A logger that cannot begin: a folder that cannot be written, a service that is not reached."""
+
+
 class NonFiniteError(ThermoclineError, ArithmeticError):
     """The loss or the gradient norm stayed infinite or NaN."""
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from thermocline.registry.metrics import Metric
     from thermocline.training.callbacks import Callback
     from thermocline.training.history import History
+    from thermocline.training.loggers import Logger
     from thermocline.tuning.plan.layer_plan import LayerPlan
 
 Label = str | Sequence[str]
@@ -156,7 +157,8 @@ class Predictor:
         plan: LayerPlan | str | os.PathLike[str] | None = None,
         seed: int = 0,
         resume: bool = False,
-        callbacks: Sequence[Callback] = (),
+        callbacks: Sequence[Callback] | Callback = (),
+        loggers: Sequence[Logger] | Logger = (),
         start_from: str | os.PathLike[str] | Predictor | None = None,
         search: Mapping[str, Any] | None = None,
         overwrite: bool = False,
@@ -194,9 +196,12 @@ class Predictor:
                 stopped, by Ctrl-C too; start where there is none, and load what was saved where it has ended. More
                 epochs, other loggers or another device may be asked for. Checkpoints lie next to `path` until then
                 (`env.checkpoint_every`).
-            callbacks: Objects of classes that derive from `thermocline.Callback`: code of your own that is called after
-                each validation, for example, and may end training. They are called in every trial of a search, and of a
-                race in the fit as it was asked for.
+            callbacks: Objects of classes that derive from `thermocline.Callback`: code of your own that is called at
+                the begin and the end of the fit, of phases, epochs, steps and validations, and may end training. They
+                are called in every trial of a search, and of a race in the fit as it was asked for.
+            loggers: Where loss, rates and scores are logged, besides `env.loggers`: `thermocline.CSV`, `TensorBoard`,
+                `MLflow`, `WandB`, or objects of your own that follow the protocol `thermocline.Logger`. They log the
+                fits in which callbacks are called.
             start_from: A fitted predictor whose towers and head are where training starts: the path of a saved one, a
                 `Predictor`, or `"self"` for this one. Classes are matched by value; new ones start from a probe, and
                 those that the new labels lack are not predicted any more. Columns keep their types, categories, medians
@@ -218,16 +223,17 @@ class Predictor:
             ArtifactError: There is no saved predictor at `start_from`, or it is damaged.
             ResumeError: What `resume` finds is of another run; the message lists what differs.
             StorageError: The storage of a search cannot be reached, or holds another search.
+            LoggerError: A logger cannot begin.
             ThermoclineError: Data or options that cannot be used; always before anything is trained where they show it.
         """
         began = time.monotonic()  # importing takes time as well
-        from thermocline.pipeline import arguments, saved_folder
+        from thermocline.pipeline import arguments, own_code, saved_folder
 
         arguments.check_flags(resume=resume, overwrite=overwrite)
         given = train_data, tuning_data, presets, hyperparameters, column_types, seed
         how: dict[str, Any] = {"time_limit": time_limit, "memory": memory, "plan": plan, "resume": resume}
-        how |= {"began": began, "callbacks": arguments.callbacks_of(callbacks)}
-        request = self._starting(self._request(*given, **how), start_from)
+        how |= {"callbacks": own_code.callbacks_of(callbacks), "loggers": own_code.loggers_of(loggers)}
+        request = self._starting(self._request(*given, **how, began=began), start_from)
         with nullcontext() if self.path is None else saved_folder.writing_to(self.path):
             if search is not None or _is_raced(request):
                 return self._compared(request, search, overwrite=overwrite)

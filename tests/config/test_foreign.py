@@ -123,7 +123,7 @@ def test_the_page_is_made_from_the_files():
         ({"optim.lr_schedule": "warmup_stable_decay"}, "What others call 'warmup_stable_decay' is wsd here"),
         ({"optim.optimizer": "rmsprop"}, "give torch's class: {'optim.optimizer': RMSprop}"),
         ({"env.precision": 16}, "What others call 16 is fp16 here"),
-        ({"env.loggers": ["wandb"]}, "tensorboard and csv write files"),
+        ({"env.loggers": ["all"]}, "name those that you want: csv, tensorboard, mlflow, wandb"),
         ({"model.sam.num_mask_tokens": 1}, "semantic segmentation is not there yet"),
         (["per_device_train_batch_size=8"], "'env.batch_size'"),
     ],

@@ -113,7 +113,7 @@ def test_a_learning_rate_is_a_number_above_zero(given: object) -> None:
         ("model.text.checkpoint", " ", "a text that is not empty"),
         ("model.text.checkpoint", 3, "a text that is not empty"),
         ("model.text.checkpoint", None, "a text that is not empty"),
-        ("env.loggers", ["csv", "wandb"], "a list of any of 'tensorboard' or 'csv'"),
+        ("env.loggers", ["csv", "comet"], "a list of any of 'tensorboard', 'csv', 'mlflow' or 'wandb'"),
         ("model.frozen_layers", 1.5, "a layer selector, a whole number, or a list of these, or null"),
         ("model.frozen_layers", [["a"]], "a layer selector"),
         ("data.image_folder", "${HOME}/images", "not looked up here"),

@@ -17,7 +17,8 @@ from thermocline.errors import OutputWriteError, ThermoclineWarning
 from thermocline.pipeline import artifact
 from thermocline.training import best_states, checkpoint_store
 from thermocline.training.best_states import BestStates
-from thermocline.training.loggers import make_loggers
+from thermocline.training.loggers import CSV, RunInfo
+from thermocline.training.open_loggers import OpenLogger
 from thermocline.training.trainer import Trainer
 
 ONCE = {**TINY, "optim.max_epochs": 1, "env.checkpoint_every": 1}
@@ -133,14 +134,16 @@ def test_the_command_line(tmp_path, monkeypatch, capsys):
 
 
 def test_a_logger_stops(tmp_path):
-    (logger,) = make_loggers(["csv"], tmp_path)
-    os.close(logger.logger._file.fileno())
-    logger.log(1, {"loss": 1.0})
-    with pytest.warns(ThermoclineWarning, match="The logger 'csv' cannot write to .* training goes on"):
-        logger.flush()
-    logger.log(2, {"loss": 1.0})
-    logger.flush()
-    logger.close()
+    logger = CSV(tmp_path / "a.csv")
+    logger.begin(RunInfo())
+    opened = OpenLogger(logger)
+    os.close(logger._open.fileno())
+    opened.log(1, {"loss": 1.0})
+    with pytest.warns(ThermoclineWarning, match="The logger CSV failed .*OSError.* training goes on"):
+        opened.flush()
+    opened.log(2, {"loss": 1.0})
+    opened.flush()
+    opened.close()
 
 
 def test_a_saved_predictor_stays_when_its_successor_cannot_be_written(tmp_path, monkeypatch):

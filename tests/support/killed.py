@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from support.diary import Diary
 from support.tiny import TINY, make_table
 from thermocline import Predictor
 
@@ -67,8 +68,10 @@ JOBS: dict[str, dict[str, Any]] = {
 def fit(path: Path, every: int, job: str) -> None:
     """The job."""
     options = {**OPTIONS, **JOBS[job], "env.checkpoint_every": every}
-    made = Predictor("y", eval_metric=errors if job == "own" else None, path=path, verbosity=0)
-    made.fit(make_table(200), hyperparameters=options, resume=every > 0)
+    made, diary = Predictor("y", eval_metric=errors if job == "own" else None, path=path, verbosity=0), Diary()
+    made.fit(make_table(200), hyperparameters=options, resume=every > 0, callbacks=diary)
+    if every > 0:
+        path.with_name(f"{path.name}-diary.json").write_text(json.dumps(diary.lines))
 
 
 def child(path: Path, job: str) -> int:

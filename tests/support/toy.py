@@ -19,6 +19,8 @@ from thermocline.inputs.table.rows import TableRows
 from thermocline.problems.rowwise.model import FusionModel
 from thermocline.problems.rowwise.problem import Rowwise
 from thermocline.problems.rowwise.target import RowTarget
+from thermocline.training.loggers import Logger
+from thermocline.training.open_loggers import OpenLogger
 from thermocline.training.run import Reporting, Run, Storage
 from thermocline.training.time_limit import TimeLimit
 from thermocline.training.trainer import Trainer
@@ -120,9 +122,8 @@ def make_run(folder, *, model=None, kind="binary", rows=40, weight=None, plan=No
     train, target = make_rows(rows, kind=kind, weight=weight)
     valid, _ = make_rows(24, seed=1, kind=kind, target=target)
     model = make_model(target.width) if model is None else model
-    reporting = Reporting(
-        options.pop("loggers", ()), **{key: options.pop(key) for key in ("show", "say") if key in options}
-    )
+    loggers = [OpenLogger(one) for one in options.pop("loggers", ())]
+    shown = {key: options.pop(key) for key in ("show", "say") if key in options}
     return Run(
         assembly=make_assembly(model, target, plan=plan, optim=optim, env=env),
         train=train,
@@ -130,7 +131,7 @@ def make_run(folder, *, model=None, kind="binary", rows=40, weight=None, plan=No
         valid_found=Labelled(pd.DataFrame(index=range(24))),
         storage=Storage(folder, options.pop("store", None)),
         time_limit=options.pop("time_limit", None) or TimeLimit(None),
-        reporting=reporting,
+        reporting=Reporting(loggers, **shown),
         **options,
     )
 
@@ -154,7 +155,7 @@ def same(one, two):
     return all(torch.equal(one[name], two[name]) for name in one)
 
 
-class Recorder:
+class Recorder(Logger):
     """A logger that remembers."""
 
     def __init__(self):
@@ -163,5 +164,5 @@ class Recorder:
     def log(self, step, values):
         self.lines.append((step, dict(values)))
 
-    def close(self):
+    def close(self, *, failed=False):
         self.closed = True

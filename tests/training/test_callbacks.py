@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import math
+import sys
 
+import numpy as np
 import pytest
+import torch
 
+from support.diary import Diary
 from support.stopping import killed_before
 from support.tiny import TINY, make_table, told
-from thermocline import Callback, Predictor
+from support.toy import Recorder
+from thermocline import Callback, FitState, Predictor
 from thermocline.errors import ConfigError
+from thermocline.training import calling
+from thermocline.training.calling import Calling
 from thermocline.training.trainer import Trainer
 
 OPTIONS = {**TINY, "optim.max_epochs": 4, "env.checkpoint_every": 1}
@@ -47,6 +55,44 @@ class AfterThree(Callback):
 
     def load_state_dict(self, state):
         self.steps = list(state["steps"])
+
+
+class Counts(Callback):
+    def __init__(self, most):
+        self.most = most
+
+
+class Once(Callback):
+    called = 0
+
+    def on_fit_begin(self, state):
+        Once.called += 1
+
+
+class Breaks(Callback):
+    def on_step_end(self, state):
+        if state.step == 5:
+            raise LookupError("mine")
+
+
+class Draws(Callback):
+    def on_step_begin(self, state):
+        torch.rand(3)
+
+    on_step_end = on_validation_begin = on_epoch_begin = on_phase_begin = on_step_begin
+
+
+class Keeps(Callback):
+    """Keeps states, and how they look at their moment."""
+
+    def __init__(self):
+        self.states, self.shown = [], []
+
+    def on_step_begin(self, state):
+        self.states.append(state)
+        self.shown.append(repr(state))
+
+    on_step_end = on_validation_end = on_epoch_end = on_phase_end = on_step_begin
 
 
 def fit(callbacks, path=None, *, resume=False, **options):
@@ -156,7 +202,235 @@ def test_what_json_cannot_hold_is_an_error_that_names_the_callback(tmp_path):
 
 @pytest.mark.parametrize(
     ("given", "says"),
-    [([Watch], "make one: Watch()"), ([print], "thermocline.Callback"), ("early_stop", "not 'early_stop'")],
+    [
+        ([print], "thermocline.Callback"),
+        ("early_stop", "not 'early_stop'"),
+        ([Counts], "Counts, which cannot be made without arguments"),
+        ([object], "derive from thermocline.Callback"),
+    ],
 )
 def test_what_is_no_callback(given, says):
     assert says in told(ConfigError, ValueError, lambda: fit(given))
+
+
+def test_one_callback_twice_is_an_error():
+    watch = Watch()
+    assert "twice" in told(ConfigError, ValueError, lambda: fit([watch, watch]))
+
+
+@pytest.mark.parametrize("given", [Once, Once(), [Once], (Once(),)])
+def test_a_class_or_one_callback_will_do(given):
+    Once.called = 0
+    fit(given, **{"optim.max_epochs": 1})
+    assert Once.called == 1
+
+
+def named(name, hook=lambda self, state: None):
+    return type("Mine", (Callback,), {name: hook})
+
+
+@pytest.mark.parametrize(
+    ("callback", "says"),
+    [
+        (named("on_train_epoch_end"), "Did you mean 'on_epoch_end'?"),  # Lightning
+        (named("on_evaluate"), "Did you mean 'on_validation_end'?"),  # transformers
+        (named("on_epoch_ends"), "Did you mean 'on_epoch_end'"),
+        (named("on_step_end", lambda self: None), "def on_step_end(self, state)"),
+        (named("on_step_end", lambda self, args, state, control: None), "takes (args, state, control)"),
+    ],
+)
+def test_hooks_that_would_never_be_called_or_fail_are_an_error_before_anything_is_loaded(callback, says, no_loading):
+    assert says in told(ConfigError, ValueError, lambda: fit([callback()]))
+
+
+# every hook
+
+
+UNFREEZE = {"optim.schedule_plan": "gradual_unfreeze", "optim.max_epochs": 3}
+
+
+def test_the_order_of_all_hooks():
+    diary = Diary()
+    predictor = fit([diary], **UNFREEZE)
+    assert diary.grammar() == ""
+    steps = int(predictor.history["step"].max())
+    assert [line["step"] for line in diary.lines if line["hook"] == "step_end"] == list(range(1, steps + 1))
+    assert [line["epoch_index"] for line in diary.lines if line["hook"] == "epoch_begin"] == [0, 1, 2]
+    assert [line["epoch_index"] for line in diary.lines if line["hook"] == "epoch_end"] == [0, 1, 2]
+    phases = [phase.name for phase in predictor.plan.phases]
+    assert len(phases) == 3
+    for hook in ("phase_begin", "phase_end"):
+        assert [line["phase"] for line in diary.lines if line["hook"] == hook] == phases
+    frozen = [line["frozen"] for line in diary.lines if line["hook"] == "phase_begin"]
+    assert frozen == [["table/stem", "table/blocks.0"], ["table/stem"], []]
+    for line in diary.lines:
+        if line["hook"] == "step_end":  # the history keeps rates to six digits
+            kept = predictor.history.lrs.loc[line["step"]].to_dict()
+            assert line["rates"] == pytest.approx(kept, rel=1e-5)
+    losses = [line["loss"] for line in diary.lines if line["hook"] == "step_end" and line["epoch_index"] == 0]
+    assert np.mean(losses) == pytest.approx(predictor.history["train_loss"].dropna().iloc[0])
+
+
+@pytest.mark.parametrize("hook", ["on_step_end", "on_step_begin", "on_epoch_begin", "on_phase_begin", "on_epoch_end"])
+def test_each_hook_may_stop_and_what_had_begun_is_ended(hook):
+    def stop(self, state):
+        if state.step >= 2:
+            state.stop("enough")
+
+    diary = Diary()
+    predictor = fit([diary, named(hook, stop)()], **UNFREEZE)
+    assert "stopped by Mine: enough" in predictor.history["note"].tolist()
+    assert diary.grammar() == ""
+    first = {"on_step_end": 2, "on_step_begin": 3, "on_epoch_begin": 4, "on_phase_begin": 4, "on_epoch_end": 3}[hook]
+    assert predictor.history["step"].max() == first
+
+
+def test_ctrl_c_ends_what_had_begun():
+    def interrupt(self, state):
+        if state.step == 4:
+            raise KeyboardInterrupt
+
+    diary = Diary()
+    fit([diary, named("on_step_end", interrupt)()])
+    assert [line["hook"] for line in diary.lines[-4:]] == ["step_end", "epoch_end", "phase_end", "fit_end"]
+
+
+@pytest.mark.parametrize("step", [2, 3, 5, 7])
+def test_a_resumed_fit_calls_nothing_twice(tmp_path, step):
+    whole = Diary()
+    fit([whole], tmp_path / "whole", **UNFREEZE)
+    with killed_before(step):
+        fit([Diary()], tmp_path / "run", **UNFREEZE)
+    last = Diary()
+    fit([last], tmp_path / "run", resume=True, **UNFREEZE)
+    assert last.resumed == 1
+    assert json.dumps(last.lines) == json.dumps(whole.lines)
+
+
+def test_a_longer_run_does_not_begin_its_epoch_again(tmp_path):
+    with killed_before(8):
+        fit([Diary()], tmp_path / "run")
+    last = Diary()
+    fit([last], tmp_path / "run", resume=True, **{"optim.max_epochs": 6})
+    begun = [line["epoch_index"] for line in last.lines if line["hook"] == "epoch_begin"]
+    assert begun == [0, 1, 2, 3, 4, 5]
+    assert [line["hook"] for line in last.lines].count("phase_begin") == 1
+
+
+def test_an_error_in_a_step_leaves_checkpoints(tmp_path):
+    whole = fit([], tmp_path / "whole")
+    with pytest.raises(LookupError, match="mine"):
+        fit([Breaks()], tmp_path / "run")
+    run = fit([], tmp_path / "run", resume=True)
+    assert run.history.drop(columns="seconds").equals(whole.history.drop(columns="seconds"))
+
+
+def test_hooks_change_no_bit():
+    plain, seen = fit([]), fit([Draws()])
+    frame = make_table(20, seed=3)
+    assert plain.predict_proba(frame).equals(seen.predict_proba(frame))
+
+
+def test_a_state_is_of_its_moment():
+    keep = Keeps()
+    fit([keep], **UNFREEZE)
+    assert [repr(state) for state in keep.states] == keep.shown
+
+
+# what callbacks cost
+
+
+def test_no_state_is_made_for_hooks_that_nobody_overrides(monkeypatch):
+    made = []
+    monkeypatch.setattr(calling, "FitState", lambda *given: made.append(given) or FitState(*given))
+    fit([Callback() for _ in range(10)])
+    assert made == []
+    predictor = fit([Diary() for _ in range(10)])
+    steps = int(predictor.history["step"].max())
+    moments = 2 + 2 * steps + 2 * 5 + 2 * 4 + 2  # fit, steps, validations, epochs, phase: one state for all of them
+    assert len(made) == moments
+
+
+def calls_around_a_step(callbacks):
+    """Python functions that are called around one step of a toy fit, the hooks counted."""
+    seen = []
+
+    class Counting(Calling):
+        def step_begins(self, trainer):
+            if trainer.cursor.step == 2:
+                sys.setprofile(lambda _frame, event, _argument: seen.append(1) if event == "call" else None)
+            super().step_begins(trainer)
+            sys.setprofile(None)
+
+        def step_ends(self, trainer, cursor):
+            if cursor.step == 2:
+                sys.setprofile(lambda _frame, event, _argument: seen.append(1) if event == "call" else None)
+            super().step_ends(trainer, cursor)
+            sys.setprofile(None)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("thermocline.training.trainer.Calling", Counting)
+        fit(callbacks, **{"optim.max_epochs": 1})
+    return len(seen)
+
+
+class Empty(Callback):
+    def on_step_begin(self, state):
+        pass
+
+    def on_step_end(self, state):
+        pass
+
+
+def test_ten_callbacks_add_few_calls_to_a_step():
+    """Of functions: seconds are measured by benchmarks/callbacks.py, and are below 5 µs."""
+    none = calls_around_a_step([])
+    assert calls_around_a_step([Callback() for _ in range(10)]) == none
+    assert calls_around_a_step([Empty() for _ in range(10)]) <= none + 2 * 10 + 2 * 3
+
+
+# logging
+
+
+def log_with(values, loggers=()):
+    def log(self, state):
+        state.log(values(state) if callable(values) else values)
+
+    given = Predictor("y", eval_metric="accuracy", verbosity=0)
+    return given.fit(
+        make_table(60),
+        hyperparameters={**OPTIONS, "optim.max_epochs": 1},
+        callbacks=[named("on_step_end", log)()],
+        loggers=loggers,
+    )
+
+
+def test_a_callback_logs_to_all_loggers():
+    one, two = Recorder(), Recorder()
+    values = {"mine/step": np.float32(2), "tensor": torch.tensor(3.0), "lost": math.nan, "whole": 4}
+    log_with(lambda state: {**values, "norm": state.model.head.weight.norm().detach()}, [one, two])
+    logged = [(step, values) for step, values in one.lines if "whole" in values]
+    assert [step for step, _ in logged] == [1, 2, 3]
+    assert {**logged[0][1], "norm": 0} == {"mine/step": 2.0, "tensor": 3.0, "whole": 4.0, "norm": 0}
+    assert one.lines == two.lines
+    log_with(values)  # without loggers nothing happens
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"loss": 1.0}, "a name under which the fit itself logs"),
+        ({"val_mine": 1.0}, "a name under which the fit itself logs"),
+        ({"lr/head": 1.0}, "a name under which the fit itself logs"),
+        ({3: 1.0}, "A name is a text"),
+        ({"": 1.0}, "A name is a text"),
+        ({"mine": "1.0"}, "'mine' as '1.0'"),
+        ({"mine": None}, "'mine' as None"),
+        ({"mine": np.zeros(2)}, "one number"),
+        ([1.0], "state.log takes a dict"),
+    ],
+)
+def test_what_cannot_be_logged(values, says):
+    message = told(ConfigError, ValueError, lambda: log_with(values))
+    assert says in message
+    assert "The callback Mine logs" in message

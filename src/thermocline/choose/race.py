@@ -217,6 +217,7 @@ class Race:
             began=None,
             resume=path is not None and path.with_name(f"{path.name}-checkpoints").is_dir(),
             callbacks=asked.callbacks if entrant is ASKED else (),  # what they remember is of one fit
+            loggers=asked.loggers if entrant is ASKED else (),
             verbosity=asked.verbosity if entrant is ASKED else max(0, asked.verbosity - 1),
         )
 

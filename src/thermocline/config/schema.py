@@ -38,7 +38,7 @@ HeadInit: TypeAlias = Literal["probe", "random"]
 TopKAverage: TypeAlias = Literal["best", "uniform_soup", "greedy_soup"]
 Precision: TypeAlias = Literal["auto", "fp32", "bf16", "fp16"]
 Device: TypeAlias = Literal["auto", "cpu", "cuda", "mps"]
-Logger: TypeAlias = Literal["tensorboard", "csv"]
+Logger: TypeAlias = Literal["tensorboard", "csv", "mlflow", "wandb"]
 CachePrefix: TypeAlias = Literal["auto", "off", "memory", "disk"]
 CacheImages: TypeAlias = Literal["auto", "off", "memory", "disk"]
 Checkpointing: TypeAlias = int | str | tuple[int | str, ...] | None
@@ -284,7 +284,9 @@ class EnvConfig:
         not_with={"env.checkpoint_every": 0},
         varies=False,
     )
-    loggers: tuple[Logger, ...] = option((), "Training logs to write beside the progress bar.", varies=False)
+    loggers: tuple[Logger, ...] = option(
+        (), "Where loss, rates and scores are logged; `fit(loggers=…)` takes loggers with settings.", varies=False
+    )
 
 
 @dataclass(frozen=True)

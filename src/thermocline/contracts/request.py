@@ -25,6 +25,7 @@ class Request:
         problem: The caller's own kind of problem (`contracts.problem.Problem`), or None.
         callbacks: Callbacks (`training.callbacks.Callback`).
         earlier: The predictor that the fit starts from (`contracts.starting.Earlier`), or None.
+        loggers: Loggers (`training.loggers.Logger`), besides those that `env.loggers` names.
         drawn: What a search has chosen in place of the spaces among the hyperparameters; None without a search.
         training: Whether a fit follows: what it would write is checked then.
     """
@@ -50,6 +51,7 @@ class Request:
     resume: bool = False
     callbacks: Sequence[Any] = ()
     earlier: Any = None
+    loggers: Sequence[Any] = ()
     drawn: Drawn | None = None
     verbosity: int = 1
     training: bool = True

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from thermocline.errors import ConfigError
-from thermocline.training.callbacks import Callback
 
 LARGEST_SEED = 2**32 - 1
 SIZES = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "GiB": 2**30}  # of memory, in bytes
@@ -51,23 +50,6 @@ def check_flags(**given: object) -> None:
     for name, value in given.items():
         if not isinstance(value, bool | np.bool):
             raise ConfigError(f"{name} is True or False, not {shown(value)}.")
-
-
-def callbacks_of(value: Any) -> tuple[Callback, ...]:
-    """Return callbacks that were given, as a tuple.
-
-    Raises:
-        ConfigError: They are no list of instances of classes that derive from `Callback`.
-    """
-    given = () if value is None else (value,) if isinstance(value, Callback) else value
-    wrong = [one for one in given if not isinstance(one, Callback)] if isinstance(given, list | tuple) else [given]
-    if not wrong:
-        return tuple(given)
-    what = f"the class {wrong[0].__name__}; make one: {wrong[0].__name__}()" if isinstance(wrong[0], type) else ""
-    raise ConfigError(
-        "callbacks is a list of objects of classes that derive from thermocline.Callback, not "
-        f"{what or shown(wrong[0])}."
-    )
 
 
 def verbosity_of(value: Any) -> int:

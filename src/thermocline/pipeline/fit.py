@@ -26,8 +26,10 @@ from thermocline.pipeline.places import Places
 from thermocline.pipeline.prepare import Prepared
 from thermocline.pipeline.resume import find_checkpoint
 from thermocline.report.console import Console
-from thermocline.training.loggers import make_loggers
+from thermocline.training.checkpoint_store import Checkpoint
+from thermocline.training.loggers import RunInfo
 from thermocline.training.memory_check import memory_warning
+from thermocline.training.open_loggers import make_loggers, opened
 from thermocline.training.run import Reporting, Run
 from thermocline.training.run_identity import facts_of
 from thermocline.training.time_limit import TimeLimit
@@ -68,14 +70,13 @@ def fit(request: Request, among: Among = Among()) -> Fitted:
     if places.store is not None:
         assembly = replace(assembly, facts=facts_of(assembly, train, valid, seed=request.seed))
     resumed, changes = find_checkpoint(request, places, assembly.facts, console)
-    loggers = make_loggers(config.env.loggers, places.logs, after=resumed.step if resumed else None)
+    given, content = [*make_loggers(config.env.loggers), *request.loggers], resumed.content if resumed else None
     best_states = places.best_states(resumed)
     budget = Budget.of(config.env.cache_memory)
     keep = Keep(config.env.cache_images, budget, places.cache, shared=config.env.num_workers > 0)
     with ExitStack() as stack:
         stack.callback(places.tidy, best_states)
-        for logger in loggers:
-            stack.callback(logger.close)
+        loggers = stack.enter_context(opened(given, _run_info(request, assembly, places, resumed), content))
         valid, train = stack.enter_context(decoded_kept([valid, train], keep))
         run = Run(
             assembly=assembly,
@@ -98,6 +99,19 @@ def fit(request: Request, among: Among = Among()) -> Fitted:
         losses = _losses(trainer.settled, assembly, valid)
         assembly, ended = replace(assembly, target=trainer.settled.target), not trainer.interrupted
         return Fitted(assembly, history, places.identity(), ended, steps=trainer.total_steps, losses=losses)
+
+
+def _run_info(request: Request, assembly: Assembly, places: Places, resumed: Checkpoint | None) -> RunInfo:
+    """Return what loggers are told."""
+    path, drawn = request.path, request.drawn
+    return RunInfo(
+        options=dict(assembly.config.items()),
+        folder=None if path is None else places.logs,
+        name="" if path is None or drawn is not None else path.name,
+        trial="" if drawn is None else drawn.name.replace(" ", "-"),
+        after=None if resumed is None else resumed.step,
+        verbosity=request.verbosity,
+    )
 
 
 def _losses(settled: Settled, assembly: Assembly, valid: Rows) -> np.ndarray | None:

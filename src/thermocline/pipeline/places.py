@@ -6,15 +6,15 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from thermocline.config import ResolvedConfig
 from thermocline.contracts.request import Request
 from thermocline.data.memory_budget import Budget
-from thermocline.errors import ConfigError
+from thermocline.errors import ConfigError, listing
 from thermocline.training.checkpoint_store import Checkpoint, CheckpointStore
+from thermocline.training.open_loggers import make_loggers
 from thermocline.training.run import Storage
 
 
@@ -40,7 +40,7 @@ class Places:
             ConfigError: Loggers without a path, or a folder of caches that may not be written to.
             OutputExistsError: The folder for checkpoints holds other files.
         """
-        check_loggers(request.path, config.env.loggers)
+        check_loggers(request, config)
         path, folder = request.path, config.env.cache_folder
         store = None
         if path is not None and config.env.checkpoint_every != 0:
@@ -91,15 +91,19 @@ def remove_checkpoints(path: Path, identity: str) -> None:
         store.remove()
 
 
-def check_loggers(path: Path | None, names: Sequence[str]) -> None:
-    """Check that loggers have a place to write to.
+def check_loggers(request: Request, config: ResolvedConfig) -> None:
+    """Check that loggers have what they need: a package, and a place to write to.
 
     Raises:
         ConfigError: There is no path.
+        MissingDependencyError: A package is not installed.
     """
-    if path is None and names:
+    loggers = [*make_loggers(config.env.loggers), *request.loggers]
+    homeless = [type(one).__name__ for one in loggers if getattr(one, "needs_path", False)]
+    if request.path is None and homeless:
         raise ConfigError(
-            f"env.loggers={list(names)} write files, so the predictor needs a path: Predictor(label, path='my_model')."
+            f"The loggers {listing(homeless)} write files beside the predictor, which needs a path for that: "
+            f"Predictor(label, path='my_model'). Or say where: fit(loggers=[{homeless[0]}('a/place')])."
         )
 
 

@@ -70,7 +70,7 @@ def prepare(request: Request) -> Prepared:
     problem = problem_of(request)
     config = with_chosen(request.settled(problem.info), request)
     if request.training:
-        check_loggers(request.path, config.env.loggers)
+        check_loggers(request, config)
         check_number(config.env.num_workers)
     problem.check_request(request, config)
     config = with_device(config)

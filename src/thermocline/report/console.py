@@ -1,4 +1,9 @@
-"""Lines, notes and progress bars during a fit and a prediction. Nothing is said under verbosity 0."""
+"""Lines, notes and progress bars during a fit and a prediction. Nothing is said under verbosity 0.
+
+Lines and notes are records of the logger `thermocline` of Python's `logging`, at the level INFO. Where the caller has
+set logging up for them, they go there and nowhere else. Otherwise a handler of the package's own prints lines to
+stdout; it is attached to no logger, so that nothing of the caller's logging is changed, and no line comes twice.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +16,44 @@ from thermocline.errors import counted, escaped
 from thermocline.report.output import Tolerant, is_open
 
 LOG = logging.getLogger("thermocline")
-"""Where predictions note what is worth knowing; the package adds no handler and sets no level."""
+"""Where lines and notes go; the package adds no handler and sets no level."""
+
+
+class Printing(logging.Handler):
+    """Prints records to stdout, clear of any progress bar; at once, so that a log has them."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one."""
+        from tqdm.auto import tqdm
+
+        out = Tolerant(sys.stdout)
+        tqdm.write(self.format(record), file=out)
+        out.flush()
+
+
+PRINTING = Printing()
+
+
+def tell(line: str) -> None:
+    """Hand a line at the level INFO to the handlers that the caller has for it, or else print it.
+
+    The caller has handlers for it where the level of the logger `thermocline`, its own or that of the loggers above it,
+    lets INFO through and there are handlers; and where the logger itself has handlers and no level. A level of its own
+    above INFO, and `logging.disable`, silence it.
+    """
+    level = logging.INFO
+    if LOG.manager.disable >= level or LOG.level > level:
+        return
+    if LOG.isEnabledFor(level) and LOG.hasHandlers():
+        LOG.log(level, "%s", line, stacklevel=3)
+        return
+    record = LOG.makeRecord(LOG.name, level, __file__, 0, "%s", (line,), None)
+    kept = LOG.filter(record)
+    if kept:
+        record = kept if isinstance(kept, logging.LogRecord) else record  # since Python 3.12 a filter may replace it
+        for handler in LOG.handlers or [PRINTING]:
+            if level >= handler.level:
+                handler.handle(record)
 
 
 class Console:
@@ -25,13 +67,9 @@ class Console:
         self.verbosity = verbosity
 
     def say(self, line: str) -> None:
-        """Print a line to stdout, clear of any progress bar; at once, so that a log has it."""
+        """Say a line; see `tell`."""
         if self.verbosity > 0:
-            from tqdm.auto import tqdm
-
-            out = Tolerant(sys.stdout)
-            tqdm.write(escaped(line, lines=True), file=out)
-            out.flush()
+            tell(escaped(line, lines=True))
 
     def progress(self, items: Iterable[Any], total: int, title: str) -> Iterable[Any]:
         """Wrap an iterable in a progress bar on stderr, where someone watches: not in a file, a pipe or a log."""
@@ -57,7 +95,7 @@ class Console:
             self.note(f"missing values in {counted(rows, 'row')}: {', '.join(parts.values())}", set(parts), told)
 
     def note(self, line: str, subjects: set[str], told: set[str]) -> None:
-        """Write a line to the log, at the level DEBUG where all that it is about was noted before.
+        """Write a line to the log, at the level DEBUG where all that it is about was noted before; it is not printed.
 
         Args:
             line: The note.

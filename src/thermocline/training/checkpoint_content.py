@@ -107,9 +107,11 @@ def _content(trainer: TrainingState) -> dict[str, Any]:
         "bad_steps": trainer.bad_steps,
         "start": trainer.start,
         "lr": trainer.lr,
+        "loss": trainer.loss,
         "still": _frozen_hash(trainer),
         "scoring": {"seconds": trainer.scorer.seconds},
         "callbacks": trainer.calling.content(),
+        "loggers": [logger.content() for logger in trainer.run.reporting.loggers],
         "paced": _paced(trainer),
         "micro": [trainer.run.env.micro_batch_size, trainer.micro],
         "averaged": None if trainer.ema is None else trainer.ema.steps,
@@ -154,6 +156,7 @@ def restore(trainer: TrainingState, checkpoint: Checkpoint) -> None:
     trainer.worse, trainer.bad_steps = content["worse"], content["bad_steps"]
     trainer.to_beat = float(content.get("to_beat", max((kept["score"] for kept in content["best"]), default=-math.inf)))
     trainer.start, trainer.lr = content["start"], content["lr"]
+    trainer.loss = content.get("loss", math.nan)
     trainer.scorer.seconds = content["scoring"]["seconds"]
     for note in trainer.calling.restore(content.get("callbacks", {})):
         trainer.record.note(note)

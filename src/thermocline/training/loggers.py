@@ -1,55 +1,130 @@
-"""Where numbers go while training: a small protocol, CSV and TensorBoard."""
+"""Where numbers go while training: the protocol of loggers, CSV and TensorBoard."""
 
 from __future__ import annotations
 
-import contextlib
 import csv
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+import os
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
-from thermocline.errors import MissingDependencyError, OutputExistsError, ThermoclineWarning, first_line
+from thermocline.errors import MissingDependencyError, OutputExistsError
 
 _HEADER = ("step", "name", "value")
 
 
-class Logger(Protocol):
-    """Takes numbers as they come."""
+@dataclass(frozen=True)
+class RunInfo:
+    """What a logger is told of the fit that begins.
 
+    Attributes:
+        options: Every option by its dotted name, such as `optim.lr`.
+        folder: The folder of log files beside the predictor; None where it has no path. It may not be there yet.
+        name: The name of the predictor's folder; empty where it has no path, and in a search.
+        trial: The name of the trial in a search; empty otherwise.
+        after: The step that the fit goes on behind, where it is resumed: values up to it were logged before, later
+            ones come again. None for a new fit.
+        verbosity: 0 where nothing is to be said.
+    """
+
+    options: Mapping[str, Any] = field(default_factory=dict)
+    folder: Path | None = None
+    name: str = ""
+    trial: str = ""
+    after: int | None = None
+    verbosity: int = 1
+
+
+class Logger(Protocol):
+    """Takes numbers while a fit trains: `fit(loggers=[…])`.
+
+    Derive from it and write `log`; the other methods do nothing then. An object that has all of them needs not derive.
+
+    The order of a fit: `load_state_dict`, if it is resumed and the checkpoint has a state; `begin`; `log` for every set
+    of numbers and `flush` before every checkpoint; `close`. One object may serve several fits, one after the other, as
+    the trials of a search are.
+
+    An error in `begin` ends the fit before it trains. An error later is a warning, once: the logger is closed, and
+    training goes on without it.
+
+    Example:
+        >>> class Lines(Logger):
+        ...     def log(self, step, values):
+        ...         print(step, values)
+        >>> predictor.fit(train, loggers=[Lines()])
+    """
+
+    def begin(self, run: RunInfo) -> None:
+        """Called before the first number of a fit."""
+
+    @abstractmethod
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Take the values of a step; names are paths such as `lr/text/encoder.layer.3`."""
+        """Take the values of a step (from 1; 0 before the first): finite numbers under names such as `lr/text/stem`.
+
+        A step may come several times, with other names. Names: `loss` of the step, `lr/<layer>` (0 where it is frozen),
+        `frozen/layers` (how many) and `frozen/share` (of the parameters, from 0 to 1) at some hundred steps of a fit
+        and where phases begin; `train_loss`, `lr` and `val_<metric>` at each validation; what callbacks log.
+        """
 
     def flush(self) -> None:
         """Write what is left now: a checkpoint is taken."""
 
-    def close(self) -> None:
-        """Write what is left."""
+    def close(self, *, failed: bool = False) -> None:
+        """Write what is left; the fit has ended.
+
+        Args:
+            failed: Whether by an error.
+        """
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed fit needs to go on in the same log, as JSON takes it."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take what `state_dict` returned when the checkpoint was written."""
 
 
-class CSVLogger:
-    """Writes `step,name,value` lines to a file.
+class CSV(Logger):
+    """Writes `step,name,value` lines to a file, nothing rounded.
+
+    A resumed fit writes lines behind the step of its checkpoint again; a new fit begins the file anew.
 
     Args:
-        path: The file; its folder is made.
-        after: The step that a run is resumed at: lines up to it stay, later ones are written again. `None` for a new
-            run and a new file.
+        file: The file; its folder is made. By default `metrics.csv` in the folder `<path>-logs` beside the predictor.
+            In a search the name of the trial is added.
 
     Raises:
-        OutputExistsError: A file of this name is no log.
+        OutputExistsError: From `fit`: a file of this name is no log.
+
+    Example:
+        `predictor.fit(train, loggers=[CSV("runs/first.csv")])`
     """
 
-    def __init__(self, path: Path, after: int | None = None) -> None:
+    def __init__(self, file: str | os.PathLike[str] | None = None) -> None:
+        self.file = None if file is None else Path(file).expanduser()
+        self._open: Any = None
+
+    @property
+    def needs_path(self) -> bool:
+        """Whether the predictor has to have a path."""
+        return self.file is None
+
+    def begin(self, run: RunInfo) -> None:
+        """Open the file."""
+        path = _own(self.file, run) if self.file else (run.folder or Path()) / "metrics.csv"
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_file() and not _is_log(path):
             raise OutputExistsError(
                 f"{str(path)!r} is where the log of this run would be written, and it is no log of a run. Move it "
-                "away, choose another path, or take 'csv' out of env.loggers."
+                "away, choose another path, or leave the logger CSV (env.loggers=csv) out."
             )
-        size = 0 if after is None or not path.is_file() else _size_until(path, after)
-        self._file = path.open("a", newline="", encoding="utf-8")
-        self._file.truncate(size)
-        self._writer = csv.writer(self._file)
+        size = 0 if run.after is None or not path.is_file() else _size_until(path, run.after)
+        self._open = path.open("a", newline="", encoding="utf-8")
+        self._open.truncate(size)
+        self._writer = csv.writer(self._open)
         if not size:
             self._writer.writerow(_HEADER)
 
@@ -59,33 +134,46 @@ class CSVLogger:
 
     def flush(self) -> None:
         """Hand all lines to the system."""
-        self._file.flush()
+        self._open.flush()
 
-    def close(self) -> None:
+    def close(self, *, failed: bool = False) -> None:  # noqa: ARG002
         """Close the file."""
-        self._file.close()
+        if self._open is not None:
+            self._open.close()
 
 
-class TensorBoardLogger:
-    """Writes TensorBoard events.
+class TensorBoard(Logger):
+    """Writes TensorBoard events (extra `tensorboard`); `tensorboard --logdir <folder>` shows them.
+
+    In a resumed fit TensorBoard hides what an earlier file has behind the step of the checkpoint.
 
     Args:
-        folder: The folder of the event files.
-        after: As of `CSVLogger`; TensorBoard hides what an earlier file has from later steps.
+        folder: The folder of the event files. By default `tensorboard` in the folder `<path>-logs` beside the
+            predictor. In a search the name of the trial is a folder below it.
 
     Raises:
         MissingDependencyError: tensorboard is not installed.
+
+    Example:
+        `predictor.fit(train, loggers=[TensorBoard("runs/first")])`
     """
 
-    def __init__(self, folder: Path, after: int | None = None) -> None:
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            raise MissingDependencyError(
-                "The logger 'tensorboard' needs the package tensorboard. Install it: pip install "
-                "'thermocline[tensorboard]'"
-            ) from None
-        self._writer: Any = SummaryWriter(log_dir=str(folder), purge_step=None if after is None else after + 1)
+    def __init__(self, folder: str | os.PathLike[str] | None = None) -> None:
+        check_installed("tensorboard", "TensorBoard", "tensorboard")
+        self.folder = None if folder is None else Path(folder).expanduser()
+        self._writer: Any = None
+
+    @property
+    def needs_path(self) -> bool:
+        """Whether the predictor has to have a path."""
+        return self.folder is None
+
+    def begin(self, run: RunInfo) -> None:
+        """Begin a file."""
+        from torch.utils.tensorboard import SummaryWriter
+
+        folder = self.folder / run.trial if self.folder else (run.folder or Path()) / "tensorboard"
+        self._writer = SummaryWriter(log_dir=str(folder), purge_step=None if run.after is None else run.after + 1)
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Write one scalar a value."""
@@ -96,60 +184,30 @@ class TensorBoardLogger:
         """Write all events to their file."""
         self._writer.flush()
 
-    def close(self) -> None:
+    def close(self, *, failed: bool = False) -> None:  # noqa: ARG002
         """Close the writer."""
-        self._writer.close()
+        if self._writer is not None:
+            self._writer.close()
 
 
-def make_loggers(names: Sequence[str], folder: Path, *, after: int | None = None) -> list[Logger]:
-    """Return the loggers of these names (`csv`, `tensorboard`), writing below `folder`.
+def check_installed(package: str, logger: str, extra: str) -> None:
+    """Check that a package can be imported, without importing it.
 
-    Args:
-        names: Which.
-        folder: Where.
-        after: The step that a run is resumed at, or `None` for a new one.
+    Raises:
+        MissingDependencyError: It cannot.
     """
-    makers: dict[str, Any] = {
-        "csv": lambda: CSVLogger(folder / "metrics.csv", after),
-        "tensorboard": lambda: TensorBoardLogger(folder / "tensorboard", after),
-    }
-    return [_Stopping(name, makers[name](), folder) for name in names]
+    try:
+        found = find_spec(package) is not None
+    except (ImportError, ValueError):
+        found = False
+    if not found:
+        raise MissingDependencyError(
+            f"The logger {logger} needs the package {package}. Install it: pip install 'thermocline[{extra}]'"
+        )
 
 
-class _Stopping:
-    """A logger that stops, with a warning, where its file cannot be written: training need not end by it."""
-
-    def __init__(self, name: str, logger: Logger, folder: Path) -> None:
-        self.name, self.logger, self.folder = name, logger, folder
-        self._stopped = False
-
-    def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Hand the values of a step on."""
-        self._carried_out(lambda: self.logger.log(step, values))
-
-    def flush(self) -> None:
-        """Hand this on."""
-        self._carried_out(self.logger.flush)
-
-    def close(self) -> None:
-        """Hand this on; the file is closed in any case."""
-        self._carried_out(self.logger.close)
-
-    def _carried_out(self, act: Callable[[], None]) -> None:
-        if self._stopped:
-            return
-        try:
-            act()
-        except OSError as error:
-            self._stopped = True
-            with contextlib.suppress(OSError):
-                self.logger.close()
-            warnings.warn(
-                f"The logger {self.name!r} cannot write to {str(self.folder)!r} ({first_line(error)}). It stops here; "
-                "training goes on.",
-                ThermoclineWarning,
-                stacklevel=5,
-            )
+def _own(file: Path, run: RunInfo) -> Path:
+    return file.with_stem(f"{file.stem}-{run.trial}") if run.trial else file
 
 
 def _is_log(path: Path) -> bool:

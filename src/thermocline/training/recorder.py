@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ class Recorder:
         steps_per_epoch: To count epochs.
         reporting: Where lines and numbers go.
         rates: Where the rates of layers are kept.
+        sizes: The parameters of each layer.
     """
 
     def __init__(
@@ -31,9 +32,10 @@ class Recorder:
         steps_per_epoch: int,
         reporting: Reporting,
         rates: Rates,
+        sizes: Mapping[str, int],
     ) -> None:
         self._clock, self._before = clock, 0.0
-        self.steps_per_epoch, self.rates = steps_per_epoch, rates
+        self.steps_per_epoch, self.rates, self.sizes = steps_per_epoch, rates, sizes
         self.say, self.loggers = reporting.say, reporting.loggers
         self.rows: list[dict[str, Any]] = []
 
@@ -74,19 +76,30 @@ class Recorder:
         for logger in self.loggers:
             logger.log(step, {name: value for name, value in values.items() if math.isfinite(value)})
 
-    def show(self, bar: Any, step: int, losses: Sequence[float], rates: Mapping[str, float]) -> None:
-        """Show a step on a progress bar, where it is one, and pass its numbers on.
+    def take(self, step: int, loss: float, rates: Mapping[str, float], frozen: Collection[str]) -> None:
+        """Keep the rates of a step, and pass them on to the loggers with its loss and how much is frozen.
+
+        Args:
+            step: The step.
+            loss: Its loss.
+            rates: The rate of each layer; one that is not among them never trains.
+            frozen: The layers that did not train in it.
+        """
+        self.rates.take(step, rates)
+        if self.loggers:
+            each = {f"lr/{label}": rates.get(label, 0.0) for label in self.rates.labels}
+            share = sum(self.sizes[label] for label in frozen) / max(1, sum(self.sizes.values()))
+            self.log(step, {"loss": loss, **each, "frozen/layers": len(frozen), "frozen/share": share})
+
+    def show(self, bar: Any, losses: Sequence[float]) -> None:
+        """Show the loss on a progress bar, where it is one.
 
         Args:
             bar: What wraps the steps.
-            step: The step.
             losses: The losses of the steps since the last validation.
-            rates: The rate of each layer.
         """
         if losses and hasattr(bar, "set_postfix"):
             bar.set_postfix(loss=f"{np.mean(losses[-20:]):.4f}", refresh=False)
-        if losses and self.loggers:
-            self.log(step, {"loss": losses[-1], **{f"lr/{label}": rate for label, rate in rates.items()}})
 
     def history(self) -> History:
         """Return what was recorded, the columns always in one order."""

@@ -16,7 +16,7 @@ from thermocline.data.batches import Rows
 from thermocline.data.memory_budget import Budget
 from thermocline.training.callbacks import Callback
 from thermocline.training.checkpoint_store import Checkpoint, CheckpointStore
-from thermocline.training.loggers import Logger
+from thermocline.training.open_loggers import OpenLogger
 from thermocline.training.time_limit import TimeLimit
 from thermocline.tuning.layers.layer_map import LayerMap
 from thermocline.tuning.plan.layer_plan import LayerPlan
@@ -35,7 +35,7 @@ class Reporting:
         say: Prints a line.
     """
 
-    loggers: Sequence[Logger] = ()
+    loggers: Sequence[OpenLogger] = ()
     show: Callable[[Any, int, str], Any] = lambda items, _total, _title: items
     say: Callable[[str], None] = lambda _line: None
 

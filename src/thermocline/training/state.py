@@ -60,6 +60,7 @@ class TrainingState(Protocol):
     record: Recorder
     start: str
     lr: float
+    loss: float
     losses: list[float]
     worse: int
     to_beat: float

@@ -84,6 +84,7 @@ class Trainer:
         self.cadence = checkpoint_content.Cadence(env.checkpoint_every if run.storage.store else 0)
         self.start = self.learning.untrained  # what step 0 is
         self.lr = 0.0  # the base rate of the step before, whatever single layers have
+        self.loss = math.nan  # of the step before, also where it was skipped
         self.trainable: list[torch.nn.Parameter] = []
         self.efficiency_set = False  # whether caches and checkpointed layers were set for a phase yet
         self.losses: list[float] = []
@@ -110,6 +111,7 @@ class Trainer:
             except KeyboardInterrupt:
                 self.interrupted = True
                 self.record.note("stopped by Ctrl-C; the best state so far is kept")
+            self.calling.parts_end(self, training=True)
             self.savings.cache.keep_only(self.run.plan.frozen)  # other layers may now have other weights
             self.settled = close(self)
             self.calling.fit_ends(self)
@@ -167,11 +169,11 @@ class Trainer:
             self._pace(bar)
             last = self.cursor.total_steps
             if step % SHOW_EVERY == 1 or step == last:
-                rates = dict.fromkeys(self.run.layer_map.labels, 0.0) | rates_of(optimizer)
-                self.record.show(bar, step, self.losses, rates)
+                self.record.show(bar, self.losses)
             if self.length.validates(step, last, self.run.optim.val_check_interval):
                 self._validate_if_due(step)
                 self.applied.train()
+            self.calling.parts_end(self)
             self.save_checkpoint(optimizer)
         if hasattr(bar, "close"):
             bar.close()
@@ -181,13 +183,15 @@ class Trainer:
         self.apply_phase(optimizer)
         set_rates(self.cursor)
         self.lr = self.run.plan.lr * set_rates.factor
+        self.calling.step_begins(self)
         begin = self.run.time_limit.elapsed
         self.step(step, batches, optimizer)
         self.pacing.took(self.cursor.phase, self.run.time_limit.elapsed - begin)
-        begins = self.run.plan.timeline.stretch(self.cursor).start == self.cursor.step
-        if begins or step % self.record.rates.every == 0:
-            self.record.rates.take(step, rates_of(optimizer))
-        self.cursor = self.run.plan.next(self.cursor)
+        taken = self.cursor
+        if self.run.plan.timeline.stretch(taken).start == taken.step or step % self.record.rates.every == 0:
+            self.record.take(step, self.loss, rates_of(optimizer), self.applied.frozen)
+        self.cursor = self.run.plan.next(taken)
+        self.calling.step_ends(self, taken)
 
     def apply_phase(self, optimizer: Any) -> None:
         """Freeze and unfreeze for the step to be taken, and do what the plan asks for where a phase begins."""
@@ -224,6 +228,7 @@ class Trainer:
         parts = next(batches)  # before the seed: making a batch may draw random numbers, here or in a worker
         loss = gradients_that_fit(self, step, parts)
         norm = self.stepper.clip(optimizer, self.trainable)
+        self.loss = loss
         if math.isfinite(loss) and math.isfinite(norm):
             self.stepper.update(optimizer)
             if self.ema is not None:
@@ -240,6 +245,7 @@ class Trainer:
         Returns:
             The score; more is better.
         """
+        self.calling.validation_begins(self)
         with self.average():
             score = self._validated(step, note)
         self.calling.validation_ends(self)
@@ -282,7 +288,8 @@ class Trainer:
     def _recorder(self) -> Recorder:
         run, begin = self.run, self.run.time_limit.elapsed
         rates, reporting = Rates(run.plan.labels, self.total_steps), run.reporting
-        return Recorder(lambda: run.time_limit.elapsed - begin, self.steps_per_epoch, reporting, rates)
+        sizes = {layer.label: layer.n_parameters for layer in run.plan.layers}
+        return Recorder(lambda: run.time_limit.elapsed - begin, self.steps_per_epoch, reporting, rates, sizes)
 
     def _epoch(self, epoch: int) -> list[np.ndarray]:
         train = self.run.train
