@@ -12,23 +12,25 @@ from typing import Any
 import numpy as np
 
 from thermocline.backbones.pretrained import Source, find_image, folder_of
-from thermocline.config import ResolvedConfig
+from thermocline.config import ResolvedConfig, is_recorded
 from thermocline.contracts.exporting import ROWS, InputForm
 from thermocline.contracts.inputs import BuiltInput, InputKind, RowSource
 from thermocline.data.columns import Column, Columns
 from thermocline.data.row_part import RowPart
-from thermocline.errors import ImageReadError, listing
+from thermocline.errors import ConfigError, ImageReadError, listing
 from thermocline.inputs.image.build import build_image, check_description, describe_image, model_size, rebuild_image
 from thermocline.inputs.image.cells import is_missing
 from thermocline.inputs.image.files import open_image
 from thermocline.inputs.image.grey_range import grey_range
 from thermocline.inputs.image.info import INFO
+from thermocline.inputs.image.own_transform import check_transform
 from thermocline.inputs.image.preprocessor import write_preprocessor
 from thermocline.inputs.image.processor import ImageProcessor
 from thermocline.inputs.image.reading import readable_rows
 from thermocline.inputs.image.transforms import MOST_PIXELS, TIMES_CROP
 from thermocline.tuning.layers.layer_map import LayerMap
 
+AUGMENT = "model.image.augment"
 SMALL_IMAGES = 4  # images are enlarged at most this much, where the backbone takes smaller sizes than its own
 SAMPLE = 200  # rows whose images are looked at for their size
 SAMPLE_IMAGES = 50  # images of them that are opened
@@ -40,8 +42,16 @@ class ImageInput(InputKind):
     info = INFO
 
     def check(self, columns: Columns, config: ResolvedConfig) -> None:
-        """Check that the pretrained weights can be found; nothing is loaded."""
+        """Check that the pretrained weights can be found, and a transform of the caller's own; nothing is loaded."""
         del columns
+        transform, named = config.objects.get(AUGMENT), config.model.image.augment
+        if transform is not None:
+            check_transform(transform)
+        elif is_recorded(named):
+            raise ConfigError(
+                f"{AUGMENT}={named!r} is the name of a transform, and no name is imported. Hand the transform "
+                f"itself in, in Python: hyperparameters={{{AUGMENT!r}: transform}}, or set it to light."
+            )
         _source(config)
 
     def usable_rows(
@@ -103,7 +113,9 @@ class ImageInput(InputKind):
         )
         if source.training:
             optim = built.config.optim
-            rows = replace(rows, erasing=options.random_erasing, mixed=bool(optim.mixup or optim.cutmix))
+            own = built.config.objects.get(AUGMENT)
+            mixed = bool(optim.mixup or optim.cutmix)
+            rows = replace(rows, erasing=options.random_erasing, mixed=mixed, transform=own)
         if not source.training:
             processor.compare(source.frame, source.folder)
         return rows

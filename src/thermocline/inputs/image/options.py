@@ -19,7 +19,11 @@ class ImageOptions:
     )
     pretrained: bool = option(True, "Start from the checkpoint's weights; false keeps its shape only.")
     size: int | None = option(None, "Side of the input in pixels; null: the model's own.", at_least=16, at_most=4096)
-    augment: Augment = option("light", "How strongly training images are varied; none: not at all.")
+    augment: Augment | str = option(
+        "light",
+        "How strongly training images are varied; none: not at all.",
+        own="a transform of torchvision v2 or albumentations, or a function of an image",
+    )
     augment_views: int | None = option(
         None,
         "Variants of each training image, chosen by seed and epoch; null: a new one every epoch.",

@@ -6,17 +6,18 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from thermocline.data.pixel_cache import Keep, PixelCache, pixels_kept
 from thermocline.data.row_part import RowPart
-from thermocline.errors import ImageReadError
+from thermocline.errors import DataError, ImageReadError, first_line
 from thermocline.inputs.image.cell_identity import cell_contents, cell_files, cell_names
 from thermocline.inputs.image.cells import cell_text, is_missing, reason_of
 from thermocline.inputs.image.files import decoded_size, open_image
 from thermocline.inputs.image.grey import Range
+from thermocline.inputs.image.own_transform import own_transform, seeded
 from thermocline.inputs.image.spec import ImageSpec
 from thermocline.inputs.image.transforms import plain_transform, train_transform
 
@@ -40,6 +41,7 @@ class ImageRows(RowPart):
         ranges: For each image column the range of values of more than 8 bits, where training images had some.
         erasing: The share of varied images in which a rectangle is erased.
         mixed: Whether training mixes images with each other.
+        transform: The training transform of the caller's own, whose recorded name `augment` is; or `None`.
         cache: Pixels that were decoded before: of the whole image where it is augmented, else resized and cropped.
     """
 
@@ -53,6 +55,7 @@ class ImageRows(RowPart):
     ranges: tuple[Range | None, ...] = ()
     erasing: float = 0.0
     mixed: bool = False
+    transform: Any = field(default=None, compare=False, repr=False)
     cache: PixelCache | None = field(default=None, compare=False, repr=False)
 
     def __len__(self) -> int:
@@ -185,13 +188,20 @@ class ImageRows(RowPart):
 
     def _varied(self, row: int, place: int, variant: int) -> np.ndarray:
         """Return a variant of an image."""
-        import torch
-
         assert self.augment is not None
         image = self._image(row, place)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(_mix(self.seed, variant, row, place))
-            return train_transform(self.spec, self.augment, self.erasing)(image)
+        own = None if self.transform is None else own_transform(self.spec, self.transform, self.erasing)
+        with seeded(_mix(self.seed, variant, row, place), self.transform):
+            if own is None:
+                return train_transform(self.spec, self.augment, self.erasing)(image)
+            try:
+                return own(image)
+            except Exception as error:
+                raise DataError(
+                    f"model.image.augment: the transform fails on the image in row {row}{self._column(place)} "
+                    f"({image.width}×{image.height}; {type(error).__name__}: {first_line(error)}). Mend the transform, "
+                    "or leave the row out."
+                ) from error
 
     def _image(self, row: int, place: int) -> Image:
         """Return a decoded image; where whole images are kept, each is decoded once."""
@@ -208,14 +218,16 @@ class ImageRows(RowPart):
         self.cache.put(slot, np.asarray(image))
         return image
 
+    def _column(self, place: int) -> str:
+        return f" of column {self.names[place]!r}" if self.names else ""
+
     def _open(self, cell: object, row: int, place: int) -> Image:
         try:
             return open_image(cell, self.folder, self.ranges[place] if self.ranges else None)
         except (OSError, TypeError) as error:
-            column = f" of column {self.names[place]!r}" if self.names else ""
             raise ImageReadError(
-                f"The image in row {row}{column} cannot be read: {cell_text(cell)} ({reason_of(error)}). Restore the "
-                "file, drop the row, or set the cell to None where there is no image."
+                f"The image in row {row}{self._column(place)} cannot be read: {cell_text(cell)} ({reason_of(error)}). "
+                "Restore the file, drop the row, or set the cell to None where there is no image."
             ) from error
 
 

@@ -89,10 +89,19 @@ def train_transform(spec: ImageSpec, strength: str, erasing: float = 0.0) -> Cal
     else:
         policy = v2.TrivialAugmentWide if strength == "standard" else v2.RandAugment
         steps += [v2.RandomHorizontalFlip(), policy(interpolation=v2.InterpolationMode.BILINEAR)]
-    if erasing:
-        colour = [255 * one for one in spec.mean]
-        steps += [v2.PILToTensor(), v2.RandomErasing(p=erasing, value=colour), v2.ToPILImage()]
-    return _to_array(v2.Compose(steps))
+    varied = _to_array(v2.Compose(steps))
+    return lambda image: erase(varied(image), spec, erasing)
+
+
+def erase(pixels: np.ndarray, spec: ImageSpec, share: float) -> np.ndarray:
+    """Return uint8 pixels `(3, height, width)`, in which with this chance a rectangle has the mean colour."""
+    if not share:
+        return pixels
+    import torch
+    from torchvision.transforms import v2
+
+    transform = v2.RandomErasing(p=share, value=[255 * one for one in spec.mean])
+    return np.asarray(transform(torch.from_numpy(np.ascontiguousarray(pixels))).numpy())
 
 
 def _to_array(transform: Callable[[Image], Image]) -> Callable[[Image], np.ndarray]:
