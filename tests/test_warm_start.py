@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -132,6 +133,39 @@ def test_a_regression_keeps_its_scale(frame, scale):
     assert "the head starts anew: the label is learnt on another scale" in notes(none)
 
 
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [
+        ("quantiles:0.1,0.5,0.9", "quantiles:0.1,0.5,0.9"),
+        ("quantiles:0.1,0.5,0.9", "quantiles:0.2,0.4,0.6,0.8"),
+        ("quantiles:0.1,0.5,0.9", "huber"),
+        ("quantiles:0.1,0.5,0.9", "quantile:0.6"),
+        ("mse", "quantiles:0.1,0.5,0.9"),
+    ],
+)
+def test_quantiles_are_those_of_the_nearest_level(frame, before, now):
+    numbers = frame.drop(columns="y").assign(y=3 * frame["x"] + 1)
+    earlier = Predictor("y", verbosity=0).fit(numbers, hyperparameters={**OPTIONS, "optim.loss": before})
+    again = start(numbers, earlier, options={"optim.loss": now}, callbacks=[NoStep()])
+    assert again.started_from["head"] == "whole"
+    assert ("each output that of the nearest level" in notes(again)) == (before != now)
+    outputs = [one._fitted().model.head.weight for one in (earlier, again)]
+    levels = [one._fitted().target.levels or (0.5,) for one in (earlier, again)]
+    places = [min(range(len(levels[0])), key=lambda at: abs(levels[0][at] - level)) for level in levels[1]]
+    assert torch.equal(outputs[1], outputs[0][places])
+
+
+def test_quantiles_that_were_moved_start_where_they_were(frame):
+    numbers = frame.drop(columns="y").assign(y=3 * frame["x"] + 1)
+    options = {**OPTIONS, "optim.loss": "quantiles:0.1,0.5,0.9"}
+    earlier = Predictor("y", verbosity=0).fit(numbers, hyperparameters=options)
+    assembly = earlier._fitted()
+    earlier._assembly = replace(assembly, target=replace(assembly.target, offsets=(0.5, 0.25, 0.0)))
+    again = start(numbers, earlier, callbacks=[NoStep()])
+    bias = [one._fitted().model.head.bias for one in (earlier, again)]
+    assert torch.equal(bias[1], bias[0] + torch.tensor([0.5, 0.25, 0.0]))
+
+
 # -- training from there
 
 
@@ -251,6 +285,19 @@ def test_options_are_those_of_the_earlier_fit_unless_set(of_table, frame):
     preset = start(frame, of_table, presets="two_stage", callbacks=[NoStep()])
     assert preset.config["model.table.width"] == 16
     assert preset.config["optim.lr_choice"] == "two_stage"
+
+
+def entropy(outputs, targets, weights):
+    return torch.nn.functional.cross_entropy(outputs, targets, reduction="none")
+
+
+def test_objects_of_the_caller_hold_where_the_predictor_is_in_memory(frame):
+    own = {"optim.loss": entropy, "optim.optimizer": torch.optim.Adam}
+    earlier = Predictor("y", verbosity=0).fit(frame, hyperparameters={**OPTIONS, **own})
+    again = start(frame, earlier)
+    assert again.config.objects == own
+    assert again.config.provenance["optim.loss"] == "start_from: user"
+    assert start(frame, again, options={"optim.loss": "focal"}).config.objects == {"optim.optimizer": torch.optim.Adam}
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,8 @@ def resolve(
         provenance |= dict.fromkeys(preset.values, f"{PRESET}{preset.name}")
     if earlier is not None:
         before, set_by = inherited(earlier, values | read.values)
+        left = before.keys() - values.keys() - read.values.keys()
+        objects |= {path: one for path, one in earlier.objects.items() if path in left}
         values, provenance = before | values, set_by | provenance
     names = tuple(Path(name).name for name in asked_for(presets))
     names = earlier.presets if earlier is not None and not named else names
