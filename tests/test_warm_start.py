@@ -301,6 +301,27 @@ def test_objects_of_the_caller_hold_where_the_predictor_is_in_memory(frame):
 
 
 @pytest.mark.parametrize(
+    ("option", "label", "said"),
+    [
+        ({"optim.loss": entropy}, "y", "names a function"),
+        ({"optim.loss": "focal"}, "number", "is for binary"),
+        ({"optim.class_weights": {"yes": 2.0}}, "letter", "'yes' is no class of 'letter'"),
+    ],
+)
+def test_an_option_of_the_earlier_fit_that_does_not_fit_says_where_it_is_from(frame, tmp_path, option, label, said):
+    path = tmp_path / "earlier"
+    Predictor("y", path=path, verbosity=0).fit(frame, hyperparameters={**OPTIONS, **option})
+    values = {"number": 3 * frame["x"], "letter": np.where(frame["x"] > 0, "a", "b"), "y": frame["y"]}
+    frame = frame.drop(columns="y").assign(**{label: values[label]})
+    message = told(ConfigError, ValueError, lambda: start(frame, path, label))
+    name = next(iter(option))
+    assert said in message
+    assert f"{name!r} is as set in the fit that this one starts from, {str(path)!r}" in message
+    fine = start(frame, path, label, options={name: None, "optim.max_steps": 1})
+    assert fine.started_from["towers"] == ("table",)
+
+
+@pytest.mark.parametrize(
     ("option", "has"), [({"model.table.width": 5}, "model.table.width=5, it has 16"), ({"model.table.bins": 9}, "=9")]
 )
 def test_options_of_another_tower_are_refused(of_table, frame, option, has):
