@@ -109,6 +109,33 @@ def test_images(tmp_path):
     assert two.predict(pictures.assign(other=None), **folder).shape == (16,)
 
 
+def darker(image):
+    return image.point(lambda value: value // 2)
+
+
+def test_a_transform_of_the_callers_own(tmp_path):
+    pictures = write_images(tmp_path / "pictures", rows=16)
+    options = {
+        **OPTIONS,
+        "data.image_folder": str(tmp_path / "pictures"),
+        "model.image.checkpoint": "resnet18",
+        "model.image.pretrained": False,
+        "model.image.size": 32,
+        "optim.max_steps": 1,
+    }
+    path = tmp_path / "earlier"
+    given = {**options, "model.image.augment": darker}
+    earlier = Predictor("y", path=path, verbosity=0).fit(pictures, hyperparameters=given)
+    there = {"data.image_folder": str(tmp_path / "pictures")}
+    assert start(pictures, earlier, options=there).config.objects == {"model.image.augment": darker}
+    message = told(ConfigError, ValueError, lambda: start(pictures, path, options=there))
+    assert "no name is imported" in message
+    wrong = {**there, "model.image.augment": lambda image: 3}
+    told(ConfigError, ValueError, lambda: start(pictures, path, options=wrong))
+    plain = start(pictures, path, options={**there, "model.image.augment": "light"})
+    assert plain.config.objects == {}
+
+
 def test_a_regression_on_labels_of_another_scale(frame):
     numbers = frame.drop(columns="y").assign(y=3 * frame["x"] + 1)
     earlier = Predictor("y", verbosity=0).fit(numbers, hyperparameters=OPTIONS)
