@@ -36,6 +36,19 @@ def test_a_predictor(fitted, how):
     assert not again.predict_proba(frame).equals(predictor.predict_proba(frame))
 
 
+def agreeing(y_true, y_pred):
+    return float((y_true == y_pred).mean())
+
+
+@pytest.mark.parametrize("how", COPIES)
+def test_with_a_metric_of_the_callers_own(how):
+    frame = make_table()
+    predictor = Predictor("y", eval_metric=agreeing, verbosity=0).fit(frame, hyperparameters=TINY)
+    again = COPIES[how](predictor)
+    assert again.evaluate(frame) == predictor.evaluate(frame)
+    assert again.score(frame) == predictor.score(frame)
+
+
 @pytest.mark.parametrize("how", COPIES)
 @pytest.mark.parametrize("part", ["plan", "columns", "config", "history"])
 def test_its_parts(fitted, how, part):

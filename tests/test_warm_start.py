@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -108,6 +109,33 @@ def test_images(tmp_path):
     assert two.predict(pictures.assign(other=None), **folder).shape == (16,)
 
 
+def darker(image):
+    return image.point(lambda value: value // 2)
+
+
+def test_a_transform_of_the_callers_own(tmp_path):
+    pictures = write_images(tmp_path / "pictures", rows=16)
+    options = {
+        **OPTIONS,
+        "data.image_folder": str(tmp_path / "pictures"),
+        "model.image.checkpoint": "resnet18",
+        "model.image.pretrained": False,
+        "model.image.size": 32,
+        "optim.max_steps": 1,
+    }
+    path = tmp_path / "earlier"
+    given = {**options, "model.image.augment": darker}
+    earlier = Predictor("y", path=path, verbosity=0).fit(pictures, hyperparameters=given)
+    there = {"data.image_folder": str(tmp_path / "pictures")}
+    assert start(pictures, earlier, options=there).config.objects == {"model.image.augment": darker}
+    message = told(ConfigError, ValueError, lambda: start(pictures, path, options=there))
+    assert "no name is imported" in message
+    wrong = {**there, "model.image.augment": lambda image: 3}
+    told(ConfigError, ValueError, lambda: start(pictures, path, options=wrong))
+    plain = start(pictures, path, options={**there, "model.image.augment": "light"})
+    assert plain.config.objects == {}
+
+
 def test_a_regression_on_labels_of_another_scale(frame):
     numbers = frame.drop(columns="y").assign(y=3 * frame["x"] + 1)
     earlier = Predictor("y", verbosity=0).fit(numbers, hyperparameters=OPTIONS)
@@ -130,6 +158,39 @@ def test_a_regression_keeps_its_scale(frame, scale):
     assert again.started_from["head"] == "whole"
     none = start(wider, earlier, options={"data.target_transform": "none"}, callbacks=[NoStep()])
     assert "the head starts anew: the label is learnt on another scale" in notes(none)
+
+
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [
+        ("quantiles:0.1,0.5,0.9", "quantiles:0.1,0.5,0.9"),
+        ("quantiles:0.1,0.5,0.9", "quantiles:0.2,0.4,0.6,0.8"),
+        ("quantiles:0.1,0.5,0.9", "huber"),
+        ("quantiles:0.1,0.5,0.9", "quantile:0.6"),
+        ("mse", "quantiles:0.1,0.5,0.9"),
+    ],
+)
+def test_quantiles_are_those_of_the_nearest_level(frame, before, now):
+    numbers = frame.drop(columns="y").assign(y=3 * frame["x"] + 1)
+    earlier = Predictor("y", verbosity=0).fit(numbers, hyperparameters={**OPTIONS, "optim.loss": before})
+    again = start(numbers, earlier, options={"optim.loss": now}, callbacks=[NoStep()])
+    assert again.started_from["head"] == "whole"
+    assert ("each output that of the nearest level" in notes(again)) == (before != now)
+    outputs = [one._fitted().model.head.weight for one in (earlier, again)]
+    levels = [one._fitted().target.levels or (0.5,) for one in (earlier, again)]
+    places = [min(range(len(levels[0])), key=lambda at: abs(levels[0][at] - level)) for level in levels[1]]
+    assert torch.equal(outputs[1], outputs[0][places])
+
+
+def test_quantiles_that_were_moved_start_where_they_were(frame):
+    numbers = frame.drop(columns="y").assign(y=3 * frame["x"] + 1)
+    options = {**OPTIONS, "optim.loss": "quantiles:0.1,0.5,0.9"}
+    earlier = Predictor("y", verbosity=0).fit(numbers, hyperparameters=options)
+    assembly = earlier._fitted()
+    earlier._assembly = replace(assembly, target=replace(assembly.target, offsets=(0.5, 0.25, 0.0)))
+    again = start(numbers, earlier, callbacks=[NoStep()])
+    bias = [one._fitted().model.head.bias for one in (earlier, again)]
+    assert torch.equal(bias[1], bias[0] + torch.tensor([0.5, 0.25, 0.0]))
 
 
 # -- training from there
@@ -251,6 +312,40 @@ def test_options_are_those_of_the_earlier_fit_unless_set(of_table, frame):
     preset = start(frame, of_table, presets="two_stage", callbacks=[NoStep()])
     assert preset.config["model.table.width"] == 16
     assert preset.config["optim.lr_choice"] == "two_stage"
+
+
+def entropy(outputs, targets, weights):
+    return torch.nn.functional.cross_entropy(outputs, targets, reduction="none")
+
+
+def test_objects_of_the_caller_hold_where_the_predictor_is_in_memory(frame):
+    own = {"optim.loss": entropy, "optim.optimizer": torch.optim.Adam}
+    earlier = Predictor("y", verbosity=0).fit(frame, hyperparameters={**OPTIONS, **own})
+    again = start(frame, earlier)
+    assert again.config.objects == own
+    assert again.config.provenance["optim.loss"] == "start_from: user"
+    assert start(frame, again, options={"optim.loss": "focal"}).config.objects == {"optim.optimizer": torch.optim.Adam}
+
+
+@pytest.mark.parametrize(
+    ("option", "label", "said"),
+    [
+        ({"optim.loss": entropy}, "y", "names a function"),
+        ({"optim.loss": "focal"}, "number", "is for binary"),
+        ({"optim.class_weights": {"yes": 2.0}}, "letter", "'yes' is no class of 'letter'"),
+    ],
+)
+def test_an_option_of_the_earlier_fit_that_does_not_fit_says_where_it_is_from(frame, tmp_path, option, label, said):
+    path = tmp_path / "earlier"
+    Predictor("y", path=path, verbosity=0).fit(frame, hyperparameters={**OPTIONS, **option})
+    values = {"number": 3 * frame["x"], "letter": np.where(frame["x"] > 0, "a", "b"), "y": frame["y"]}
+    frame = frame.drop(columns="y").assign(**{label: values[label]})
+    message = told(ConfigError, ValueError, lambda: start(frame, path, label))
+    name = next(iter(option))
+    assert said in message
+    assert f"{name!r} is as set in the fit that this one starts from, {str(path)!r}" in message
+    fine = start(frame, path, label, options={name: None, "optim.max_steps": 1})
+    assert fine.started_from["towers"] == ("table",)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from sklearn.utils.validation import _check_sample_weight, assert_all_finite, va
 from thermocline.data.tables import as_frame
 from thermocline.errors import ConfigError, DataError, LabelError, NotFittedError
 from thermocline.predictor import Predictor
+from thermocline.registry.metrics import Metric
 
 NESTED = "hyperparameters__"
 """What the name of a single option begins with: `hyperparameters__optim.lr`."""
@@ -37,7 +38,7 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
         presets: Any = None,
         hyperparameters: Any = None,
         column_types: Mapping[str, str] | None = None,
-        eval_metric: str | None = None,
+        eval_metric: str | Metric | Callable[..., Any] | None = None,
         time_limit: float | str | None = None,
         memory: int | str | None = None,
         random_state: Any = 0,
@@ -202,7 +203,7 @@ class ThermoclineClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
         presets: As of `Predictor.fit`, like all that are not explained here.
         hyperparameters: As a dict its options can be searched one by one, as `hyperparameters__optim.lr`.
         column_types: Column → type, where inference is to be overruled.
-        eval_metric: The metric that chooses between states of training.
+        eval_metric: The metric that chooses between states of training, as of `Predictor`.
         positive_class: Of two classes the one that `eval_metric` and the threshold are about.
         time_limit: Seconds of one `fit`, or a text such as `"20m"`.
         memory: Memory that training may take.
@@ -228,7 +229,7 @@ class ThermoclineClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
         presets: Any = None,
         hyperparameters: Any = None,
         column_types: Mapping[str, str] | None = None,
-        eval_metric: str | None = None,
+        eval_metric: str | Metric | Callable[..., Any] | None = None,
         positive_class: Any = None,
         time_limit: float | str | None = None,
         memory: int | str | None = None,

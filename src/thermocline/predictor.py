@@ -613,8 +613,9 @@ class Predictor:
         vars(self).update({**_UNFITTED, **{name: state[name] for name in _GIVEN}})
         if "fitted" in state:
             from thermocline.pipeline.predict import to_best_device
+            from thermocline.registry import named_metric
 
-            self._take(state["fitted"].unpacked(self._problem))
+            self._take(state["fitted"].unpacked(self._problem, named_metric(self._eval_metric)))
             to_best_device(self._fitted().model)
 
     @keeps_global_state

@@ -226,6 +226,29 @@ def test_what_is_written_by_hand_goes_before_a_file(tmp_path: Path) -> None:
     assert "2 by the user" in repr(both)
 
 
+@pytest.mark.parametrize("how", ["preset", "file", "earlier"])
+def test_what_belongs_to_a_value_ends_with_it(how: str, tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    content = "purpose: Mine.\noptim: {lr: {'*': 1e-3, head: 1e-2}, optimizer: sgd, optimizer_args: {momentum: 0.5}}"
+    file.write_text(content, encoding="utf-8")
+
+    def over(later: dict[str, Any]) -> ResolvedConfig:
+        if how == "preset":
+            return resolve(file, later)
+        return resolve(None, [file, later]) if how == "file" else resolve(None, later, earlier=resolve(None, file))
+
+    same = over({"optim.patience": 3}).optim
+    assert (same.lr, same.layer_lr, same.optimizer_args) == (1e-3, {"head": 1e-2}, {"momentum": 0.5})
+    one = over({"optim.lr": 1e-4})
+    assert (one.optim.lr, one.optim.layer_lr, one.provenance["optim.layer_lr"]) == (1e-4, None, "default")
+    assert one.optim.optimizer_args == {"momentum": 0.5}
+    other = over({"optim.optimizer": "nadam"})
+    assert (other.optim.optimizer_args, other.optim.layer_lr) == (None, {"head": 1e-2})
+    assert over({"optim.optimizer": "sgd"}).optim.optimizer_args == {"momentum": 0.5}
+    both = over({"optim.lr": {"*": 1e-4, "stem": 0.0}, "optim.optimizer_args": {"momentum": 0.1}}).optim
+    assert (both.lr, both.layer_lr, both.optimizer_args) == (1e-4, {"stem": 0.0}, {"momentum": 0.1})
+
+
 def test_a_file_is_named_in_its_faults(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text("optim: {lr: -1}\nenv: {}\noptim.lr: -2\n", encoding="utf-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 import torch
 
 from export.conftest import answers
-from support.tiny import told
+from support.tiny import TINY, make_table, told
 from thermocline import Predictor
 from thermocline.cli import main
 from thermocline.errors import (
@@ -103,6 +104,28 @@ def test_a_torch_program_has_the_same_names(table_fit: Any, tmp_path: Path) -> N
     given = {name: torch.zeros(5, 2) for name in arrays}
     given["table/codes"] = torch.zeros(5, 2, dtype=torch.long)
     assert program(given)["probabilities"].shape == (5, 3)
+
+
+@pytest.mark.parametrize("loss", ["quantiles:0.1,0.5,0.9", "quantile:0.9"])
+def test_quantiles(tmp_path: Path, loss: str) -> None:
+    frame = make_table(72).assign(y=lambda table: np.exp(table["x"]))
+    options = {**TINY, "optim.loss": loss, "data.target_transform": "log"}
+    predictor = Predictor("y", verbosity=0).fit(frame, hyperparameters=options)
+    assembly = predictor._fitted()
+    offsets = (0.9, 0.0, -0.9)[: assembly.target.width]  # such that they cross
+    predictor._assembly = replace(assembly, target=replace(assembly.target, offsets=offsets))
+    predictor.export(tmp_path / "torch", "torch_export")  # outputs are compared
+    predictor.export(tmp_path / "onnx")
+    rows = frame.drop(columns="y").head(5)
+    rows.to_csv(tmp_path / "rows.csv", index=False)
+    found = answers(tmp_path / "onnx", tmp_path / "rows.csv")
+    assert np.allclose([one["prediction"] for one in found], predictor.predict(rows), rtol=1e-4)
+    if "," not in loss:
+        assert "quantiles" not in found[0]
+        return
+    wanted = predictor.predict_interval(rows, coverage=0.5)
+    for level in ("0.1", "0.5", "0.9"):
+        assert np.allclose([one["quantiles"][level] for one in found], wanted[f"quantile_{level}"], rtol=1e-4)
 
 
 def test_eight_bits_are_smaller_and_scored(reader_of_text: Any, text_export: Path, tmp_path: Path) -> None:

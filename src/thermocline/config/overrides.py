@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 from thermocline.errors import ConfigError
 
+from .companions import laid_over
 from .documents import read_yaml
 from .flow_text import is_flow, parse_flow
 from .foreign import foreign_key
@@ -69,19 +70,24 @@ def read_overrides(given: Hyperparameters, schema: Schema) -> Overrides:
         schema: The options there are.
     """
     read = Overrides()
-    files: dict[str, Path | None] = {}
+    sources: dict[Path | None, dict[str, Any]] = {}
     for entry in _by_selector(_entries(given, schema, read.faults), schema, read.faults):
-        path, file = entry.path, entry.file
+        path, own = entry.path, sources.setdefault(entry.file, {})
         try:
             value = _checked(entry, schema)
         except ConfigError as error:
             read.faults.append(f"{entry.where}{error}")
             continue
-        if path in files and files[path] == file and read.values[path] != value:
-            read.faults.append(f"{entry.where}{path} is given twice: {read.values[path]!r} and {value!r}.")
-        elif files.get(path, file) is not None or file is None:
-            files[path], read.values[path] = file, value
-            read.origins[path] = BY_HAND if file is None else f"{FILE}{file.name}"
+        if path in own and own[path] != value:
+            read.faults.append(f"{entry.where}{path} is given twice: {own[path]!r} and {value!r}.")
+        else:
+            own[path] = value
+    by_hand = sources.pop(None, {})
+    for file, values in (*sources.items(), (None, by_hand)):
+        settled = laid_over(read.values, values)
+        origin = BY_HAND if file is None else f"{FILE}{file.name}"
+        origins = read.origins | dict.fromkeys(values, origin)
+        read = Overrides(settled, {name: origins[name] for name in settled}, read.faults)
     return read
 
 

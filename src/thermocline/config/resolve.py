@@ -9,6 +9,7 @@ from typing import Any
 from thermocline.errors import ConfigError
 from thermocline.registry import ProblemInfo
 
+from .companions import laid_over
 from .inherited import inherited
 from .joined import schema_of
 from .overrides import Hyperparameters, Overrides, raise_faults, read_overrides
@@ -65,16 +66,20 @@ def resolve(
     values: dict[str, Any] = {}
     provenance: dict[str, str] = {}
     for preset in (preset for lineage in found for preset in lineage):
-        values |= preset.values
+        values = laid_over(values, preset.values)
         provenance |= dict.fromkeys(preset.values, f"{PRESET}{preset.name}")
     if earlier is not None:
-        before, set_by = inherited(earlier, values | read.values)
-        values, provenance = before | values, set_by | provenance
+        before, were_set_by = inherited(earlier, values | read.values)
+        left = before.keys() - values.keys() - read.values.keys()
+        objects |= {path: one for path, one in earlier.objects.items() if path in left}
+        values, provenance = laid_over(before, values), were_set_by | provenance
     names = tuple(Path(name).name for name in asked_for(presets))
     names = earlier.presets if earlier is not None and not named else names
+    settled = laid_over(values, read.values)
     replaced = {path: value for path, value in values.items() if path in read.values}
-    origins = Origins(provenance | read.origins, names, replaced, replacements(found, without=read.values))
-    return replace(ResolvedConfig.build(schema, values | read.values, origins), objects=objects)
+    set_by = {path: origin for path, origin in (provenance | read.origins).items() if path in settled}
+    origins = Origins(set_by, names, replaced, replacements(found, without=read.values))
+    return replace(ResolvedConfig.build(schema, settled, origins), objects=objects)
 
 
 def read_spaces(hyperparameters: Hyperparameters, *, problem: ProblemInfo | None = None) -> dict[str, Space]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from thermocline.contracts.problem import Problem
 from thermocline.pipeline import artifact
 from thermocline.pipeline.fitted import Fitted
+from thermocline.registry.metrics import Metric
 
 FOLDER = "predictor"
 
@@ -37,11 +39,12 @@ class Packed:
             files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
         return cls(files, any(value is True for key, value in config.items() if key.endswith(".trust_remote_code")))
 
-    def unpacked(self, problem: Problem | None = None) -> Fitted:
+    def unpacked(self, problem: Problem | None = None, metric: Any = None) -> Fitted:
         """Return the predictor, on the CPU.
 
         Args:
             problem: The caller's own kind of problem, where it is of one.
+            metric: The metric that its fit was given, whose function no file holds; or its name.
 
         Raises:
             ArtifactError: The files are of a newer version.
@@ -51,4 +54,9 @@ class Packed:
             for name, content in self.files.items():
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 (folder / name).write_bytes(content)
-            return artifact.load(folder, artifact.Trust(problem, self.remote_code))
+            fitted = artifact.load(folder, artifact.Trust(problem, self.remote_code))
+        target = fitted.assembly.target
+        held = getattr(target, "metric", None)
+        if held is None or not isinstance(metric, Metric) or metric.name != held.name:
+            return fitted
+        return replace(fitted, assembly=replace(fitted.assembly, target=replace(target, metric=metric)))

@@ -17,6 +17,7 @@ from thermocline.data.worker_processes import check_number
 from thermocline.errors import ConfigError, ThermoclineWarning, counted
 from thermocline.pipeline.arguments import check_seed
 from thermocline.pipeline.columns_before import as_before, with_column_types
+from thermocline.pipeline.inherited_faults import told_inherited
 from thermocline.pipeline.places import check_loggers
 from thermocline.training.device import choose_device, choose_precision, launch_note
 from thermocline.training.optimizing import check_optimizer
@@ -69,6 +70,11 @@ def prepare(request: Request) -> Prepared:
     check_seed(request.seed)
     problem = problem_of(request)
     config = with_chosen(request.settled(problem.info), request)
+    with told_inherited(request, config):
+        return _prepared(request, problem, config)
+
+
+def _prepared(request: Request, problem: Problem, config: ResolvedConfig) -> Prepared:
     if request.training:
         check_loggers(request, config)
         check_number(config.env.num_workers)
@@ -126,7 +132,7 @@ def _warn_of_few(train: int, valid: int) -> None:
         f"There {'is' if train == 1 else 'are'} only {counted(train, 'row')} to train on, and {valid:,} to validate: "
         "scores and the choice of the best state are chance. Give more data.",
         ThermoclineWarning,
-        stacklevel=5,
+        stacklevel=6,
     )
 
 

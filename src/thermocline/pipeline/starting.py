@@ -38,9 +38,10 @@ def saved_earlier(given: Any, request: Request) -> Earlier:
         ArtifactError: There is no predictor, or it is damaged.
     """
     if not isinstance(given, str | os.PathLike):
+        inside = " Of an estimator give its predictor_." if hasattr(given, "predictor_") else ""
         raise ConfigError(
             "start_from is the path of a saved predictor, a fitted Predictor, 'self' for the predictor that is fitted "
-            f"again, or None, not {shown(given)}."
+            f"again, or None, not {shown(given)}.{inside}"
         )
     folder = folder_argument(given)
     remote_code = trusts_remote_code(replace(request, drawn=Drawn("no trial")))
@@ -48,8 +49,11 @@ def saved_earlier(given: Any, request: Request) -> Earlier:
 
 
 def fitted_earlier(fitted: Fitted, where: str) -> Earlier:
-    """Return a predictor in memory to start from: a copy, so that it stays as it is."""
-    return _earlier(Packed.of(fitted).unpacked(fitted.assembly.problem), where)
+    """Return a predictor in memory to start from: a copy, so that it stays as it is, with the caller's own objects."""
+    copied = Packed.of(fitted).unpacked(fitted.assembly.problem)
+    config = replace(copied.assembly.config, objects=fitted.assembly.config.objects)
+    built = replace(copied.assembly.built, config=config)
+    return _earlier(replace(copied, assembly=replace(copied.assembly, built=built)), where)
 
 
 def starting(request: Request, earlier: Earlier) -> Request:

@@ -44,14 +44,7 @@ class ImageInput(InputKind):
     def check(self, columns: Columns, config: ResolvedConfig) -> None:
         """Check that the pretrained weights can be found, and a transform of the caller's own; nothing is loaded."""
         del columns
-        transform, named = config.objects.get(AUGMENT), config.model.image.augment
-        if transform is not None:
-            check_transform(transform)
-        elif is_recorded(named):
-            raise ConfigError(
-                f"{AUGMENT}={named!r} is the name of a transform, and no name is imported. Hand the transform "
-                f"itself in, in Python: hyperparameters={{{AUGMENT!r}: transform}}, or set it to light."
-            )
+        _check_augment(config)
         _source(config)
 
     def usable_rows(
@@ -87,6 +80,7 @@ class ImageInput(InputKind):
 
     def continued(self, before: BuiltInput, source: RowSource, columns: Columns, config: ResolvedConfig) -> BuiltInput:
         """Return the tower with its preprocessing, for these columns; each has its place in the features."""
+        _check_augment(config)
         old: ImageProcessor = before.processor
         own = [column for column in columns if column.kind in INFO.column_types]
         tower: Any = copy.deepcopy(before.tower)
@@ -198,3 +192,15 @@ def _choose_size(
     if chosen >= own:
         return None, ""
     return chosen, f"images are about {typical} pixels a side; {SMALL_IMAGES} times that, not the model's {own}"
+
+
+def _check_augment(config: ResolvedConfig) -> None:
+    """Check a transform of the caller's own, and that it was handed in where its name is the value."""
+    transform, named = config.objects.get(AUGMENT), config.model.image.augment
+    if transform is not None:
+        check_transform(transform)
+    elif is_recorded(named):
+        raise ConfigError(
+            f"{AUGMENT}={named!r} is the name of a transform, and no name is imported. Hand the transform "
+            f"itself in, in Python: hyperparameters={{{AUGMENT!r}: transform}}, or set it to light."
+        )

@@ -15,6 +15,7 @@ from torch import nn
 from thermocline.contracts.exporting import ExportForm, by_input
 from thermocline.contracts.problem import Assembly
 from thermocline.problems.rowwise.model import FusionModel
+from thermocline.problems.rowwise.quantiles import nearest
 from thermocline.problems.rowwise.target import MIDDLE, RowTarget
 from thermocline.problems.rowwise.transforms import Transform
 
@@ -36,11 +37,15 @@ def row_form(assembly: Assembly, folder: Path) -> ExportForm:
     }
     if target.problem_type == "binary":
         settings |= {"positive": target.positive_code, "threshold": target.threshold or MIDDLE}
-    scored = "predictions" if target.problem_type == "regression" else "probabilities"
+    if len(target.levels) > 1:
+        settings |= {"levels": list(target.levels)}
 
     def expected(outputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        answer = target.predicted if scored == "predictions" else target.activate
-        return {scored: answer(outputs["outputs"])}
+        raw = outputs["outputs"]
+        if target.problem_type != "regression":
+            return {"probabilities": target.activate(raw)}
+        several = {"quantiles": target.quantiles(raw)} if len(target.levels) > 1 else {}
+        return {"predictions": target.predicted(raw)} | several
 
     return ExportForm(RowOutputs(assembly.model, target), inputs, expected, settings, "RowAnswers", SOURCES)
 
@@ -66,14 +71,28 @@ class RowOutputs(nn.Module):
 
         Returns:
             `outputs`, raw float32 `(rows, width)`, and `probabilities` float32 of the same shape, or `predictions`
-            float64 `(rows, 1)` in the label's units.
+            float64 `(rows, 1)` in the label's units, and where several quantiles are learnt `quantiles`, alike.
         """
         outputs = self.model(by_input(inputs)).float()
+        levels = self.target.levels
+        if levels:
+            quantiles = self._quantiles(outputs.double())
+            middle = nearest(levels, MIDDLE)
+            several = {"quantiles": quantiles} if len(levels) > 1 else {}
+            return {"outputs": outputs, "predictions": quantiles[:, middle : middle + 1], **several}
         if self.target.problem_type == "regression":
             return {"outputs": outputs, "predictions": self._in_units(outputs.double())}
         scaled = outputs / self.target.temperature
-        several = self.target.problem_type == "multilabel"
-        return {"outputs": outputs, "probabilities": scaled.sigmoid() if several else scaled.softmax(dim=1)}
+        labels = self.target.problem_type == "multilabel"
+        return {"outputs": outputs, "probabilities": scaled.sigmoid() if labels else scaled.softmax(dim=1)}
+
+    def _quantiles(self, outputs: torch.Tensor) -> torch.Tensor:
+        """Return what `RowTarget.quantiles` does."""
+        target, levels = self.target, self.target.levels
+        moved = outputs + torch.tensor(target.offsets or (0.0,) * len(levels), dtype=torch.float64)
+        ordered = moved.topk(len(levels), dim=1, largest=False).values  # sorted; onnxruntime has no `sort`
+        units = ordered * target.std + target.mean
+        return units if target.transform is None else _inverse(target.transform, units)
 
     def _in_units(self, outputs: torch.Tensor) -> torch.Tensor:
         """Return what `RowTarget.predicted` does."""

@@ -75,6 +75,11 @@ def scores(truth: np.ndarray, quantiles: np.ndarray) -> tuple[Residuals, ...]:
     return tuple(found)
 
 
+def nearest(levels: Sequence[float], level: float) -> int:
+    """Return the place of the level that is the nearest to one."""
+    return min(range(len(levels)), key=lambda one: abs(levels[one] - level))
+
+
 def nearest_pair(levels: Sequence[float], coverage: float) -> int:
     """Return the number of the pair that by its levels holds about a share of rows."""
     return min(

@@ -12,7 +12,8 @@ class RowAnswers:
     """Turns what an exported model gives into answers, as `RowTarget` does.
 
     Args:
-        settings: `problem_type`, `label`, `classes`, `positive` (the number of the positive class), `threshold`.
+        settings: `problem_type`, `label`, `classes`, `positive` (the number of the positive class), `threshold`;
+            `levels` of several quantiles.
     """
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
@@ -20,11 +21,17 @@ class RowAnswers:
         self.kind, self.classes = settings["problem_type"], settings["classes"]
 
     def of(self, outputs: Mapping[str, np.ndarray], _arrays: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
-        """Return for each row its `prediction` and, of classes, `probabilities` by class."""
+        """Return for each row its `prediction` and, of classes, `probabilities` by class; `quantiles` by level."""
         if self.kind == "regression":
-            return [{"prediction": float(number)} for number in outputs["predictions"][:, 0]]
+            found: list[dict[str, Any]] = [{"prediction": float(number)} for number in outputs["predictions"][:, 0]]
+            for answer, row in zip(found, outputs.get("quantiles", ()), strict=False):
+                answer["quantiles"] = self._levels(row)
+            return found
         chances = outputs["probabilities"]
         return [{"prediction": self._chosen(row), "probabilities": self._named(row)} for row in chances]
+
+    def _levels(self, row: np.ndarray) -> dict[str, float]:
+        return {f"{level:g}": float(number) for level, number in zip(self.settings["levels"], row, strict=True)}
 
     def _named(self, row: np.ndarray) -> dict[Any, float]:
         return {name: float(chance) for name, chance in zip(self.classes, row, strict=True)}

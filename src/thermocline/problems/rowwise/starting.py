@@ -14,7 +14,8 @@ from thermocline.contracts.starting import PART, WHOLE, Earlier, NotTakenError, 
 from thermocline.errors import ConfigError, counted, listing
 from thermocline.problems.rowwise.info import INFO
 from thermocline.problems.rowwise.model import FusionModel
-from thermocline.problems.rowwise.target import RowTarget
+from thermocline.problems.rowwise.quantiles import nearest
+from thermocline.problems.rowwise.target import MIDDLE, RowTarget
 from thermocline.problems.rowwise.transforms import Transform
 from thermocline.tuning.layers.layer_map import LayerMap
 
@@ -180,14 +181,21 @@ def _copy_rows(now: nn.Linear, then: nn.Linear, places: Sequence[int | None]) ->
 def _take_numbers(
     old: FusionModel, was: RowTarget, model: FusionModel, target: RowTarget
 ) -> tuple[str, tuple[int, ...], str]:
-    """Copy the output of a regression; what it means in the label's units stays, whatever mean and spread are now."""
+    """Copy the outputs of a regression; what they mean in the label's units stays, whatever mean and spread are now.
+
+    Of other quantiles than before each is the one whose level was the nearest.
+    """
     if _plain(was.transform) != _plain(target.transform):
         raise NotTakenError("the label is learnt on another scale (data.target_transform)")
     _copy_but_outputs(old, model)
+    places = [nearest(was.levels or (MIDDLE,), level) for level in target.levels or (MIDDLE,)]
     for now, then in zip(_last_layers(model), _last_layers(old), strict=True):
-        now.weight.copy_(then.weight)
-        now.bias.copy_(then.bias)
+        _copy_rows(now, then, places)
+    if was.offsets:
+        model.head.bias.add_(torch.tensor(was.offsets)[places].to(model.head.bias))
     said = "the head is that of that fit"
+    if was.levels != target.levels and places != [0]:
+        said += ", each output that of the nearest level"
     if (was.mean, was.std) == (target.mean, target.std):
         return WHOLE, (), said
     for layer in _last_layers(model):

@@ -18,6 +18,7 @@ from thermocline.problems.rowwise.intervals import Residuals
 from thermocline.problems.rowwise.label_values import check_given, lists, quantities, zero_one
 from thermocline.problems.rowwise.labels import read_label, read_label_columns
 from thermocline.problems.rowwise.losses import Loss
+from thermocline.problems.rowwise.quantiles import nearest
 from thermocline.problems.rowwise.target_saved import described, fields_of
 from thermocline.problems.rowwise.transforms import Transform
 from thermocline.problems.rowwise.written_numbers import NumberForm, without_decimals
@@ -240,8 +241,7 @@ class RowTarget:
         half.
         """
         if self.levels:
-            middle = min(range(len(self.levels)), key=lambda one: abs(self.levels[one] - MIDDLE))
-            return self.quantiles(outputs)[:, [middle]]
+            return self.quantiles(outputs)[:, [nearest(self.levels, MIDDLE)]]
         if self.transform is None or not self.transform.errors:
             return self.restore(outputs)
         outputs = np.asarray(outputs, dtype=np.float64)
