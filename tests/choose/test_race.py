@@ -136,6 +136,13 @@ def test_what_the_user_set_stays() -> None:
     assert predictor.config["optim.lr"] == 0.01
 
 
+def test_rates_that_the_user_set_by_selector_stay() -> None:
+    predictor = race(options={"optim.lr": {"table": 0.01, "head": 0.003}})
+    assert list(predictor.leaderboard()["name"]) == ["as asked"]  # a base rate that no layer follows changes nothing
+    some = race(options={"optim.lr": {"head": 0.003}, "optim.arms": 2})
+    assert "3 times the rate" in set(some.leaderboard()["name"])
+
+
 def test_fewer_arms() -> None:
     predictor = race(options={"optim.arms": 2})
     assert set(predictor.leaderboard()["name"]) == {"as asked", "3 times the rate", "average"}

@@ -480,3 +480,8 @@ def test_killed_while_a_trial_was_saved(tmp_path: Path, monkeypatch: pytest.Monk
     run = search(tmp_path / "run", trials=2, resume=True)
     assert table(run).equals(table(whole))
     assert same(run, whole)
+
+
+def test_a_space_within_a_mapping_is_told() -> None:
+    options = {"optim.lr": {"head": "loguniform(1e-4, 1e-1)"}}
+    assert "for the '*' of optim.lr" in told(ConfigError, ValueError, lambda: search(options=options))

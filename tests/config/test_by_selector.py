@@ -62,6 +62,7 @@ def test_faults():
         ("optim.lr={backbone}", "'backbone' has no value"),
         ("optim.lr={backbone: 1, backbone: 2}", "has 'backbone' twice"),
         ({"optim.lr": {"*": "x"}}, "optim.lr: 'x' is not allowed"),
+        ({"optim.lr": {"*": 0, "head": 1e-3}}, "Give 0 to the layers that are to be frozen"),
         ([{"optim.lr": {"*": 1e-3}}, {"optim.lr": 1e-4}], "given twice"),
         ({"optim.lr_decay": {"backbone": 0.9}}, "optim.lr_decay.backbone is not an option"),
     ):

@@ -133,6 +133,25 @@ class Listed(torch.optim.SGD):
         return super().step(closure)
 
 
+class Moving(torch.optim.SGD):
+    """Lets weights that have no gradient decay."""
+
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter.data.mul_(0.9)
+        return super().step(closure)
+
+
+class Needing(torch.optim.SGD):
+    """Takes each weight to have a gradient."""
+
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter.data.sub_(parameter.grad)
+
+
 class ByGroup(torch.optim.SGD):
     """Counts in its groups, and in its states as a plain number."""
 
@@ -157,6 +176,8 @@ def test_classes_that_can_be(kind):
         (torch.optim.SparseAdam, "does not support dense gradients"),
         (nn.Linear, "no class derived from torch.optim.Optimizer"),
         (lambda groups: None, "no class derived from torch.optim.Optimizer"),
+        (Moving, "changes it where a weight has no gradient.*whose grad is None"),
+        (Needing, "raises TypeError .* where a weight has no gradient"),
         (Hidden, "neither in its state nor in its groups.*env.checkpoint_every=0"),
         (Listed, "has 'seen', which is neither a tensor nor a number.*env.checkpoint_every=0"),
     ],

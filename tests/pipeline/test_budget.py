@@ -140,6 +140,15 @@ def test_what_the_user_set_stays(long_texts, wide):
         )
 
 
+def test_layers_that_the_user_gave_rates_train_themselves(long_texts, wide):
+    memory = f"{needed(long_texts, wide) + 1}MB"
+    assert recommended(long_texts, wide, memory).to_dict().keys() & {"model.frozen_layers", "model.peft"}
+    with pytest.raises(NotEnoughMemoryError, match="too little"):
+        recommended(long_texts, wide, memory, **{"optim.lr": {"backbone": 1e-4}})
+    head = recommended(long_texts, wide, memory, **{"optim.lr": {"head": 1e-3}}).to_dict()
+    assert head.keys() & {"model.frozen_layers", "model.peft"}
+
+
 def test_layers_of_a_plan_that_was_given_are_not_frozen(long_texts, wide):
     plan = Predictor("y", verbosity=0).explain(long_texts, hyperparameters=options(wide))
     least = needed(long_texts, wide)

@@ -107,6 +107,20 @@ def test_faults(options, error, message):
         table_fit(**options)
 
 
+def test_what_is_about_frozen_layers_alone_is_told():
+    given = {
+        **TINY,
+        "optim.lr": {"table": 1e-3, "head": 1e-4},
+        "optim.parameter_rules": [{"parameters": "*stem*", "lr_scale": 0.5}],
+        "model.frozen_layers": "table",
+    }
+    plan = Predictor("y", verbosity=0).explain(make_table(60), hyperparameters=given)
+    assert "no effect: the rate of 'table', 0.001, is of layers that are all frozen" in plan.warnings
+    assert any("rule of '*stem*' has no effect" in hint for hint in plan.hints())
+    thawed = plan.edit("table", frozen=False)
+    assert not any("no effect" in one for one in (*thawed.warnings, *thawed.hints()))
+
+
 def test_on_the_command_line(tmp_path, capsys):
     make_table(60).to_csv(tmp_path / "t.csv", index=False)
     options = ["optim.lr={stem:1e-5,head:1e-3,*:2e-3}", "optim.parameter_rules=[{parameters: '*.bias', lr_scale: 2}]"]

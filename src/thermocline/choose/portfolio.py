@@ -10,7 +10,7 @@ from thermocline.backbones.adapters import is_installed
 from thermocline.config import presets_folder, read_yaml
 from thermocline.contracts.problem import Assembly
 from thermocline.pipeline.planning import tower_sections
-from thermocline.training.freezable import pretrained_blocks
+from thermocline.training.freezable import pretrained_blocks, rated_backbones, rates_given
 
 FILE = "portfolio.yaml"
 LR, EPOCHS = "optim.lr", "optim.max_epochs"
@@ -85,11 +85,21 @@ def _arm(given: dict[str, Any]) -> Arm:
     return Arm(**given, needs=needs)
 
 
+def _leaves_rates(arm: Arm, assembly: Assembly) -> bool:
+    """Whether an arm leaves the rates that options give to layers, and has rates to change besides these."""
+    if (arm.trains_last is not None or arm.needs == ADAPTERS) and rated_backbones(assembly):
+        return False
+    changes = arm.lr_factor != 1 or any(key.startswith(LR) for key in arm.options)
+    return not changes or bool(assembly.plan.timeline.ever - rates_given(assembly).keys())
+
+
 def _options(arm: Arm, assembly: Assembly) -> dict[str, Any] | None:
     """Return the options of an arm; None where it does not apply to the model."""
     config = assembly.config
     pretrained = [tower for tower in assembly.layer_map.towers if pretrained_blocks(assembly.layer_map, tower)]
     if (arm.needs and not pretrained) or (arm.needs == ADAPTERS and not is_installed()):
+        return None
+    if not _leaves_rates(arm, assembly):
         return None
     options = dict(arm.options)
     if arm.lr_factor != 1:

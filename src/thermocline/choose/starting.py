@@ -34,7 +34,8 @@ def plan_search(request: Request) -> Plan:
     if not spaces:
         raise ConfigError(
             "search= chooses values from spaces, and no hyperparameter is one. Write a space in place of a value, such "
-            "as hyperparameters={'optim.lr': 'loguniform(1e-5, 1e-3)'}; or leave search out."
+            "as hyperparameters={'optim.lr': 'loguniform(1e-5, 1e-3)'}; or leave search out. A space stands for the "
+            "whole value of an option, or for the '*' of optim.lr={'*': …}, not for another entry of one or of a list."
         )
     if request.plan is not None:
         raise ConfigError(

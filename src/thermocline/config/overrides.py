@@ -225,7 +225,16 @@ def _by_selector(entries: Iterable[_Entry], schema: Schema, faults: list[str]) -
             yield entry
             continue
         own = {selector: one for selector, one in value.items() if selector != "*"}
-        if "*" in value:
+        if value.get("*") == 0:
+            faults.append(_frozen_base(entry.path))
+        elif "*" in value:
             yield _Entry(entry.path, value["*"], entry.file)
         if own or not value:
             yield _Entry(key.by_selector, own, entry.file)
+
+
+def _frozen_base(path: str) -> str:
+    return (
+        f"{path}: the rate of '*' is what all layers without a rate of their own follow, so it is above 0; got 0. Give "
+        "0 to the layers that are to be frozen, such as {'backbone': 0, 'head': 1e-3}, or set model.frozen_layers."
+    )

@@ -81,6 +81,7 @@ def check(choice: OptimizerChoice, device: torch.device, *, checkpoints: bool) -
         )
     model = _Weights(device)
     optimizer = _tried(choice, device, lambda: _stepped(choice, model, device))
+    _check_frozen(choice, device)
     if not checkpoints:
         return
     advice = "No exact resume is possible with it: set env.checkpoint_every=0, or take another optimizer."
@@ -169,6 +170,29 @@ def _step(model: nn.Module, optimizer: Optimizer, number: int) -> None:
         parameter.grad = torch.randn(parameter.shape, generator=generator).to(parameter.device)
     torch.manual_seed(number)
     optimizer.step()
+
+
+def _check_frozen(choice: OptimizerChoice, device: torch.device) -> None:
+    """Raise unless a weight that has no gradient stays as it is, as those of layers do that a phase freezes."""
+    model, fault = _Weights(device), "changes it"
+    optimizer = _stepped(choice, model, device)
+    frozen, *others = reversed(list(model.parameters()))
+    before = frozen.detach().clone()
+    frozen.grad = None
+    for parameter in others:
+        parameter.grad = torch.ones_like(parameter)
+    try:
+        with RandomNumbers():
+            optimizer.step()
+    except Exception as error:  # a foreign class may raise anything
+        fault = f"raises {type(error).__name__} ({error})"
+    else:
+        if torch.equal(before, frozen.detach()):
+            return
+    raise ConfigError(
+        f"optim.optimizer: the step of {choice.name} {fault} where a weight has no gradient, as in layers that are "
+        "frozen for a phase. Let step() pass over parameters whose grad is None, or take another optimizer."
+    )
 
 
 def _goes_on(choice: OptimizerChoice, model: _Weights, optimizer: Optimizer, device: torch.device) -> bool:

@@ -18,7 +18,7 @@ from thermocline.errors import ConfigError, LayerMapError, NotEnoughMemoryError
 from thermocline.pipeline.prepare import Prepared
 from thermocline.pipeline.ready import Ready, ready, with_options
 from thermocline.registry import input_infos
-from thermocline.training.freezable import pretrained_blocks
+from thermocline.training.freezable import pretrained_blocks, rated_backbones
 from thermocline.training.memory_search import ADAPTERS, Change, MemorySearch
 from thermocline.training.run_savings import memory_search
 from thermocline.tuning.plan.layer_plan import LayerPlan
@@ -99,13 +99,19 @@ class _Adapted:
 
     @cached_property
     def ready(self) -> Ready | None:
-        """The fit with adapters; None where a plan was given, options say otherwise, or no backbone can have them."""
+        """The fit with adapters.
+
+        None where a plan was given, options say otherwise (a rate of a backbone's own weights does), or no backbone can
+        have them.
+        """
         found, config = self.found, self.found.assembly.config
         layer_map, request = found.assembly.layer_map, found.prepared.request
         reads = found.prepared.problem.info.reads
         is_open = all(key in reads and config.is_open(key) and config[key] != value for key, value in ADAPTERS.items())
         pretrained = any(pretrained_blocks(layer_map, tower) for tower in layer_map.towers)
-        if not is_open or found.given is not None or not pretrained or not is_installed():
+        if rated_backbones(found.assembly) or found.given is not None:
+            return None
+        if not is_open or not pretrained or not is_installed():
             return None
         chosen = {key: (value, "memory: all weights would take more") for key, value in ADAPTERS.items()}
         try:

@@ -1,4 +1,4 @@
-"""Which layers of backbones may be frozen besides what a plan freezes, and which are pretrained."""
+"""Which layers of backbones may be frozen besides what a plan freezes, which are pretrained, and which have a rate."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import TypeAlias
 
+from thermocline.contracts.problem import Assembly
 from thermocline.efficiency.costs.estimate_plan import trained_sets
 from thermocline.errors import LayerMapError, SelectorError
 from thermocline.tuning.layers.layer_map import LayerMap
 from thermocline.tuning.layers.selectors import select
 from thermocline.tuning.plan.layer_plan import LayerPlan
+from thermocline.tuning.plan.layer_rates import layer_rates
 
 Selector: TypeAlias = int | str
 
@@ -24,6 +26,19 @@ def pretrained_blocks(layer_map: LayerMap, tower: str) -> int:
     """Return how many stem and block layers of a tower are pretrained."""
     layers = (layer for layer in layer_map if layer.tower == tower and layer.pretrained)
     return sum(layer.role in ("stem", "block") for layer in layers)
+
+
+def rates_given(assembly: Assembly) -> dict[str, float]:
+    """Return the rates that options give to layers themselves (`optim.layer_lr`), by label; 0 where they are frozen."""
+    given = assembly.config.optim.layer_lr
+    return {} if given is None else layer_rates(assembly.layer_map, given)
+
+
+def rated_backbones(assembly: Assembly) -> frozenset[str]:
+    """Return the labels of pretrained stems and blocks to which options give rates, those of 0 included."""
+    rates = rates_given(assembly)
+    layers = (layer for layer in assembly.layer_map if layer.pretrained and layer.role in ("stem", "block"))
+    return frozenset(layer.label for layer in layers if layer.label in rates)
 
 
 def freezable(

@@ -13,7 +13,7 @@ from thermocline.efficiency.costs.live_counter import CountedRun
 from thermocline.efficiency.memory.checkpointing import chosen_layers
 from thermocline.errors import SelectorError
 from thermocline.training.batch_norm import norms_in_train_mode
-from thermocline.training.freezable import Selector, deepest, freezable
+from thermocline.training.freezable import Selector, deepest, freezable, rates_given
 
 LEAST_ROWS = 16
 """Rows of a micro-batch that BatchNorms in train mode need for their statistics."""
@@ -148,10 +148,15 @@ class MemorySearch:
     def _with_frozen(
         self, selectors: Sequence[Selector], setup: StepSetup, options: Mapping[str, object]
     ) -> Iterator[tuple[MemorySearch, StepSetup, dict[str, object]]]:
-        """Yield searches in which layers are frozen, where they may be, as `model.frozen_layers` takes them."""
+        """Yield searches in which layers are frozen, where they may be, as `model.frozen_layers` takes them.
+
+        A layer that the user gave a rate trains.
+        """
+        trains = {label for label, rate in rates_given(self.assembly).items() if rate}
         if self.freezes and self._is_open("model.frozen_layers"):
             for value, frozen in freezable(self.assembly.plan, self.assembly.layer_map, selectors):
-                yield replace(self, frozen=frozen), setup, {**options, "model.frozen_layers": value}
+                if not frozen & trains:
+                    yield replace(self, frozen=frozen), setup, {**options, "model.frozen_layers": value}
 
     def _blocks(self) -> tuple[str, ...]:
         try:

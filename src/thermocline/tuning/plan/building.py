@@ -10,7 +10,7 @@ from thermocline.errors import ConfigError, SelectorError, listing
 from thermocline.tuning.layers.layer_map import LayerMap
 from thermocline.tuning.layers.selectors import select
 from thermocline.tuning.number_checks import fraction, not_negative, positive
-from thermocline.tuning.plan.layer_rates import layer_rates, scale_for
+from thermocline.tuning.plan.layer_rates import IDLE, layer_rates, scale_for
 from thermocline.tuning.plan.lr_choice import canonical_choice, scales_for
 from thermocline.tuning.plan.plan_layer import PlanLayer, planned
 
@@ -73,7 +73,7 @@ def planned_layers(layer_map: LayerMap, request: PlanRequest) -> tuple[PlanLayer
 
 
 def checked_warnings(layers: Sequence[PlanLayer], warnings: Sequence[str]) -> tuple[str, ...]:
-    """Return a plan's warnings with the one about its frozen layers renewed.
+    """Return a plan's warnings with the one about its frozen layers renewed, without those about the rates it had.
 
     Raises:
         SelectorError: Every layer is frozen.
@@ -83,7 +83,7 @@ def checked_warnings(layers: Sequence[PlanLayer], warnings: Sequence[str]) -> tu
             "Every layer is frozen or has a rate of 0: nothing is left to train. Leave out 'head', or use "
             "frozen_layers='backbone' for a linear probe."
         )
-    kept = [text for text in warnings if not text.startswith(_FROZEN_NEW)]
+    kept = [text for text in warnings if not text.startswith((_FROZEN_NEW, IDLE))]
     new = [layer.label for layer in layers if layer.pinned and not layer.pretrained and layer.n_parameters]
     if new:
         kept.append(f"{_FROZEN_NEW} {listing(new)}: random weights that will never be trained")

@@ -12,6 +12,7 @@ from thermocline.tuning.layers.layer import BACKBONE_ROLES
 from thermocline.tuning.layers.layer_map import LayerMap
 from thermocline.tuning.plan.checks import idle_phases
 from thermocline.tuning.plan.decisions import Decisions
+from thermocline.tuning.plan.parameter_rules import matched
 from thermocline.tuning.plan.plan_layer import PlanLayer
 from thermocline.tuning.plan.small_rates import too_small_rates
 from thermocline.tuning.schedule.phases import Phase
@@ -33,6 +34,7 @@ def hints(plan: Decisions, model: nn.Module | None = None) -> tuple[str, ...]:
         *_slow_new_layers(plan),
         *too_small_rates(plan, model),
         *_idle_phases(plan),
+        *_idle_rules(plan),
         *_endless_phases(plan.phases),
         *_run_length(plan),
     ]
@@ -73,6 +75,14 @@ def _frozen_heads(plan: Decisions) -> Iterator[str]:
         heads = [x.label for x in plan.layers if x.role == "head" and x.n_parameters and x.label not in trains]
         if heads:
             yield f"the head {listing(heads)} is frozen{_where(plan, name)}: it cannot adapt to the layers below it"
+
+
+def _idle_rules(plan: Decisions) -> Iterator[str]:
+    """Parameter rules about frozen layers alone."""
+    frozen = {name for layer in plan.layers if layer.label in set(plan.frozen) for name in layer.parameters}
+    for rule in plan.parameter_rules:
+        if frozen.issuperset(matched(rule, plan.layer_map)):
+            yield f"the parameter rule of {listing(rule.parameters)} has no effect: all that it matches is frozen"
 
 
 def _slow_new_layers(plan: Decisions) -> Iterator[str]:

@@ -17,7 +17,7 @@ from thermocline.tuning.number_checks import not_negative, positive
 from thermocline.tuning.plan import checks, hints, optimizer_groups, plan_json, plot, show
 from thermocline.tuning.plan.building import PlanRequest, checked_warnings, planned_layers
 from thermocline.tuning.plan.decisions import Decisions
-from thermocline.tuning.plan.layer_rates import split_base
+from thermocline.tuning.plan.layer_rates import idle_rates, split_base
 from thermocline.tuning.plan.lr_choice import canonical_choice
 from thermocline.tuning.plan.parameter_rules import ParameterRule, rules_from_data
 from thermocline.tuning.schedule.phase_files import phases_text
@@ -96,7 +96,7 @@ class LayerPlan(Decisions):
         layers = planned_layers(layer_map, request)
         phases = (Phase(schedule=schedule, warmup=warmup),)
         warnings = (*layer_map.warnings, *layer_map.notes, *hints.tied_under_two_rules(layers, layer_map))
-        warnings = checked_warnings(layers, warnings)
+        warnings = (*checked_warnings(layers, warnings), *idle_rates(layers, layer_map, own))
         rules = rules_from_data(parameter_rules)
         return cls(layers, float(base), canonical_choice(lr_choice), phases, rules, warnings, layer_map.confident)
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from thermocline.errors import ConfigError, listing
 from thermocline.tuning.layers.layer_map import LayerMap
 from thermocline.tuning.number_checks import not_negative
+from thermocline.tuning.plan.plan_layer import PlanLayer
 from thermocline.tuning.schedule.phase_layers import resolved
 from thermocline.tuning.schedule.phases import EVERYTHING
+
+IDLE = "no effect: the rate of"
+"""How a warning about a rate that no layer follows begins."""
 
 
 def checked_rates(given: Any, where: str) -> dict[str | int, float]:
@@ -64,6 +68,22 @@ def layer_rates(layer_map: LayerMap, given: Mapping[str | int, float]) -> dict[s
             "is the order now."
         )
     return {label: given[selector] for label, selector in source.items()}
+
+
+def idle_rates(layers: Sequence[PlanLayer], layer_map: LayerMap, given: Mapping[str | int, float]) -> Iterator[str]:
+    """Yield a warning for each rate above 0 whose layers are all frozen.
+
+    Args:
+        layers: The layers of the plan.
+        layer_map: The same layers.
+        given: Rates by selector.
+    """
+    frozen = {layer.label for layer in layers if layer.pinned}
+    adapters = any(layer.role == "adapter" and not layer.pinned for layer in layers)
+    for selector, rate in given.items():
+        if rate and frozen.issuperset(resolved(layer_map, (selector,), "lr")):
+            hint = ". What model.peft trains is 'adapter'" if adapters else ""
+            yield f"{IDLE} {selector!r}, {rate:g}, is of layers that are all frozen{hint}"
 
 
 def scale_for(rate: float, base: float) -> float:
