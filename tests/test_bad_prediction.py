@@ -159,7 +159,7 @@ def test_metrics(fitted_table, table, name, said):
 
 def test_metrics_that_are_no_names(fitted_table, table):
     message = told(ConfigError, ValueError, lambda: fitted_table.evaluate(table, 5))
-    assert "metrics is a name or a list of names, not 5" in message
+    assert "metrics is a metric or a list of metrics, not 5" in message
 
 
 def test_probabilities_of_a_regression(fitted_number, table):

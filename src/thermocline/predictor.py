@@ -808,7 +808,9 @@ class Predictor:
     @property
     def eval_metric(self) -> Any:
         """The metric that validation used, by its own name; before `fit`, what was given."""
-        return self._assembly.target.eval_metric if self._assembly else self._eval_metric
+        from thermocline.registry import named_metric
+
+        return self._assembly.target.eval_metric if self._assembly else named_metric(self._eval_metric)
 
     @property
     def positive_class(self) -> Any:

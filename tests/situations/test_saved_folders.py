@@ -52,7 +52,7 @@ def test_a_loaded_predictor_does_not_replace_what_it_was_loaded_from(saved):
     loaded = Predictor.load(saved, verbosity=0)
     message = refused(lambda: fit(loaded, rows=30))
     assert f"{str(saved)!r} holds this predictor as it was saved" in message
-    assert "trains from scratch" in message
+    assert "start_from" in message
     assert "path='another_folder'" in message
     assert "fit(..., overwrite=True)" in message
     assert files(saved) == before

@@ -37,6 +37,8 @@ MODULES = {
     "torch": ". nn nn.functional nn.init nn.utils optim optim.lr_scheduler distributions linalg fft special "
     "utils.data autograd sparse cuda distributed jit fx profiler func ao.quantization",
 }
+LATER = frozenset({"IterativeImputer", "HalvingGridSearchCV", "HalvingRandomSearchCV"})
+"""What scikit-learn has only once something imported `sklearn.experimental`."""
 MASK = "library"
 LONGEST = 600  # characters
 SHORTEST = 4  # words
@@ -107,7 +109,7 @@ def _members(library: str, modules: list[str]) -> Iterator[tuple[str, Any]]:
             continue
         for name in sorted(getattr(module, "__all__", None) or dir(module)):
             thing = _attribute(module, name)
-            if name.startswith("_") or id(thing) in seen or not _owned(thing, library):
+            if name.startswith("_") or name in LATER or id(thing) in seen or not _owned(thing, library):
                 continue
             seen.add(id(thing))
             if not isinstance(thing, type):

@@ -63,8 +63,7 @@ class Trainer:
         self.precision = Precision.of(env.device, env.precision)
         self.device = self.precision.device
         self.model = run.model.to(self.device)
-        on_gpu = self.device.type == "cuda"
-        self.numbers = RandomNumbers(run.seed, devices=[self.device.index or 0] if on_gpu else [])
+        self.numbers = RandomNumbers(run.seed, devices=[self.device.index or 0] if self.device.type == "cuda" else [])
         self.applied = AppliedPlan(self.model, run.layer_map, run.plan, batch_norm_eval=norm_eval_of(self.model))
         self.frozen = best_states.frozen_tensor_names(self.model, run.layer_map, run.plan.frozen)
         self.frozen_hash: str | None = None  # of what is frozen throughout, once a checkpoint needs it
