@@ -82,8 +82,7 @@ class Trainer:
         self.calling = Calling(run.callbacks)
         self.cadence = checkpoint_content.Cadence(env.checkpoint_every if run.storage.store else 0)
         self.start = self.learning.untrained  # what step 0 is
-        self.lr = 0.0  # the base rate of the step before, whatever single layers have
-        self.loss = math.nan  # of the step before, also where it was skipped
+        self.lr, self.loss = 0.0, math.nan  # of the step before: the base rate, and the loss also where it was skipped
         self.trainable: list[torch.nn.Parameter] = []
         self.efficiency_set = False  # whether caches and checkpointed layers were set for a phase yet
         self.losses: list[float] = []

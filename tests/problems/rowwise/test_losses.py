@@ -400,3 +400,18 @@ def test_the_members_of_an_ensemble_each_have_a_function():
     batch = {"target": target, "rows": torch.arange(4), "weight": torch.rand(4)}
     each = torch.stack([objective.total(outputs[:, k], batch) for k in range(5)])
     torch.testing.assert_close(objective.total(outputs, batch), each.mean())
+
+
+def test_a_function_gives_one_loss_a_row_for_any_number_of_rows():
+    def squeezed(outputs, targets, weights):
+        return (outputs - targets).abs().squeeze()
+
+    def by_size(outputs, targets, weights):
+        losses = (outputs - targets).abs()
+        return losses if len(losses) < 3 else losses.mean(dim=1)
+
+    one, two = torch.ones(1, 1), torch.ones(2, 1)
+    assert row_losses(read_loss("mine:squeezed", squeezed), 3 * one, one).tolist() == [2.0]
+    message = told(ConfigError, ValueError, lambda: row_losses(read_loss("mine:by_size", by_size), two, two))
+    assert "(2, 1) for 2 rows" in message
+    assert "(2,), for any number of rows" in message

@@ -10,6 +10,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.nn import functional as F
 
 from thermocline.contracts.learning import Objective
+from thermocline.errors import ConfigError
 from thermocline.problems.rowwise.losses import Loss
 
 MARGIN = 0.05
@@ -44,7 +45,7 @@ def row_losses(
         options: dict[str, Any] = {"smoothing": smoothing, "label_weights": label_weights, "weight": each}
         return row_losses(loss, outputs.flatten(0, 1), repeated, **options).view(rows, members).mean(dim=1)
     if isinstance(loss, Loss) and loss.own:
-        return own_losses(loss, outputs, target, weight)
+        return _each_row(own_losses(loss, outputs, target, weight), loss, len(outputs))
     name, numbers = (loss, ()) if isinstance(loss, str) else (loss.name, loss.numbers)
     if name in ("mse", "mae", "huber", "quantile", "quantiles"):
         return _of_numbers(name, numbers, outputs, target)
@@ -63,6 +64,22 @@ def own_losses(loss: Loss, outputs: torch.Tensor, target: torch.Tensor, weight: 
     weight = torch.ones(len(outputs), device=outputs.device) if weight is None else weight
     losses: torch.Tensor = loss.function(outputs, target, weight)
     return losses
+
+
+def _each_row(losses: torch.Tensor, loss: Loss, rows: int) -> torch.Tensor:
+    """Return losses that are one a row; of a single row whatever shape `squeeze` left.
+
+    Raises:
+        ConfigError: They are not, which would spread them over the weights of other rows.
+    """
+    if tuple(losses.shape) == (rows,):
+        return losses
+    if rows == 1 and losses.numel() == 1:
+        return losses.reshape(1)
+    raise ConfigError(
+        f"optim.loss: {loss.name} returned a tensor {tuple(losses.shape)} for {rows} rows. It returns the loss of each "
+        f"row, ({rows},), for any number of rows."
+    )
 
 
 def by_row(loss: str | Loss, *, smoothing: float = 0.0, label_weights: Sequence[float] = ()) -> Objective:
