@@ -161,9 +161,7 @@ def test_an_edited_plan_that_trains_nothing(table):
     data = json.loads(explained(table).to_json())
     for layer in data["layers"]:
         layer["frozen"] = True
-    with pytest.raises(
-        SelectorError, match="or gives it a rate of 0: nothing is left to train"
-    ):
+    with pytest.raises(SelectorError, match="or gives it a rate of 0: nothing is left to train"):
         fit(table, plan=LayerPlan.from_json(json.dumps(data)))
 
 
