@@ -25,8 +25,10 @@ def resumed(folder, stops, whole, seen, **options):
     check_same(whole, outcome)
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("name", "optimizer"),
+    [*((name, "adamw") for name in NAMES), ("thaw and freeze again", "sgd"), ("milestones", "sgd")],
+)  # other optimizers: test_resumed_optimizers.py
 def test_stopped_anywhere_is_never_stopped(name, optimizer, tmp_path):
     options = {"plan": name, "optim": {"optimizer": optimizer, "lr": 0.02}}
     watch = Trap()
