@@ -64,7 +64,8 @@ def regrets(loaded: Loaded, seed: int, arguments: argparse.Namespace) -> dict[st
     """Return for each depth what it needs and loses, and for its budget what was chosen and the regret."""
     train = loaded.frame.iloc[loaded.sampled(ROWS[loaded.case.name], seed)]
     options = loaded.options(arguments.data) | FIXED
-    needs = {depth: needed(loaded, train, options, depth) for depth in depths_of(loaded, train, options)}
+    depths, start = facts_of(loaded, train, options)
+    needs = {depth: needed(loaded, train, options, depth) + start for depth in depths}
     true = truth(loaded)
     losses = {depth: row_losses(true, fitted(loaded, seed, train, options, depth, arguments)) for depth in needs}
     table = []
@@ -91,13 +92,14 @@ def regrets(loaded: Loaded, seed: int, arguments: argparse.Namespace) -> dict[st
     return {"by depth": {str(one): round(float(loss.mean()), 4) for one, loss in losses.items()}, "budgets": table}
 
 
-def depths_of(loaded: Loaded, train: Any, options: dict[str, Any]) -> list[int | str]:
-    """Return numbers of frozen first layers, 0 among them, and `backbone`."""
+def facts_of(loaded: Loaded, train: Any, options: dict[str, Any]) -> tuple[list[int | str], int]:
+    """Return numbers of frozen first layers, 0 among them, and `backbone`; and the bytes of the probe."""
     from thermocline.pipeline.ready import ready
 
-    most = deepest(ready(new(loaded)._request(train, None, PRESETS, options, None, 0)).assembly.layer_map)
+    found = ready(new(loaded)._request(train, None, PRESETS, options, None, 0))
+    most, start = deepest(found.assembly.layer_map), found.learning.start
     every = max(1, round(most / MOST_DEPTHS))
-    return [*range(0, most, every), "backbone"]
+    return [*range(0, most, every), "backbone"], 0 if start is None else start.memory
 
 
 def frozen(depth: int | str) -> dict[str, Any]:
