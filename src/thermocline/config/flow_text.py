@@ -41,6 +41,18 @@ def parse_flow(text: str, *, depth: int = 0) -> Any:
     return made
 
 
+def flow_value(path: str, text: str) -> Any:
+    """Return the list or mapping that a text holds for an option.
+
+    Raises:
+        ConfigError: As `parse_flow`; the message begins with the option's name.
+    """
+    try:
+        return parse_flow(text)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
 def _pair(part: str) -> tuple[str | int, str]:
     """The key and the value of a part: apart at the first colon with a blank behind it, or at the last one of all."""
     places = [place for place, letter in _outside(part) if letter == ":"]
@@ -49,7 +61,7 @@ def _pair(part: str) -> tuple[str | int, str]:
         raise ConfigError(f"{part!r} has no value; a mapping is written {{key: value, key: value}}.")
     place = spaced[0] if spaced else places[-1]
     key = part[:place].strip()
-    return int(key) if re.fullmatch(r"-?\d{1,9}", key) else _unquoted(key), part[place + 1 :]
+    return int(key) if re.fullmatch(r"-?\d{1,9}", key) else unquoted(key), part[place + 1 :]
 
 
 def _split(text: str) -> list[str]:
@@ -89,8 +101,9 @@ def _scalar(text: str) -> Any:
             return kind(text)
         except ValueError:
             continue
-    return _unquoted(text)
+    return unquoted(text)
 
 
-def _unquoted(text: str) -> str:
+def unquoted(text: str) -> str:
+    """Return a text without the quotes around it."""
     return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"" else text

@@ -39,11 +39,6 @@ class Own:
         return f"{value.__module__}:{value.__qualname__}{cut}"
 
 
-def is_own(value: object) -> bool:
-    """Whether a value is a class, a function, or an object that can be called."""
-    return callable(value)
-
-
 def is_recorded(text: str) -> bool:
     """Whether a text is what is recorded of an object of the caller's own."""
     return bool(_NAME.fullmatch(text))

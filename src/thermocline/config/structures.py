@@ -11,7 +11,8 @@ from typing import Any
 
 from thermocline.errors import ConfigError
 
-from .documents import parse_yaml, read_yaml
+from .documents import read_yaml
+from .flow_text import flow_value, is_flow
 
 LONGEST_TEXT = 4096
 ARGUMENTS = ("optim.optimizer_args", "optim.lr_schedule_args")
@@ -36,8 +37,8 @@ def structured(path: str, value: object) -> Any:
         )
     if path == "optim.phases" and isinstance(value, str):
         return structured(path, read_phase_file(value))
-    if path in MAPPINGS and isinstance(value, str) and value.strip().startswith("{"):
-        return structured(path, parse_yaml(value, path))
+    if path in MAPPINGS and isinstance(value, str) and is_flow(value.strip()):
+        return structured(path, flow_value(path, value))
     if value is None:
         return None
     if path in ARGUMENTS:

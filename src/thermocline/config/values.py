@@ -8,10 +8,10 @@ from typing import Any
 
 from thermocline.errors import ConfigError, did_you_mean
 
-from .flow_text import is_flow, parse_flow
+from .flow_text import flow_value, is_flow, unquoted
 from .foreign import foreign_value
 from .keys import Key
-from .own import Own, is_own, is_recorded
+from .own import Own, is_recorded
 from .structures import LONGEST_TEXT, structured
 
 _SAME_WORD = {"two_stages": "two_stage", "cuda:0": "cuda", "mps:0": "mps", "cpu:0": "cpu"}
@@ -31,7 +31,7 @@ def convert(key: Key, value: object) -> Any:
     Raises:
         ConfigError: The type, the choice or the range does not fit.
     """
-    if key.own and is_own(value):
+    if key.own and callable(value):
         return Own(value)
     plain = _plain(value)
     if key.structured:
@@ -60,7 +60,7 @@ def parse(key: Key, text: str) -> Any:
     """
     text = text.strip()
     if key.structured and is_flow(text):
-        return convert(key, _flow(key, text))
+        return convert(key, flow_value(key.path, text))
     if key.structured and text.lower() != "none":
         return convert(key, None if text.lower() in ("null", "~") else text)
     if text.lower() in ("null", "~") or (text.lower() == "none" and "none" not in key.choices):
@@ -71,14 +71,7 @@ def parse(key: Key, text: str) -> Any:
         return convert(key, _item(key, text))
     if bool in key.types and text.lower() in ("true", "false"):
         return text.lower() == "true"
-    return convert(key, _unquoted(text))
-
-
-def _flow(key: Key, text: str) -> Any:
-    try:
-        return parse_flow(text)
-    except ConfigError as error:
-        raise ConfigError(f"{key.path}: {error}") from None
+    return convert(key, unquoted(text))
 
 
 def _item(key: Key, text: str) -> int | str:
@@ -87,11 +80,7 @@ def _item(key: Key, text: str) -> int | str:
             return int(text)
         except ValueError:
             pass
-    return _unquoted(text)
-
-
-def _unquoted(text: str) -> str:
-    return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"" else text
+    return unquoted(text)
 
 
 def split_list(text: str) -> list[str]:

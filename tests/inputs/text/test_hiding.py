@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from support.stopping import killed_before
-from support.tiny import TINY, make_texts, save_text, told
+from support.tiny import TINY, make_texts, told
 from thermocline import Predictor
 from thermocline.errors import ConfigError
 from thermocline.inputs.text.rows import Hiding, TextRows
@@ -41,21 +41,9 @@ def test_about_the_share_is_hidden_and_other_tokens_every_epoch():
     assert not np.array_equal(first[0], first[1])
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    return save_text(
-        tmp_path_factory.mktemp("text"),
-        "bert",
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=16,
-    )
-
-
-def test_a_fit_that_was_stopped_ends_as_one_that_was_not(checkpoint, tmp_path):
+def test_a_fit_that_was_stopped_ends_as_one_that_was_not(text_folder, tmp_path):
     frame = make_texts(40)
-    given = {**TINY, "model.text.checkpoint": str(checkpoint), "model.text.token_dropout": 0.4, "optim.lr": 0.01}
+    given = {**TINY, "model.text.checkpoint": str(text_folder), "model.text.token_dropout": 0.4, "optim.lr": 0.01}
     given |= {"env.checkpoint_every": 1, "optim.head_init": "random", "model.tfidf": "off"}
     whole = Predictor("y", path=tmp_path / "whole", verbosity=0).fit(frame, hyperparameters=given)
     with killed_before(3):
@@ -68,10 +56,10 @@ def test_a_fit_that_was_stopped_ends_as_one_that_was_not(checkpoint, tmp_path):
     assert losses[0] != losses[1]
 
 
-def test_frozen_layers_are_not_cached_where_tokens_are_hidden(checkpoint):
+def test_frozen_layers_are_not_cached_where_tokens_are_hidden(text_folder):
     given = {
         **TINY,
-        "model.text.checkpoint": str(checkpoint),
+        "model.text.checkpoint": str(text_folder),
         "model.text.token_dropout": 0.4,
         "optim.cache_prefix": "memory",
     }

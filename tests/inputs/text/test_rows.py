@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from thermocline.data.columns import Column
-from thermocline.inputs.text.processor import LONGEST, TextProcessor, _fair_share, choose_max_length
+from thermocline.inputs.text.processor import LONGEST, TextProcessor, choose_max_length
 from thermocline.inputs.text.rows import LEAST
+from thermocline.inputs.text.standalone import fair_share
 from thermocline.inputs.text.tokenizer import train_tokenizer
 
 WORDS = ["the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "dog", "title", "body"]
@@ -89,7 +90,7 @@ def test_two_long_columns_share_the_room(tokenizer):
 
 @given(st.lists(st.integers(0, 60), min_size=1, max_size=6), st.integers(6, 80))
 def test_fair_share_is_the_level_of_water(lengths, room):
-    shares = _fair_share(lengths, room)
+    shares = fair_share(lengths, room)
     assert all(0 <= share <= length for share, length in zip(shares, lengths, strict=True))
     assert sum(shares) <= room
     if sum(lengths) <= room:

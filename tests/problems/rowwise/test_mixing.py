@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from support.stopping import killed_before
-from support.tiny import TINY, make_table, make_texts, save_text, told, write_images
+from support.tiny import TINY, make_table, make_texts, told, write_images
 from thermocline import Predictor
 from thermocline.contracts.mixing import Mixing
 from thermocline.errors import ConfigError, ResumeError
@@ -96,24 +96,12 @@ def mixed_frame(tmp_path_factory):
     return pd.concat([frame, make_texts(24)[["review"]], table], axis=1)
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    return save_text(
-        tmp_path_factory.mktemp("text"),
-        "bert",
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=16,
-    )
+def options(text_folder, **more):
+    return {**TINY, **IMAGE, "model.text.checkpoint": str(text_folder), "model.text.pretrained": False, **more}
 
 
-def options(checkpoint, **more):
-    return {**TINY, **IMAGE, "model.text.checkpoint": str(checkpoint), "model.text.pretrained": False, **more}
-
-
-def test_a_fit_that_was_stopped_ends_as_one_that_was_not(mixed_frame, checkpoint, tmp_path):
-    given = options(checkpoint, **BOTH, **{"env.checkpoint_every": 1, "env.micro_batch_size": 5})
+def test_a_fit_that_was_stopped_ends_as_one_that_was_not(mixed_frame, text_folder, tmp_path):
+    given = options(text_folder, **BOTH, **{"env.checkpoint_every": 1, "env.micro_batch_size": 5})
     whole = Predictor("y", path=tmp_path / "whole", verbosity=0).fit(mixed_frame, hyperparameters=given)
     with killed_before(3):
         Predictor("y", path=tmp_path / "again", verbosity=0).fit(mixed_frame, hyperparameters=given)
@@ -124,8 +112,8 @@ def test_a_fit_that_was_stopped_ends_as_one_that_was_not(mixed_frame, checkpoint
     assert one == two
 
 
-def test_a_run_is_not_resumed_with_another_mixture(mixed_frame, checkpoint, tmp_path):
-    given = options(checkpoint, **BOTH, **{"env.checkpoint_every": 1})
+def test_a_run_is_not_resumed_with_another_mixture(mixed_frame, text_folder, tmp_path):
+    given = options(text_folder, **BOTH, **{"env.checkpoint_every": 1})
     with killed_before(3):
         Predictor("y", path=tmp_path / "run", verbosity=0).fit(mixed_frame, hyperparameters=given)
     other = {**given, "optim.mixup": 0.5}
@@ -144,10 +132,10 @@ def test_each_changes_what_is_learnt_of_images(mixed_frame, key):
     assert not np.allclose(plain.history["train_loss"].dropna(), varied.history["train_loss"].dropna())
 
 
-def test_features_of_texts_that_are_kept_are_mixed_too(checkpoint):
+def test_features_of_texts_that_are_kept_are_mixed_too(text_folder):
     """With a frozen backbone the features come from the cache; mixing changes the loss, and not the cached bits."""
     frame = make_texts(40)
-    given = {**TINY, "model.text.checkpoint": str(checkpoint), "optim.mixup": 1.0, "model.tfidf": "off"}
+    given = {**TINY, "model.text.checkpoint": str(text_folder), "optim.mixup": 1.0, "model.tfidf": "off"}
     given |= {"model.frozen_layers": "backbone", "optim.lr": 0.1}
     fits = [
         Predictor("y", verbosity=0).fit(

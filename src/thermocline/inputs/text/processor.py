@@ -12,6 +12,7 @@ from thermocline.data.column_values import texts
 from thermocline.data.columns import Column, Columns
 from thermocline.errors import counted
 from thermocline.inputs.text.rows import APART, JOINT, LEAST, READINGS, TextRows
+from thermocline.inputs.text.standalone import fair_share
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -102,7 +103,7 @@ class TextProcessor:
         # with the separator every column keeps its place, missing or not; with names that is not needed
         kept = [(i, p) for i, p in enumerate(pieces) if p or self.join == "separator"]
         room = max(room - len(self.separator) * max(len(kept) - 1, 0), len(kept))
-        budget = _fair_share([len(p) for _, p in kept], room)
+        budget = fair_share([len(p) for _, p in kept], room)
         return [(i, piece[:size]) for (i, piece), size in zip(kept, budget, strict=True)]
 
     def _join(self, cut: Sequence[tuple[int, Sequence[int]]]) -> np.ndarray:
@@ -169,14 +170,3 @@ def _special_ids(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[in
     between = tokenizer.sep_token_id if tokenizer.sep_token_id is not None else tokenizer.eos_token_id
     separator = [int(between)] if between is not None else list(tokenizer("\n", add_special_tokens=False)["input_ids"])
     return full[:start], full[start + len(bare) :], separator
-
-
-def _fair_share(lengths: Sequence[int], room: int) -> list[int]:
-    """Return how many tokens each column keeps: the longest are cut first, to equal lengths, until all fit."""
-    if sum(lengths) <= room:
-        return list(lengths)
-    left, shares = room, [0] * len(lengths)
-    for rank, i in enumerate(sorted(range(len(lengths)), key=lambda i: lengths[i])):
-        shares[i] = min(lengths[i], left // (len(lengths) - rank))
-        left -= shares[i]
-    return shares

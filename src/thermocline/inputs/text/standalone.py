@@ -53,7 +53,7 @@ class TextReader:
         between = self.settings["separator"]
         kept = [(i, p) for i, p in enumerate(pieces) if p or self.settings["join"] == "separator"]
         room = max(self.room - len(between) * max(len(kept) - 1, 0), len(kept))
-        shares = _fair([len(piece) for _, piece in kept], room)
+        shares = fair_share([len(piece) for _, piece in kept], room)
         tokens = [(token, -1) for token in self.settings["prefix"]]
         for place, ((i, piece), share) in enumerate(zip(kept, shares, strict=True)):
             tokens += [(token, -1) for token in between] if place else []
@@ -81,8 +81,8 @@ def _written(value: Any) -> str | None:
     return text_of(value)
 
 
-def _fair(lengths: Sequence[int], room: int) -> list[int]:
-    """Return how many tokens each column keeps: the longest are cut first, to equal lengths."""
+def fair_share(lengths: Sequence[int], room: int) -> list[int]:
+    """Return how many tokens each column keeps: the longest are cut first, to equal lengths, until all fit."""
     if sum(lengths) <= room:
         return list(lengths)
     left, shares = room, [0] * len(lengths)
