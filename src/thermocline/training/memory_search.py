@@ -138,7 +138,8 @@ class MemorySearch:
         if precise and self._is_open("env.precision"):
             setup, options = replace(setup, precision="bf16"), {**options, "env.precision": "bf16"}
             yield self, setup, options
-        yield from self._with_frozen(["stem"], setup, options)
+        stem = list(self._with_frozen(["stem"], setup, options))
+        yield from stem
         adapted = None if self.adapted is None else self.adapted()
         if adapted is not None:
             checkpointed = adapted._blocks() if "model.checkpointing" in options else setup.checkpointed
@@ -146,7 +147,9 @@ class MemorySearch:
             yield adapted, own, {**options, **ADAPTERS}
         most = deepest(self.assembly.layer_map)
         depths = dict.fromkeys(round(most * number / DEPTHS) for number in range(1, DEPTHS))
-        yield from self._with_frozen([*(depth for depth in depths if depth), "backbone"], setup, options)
+        deeper = self._with_frozen([*(depth for depth in depths if depth), "backbone"], setup, options)
+        tried = {search.frozen for search, _, _ in stem}
+        yield from (one for one in deeper if one[0].frozen not in tried)
 
     def _with_frozen(
         self, selectors: Sequence[Selector], setup: StepSetup, options: Mapping[str, object]
