@@ -17,7 +17,26 @@ MOST_METRICS = 1000  # that MLflow takes at once
 MOST_PARAMS = 100
 
 
-class MLflow(Logger):
+class _Tracker(Logger):
+    """A logger to a run that a service or a file keeps, in which a resumed fit goes on.
+
+    Attributes:
+        run_id: The id of the last run; None before the first.
+    """
+
+    run_id: str | None = None
+    _going_on: str | None = None  # the id of the run of the checkpoint that is resumed
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the id of the run."""
+        return {"run_id": self.run_id}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on in that run."""
+        self._going_on = state.get("run_id")
+
+
+class MLflow(_Tracker):
     """Logs to a run of MLflow (extra `mlflow`), the options of the fit as its parameters.
 
     Where a run is active (`mlflow.start_run()`), numbers go there and it stays open; in a search each trial is a run
@@ -49,8 +68,6 @@ class MLflow(Logger):
     ) -> None:
         check_installed("mlflow", "MLflow", "mlflow")
         self.experiment, self.run_name, self.tracking_uri = experiment, run_name, tracking_uri
-        self.run_id: str | None = None
-        self._going_on: str | None = None
         self._client: Any = None
         self._own = True  # whether the run is of this fit, and ends with it
 
@@ -89,17 +106,9 @@ class MLflow(Logger):
             with _quiet():
                 self._client.set_terminated(self.run_id, "FAILED" if failed else "FINISHED")
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return the id of the run."""
-        return {"run_id": self.run_id}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on in that run."""
-        self._going_on = state.get("run_id")
-
     def _made(self, run: RunInfo, active: Any) -> str:
         tags = {} if active is None else {"mlflow.parentRunId": active.info.run_id}
-        name = "-".join(part for part in (self.run_name or run.name, run.trial) if part) or None
+        name = _name_of(self.run_name, run)
         place = self._experiment_id() if active is None else active.info.experiment_id
         made: str = self._client.create_run(place, run_name=name, tags=tags).info.run_id
         return made
@@ -118,7 +127,7 @@ class MLflow(Logger):
             self._client.log_batch(self.run_id, params=params[start : start + MOST_PARAMS])
 
 
-class WandB(Logger):
+class WandB(_Tracker):
     """Logs to a run of Weights & Biases (extra `wandb`), the options of the fit as its configuration.
 
     A resumed fit goes on in the run of its checkpoint. A service that is online leaves out what was logged before.
@@ -154,8 +163,6 @@ class WandB(Logger):
         check_installed("wandb", "WandB", "wandb")
         self.project, self.name, self.mode, self.more = project, name, mode, more
         self.folder = None if folder is None else Path(folder).expanduser()
-        self.run_id: str | None = None
-        self._going_on: str | None = None
         self._run: Any = None
 
     def begin(self, run: RunInfo) -> None:
@@ -168,7 +175,7 @@ class WandB(Logger):
             if folder is not None:
                 folder.mkdir(parents=True, exist_ok=True)
             how: dict[str, Any] = {"id": going_on, "resume": "allow"} if going_on else {}
-            how |= {"name": "-".join(part for part in (self.name or run.name, run.trial) if part) or None}
+            how |= {"name": _name_of(self.name, run)}
             settings = {"console": "off", "silent": run.verbosity == 0}
             how |= {"dir": folder, "mode": self.mode, "reinit": "create_new", "settings": settings}
             self._run = wandb.init(project=self.project, **{**how, **self.more})
@@ -185,13 +192,10 @@ class WandB(Logger):
             self._run.finish(exit_code=int(failed))
             self._run = None
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return the id of the run."""
-        return {"run_id": self.run_id}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on in that run."""
-        self._going_on = state.get("run_id")
+def _name_of(given: str | None, run: RunInfo) -> str | None:
+    """Return the name of a run: the one given, or that of the predictor's folder, with the trial of a search."""
+    return "-".join(part for part in (given or run.name, run.trial) if part) or None
 
 
 def _mlflow() -> Any:
