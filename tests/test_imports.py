@@ -102,8 +102,8 @@ def _wrong(importers: Iterable[str], forbidden: str) -> list[Import | str]:
     return [*(one for module in importers for one in ours(module) if unit_of(one.target) == unit), *by_name]
 
 
-def test_tuning_imports_nothing_of_ours_but_errors_and_messages() -> None:
-    allowed = {"thermocline.tuning", "thermocline.errors", "thermocline.messages"}
+def test_tuning_imports_nothing_of_ours_but_errors_and_tables() -> None:
+    allowed = {"thermocline.tuning", "thermocline.errors", "thermocline.report"}
     wrong = [one for module in _of_unit("tuning") for one in ours(module) if unit_of(one.target) not in allowed]
     assert not wrong, _listed(wrong)
 

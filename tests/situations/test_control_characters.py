@@ -12,7 +12,7 @@ from thermocline import Predictor
 from thermocline.cli import main
 from thermocline.errors import escaped
 from thermocline.report.console import Console
-from thermocline.tuning.tables import table
+from thermocline.report.tables import table
 
 NAME = "a\n\x1b[31mred\t\u202eevil\r\x07\x9b\u2028"
 SHOWN = r"a\n\x1b[31mred\t\u202eevil\r\x07\x9b\u2028"

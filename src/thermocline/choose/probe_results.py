@@ -12,8 +12,8 @@ from thermocline.choose.depth_costs import DepthCost
 from thermocline.contracts.probing import FoldScores
 from thermocline.efficiency.costs.estimate import size
 from thermocline.errors import DataError, counted
+from thermocline.report.tables import STYLE, html_cells, table
 from thermocline.tuning.layers.layer import Layer
-from thermocline.tuning.tables import STYLE, html_cells, table
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -30,7 +30,7 @@ from thermocline.pipeline.arguments import shown
 from thermocline.pipeline.prepare import problem_of
 from thermocline.pipeline.ready import ready
 from thermocline.registry import input_infos
-from thermocline.tuning.tables import STYLE, count, html_cells, table
+from thermocline.report.tables import STYLE, count, html_cells, table
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,7 +11,7 @@ from thermocline.choose.probe_results import Probes
 from thermocline.config.resolved import shown
 from thermocline.efficiency.costs.estimate import size
 from thermocline.efficiency.costs.forecast import Forecast
-from thermocline.tuning.tables import STYLE, html_cells, table
+from thermocline.report.tables import STYLE, html_cells, table
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from thermocline.efficiency.costs.live_bytes import LiveBytes
 from thermocline.errors import counted
-from thermocline.tuning.tables import STYLE, count, table
+from thermocline.report.tables import STYLE, count, table
 
 if TYPE_CHECKING:
     import pandas as pd

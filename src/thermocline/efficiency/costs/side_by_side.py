@@ -11,9 +11,9 @@ from thermocline.efficiency.costs.estimate import Estimate, cost, html_cells, si
 from thermocline.efficiency.costs.estimate_plan import StepSetup, estimate
 from thermocline.efficiency.costs.layer_costs import Costs
 from thermocline.errors import ThermoclineError
+from thermocline.report.tables import STYLE, count, table
 from thermocline.tuning.layers.layer_map import LayerMap
 from thermocline.tuning.plan.layer_plan import LayerPlan
-from thermocline.tuning.tables import STYLE, count, table
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from html import escape
 
 from thermocline.errors import counted
+from thermocline.report.tables import STYLE, count, html_cells, html_warnings, table
 from thermocline.tuning.layers.folding import role_of
 from thermocline.tuning.layers.layer import Layer
 from thermocline.tuning.layers.layer_text import folded_layers
 from thermocline.tuning.layers.partition import Partition
-from thermocline.tuning.tables import STYLE, count, html_cells, html_warnings, table
 
 _HEADER = ["tower", "layer", "role", "depth", "weights", "state", "found by"]
 _RIGHT = (3, 4)

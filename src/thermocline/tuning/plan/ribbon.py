@@ -9,12 +9,12 @@ from itertools import groupby
 from typing import Any
 
 from thermocline.errors import counted
+from thermocline.report.tables import table
 from thermocline.tuning.layers.folding import folded_runs
 from thermocline.tuning.plan.decisions import Decisions
 from thermocline.tuning.plan.plan_layer import PlanLayer
 from thermocline.tuning.schedule.cursor import Cursor
 from thermocline.tuning.schedule.phases import ARGUMENTS, Phase
-from thermocline.tuning.tables import table
 
 _COLUMNS = 60  # of the text
 _POINTS = 240  # of the HTML

@@ -7,13 +7,13 @@ from dataclasses import asdict
 from html import escape
 from typing import TYPE_CHECKING
 
+from thermocline.report.tables import STYLE, count, html_cells, html_warnings, table
 from thermocline.tuning.layers.folding import folded_runs, role_of
 from thermocline.tuning.plan import ribbon
 from thermocline.tuning.plan.decisions import Decisions
 from thermocline.tuning.plan.hints import hints
 from thermocline.tuning.plan.parameter_rules import matched
 from thermocline.tuning.plan.plan_layer import PlanLayer
-from thermocline.tuning.tables import STYLE, count, html_cells, html_warnings, table
 
 if TYPE_CHECKING:
     import pandas as pd
