@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from thermocline.choose.ranking import BackboneRanking
     from thermocline.choose.recommendation import Recommendation
     from thermocline.config import ResolvedConfig
+    from thermocline.config.typed_options import Hyperparameters
     from thermocline.contracts.problem import Assembly, Problem
     from thermocline.contracts.request import Request
     from thermocline.data.columns import Columns
@@ -150,7 +151,7 @@ class Predictor:
         tuning_data: Data | None = None,
         *,
         presets: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
-        hyperparameters: Any = None,
+        hyperparameters: Hyperparameters = None,
         column_types: Mapping[str, str] | None = None,
         time_limit: float | str | None = None,
         memory: int | str | None = None,
@@ -246,7 +247,7 @@ class Predictor:
         tuning_data: Data | None = None,
         *,
         presets: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
-        hyperparameters: Any = None,
+        hyperparameters: Hyperparameters = None,
         column_types: Mapping[str, str] | None = None,
         seed: int = 0,
         start_from: str | os.PathLike[str] | Predictor | None = None,
@@ -288,7 +289,7 @@ class Predictor:
         tuning_data: Data | None = None,
         *,
         presets: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
-        hyperparameters: Any = None,
+        hyperparameters: Hyperparameters = None,
         column_types: Mapping[str, str] | None = None,
         memory: int | str | None = None,
         time_limit: float | str | None = None,
@@ -340,7 +341,7 @@ class Predictor:
         tuning_data: Data | None = None,
         *,
         presets: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
-        hyperparameters: Any = None,
+        hyperparameters: Hyperparameters = None,
         column_types: Mapping[str, str] | None = None,
         seed: int = 0,
     ) -> BackboneRanking:
