@@ -468,6 +468,13 @@ class Predictor:
         return found.to_numpy() if as_numpy else found
 
     @keeps_global_state
+    def _predict_both(self, data: Data, *, image_folder: str | os.PathLike[str] | None = None) -> Any:
+        """Return what `predict` and `predict_proba` return, from one pass."""
+        from thermocline.pipeline.predict import with_probabilities
+
+        return with_probabilities(self._fitted(), data, image_folder=image_folder, verbosity=self.verbosity)
+
+    @keeps_global_state
     def predict_interval(
         self, data: Data, coverage: float = 0.9, *, image_folder: str | os.PathLike[str] | None = None
     ) -> pd.DataFrame:

@@ -1,4 +1,7 @@
-"""The command line: thermocline demo | fit | predict | evaluate | export | explain | recommend | presets."""
+"""The command line: thermocline demo | fit | predict | evaluate | explain | recommend | export | options | presets.
+
+A command is a module's `add(commands)`, which adds its arguments, and a function that takes what they were given.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from thermocline.cli import fitting, presets, using
+from thermocline.cli import completion, fitting, options, presets, using
+from thermocline.cli.parts import EXITS, KEYS, Help, add_command, exits, json_line
 from thermocline.errors import ThermoclineError, escaped
 from thermocline.report.output import plain_where_needed
+
+DONE, FAILED, UNREADABLE, STOPPED = EXITS
+"""Exit status of a command; argparse ends the process with the third by itself."""
 
 LEAST_DEMO_ROWS = 50
 
@@ -23,7 +30,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: The command line, without the program's name; the process's own by default.
 
     Returns:
-        The exit status: 0, 1 for an error of Thermocline's (one paragraph on stderr), 130 after Ctrl-C.
+        The exit status: 0, 1 for an error of Thermocline's (one paragraph on stderr; with `--json` a line of JSON), 130
+        after Ctrl-C. A command line that cannot be read ends the process with 2.
+
+    Example:
+        >>> main(["options", "optim.lr_decay", "--json"])  # doctest: +ELLIPSIS
+        [{"name": "optim.lr_decay", ...
+        0
     """
     with plain_where_needed():
         given = _parser().parse_args(arguments)
@@ -37,42 +50,52 @@ def _run(given: argparse.Namespace) -> int:
         given.run(given)
         if sys.stdout is not None:
             sys.stdout.flush()  # what cannot be written must show here, not when the process ends
-    except ThermoclineError as error:
-        print(escaped(f"thermocline: {error}", lines=True), file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
         print("thermocline: stopped", file=sys.stderr)
-        return 130
+        return STOPPED
     except BrokenPipeError:  # the reader has seen enough
         sys.stdout = None
-        return 0
-    except OSError as error:  # a disk that is full, a folder that may not be written to
-        print(escaped(f"thermocline: {error}", lines=True), file=sys.stderr)
-        return 1
+        return DONE
+    except (ThermoclineError, OSError) as error:  # OSError: a disk that is full, a folder that may not be written to
+        _say(error, as_json=getattr(given, "json", False))
+        return FAILED
     finally:
         warnings.formatwarning = usual
-    return 0
+    return DONE
+
+
+def _say(error: Exception, *, as_json: bool) -> None:
+    """Write an error to stderr."""
+    if as_json:
+        print(json_line({"error": {"type": type(error).__name__, "message": str(error)}}), file=sys.stderr)
+    else:
+        print(escaped(f"thermocline: {error}", lines=True), file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="thermocline", description="Fine-tune backbones on data frames, and see and control every layer."
+        prog="thermocline",
+        description="Fine-tune backbones on data frames, and see and control every layer.",
+        epilog=f"help on a command: thermocline COMMAND --help\n{KEYS}\n{exits()}",
+        formatter_class=Help,
     )
-    parser.add_argument("--version", action="version", version=_version())
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    parser.add_argument("--version", action="version", version=_version(), help="print the version and exit")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
     _add_demo(commands)
-    fitting.add(commands)
-    using.add(commands)
-    presets.add(commands)
+    for one in (fitting, using, options, presets, completion):
+        one.add(commands)
+    parser.set_defaults(whole=parser)
     return parser
 
 
 def _add_demo(commands: Any) -> None:
-    demo = commands.add_parser("demo", help="a real fine-tune on a sample frame, without a hub")
-    demo.add_argument("--sample", choices=["docstrings", "digits", "mixed"], default="docstrings")
-    demo.add_argument("--rows", type=int, help="rows of the sample")
-    demo.add_argument("--out", type=Path, help="keep the saved predictor here")
-    demo.add_argument("--seed", type=int, default=0)
+    text = "a real fine-tune on a sample frame, without a hub"
+    demo = add_command(commands, "demo", text, "thermocline demo --sample mixed --out my_model")
+    samples = ["docstrings", "digits", "mixed"]
+    demo.add_argument("--sample", choices=samples, default=samples[0], help="the rows (default: docstrings)")
+    demo.add_argument("--rows", type=int, help="how many rows of the sample")
+    demo.add_argument("--out", type=Path, metavar="FOLDER", help="keep the saved predictor here")
+    demo.add_argument("--seed", type=int, default=0, help="same seed, same result on the CPU (default: 0)")
     demo.set_defaults(run=_demo)
 
 

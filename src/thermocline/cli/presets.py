@@ -5,26 +5,40 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from thermocline.cli.parts import FILE, PRESET, add_command, add_json, completes, json_line
+
 
 def add(commands: Any) -> None:
     """Add the command."""
-    presets = commands.add_parser("presets", help="list, show or copy presets")
+    example = (
+        "thermocline presets copy medium_quality mine.yaml\n"
+        "thermocline fit train.csv --label y --presets mine.yaml --out my_model"
+    )
+    presets = add_command(commands, "presets", "list, show or copy presets", example)
     actions = presets.add_subparsers(required=True, metavar="ls | show | copy")
-    ls = actions.add_parser("ls", help="name, purpose and backbones of each")
+    ls = add_command(actions, "ls", "name, purpose and backbones of each preset", "thermocline presets ls")
+    add_json(ls, "the presets")
     ls.set_defaults(run=_list_presets)
-    show = actions.add_parser("show", help="print a preset")
-    show.add_argument("name")
+    show = add_command(actions, "show", "print a preset as it stands in its file", "thermocline presets show offline")
+    completes(show.add_argument("name", help="the name of a preset, or a path"), PRESET)
     show.set_defaults(run=_show_preset)
-    copy = actions.add_parser("copy", help="copy a preset into a file of your own, to edit it")
-    copy.add_argument("name")
-    copy.add_argument("file")
+    text = "copy a preset into a file of your own, to edit it"
+    copy = add_command(actions, "copy", text, "thermocline presets copy medium_quality mine.yaml --schema")
+    completes(copy.add_argument("name", help="the name of a preset, or a path"), PRESET)
+    completes(copy.add_argument("file", help="the new file, ending in .yaml, or a folder"), FILE)
+    text = "also copy the JSON schema beside it and name it in the first line: editors complete and check by it"
+    copy.add_argument("--schema", action="store_true", help=text)
     copy.set_defaults(run=_copy_preset)
 
 
-def _list_presets(_given: argparse.Namespace) -> None:
+def _list_presets(given: argparse.Namespace) -> None:
     from thermocline.config import list_presets
 
-    for row in list_presets().to_dict(orient="records"):
+    rows = list_presets().to_dict(orient="records")
+    if given.json:
+        print(json_line(rows))
+        return
+    for row in rows:
         print(f"{row['name']}: {row['purpose']}")
         parts = [f"{key}: {row[key]}" for key in row if key not in ("name", "purpose") and row[key]]
         if parts:
@@ -40,4 +54,5 @@ def _show_preset(given: argparse.Namespace) -> None:
 def _copy_preset(given: argparse.Namespace) -> None:
     from thermocline.config import copy_preset
 
-    print(f"copied to {copy_preset(given.name, given.file)}; use it: --presets {given.file}")
+    copied = copy_preset(given.name, given.file, schema=given.schema)
+    print(f"copied to {copied}; use it: --presets {copied}")

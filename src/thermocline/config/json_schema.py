@@ -16,9 +16,6 @@ from .keys import Key
 from .sections import Section, sections_of
 from .structures import LONGEST_TEXT
 
-FILE = "schema.json"
-"""Its name in the folder of the presets, and beside a preset that is copied with it."""
-
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _ABOUT: dict[str, Any] = {
     "purpose": {"type": "string", "description": "One sentence on what the preset is for."},
@@ -41,7 +38,7 @@ def json_schema(schema: Schema | None = None) -> dict[str, Any]:
         schema: The options there are; by default those of all installed kinds.
 
     Example:
-        >>> json_schema()["properties"]["optim.lr_decay"]["maximum"]
+        >>> json_schema()["$defs"]["optim.lr_decay"]["maximum"]
         1
     """
     top, *sections = sections_of(schema or schema_of())
@@ -52,7 +49,8 @@ def json_schema(schema: Schema | None = None) -> dict[str, Any]:
         "type": "object",
         "properties": {**_ABOUT, **_properties(top)},
         "additionalProperties": False,
-        "$defs": {one.path: _of_section(one) for one in sections},
+        "$defs": {one.path: _of_section(one) for one in sections}
+        | {path: _of_key(key) for path, key in top.keys.items()},
     }
 
 
@@ -66,8 +64,8 @@ def _of_section(section: Section) -> dict[str, Any]:
 
 
 def _properties(section: Section) -> dict[str, Any]:
-    below = {name: {"$ref": f"#/$defs/{path}"} for name, path in section.below.items()}
-    return below | {name: _of_key(key) for name, key in section.keys.items()}
+    parts = section.below | {name: key.path for name, key in section.keys.items()}
+    return {name: {"$ref": f"#/$defs/{path}"} for name, path in parts.items()}
 
 
 def _of_key(key: Key) -> dict[str, Any]:

@@ -63,18 +63,18 @@ def find_options(pattern: str | None = None) -> Found:
         raise ConfigError(f"A pattern of options is a text that is not empty, such as 'optim.*', not {pattern!r}.")
     if wanted in keys:
         return Found((keys[wanted],), exact=True)
-    inside = tuple(key for path, key in keys.items() if path.startswith(f"{wanted}."))
+    inside = tuple(key for path, key in keys.items() if path.startswith(f"{wanted}.") or key.name == wanted)
     if inside:
-        return Found(inside)
-    hint = foreign_key(wanted, keys)
-    found = tuple(_matching(wanted, keys))
+        return Found(inside, exact=len(inside) == 1)
+    hint, found = _foreign(wanted, keys), tuple(_matching(wanted, keys))
     if called := _CALLED.match(hint):
         named = keys[called[1]]
         others = [key for key in found if key != named]
-        return Found((named, *others), f"{pattern!r}: {hint}", exact=not others)
+        short = hint.replace(f" ({named.doc.rstrip('.')})", "")
+        return Found((named, *others), f"{pattern!r}: {short}", exact=not others)
     if found:
         return Found(found, f"{pattern!r}: {hint}" if hint else "")
-    raise ConfigError(_nothing(pattern, wanted, hint))
+    raise ConfigError(f"{pattern}: {hint}" if hint else _nothing(pattern, wanted))
 
 
 def list_options(pattern: str | None = None) -> pd.DataFrame:
@@ -162,13 +162,14 @@ def _matching(wanted: str, keys: Mapping[str, Key]) -> Iterator[Key]:
             yield key
 
 
-def _nothing(pattern: str, wanted: str, hint: str) -> str:
+def _foreign(wanted: str, keys: Mapping[str, Key]) -> str:
+    """Return what another trainer's option, method or attribute is here; empty where it is none."""
+    method = foreign_methods().get(wanted.rpartition(".")[2].removesuffix("()"))
+    return foreign_key(wanted, keys) or (f"as a method or attribute elsewhere, here: {method}." if method else "")
+
+
+def _nothing(pattern: str, wanted: str) -> str:
     """Return what to say where no option is found."""
-    if hint:
-        return f"{pattern}: {hint}"
-    last = wanted.rpartition(".")[2].removesuffix("()")
-    if method := foreign_methods().get(last):
-        return f"{pattern} is not an option. As a method or attribute elsewhere, here: {method}."
     schema = schema_of()
     near = schema.nearest(wanted, limit=5)
     meant = f" Did you mean {' or '.join(map(repr, near))}?" if near else did_you_mean(wanted, schema.sections)
