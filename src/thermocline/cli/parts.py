@@ -29,8 +29,8 @@ FILE, FOLDER, OPTION, PRESET = "file", "folder", "option", "preset"
 class Help(argparse.RawDescriptionHelpFormatter):
     """Help whose description and example stay in the lines that they are written in."""
 
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=26)
+    def __init__(self, prog: str, width: int | None = None) -> None:
+        super().__init__(prog, max_help_position=26, width=width)
         self._action_max_length = 14  # of a command, whose help starts a line below otherwise
 
 

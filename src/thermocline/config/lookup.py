@@ -16,7 +16,7 @@ from .foreign import foreign_key, foreign_names
 from .foreign_calls import foreign_methods
 from .joined import Schema, option_names, schema_of
 from .keys import Key
-from .presets import compose, preset_names
+from .presets import preset_names, read_preset
 from .reads import expanded, read_by_every_fit
 from .resolved import shown
 
@@ -121,7 +121,7 @@ def conditions(key: Key) -> str:
 
 def set_by_presets(key: Key) -> dict[str, Any]:
     """Return the presets that set an option themselves to another value than the default, each with its value."""
-    own = {name: compose(name)[-1].values.get(key.path) for name in preset_names()}
+    own = {name: values.get(key.path) for name, values in _preset_values().items()}
     return {name: value for name, value in own.items() if value not in (None, key.default)}
 
 
@@ -174,6 +174,12 @@ def _nothing(pattern: str, wanted: str) -> str:
     near = schema.nearest(wanted, limit=5)
     meant = f" Did you mean {' or '.join(map(repr, near))}?" if near else did_you_mean(wanted, schema.sections)
     return f"No option has {pattern!r} in its name, its values or what it does.{meant} `thermocline options` lists all."
+
+
+@lru_cache(maxsize=1)
+def _preset_values() -> dict[str, dict[str, Any]]:
+    """Return what each preset sets itself."""
+    return {name: read_preset(name).values for name in preset_names()}
 
 
 @lru_cache(maxsize=1)
