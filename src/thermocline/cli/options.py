@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from thermocline.config import Key
 
 EXAMPLES = (
-    "thermocline options optim.lr           what one option does and takes\n"
-    "thermocline options model.text         all of a section\n"
-    "thermocline options '*.frozen_layers'  by a pattern\n"
-    "thermocline options memory             by a word of what they do\n"
-    "thermocline options learning_rate      by a name that others have for one"
+    "thermocline options optim.lr           # what one option does and takes\n"
+    "thermocline options model.text         # all of a section\n"
+    "thermocline options '*.frozen_layers'  # by a pattern\n"
+    "thermocline options memory             # by a word of what they do\n"
+    "thermocline options learning_rate      # by a name that others have for one"
 )
 
 
