@@ -81,7 +81,7 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
         single = {name.removeprefix(NESTED): one for name, one in params.items() if name.startswith(NESTED)}
         super().set_params(**{name: one for name, one in params.items() if not name.startswith(NESTED)})
         if single:
-            given = {} if self.hyperparameters is None else self.hyperparameters
+            given: Any = {} if self.hyperparameters is None else self.hyperparameters
             if not isinstance(given, Mapping):
                 raise ConfigError(
                     f"{NESTED}{next(iter(single))} sets one of a dict, and hyperparameters is a "

@@ -180,8 +180,9 @@ class Predictor:
             presets: Preset names or files, composed left to right: a later one replaces values of an earlier one. By
                 default the one of the problem type. `auto` compares the fit with other ways to train; see
                 `leaderboard`.
-            hyperparameters: Overrides: a dict with dotted or nested keys, `"key=value"` strings, or a YAML file. With
-                `search` a value may be a space: `choice(a, b)`, `uniform(0, 0.2)`, `loguniform(1e-5, 1e-3)`,
+            hyperparameters: Options by name (`thermocline.list_options()` has them): a dict with dotted or nested keys,
+                `"key=value"` strings, or a YAML file. A dict that is made elsewhere is annotated `thermocline.Options`.
+                With `search` a value may be a space: `choice(a, b)`, `uniform(0, 0.2)`, `loguniform(1e-5, 1e-3)`,
                 `int(2, 6)`. `optim.loss` may be a function (docs/guide/losses.md).
             column_types: Column → `numeric`, `categorical`, `text`, `image` or `null`, where inference is to be
                 overruled.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ import pytest
 from support.tiny import TINY, make_table
 from thermocline import Predictor
 from thermocline.cli import main
+from thermocline.cli.fitting import _fitted_as_data
 from thermocline.cli.parts import json_line
 from thermocline.cli.predictions import Predictions, read_kept, write_csv, write_json
 from thermocline.errors import ConfigError, DataError
@@ -160,6 +162,16 @@ def test_a_fit_says_as_json_where_it_is_and_how_it_scored(saved, said, tmp_path)
     assert found["problem_type"] == "binary"
     assert found["validation"] == pytest.approx(history.kept_scores)
     assert set(found["validation"]) == {found["eval_metric"]}
+
+
+def test_fits_that_were_compared_are_in_the_json(fitted_table):
+    board = pd.DataFrame({"name": ["trial 1", "trial 2"], "score": [0.5, np.nan]})
+    searched = SimpleNamespace(
+        path="model", problem_type="binary", label="y", eval_metric="roc_auc", history=fitted_table.history
+    )
+    searched._leaderboard, searched.leaderboard = {}, lambda: board
+    found = json.loads(json_line(_fitted_as_data(searched)))
+    assert found["leaderboard"] == [{"name": "trial 1", "score": 0.5}, {"name": "trial 2", "score": None}]
 
 
 def test_presets_as_json(said):

@@ -170,13 +170,20 @@ def _fit(given: argparse.Namespace) -> None:
     search = _search(given)
     predictor.fit(given.data, **how, **_choices(given), search=search)
     if given.json:
-        scores = predictor.history.kept_scores
-        facts = {"problem_type": predictor.problem_type, "label": predictor.label, "eval_metric": predictor.eval_metric}
-        print(json_line({"path": str(predictor.path), **facts, "validation": scores}))
+        print(json_line(_fitted_as_data(predictor)))
         return
     if predictor._leaderboard is not None and not given.quiet:
         print(escaped(predictor.leaderboard().to_string(index=False), lines=True))
     print(escaped(f"saved to {predictor.path}"))
+
+
+def _fitted_as_data(predictor: Any) -> dict[str, Any]:
+    """Return what was fitted as data that JSON can hold."""
+    facts = {"path": str(predictor.path), "problem_type": predictor.problem_type, "label": predictor.label}
+    facts |= {"eval_metric": predictor.eval_metric, "validation": predictor.history.kept_scores}
+    if predictor._leaderboard is not None:
+        facts["leaderboard"] = predictor.leaderboard().to_dict(orient="records")
+    return facts
 
 
 def _search(given: argparse.Namespace) -> dict[str, Any] | None:

@@ -71,11 +71,11 @@ def completes(action: argparse.Action, what: str) -> None:
     action.completed_by = what  # type: ignore[attr-defined]
 
 
-def add_json(parser: argparse.ArgumentParser, what: str) -> None:
+def add_json(parser: Any, what: str) -> None:
     """Add the flag `--json`.
 
     Args:
-        parser: The command.
+        parser: The command, or a group of its arguments.
         what: What is printed as JSON.
     """
     parser.add_argument("--json", action="store_true", help=f"print {what} as JSON; an error, too, on stderr")

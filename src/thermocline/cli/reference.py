@@ -26,7 +26,7 @@ def commands_markdown() -> str:
     lines = ["# Command line", "", "| exit status | what it says |", "|---|---|"]
     lines += [f"| {number} | {words} |" for number, words in EXITS.items()]
     for parser in commands(_parser()):
-        parser.formatter_class = partial(Help, width=WIDTH)  # type: ignore[assignment]  # a class, or what makes one
+        parser.formatter_class = partial(Help, width=WIDTH)
         lines += ["", f"## {parser.prog}", "", "```text", parser.format_help().rstrip(), "```"]
     return "\n".join([*lines, ""])
 

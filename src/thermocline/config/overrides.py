@@ -151,7 +151,7 @@ def _unknown(path: str, schema: Schema) -> str:
     if nearest := schema.nearest(path):
         return f"{path} is not an option. Did you mean {' or '.join(map(repr, nearest))}?"
     *front, last = schema.top
-    return f"{path} is not an option. The sections are {', '.join(front)} and {last}."
+    return f"{path} is not an option. The sections are {', '.join(front)} and {last}; `thermocline options` lists all."
 
 
 def _entries(given: object, schema: Schema, faults: list[str]) -> Iterator[_Entry]:
