@@ -89,7 +89,7 @@ def test_labels_stay_as_they_are_written(codes, spelled, tmp_path):
 def test_the_command_line_reads_cells_alike(codes, spelled, tmp_path, capsys):
     codes.save(tmp_path / "model")
     part = write(spelled[1:2], tmp_path / "part.csv")
-    assert main(["predict", str(tmp_path / "model"), str(part), "--proba"]) == 0
+    assert main(["predict", str(tmp_path / "model"), str(part), "--proba-only"]) == 0
     printed = [float(value) for value in capsys.readouterr().out.splitlines()[1].split(",")]
     np.testing.assert_allclose(printed, codes.predict_proba(spelled[1:2]).to_numpy()[0], rtol=1e-6)
 
