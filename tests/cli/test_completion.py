@@ -56,6 +56,8 @@ def test_bash_completes(scripts, tmp_path):
         ("presets", ""): ["ls", "show", "copy"],
         ("presets", "show", "offl"): ["offline"],
         ("fit", "ro"): ["rows.csv"],
+        ("fit", "rows.csv", "--problem-type", "reg"): ["regression"],
+        ("evaluate", "model", "rows.csv", "--metrics", "rmse", "rmsl"): ["rmsle"],
     }
     lines = [f"complete_words thermocline {' '.join(repr(word) for word in words)}" for words in tries]
     whole = "\n".join([scripts["bash"], TRY, *lines])

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from thermocline.cli.parts import FILE, FOLDER, OPTION, PRESET, add_command
+from thermocline.cli.parts import FILE, FOLDER, METRIC, OPTION, PRESET, TYPE, add_command
 
 SHELLS = ("bash", "zsh", "tcsh", "fish")
 EXAMPLES = (
@@ -39,12 +39,15 @@ def script(parser: argparse.ArgumentParser, shell: str) -> str:
     import shtab
 
     from thermocline.config import preset_names, schema_of
+    from thermocline.registry import metric_names, problem_infos, problem_types
 
     known = {
         FILE: shtab.FILE,
         FOLDER: shtab.DIRECTORY,
         PRESET: _words("presets", preset_names()),
         OPTION: _words("options", list(schema_of().keys)),
+        METRIC: _words("metrics", [name for info in problem_infos() for name in metric_names(info)]),
+        TYPE: _words("types", problem_types()),
     }
     for action in _actions(parser):
         if hasattr(action, "completed_by"):

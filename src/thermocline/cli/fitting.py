@@ -11,8 +11,10 @@ from typing import Any
 from thermocline.cli.parts import (
     FILE,
     FOLDER,
+    METRIC,
     OPTION,
     PRESET,
+    TYPE,
     add_command,
     add_json,
     check_out,
@@ -71,8 +73,9 @@ def _add_rows(fit: argparse.ArgumentParser) -> None:
     )
     completes(rows.add_argument("--tuning-data", metavar="FILE", help="rows to validate on"), FILE)
     types = "binary, multiclass, multilabel, regression or object_detection; by default from the label"
-    rows.add_argument("--problem-type", metavar="TYPE", help=types)
-    rows.add_argument("--eval-metric", metavar="METRIC", help="the metric that validation goes by, such as f1")
+    completes(rows.add_argument("--problem-type", metavar="TYPE", help=types), TYPE)
+    text = "the metric that validation goes by, such as f1"
+    completes(rows.add_argument("--eval-metric", metavar="METRIC", help=text), METRIC)
     rows.add_argument("--positive-class", metavar="CLASS", help="of two classes the one that f1 and others are about")
     rows.add_argument("--sample-weight", metavar="COLUMN", help="a column of row weights")
     rows.add_argument(

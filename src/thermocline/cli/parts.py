@@ -22,7 +22,7 @@ EXITS = {
 KEYS = "options and their values: thermocline options"
 """Where the keys of `--set` are."""
 
-FILE, FOLDER, OPTION, PRESET = "file", "folder", "option", "preset"
+FILE, FOLDER, OPTION, PRESET, METRIC, TYPE = "file", "folder", "option", "preset", "metric", "problem type"
 """What a shell completes an argument by (`completes`)."""
 
 
@@ -67,7 +67,7 @@ def add_command(commands: Any, name: str, text: str, example: str) -> argparse.A
 
 
 def completes(action: argparse.Action, what: str) -> None:
-    """Say what a shell completes an argument by: `FILE`, `FOLDER`, `OPTION` or `PRESET`."""
+    """Say what a shell completes an argument by: `FILE`, `FOLDER`, `OPTION`, `PRESET`, `METRIC` or `TYPE`."""
     action.completed_by = what  # type: ignore[attr-defined]
 
 

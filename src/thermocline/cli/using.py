@@ -8,6 +8,7 @@ from typing import Any
 from thermocline.cli.parts import (
     FILE,
     FOLDER,
+    METRIC,
     add_command,
     add_json,
     check_out,
@@ -55,7 +56,8 @@ def _add_evaluate(commands: Any) -> None:
     example = "thermocline evaluate my_model test.csv --metrics accuracy log_loss"
     use = add_command(commands, "evaluate", "score predictions against the labels in a file", example)
     _add_model_and_rows(use)
-    use.add_argument("--metrics", nargs="+", metavar="METRIC", help="names of metrics; by default the usual ones")
+    text = "names of metrics; by default the usual ones"
+    completes(use.add_argument("--metrics", nargs="+", metavar="METRIC", help=text), METRIC)
     add_json(use, "the scores")
     use.set_defaults(run=_evaluate)
 
