@@ -1,4 +1,4 @@
-"""The command line: thermocline demo | fit | predict | evaluate | export | explain | recommend | presets."""
+"""The command line: thermocline demo | fit | predict | evaluate | report | export | explain | recommend | presets."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from thermocline.cli import report
 from thermocline.errors import ThermoclineError, counted, escaped
 from thermocline.report.output import encodable, plain_where_needed
 
@@ -81,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_fit(commands, "recommend", _recommend, "show the options that fit a memory and a time, without training")
     _add_use(commands, "predict", _predict, "predict the rows of a file")
     _add_use(commands, "evaluate", _evaluate, "score predictions against the labels in a file")
+    report.add(commands)
     _add_export(commands)
     _add_presets(commands)
     return parser
