@@ -13,7 +13,9 @@ import pytest
 from support.tiny import TINY, make_table, told
 from thermocline import Metric, Predictor
 from thermocline.errors import ConfigError, DataError, LabelError, MissingColumnError, NotFittedError
+from thermocline.evaluation.report import EvaluationReport
 from thermocline.problems.rowwise.metrics import METRICS
+from thermocline.report.sections import Matrix, Table
 
 FAST = {**TINY, "model.trees": "off", "optim.max_epochs": 1}
 
@@ -165,6 +167,37 @@ def test_text_fits_the_screen(kind, columns, reports, monkeypatch):
         assert one.name in text
 
 
+@pytest.mark.parametrize(
+    ("names", "value", "header"),
+    [
+        (("a", "b"), 3, "true \\ predicted  a  b"),
+        (tuple(f"a long name {k}" for k in range(6)), 3, "true \\ predicted  1  2  3  4  5  6"),
+        (tuple(f"a long name {k}" for k in range(12)), 123_456, "true \\ predicted    1    2    3"),
+    ],
+    ids=["names", "numbers", "shares"],
+)
+def test_a_matrix_fits_80_columns(names, value, header, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    rows = tuple(tuple(float(value) if a == b else 0.0 for a in names) for b in names)
+    text = str(EvaluationReport("multiclass", "y", 9, sections=(Matrix("Confusion matrix", names, rows),)))
+    assert max(map(len, text.splitlines())) <= 80
+    assert header in text
+    assert ("% of the true class" in text) == (value > 1000)
+
+
+def test_odd_names_are_shown_as_they_are(tmp_path):
+    names = ("$x_$ <b>", "\u65e5\u672c", "\x1b[31mred")
+    table = Table("Classes", ("class", "rows"), tuple((name, 2) for name in names))
+    matrix = Matrix("Confusion matrix", names, ((1.0, 0.0, 2.5),) * 3)
+    report = EvaluationReport("multiclass", "y", 9, sections=(table, matrix))
+    assert "\x1b" not in str(report)
+    html = report._repr_html_()
+    assert "&lt;b&gt;" in html
+    assert "<b>" not in html
+    assert "\x1b" not in html
+    assert "red" in report.save(tmp_path / "r.html").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_plain_data_round_trips_through_json(kind, reports):
     report = reports[kind]
@@ -234,6 +267,15 @@ def test_top_losses_of_classes(fitted_table):
     assert top["prediction"].equals(fitted_table.predict(frame)[top.index].rename("prediction"))
     pd.testing.assert_frame_equal(frame, before)
     assert len(fitted_table.top_losses(frame, 1000)) == 50
+
+
+def test_rows_are_found_on_an_index_that_repeats(fitted_table):
+    frame = make_table(40, seed=2)
+    repeated = frame.set_axis(pd.MultiIndex.from_arrays([["a"] * 40, [1] * 40]))
+    top = fitted_table.top_losses(repeated, 5)
+    assert top.index.tolist() == [("a", 1)] * 5
+    assert top["loss"].tolist() == fitted_table.top_losses(frame, 5)["loss"].tolist()
+    assert fitted_table.report(repeated)["Rows with the highest loss"].rows[0][0] == "a, 1"
 
 
 def test_top_losses_of_numbers_and_labels(fitted):

@@ -31,7 +31,7 @@ DPI = 144
 MOST_BARS = 20
 NAME = 20  # letters of a name at an axis
 
-_STYLE = {
+_STYLE: Any = {
     "figure.facecolor": "none",
     "axes.facecolor": "none",
     "savefig.facecolor": "none",
@@ -82,7 +82,11 @@ def picture(section: Section) -> str:
 
     with _styled(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of letters that the font lacks
-        high = min(HEIGHT, 0.8 + 0.3 * len(section.bars)) if isinstance(section, Bars) else HEIGHT
+        high = HEIGHT
+        if isinstance(section, Bars):
+            high = min(HEIGHT, 0.8 + 0.3 * len(section.bars))
+        elif isinstance(section, Matrix):
+            high += 0.15 * max(0, len(section.names) - 6)
         figure = Figure(figsize=(WIDTH, high), layout="constrained")
         draw(section, figure.add_subplot(), title="")
         out = io.BytesIO()

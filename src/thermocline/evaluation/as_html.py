@@ -47,7 +47,7 @@ def _section(section: Section) -> str:
     if shown is None:
         return f"{heading}{drawn}{_notes(notes)}"
     cells, header, right = table_cells(shown)
-    made = html_table([[escaped(one) for one in row] for row in cells], [escaped(one) for one in header], right)
+    made = html_table([[escaped(one) for one in row] for row in cells], header, right)
     if drawn:  # the numbers behind a picture
         made = f"<details><summary class=f>numbers</summary>{made}</details>"
     return f"{heading}{drawn}{made}{_notes(table_notes(shown))}"

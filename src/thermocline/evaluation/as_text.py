@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 NAME = 18
 """Letters of a class beside a matrix."""
 
+SHORT_NAME = 13
+"""Those beside a number."""
+
 _GAP = 2
 
 
@@ -66,7 +69,7 @@ def table_cells(given: Table) -> tuple[list[list[str]], list[str], list[int]]:
     columns = [[row[place] for row in given.rows[: given.most]] for place in range(len(given.header))]
     right = [place for place, values in enumerate(columns) if are_numbers(values)]
     cells = [list(row) for row in zip(*map(column, columns), strict=True)]
-    return cells, list(given.header), right
+    return cells, [escaped(name) for name in given.header], right
 
 
 def table_notes(given: Table) -> list[str]:
@@ -85,27 +88,39 @@ def as_table(section: Section) -> Table | None:
 
 def _section(section: Section) -> str:
     if isinstance(section, Matrix):
-        return "\n".join([escaped(section.title), _matrix(section), *_notes([section.note] if section.note else [])])
+        text, notes = _matrix(section)
+        return "\n".join([escaped(section.title), text, *_notes(notes)])
     shown = as_table(section)
     if shown is None or not shown.rows:
         return ""
     return "\n".join([escaped(section.title), table(*table_cells(shown)), *_notes(table_notes(shown))])
 
 
-def _matrix(given: Matrix) -> str:
-    """Return counts with the true classes as rows; where names are too long for the columns, they have numbers."""
-    names = [shortened(name, NAME) for name in given.names]
-    flat, count = column([value for row in given.values for value in row]), len(names)
-    cells = [flat[k * count : (k + 1) * count] for k in range(count)]
-    wide = [max(len(name), *(len(row[k]) for row in cells)) for k, name in enumerate(names)]
-    least = max(map(len, names)) + len(_CORNER)
-    if least + sum(wide) + _GAP * len(wide) > screen_width():
-        numbers = [str(k + 1) for k in range(len(names))]
-        names, header = [f"{k} {name}" for k, name in zip(numbers, names, strict=True)], numbers
-    else:
-        header = names
+def _matrix(given: Matrix) -> tuple[str, list[str]]:
+    """Return counts with the true classes as rows, and notes.
+
+    Where that is too wide, the columns have numbers in place of names; where it still is, shares in place of counts.
+    """
+    names, notes = [escaped(shortened(name, NAME)) for name in given.names], [given.note] if given.note else []
+    header, cells = names, _in_rows(column([value for row in given.values for value in row]), len(names))
+    if not _fits(names, header, cells):
+        header = [str(k + 1) for k in range(len(names))]
+        names = [f"{k} {escaped(shortened(name, SHORT_NAME))}" for k, name in zip(header, given.names, strict=True)]
+    if not _fits(names, header, cells):
+        shares = [100 * value / (sum(row) or 1.0) for row in given.values for value in row]
+        cells = _in_rows([f"{share:.0f}" for share in shares], len(names))
+        notes.insert(0, "in % of the true class")
     lines = [[name, *row] for name, row in zip(names, cells, strict=True)]
-    return table(lines, [_CORNER, *header], list(range(1, len(header) + 1)))
+    return table(lines, [_CORNER, *header], list(range(1, len(header) + 1))), notes
+
+
+def _in_rows(cells: Sequence[str], count: int) -> list[Sequence[str]]:
+    return [cells[k * count : (k + 1) * count] for k in range(count)]
+
+
+def _fits(names: Sequence[str], header: Sequence[str], cells: Sequence[Sequence[str]]) -> bool:
+    first = max(map(len, (*names, _CORNER)))
+    return first + sum(_GAP + max(map(len, one)) for one in zip(header, *cells, strict=True)) <= screen_width()
 
 
 _CORNER = "true \\ predicted"

@@ -29,7 +29,7 @@ LEAST_DEFINED = 0.5
 """A metric that fewer draws define has no interval."""
 
 SEED = 20_161
-CHUNK = 2_000_000  # drawn rows that are held at once
+CHUNK = 1_000_000  # drawn rows that are held at once
 
 
 def draws_of(rows: int, size: int = 1) -> int:

@@ -113,7 +113,7 @@ def _values(collector: Collector, metrics: Sequence[str | Metric]) -> tuple[dict
     more: dict[str, float] = {}
     for metric in metrics:
         try:
-            found = collector.scores([metric])  # type: ignore[list-item]
+            found = collector.scores([metric])
         except ThermoclineError as error:
             values[_name(metric)], faults[_name(metric)] = math.nan, first_line(error)
             continue
