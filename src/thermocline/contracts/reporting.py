@@ -13,7 +13,7 @@ from thermocline.data.batches import Rows
 from thermocline.report.sections import Section
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Results:
     """What a pass over labelled rows gave.
 
@@ -21,11 +21,13 @@ class Results:
         found: The frame and its labels.
         rows: Its rows, with encoded labels where the kind has some.
         outputs: `Collector.outputs()` of a pass that scores.
+        kept: What a kind keeps of its own, so that it is computed once.
     """
 
     found: Labelled
     rows: Rows
     outputs: Any
+    kept: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ out.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,29 +82,41 @@ def judged(found: FlatBoxes, true: FlatBoxes) -> Judged:
     position[real] = np.arange(len(real))
     at = np.where((place >= 0) & ~ignored, position[place], -1) if len(true) else np.full(len(found), -1)
     plain = true.take(real)
-    for box in np.flatnonzero(kind == ""):
-        here = np.flatnonzero(plain.image == found.image[box])
-        kind[box], at[box] = _kind(found, plain, int(box), here)
+    wrong = np.flatnonzero(kind == "")
+    for boxes, here in _by_image(found.image[wrong], plain.image):
+        kind[wrong[boxes]], at[wrong[boxes]] = _kinds(found, plain, wrong[boxes], here)
     covered = at[(kind == RIGHT) | (kind == "class") | (kind == "localisation")]
     missed = np.ones(len(plain), dtype=bool)
     missed[covered] = False
     return Judged(found, plain, kind, at, missed)
 
 
-def _kind(found: FlatBoxes, true: FlatBoxes, box: int, here: np.ndarray) -> tuple[str, int]:
-    """Return what a box is that is not right, and the true box that it is at."""
+def _by_image(found: np.ndarray, true: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield positions of predicted and of true boxes, given the images of each, ascending."""
+    for image in np.unique(found):
+        ends = [np.searchsorted(one, [image, image + 1]) for one in (found, true)]
+        boxes, here = (np.arange(low, high) for low, high in ends)
+        yield boxes, here
+
+
+def _kinds(found: FlatBoxes, true: FlatBoxes, boxes: np.ndarray, here: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return what boxes of one image are that are not right, and the true box that each is at."""
     if not len(here):
-        return "background", -1
-    shared = overlaps(found.edges[[box]], true.edges[here], np.zeros(len(here), dtype=bool))[0]
-    same = true.code[here] == found.code[box]
+        return np.full(len(boxes), "background", dtype=object), np.full(len(boxes), -1)
+    shared = overlaps(found.edges[boxes], true.edges[here], np.zeros(len(here), dtype=bool))
+    same = true.code[here] == found.code[boxes][:, None]
     own, other = np.where(same, shared, 0.0), np.where(same, 0.0, shared)
-    if LEAST <= own.max() < ENOUGH:
-        return "localisation", int(here[own.argmax()])
-    if other.max() >= ENOUGH:
-        return "class", int(here[other.argmax()])
-    if own.max() >= ENOUGH:
-        return "duplicate", int(here[own.argmax()])
-    return ("background", -1) if shared.max() <= LEAST else ("both", int(here[shared.argmax()]))
+    best, best_other, best_any = own.max(axis=1), other.max(axis=1), shared.max(axis=1)
+    cases = [
+        ("localisation", (best >= LEAST) & (best < ENOUGH), here[own.argmax(axis=1)]),
+        ("class", best_other >= ENOUGH, here[other.argmax(axis=1)]),
+        ("duplicate", best >= ENOUGH, here[own.argmax(axis=1)]),
+        ("background", best_any <= LEAST, np.full(len(boxes), -1)),
+    ]
+    kind, at = np.full(len(boxes), "both", dtype=object), here[shared.argmax(axis=1)]
+    for name, holds, place in reversed(cases):  # the first that holds is set last
+        kind[holds], at[holds] = name, place[holds]
+    return kind, at
 
 
 def gains(boxes: Judged, classes: int) -> dict[str, float]:

@@ -52,7 +52,7 @@ from thermocline.problems.object_detection.reading import (
     usable,
     with_boxes,
 )
-from thermocline.problems.object_detection.reporting import BoxResults, Redrawing, row_report, told
+from thermocline.problems.object_detection.reporting import BoxResults, row_report, told
 from thermocline.problems.object_detection.rows import DetectionRows
 from thermocline.problems.object_detection.same_pictures import check_apart
 from thermocline.problems.object_detection.split import split_boxes
@@ -76,8 +76,11 @@ def _built(detector: Detector, config: ResolvedConfig, rows: int) -> Built:
 
 
 def _boxes_of(assembly: Assembly, results: Results) -> BoxResults:
-    least = assembly.config.section("model.detector", DetectorOptions).score_threshold
-    return BoxResults.of(results, assembly.target.classes, float(least))
+    if "boxes" not in results.kept:
+        least = assembly.config.section("model.detector", DetectorOptions).score_threshold
+        results.kept["boxes"] = BoxResults.of(results, assembly.target.classes, float(least))
+    boxes: BoxResults = results.kept["boxes"]
+    return boxes
 
 
 class ObjectDetection(Problem):
@@ -234,7 +237,7 @@ class ObjectDetection(Problem):
     def redrawn(self, assembly: Assembly, results: Results, metrics: Sequence[str | Metric]) -> Redrawn | None:
         """Return how drawn images are scored."""
         del metrics
-        return Redrawing(_boxes_of(assembly, results)).redrawn()
+        return _boxes_of(assembly, results).redrawing.redrawn()
 
     def row_report(self, assembly: Assembly, results: Results) -> pd.DataFrame:
         """Return how many boxes of each image were found, missed and wrong."""

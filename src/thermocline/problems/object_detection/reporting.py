@@ -71,6 +71,11 @@ class BoxResults:
         """What each box is that `predict` returns."""
         return judged(self.found.take(self.found.score >= self.least), self.true)
 
+    @cached_property
+    def redrawing(self) -> Redrawing:
+        """Scores of images that are drawn again."""
+        return Redrawing(self)
+
 
 # -- scores of images that are drawn again
 
@@ -140,7 +145,7 @@ def told(boxes: BoxResults) -> Told:
 def _classes(boxes: BoxResults) -> Table:
     """Average precision by class, and precision and recall of the boxes that `predict` returns."""
     one = np.ones((1, boxes.images), dtype=np.int64)
-    values = Redrawing(boxes).precisions(one, range(len(OVERLAPS)))[..., 0]
+    values = boxes.redrawing.precisions(one, range(len(OVERLAPS)))[..., 0]
     known, width = boxes.returned, len(boxes.classes)
     true = np.bincount(known.true.code, minlength=width)
     right = np.bincount(known.found.code[known.kind == RIGHT], minlength=width)
