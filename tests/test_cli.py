@@ -127,6 +127,21 @@ def test_evaluate_prints_a_line_per_metric(model: Path, table: Path, capsys: pyt
     assert scores["accuracy"] > 0.6
 
 
+def test_report_prints_text_or_json_and_writes_html(
+    model: Path, table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "report.html"
+    assert main(["report", str(model), str(table), "--out", str(page)]) == 0
+    shown = capsys.readouterr()
+    assert shown.out.startswith("Report on ")
+    assert "report written to" in shown.err
+    assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert main(["report", str(model), str(table), "--json", "--metrics", "accuracy"]) == 0
+    assert list(json.loads(capsys.readouterr().out)["scores"]) == ["accuracy"]
+    assert main(["report", str(model), "no.csv", "--out", "report.txt"]) == 1
+    assert "has to end in .html" in capsys.readouterr().err
+
+
 def test_presets_ls_show_copy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["presets", "ls"]) == 0
     assert "medium_quality: " in capsys.readouterr().out

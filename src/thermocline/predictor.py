@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from thermocline.contracts.request import Request
     from thermocline.data.columns import Columns
     from thermocline.data.tables import Data
+    from thermocline.evaluation.report import EvaluationReport
     from thermocline.export.exported import Exported
     from thermocline.pipeline.fitted import Fitted
     from thermocline.registry.metrics import Metric
@@ -541,6 +542,75 @@ class Predictor:
         fitted = self._fitted()
         table, names = table_to_score(data, metrics, self.label)
         return evaluate(fitted, table, names, image_folder=image_folder, verbosity=self.verbosity)
+
+    @keeps_global_state
+    def report(
+        self,
+        data: Data,
+        metrics: Any = None,
+        *,
+        image_folder: str | os.PathLike[str] | None = None,
+    ) -> EvaluationReport:
+        """Score predictions against the labels in a frame, and show where they are right and wrong.
+
+        Scores have 95 % intervals: rows are drawn again with replacement (Efron 1979), the same draws for each
+        predictor; `thermocline.evaluation.bootstrap` says what that costs. Beside them stands the best constant answer
+        on these rows. Of classes there are also a classification report, confusions, calibration and the threshold; of
+        numbers errors, residuals and the coverage of intervals; of boxes average precision by class and kinds of
+        errors.
+
+        Args:
+            data: As `evaluate`; it is not changed.
+            metrics: As `evaluate`; or the labels of `data`.
+            image_folder: As `predict`.
+
+        Returns:
+            The report: `print(report)`, HTML in a notebook, `.plot()`, `.to_dict()`, `.to_frame()`, `.save(path)`.
+
+        Raises:
+            ConfigError: A metric that does not exist or does not fit; one that cannot be computed on these rows is said
+                in the report.
+            DataError: There are no rows, or columns are missing.
+            LabelError: Labels that are missing, or that training did not see.
+
+        Example:
+            `predictor.report(test).save("report.html")`
+        """
+        from thermocline.evaluation.making import report
+        from thermocline.pipeline.called_with import table_to_score
+
+        fitted = self._fitted()
+        table, names = table_to_score(data, metrics, self.label)
+        return report(fitted, table, names, image_folder=image_folder, verbosity=self.verbosity)
+
+    @keeps_global_state
+    def top_losses(
+        self, data: Data, n: int = 10, *, image_folder: str | os.PathLike[str] | None = None
+    ) -> pd.DataFrame:
+        """Return the rows of a labelled frame with the highest loss, the highest first.
+
+        Args:
+            data: As `evaluate`; it is not changed.
+            n: How many rows; all where there are fewer.
+            image_folder: As `predict`.
+
+        Returns:
+            On the frame's index the label, `prediction`, `probability` of the label (of numbers `residual`, the label
+            less the prediction; of several labels `wrong`, how many), `loss`, and the other columns of the frame. The
+            loss is the log-loss, of numbers the absolute error in the label's units. Where boxes are predicted: how
+            many there are, were found, missed and wrong in each image, and as loss those missed and the scores of wrong
+            ones added up. A column of the frame that has one of these names stands as `"loss (data)"`.
+
+        Raises:
+            ConfigError: `n` is no whole number above 0, or the problem has no loss of a row.
+            DataError: As `report`.
+
+        Example:
+            `predictor.top_losses(test, 20)[["label", "prediction", "loss"]]`
+        """
+        from thermocline.evaluation.making import top_losses
+
+        return top_losses(self._fitted(), data, n, image_folder=image_folder, verbosity=self.verbosity)
 
     def score(self, data: Data, labels: Any = None, *, image_folder: str | os.PathLike[str] | None = None) -> float:
         """Return `eval_metric` on labelled data such that more is better, as scikit-learn's tools ask for.

@@ -134,6 +134,18 @@ def test_it_has_no_linear_probes_and_says_so():
     assert "not for ordinal" in message
 
 
+def test_its_report_has_the_scores_alone(fitted):
+    test = frame_of(seed=1)
+    report = fitted.report(test)
+    assert {one.name: one.value for one in report.scores} == fitted.evaluate(test)
+    assert report.sections == ()
+    assert report.draws == 0
+    assert "steps_off" in str(report)
+    assert "steps_off" in report._repr_html_()
+    assert "no pictures" in told(ConfigError, ValueError, report.plot)
+    assert "row_report" in told(ConfigError, ValueError, lambda: fitted.top_losses(test))
+
+
 def test_it_is_saved_and_loaded_with_the_callers_code(fitted):
     test = frame_of(seed=2)
     loaded = Predictor.load(fitted.path, problem=Ordinal(), verbosity=0)

@@ -35,7 +35,7 @@ def _add_predict(commands: Any) -> None:
         "thermocline predict my_model test.csv --keep id --proba --json"
     )
     use = add_command(commands, "predict", "predict the rows of a file", examples)
-    _add_model_and_rows(use)
+    add_model_and_rows(use)
     form = use.add_argument_group("what is written")
     text = "columns of the data to write before the predictions, such as an id"
     form.add_argument("--keep", nargs="+", action="extend", metavar="COLUMN", help=text)
@@ -55,14 +55,15 @@ def _add_predict(commands: Any) -> None:
 def _add_evaluate(commands: Any) -> None:
     example = "thermocline evaluate my_model test.csv --metrics accuracy log_loss"
     use = add_command(commands, "evaluate", "score predictions against the labels in a file", example)
-    _add_model_and_rows(use)
+    add_model_and_rows(use)
     text = "names of metrics; by default the usual ones"
     completes(use.add_argument("--metrics", nargs="+", metavar="METRIC", help=text), METRIC)
     add_json(use, "the scores")
     use.set_defaults(run=_evaluate)
 
 
-def _add_model_and_rows(use: argparse.ArgumentParser) -> None:
+def add_model_and_rows(use: argparse.ArgumentParser) -> None:
+    """Add what every command takes that reads rows for a saved predictor."""
     completes(use.add_argument("model", help="the folder of a saved predictor"), FOLDER)
     completes(use.add_argument("data", help=f"the rows: {_ROWS}"), FILE)
     text = "where relative paths of images start; the folder of the file by default"

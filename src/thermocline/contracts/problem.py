@@ -7,7 +7,7 @@ in the model's weights.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from thermocline.contracts.exporting import ExportForm
 from thermocline.contracts.labelled import Labelled, Reading
 from thermocline.contracts.learning import Collector, Learning
 from thermocline.contracts.probing import LinearFolds
+from thermocline.contracts.reporting import Redrawn, Results, Told
 from thermocline.contracts.request import Request
 from thermocline.contracts.starting import PART, WHOLE, Earlier, Started, copy_matching, matched_note
 from thermocline.data.batches import Rows
@@ -381,6 +382,44 @@ class Problem:
         if own is None or asked.name != own.name:
             find_metric(self.info, asked, target.problem_type)
         return asked
+
+    # -- a report
+
+    def tell(self, assembly: Assembly, results: Results, metrics: Sequence[str | Metric]) -> Told:
+        """Return what a report shows beside the scores: tables and pictures in a neutral form, and a baseline.
+
+        Args:
+            assembly: The model.
+            results: What a pass over labelled rows gave; there is at least one.
+            metrics: The metrics that are shown, for the baseline.
+        """
+        del assembly, results, metrics
+        return Told()
+
+    def redrawn(self, assembly: Assembly, results: Results, metrics: Sequence[str | Metric]) -> Redrawn | None:
+        """Return how rows that are drawn again are scored, for intervals; None: scores have no intervals.
+
+        Args:
+            assembly: The model.
+            results: As of `tell`.
+            metrics: The metrics that are shown.
+        """
+        del assembly, results, metrics
+        return None
+
+    def row_report(self, assembly: Assembly, results: Results) -> pd.DataFrame:
+        """Return what is known of each row, on the frame's index: prediction and what it is off by; the last is `loss`.
+
+        Raises:
+            ConfigError: This kind has no loss of a row.
+        """
+        del results
+        raise ConfigError(
+            f"top_losses is not for {assembly.target.problem_type} problems: {type(self).__name__} has no row_report. "
+            "Compare predict(data) with the labels."
+        )
+
+    # -- pictures
 
     def check_drawable(self, target: Any) -> None:
         """Check that predictions can be drawn.

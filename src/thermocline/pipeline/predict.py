@@ -15,6 +15,7 @@ from thermocline.contracts.collecting import ArrayCollector
 from thermocline.contracts.labelled import Labelled, Purpose, Reading
 from thermocline.contracts.learning import Collector
 from thermocline.contracts.problem import Assembly
+from thermocline.contracts.reporting import Results
 from thermocline.contracts.request import Request
 from thermocline.data.batches import Rows
 from thermocline.data.column_notes import cell_notes
@@ -134,16 +135,55 @@ def evaluate(
     """
     problem, target = assembly.problem, assembly.target
     canonical = {name: problem.check_metric(one, target) for name, one in _asked(assembly, names).items()}
-    found = _read(assembly, data, "score", image_folder)
-    problem.check_labels(found, target, what="data")
-    rows = problem.rows(found, assembly, labelled=True)
-    collector = problem.collector(assembly, rows, found, scoring=True)
-    _run(assembly, rows, collector, found, Console(verbosity))
+    _, collector = scored(assembly, data, image_folder=image_folder, verbosity=verbosity)
     scores = collector.scores(list(dict.fromkeys(canonical.values())))
     by = {name: metric if isinstance(metric, str) else metric.name for name, metric in canonical.items()}
     signs = {name: -1.0 if negates(name) and not negates(metric) else 1.0 for name, metric in by.items()}
     named = {name: signs[name] * scores[metric] for name, metric in by.items() if metric in scores}
     return named | {name: score for name, score in scores.items() if name not in by.values()}
+
+
+def scored(
+    assembly: Assembly, data: object, *, image_folder: object = None, verbosity: int = 0
+) -> tuple[Results, Collector]:
+    """Return what a pass over labelled data gives, and what has collected it, which scores it.
+
+    Raises:
+        DataError: As `evaluate`.
+    """
+    problem = assembly.problem
+    found = _read(assembly, data, "score", image_folder)
+    problem.check_labels(found, assembly.target, what="data")
+    rows = problem.rows(found, assembly, labelled=True)
+    collector = problem.collector(assembly, rows, found, scoring=True)
+    _run(assembly, rows, collector, found, Console(verbosity))
+    return Results(found, rows, collector.outputs()), collector
+
+
+def metrics_for(assembly: Assembly, given: Any) -> tuple[tuple[str | Metric, ...], str]:
+    """Return metrics by their canonical names, those that `evaluate` gives where none are given, and what is left out.
+
+    Raises:
+        ConfigError: As `evaluate`.
+    """
+    problem, target = assembly.problem, assembly.target
+    if given is None:
+        names, left_out = _usual(assembly)
+        asked: dict[str, Any] = {name: name for name in names}
+    else:
+        asked, left_out = _asked(assembly, given), ""
+    return tuple(dict.fromkeys(problem.check_metric(one, target) for one in asked.values())), left_out
+
+
+def _usual(assembly: Assembly) -> tuple[list[str], str]:
+    """Return the metrics of validation and of the problem type, and one that no saved predictor holds, else nothing."""
+    target, info = assembly.target, assembly.problem.info
+    names = list(dict.fromkeys([target.eval_metric, *info.usual_metrics[target.problem_type]]))
+    own: Metric | None = getattr(target, "metric", None)
+    if own is None or own.function is not None:
+        return names, ""
+    names.remove(own.name)
+    return names, own.name
 
 
 def _asked(assembly: Assembly, given: Any) -> dict[str, Any]:
@@ -152,14 +192,11 @@ def _asked(assembly: Assembly, given: Any) -> dict[str, Any]:
     Without any, those of the problem type; the metric of validation is left out where it is a function that the saved
     predictor does not hold, with a warning.
     """
-    target, info = assembly.target, assembly.problem.info
     if given is None:
-        names = list(dict.fromkeys([target.eval_metric, *info.usual_metrics[target.problem_type]]))
-        own: Metric | None = getattr(target, "metric", None)
-        if own is not None and own.function is None:
-            names.remove(own.name)
+        names, left_out = _usual(assembly)
+        if left_out:
             warnings.warn(
-                f"Validation went by {own.name!r}, a function that no saved predictor holds, so it is left out here. "
+                f"Validation went by {left_out!r}, a function that no saved predictor holds, so it is left out here. "
                 f"Hand it in to have it: evaluate(data, metrics=[function, {names[0]!r}]).",
                 ThermoclineWarning,
                 stacklevel=4,

@@ -89,6 +89,26 @@ def test_evaluate_names_cocos_scores_and_those_of_each_class(fitted, frame):
     }
 
 
+def test_a_report_of_boxes_and_the_images_with_most_errors(fitted, frame):
+    report = fitted.report(frame)
+    assert {one.name: one.value for one in report.scores} == fitted.evaluate(frame)
+    assert all(one.low is not None for one in report.scores)
+    assert report.unit == "image"
+    assert max(map(len, str(report).splitlines())) <= 100
+    per_class = fitted.evaluate(frame, "per_class")
+    rows = {row[0]: row for row in report["Classes"].rows}
+    assert [rows["disc"][1], rows["box"][2]] == pytest.approx([per_class["map/disc"], per_class["map_50/box"]])
+    json.dumps(report.to_dict(), allow_nan=False)
+    assert "data:image/png" in report._repr_html_()
+    top = fitted.top_losses(frame, 3)
+    assert top.columns.tolist() == ["rois", "boxes", "found", "missed", "wrong", "loss", "file"]
+    assert (top["boxes"] == top["found"] + top["missed"]).all()
+    assert top["boxes"].tolist() == [len(cell) for cell in top["rois"]]
+    assert top["loss"].is_monotonic_decreasing
+    alone = fitted.report(frame.head(1))
+    assert "no intervals: 1 image" in str(alone)
+
+
 def test_a_saved_detector_is_the_same_without_its_checkpoint(fitted, frame, tmp_path):
     fitted.save(tmp_path / "copy")
     assert not [file for file in (tmp_path / "copy").rglob("*") if file.suffix in (".bin", ".pt", ".pkl", ".py")]

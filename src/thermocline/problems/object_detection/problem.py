@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from thermocline.contracts.exporting import ExportForm
 from thermocline.contracts.labelled import Labelled, Reading
 from thermocline.contracts.learning import Learning
 from thermocline.contracts.problem import Assembly, Built, Problem
+from thermocline.contracts.reporting import Redrawn, Results, Told
 from thermocline.contracts.request import Request
 from thermocline.contracts.starting import Earlier
 from thermocline.data.batches import Rows
@@ -51,6 +52,7 @@ from thermocline.problems.object_detection.reading import (
     usable,
     with_boxes,
 )
+from thermocline.problems.object_detection.reporting import BoxResults, row_report, told
 from thermocline.problems.object_detection.rows import DetectionRows
 from thermocline.problems.object_detection.same_pictures import check_apart
 from thermocline.problems.object_detection.split import split_boxes
@@ -71,6 +73,14 @@ def _built(detector: Detector, config: ResolvedConfig, rows: int) -> Built:
     config = choose_defaults(config, pretrained=detector.pretrained, rows=rows)
     notes = tuple(f"detector: {line}" for line in detector.notes)
     return Built(DetectionModel(detector), {}, layers_of(detector, options.head_includes), config, notes)
+
+
+def _boxes_of(assembly: Assembly, results: Results) -> BoxResults:
+    if "boxes" not in results.kept:
+        least = assembly.config.section("model.detector", DetectorOptions).score_threshold
+        results.kept["boxes"] = BoxResults.of(results, assembly.target.classes, float(least))
+    boxes: BoxResults = results.kept["boxes"]
+    return boxes
 
 
 class ObjectDetection(Problem):
@@ -218,6 +228,20 @@ class ObjectDetection(Problem):
     def predictions(self, outputs: list[Found], target: BoxTarget, index: pd.Index[Any]) -> pd.Series[Any]:
         """Return for each row a list of `{label, score, box}`, highest score first."""
         return pd.Series(outputs, index=index, name=target.label, dtype=object)
+
+    def tell(self, assembly: Assembly, results: Results, metrics: Sequence[str | Metric]) -> Told:
+        """Return average precision by class, kinds of errors, and precision and recall by score."""
+        del metrics
+        return told(_boxes_of(assembly, results))
+
+    def redrawn(self, assembly: Assembly, results: Results, metrics: Sequence[str | Metric]) -> Redrawn | None:
+        """Return how drawn images are scored."""
+        del metrics
+        return _boxes_of(assembly, results).redrawing.redrawn()
+
+    def row_report(self, assembly: Assembly, results: Results) -> pd.DataFrame:
+        """Return how many boxes of each image were found, missed and wrong."""
+        return row_report(_boxes_of(assembly, results), results.found.frame.index)
 
     def check_probabilities(self, target: BoxTarget) -> None:
         """Raise: boxes have scores of their own."""

@@ -60,7 +60,7 @@ def score(
         )
     if len(encoded) == 0 or not np.isfinite(logits).all() or (weight is not None and not weight.sum() > 0):
         return dict.fromkeys(asked, math.nan)
-    truth, given = _given(target, encoded, logits)
+    truth, given = given_of(target, encoded, logits)
     return {
         name: own_score(target, one, encoded, logits, weight)
         if isinstance(one, Metric)
@@ -73,7 +73,7 @@ def _name(metric: str | Metric) -> str:
     return metric if isinstance(metric, str) else metric.name
 
 
-def _given(target: RowTarget, encoded: Array, logits: Array) -> tuple[Array, dict[str, Callable[[], Array]]]:
+def given_of(target: RowTarget, encoded: Array, logits: Array) -> tuple[Array, dict[str, Callable[[], Array]]]:
     """Return what is true, and what a metric may need, by name."""
     if target.problem_type == "regression":
         truth = target.restore(np.asarray(encoded, dtype=np.float64))

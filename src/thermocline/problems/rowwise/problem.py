@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -18,6 +18,7 @@ from thermocline.contracts.inputs import BuiltInput, RowSource
 from thermocline.contracts.labelled import Labelled, Reading
 from thermocline.contracts.learning import Learning
 from thermocline.contracts.problem import Assembly, Built, Problem
+from thermocline.contracts.reporting import Redrawn, Results, Told
 from thermocline.contracts.request import Request
 from thermocline.contracts.starting import WHOLE, Earlier
 from thermocline.data.batches import Rows
@@ -54,6 +55,8 @@ from thermocline.problems.rowwise.reading import (
     row_weights,
     warn_of_rare_class,
 )
+from thermocline.problems.rowwise.redrawn import redrawn_of
+from thermocline.problems.rowwise.reporting import row_report, scored_rows, told
 from thermocline.problems.rowwise.same_images import warn_of_training_images
 from thermocline.problems.rowwise.settle import settle
 from thermocline.problems.rowwise.split import split_rows
@@ -70,6 +73,7 @@ from thermocline.problems.rowwise.target import RowTarget
 from thermocline.problems.rowwise.target_options import with_options
 from thermocline.problems.rowwise.target_scale import chosen_scale
 from thermocline.problems.rowwise.tfidf_model import TfidfModel
+from thermocline.registry.metrics import Metric
 from thermocline.tuning.layers.layer_map import LayerMap
 
 BESIDE: Mapping[str, Any] = {"trees": TableTrees, "tfidf": TfidfModel}
@@ -277,6 +281,24 @@ class Rowwise(Problem):
         losses = row_losses(loss, given, torch.from_numpy(rows.target), **weights).double().numpy()
         weight = rows.fit_weight
         return losses if weight is None else losses * weight / max(float(weight.mean()), 1e-30)
+
+    def tell(self, assembly: Assembly, results: Results, metrics: Sequence[str | Metric]) -> Told:
+        """Return tables and pictures of classes, labels or numbers, and the best constant answer as a baseline."""
+        if self.info is not INFO:  # a kind that derives from this one may have others
+            return super().tell(assembly, results, metrics)
+        return told(assembly.target, results, metrics)
+
+    def redrawn(self, assembly: Assembly, results: Results, metrics: Sequence[str | Metric]) -> Redrawn | None:
+        """Return how drawn rows are scored."""
+        if self.info is not INFO:
+            return super().redrawn(assembly, results, metrics)
+        return redrawn_of(scored_rows(assembly.target, results), metrics)
+
+    def row_report(self, assembly: Assembly, results: Results) -> pd.DataFrame:
+        """Return prediction, probability or residual, and loss of each row."""
+        if self.info is not INFO:
+            return super().row_report(assembly, results)
+        return row_report(assembly.target, results)
 
     def predictions(
         self, outputs: np.ndarray, target: RowTarget, index: pd.Index[Any]

@@ -307,7 +307,7 @@ class RowTarget:
         Raises:
             NonFiniteError: An output is NaN or infinite.
         """
-        outputs, index = self._check_outputs(outputs, index)
+        outputs, index = self.check_outputs(outputs, index)
         if self.problem_type == "regression":
             return pd.Series(self.predicted(outputs)[:, 0], index=index, name=self.labels[0])
         chosen = self.choose(outputs)
@@ -329,12 +329,17 @@ class RowTarget:
         """
         if self.problem_type == "regression":
             raise ConfigError(f"{self.labels[0]!r} is a regression target: there are no probabilities. Use predict.")
-        logits, index = self._check_outputs(logits, index)
+        logits, index = self.check_outputs(logits, index)
         # An index of booleans would read frame[True] as a mask
         dtype = object if any(isinstance(value, bool) for value in self.classes) else None
         return pd.DataFrame(self.activate(logits), index=index, columns=pd.Index(self.classes, dtype=dtype))
 
-    def _check_outputs(self, outputs: np.ndarray, index: pd.Index[Any] | None) -> tuple[np.ndarray, pd.Index[Any]]:
+    def check_outputs(self, outputs: np.ndarray, index: pd.Index[Any] | None) -> tuple[np.ndarray, pd.Index[Any]]:
+        """Return outputs as an array and the index of their rows.
+
+        Raises:
+            NonFiniteError: An output is NaN or infinite.
+        """
         outputs = np.asarray(outputs)
         if outputs.ndim != 2 or outputs.shape[1] != self.width:
             raise ValueError(f"Outputs of shape {outputs.shape} are not (rows, {self.width}).")
