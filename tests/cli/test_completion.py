@@ -46,7 +46,7 @@ def test_a_script_has_commands_flags_presets_and_options(scripts, shell):
 def test_bash_completes(scripts, tmp_path):
     (tmp_path / "rows.csv").touch()
     tries = {
-        ("re",): ["recommend"],
+        ("re",): ["recommend", "report"],
         ("fit", "--mem"): ["--memory"],
         ("fit", "rows.csv", "--presets", "off"): ["offline"],
         ("fit", "rows.csv", "--presets", "offline", "two"): ["two_stage"],
