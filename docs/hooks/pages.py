@@ -1,0 +1,81 @@
+"""A hook of MkDocs: the navigation from the folders, and links that leave `docs/` as links into the repository."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+SECTIONS = {
+    "tutorials": "Tutorials",
+    "how-to": "How-to",
+    "reference": "Reference",
+    "explanation": "Explanation",
+}
+_LINK = re.compile(r"\]\(([^)\s]+)\)")
+_CODE = re.compile(r"^(`{3,}).*?^\1$", flags=re.MULTILINE | re.DOTALL)
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Take the address of the repository from pyproject.toml, where one stands."""
+    project = tomllib.loads((_root(config) / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    urls = {name.lower(): url for name, url in project.get("urls", {}).items()}
+    config.repo_url = urls.get("repository") or urls.get("source") or ""
+    if config.repo_url:
+        config.repo_name = posixpath.basename(config.repo_url.rstrip("/"))
+    return config
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Make the navigation: the start page, then a tab for each section, and what is in no section last."""
+    pages = {file.src_uri: file for file in files.documentation_pages()}
+    nav: list[object] = [{"Start": "index.md"}] if "index.md" in pages else []
+    for folder, title in SECTIONS.items():
+        own = list(_in_order(folder, pages))
+        if own:
+            nav.append({title: own})
+    rest = sorted(uri for uri in pages if uri != "index.md" and uri.split("/")[0] not in SECTIONS)
+    config.nav = [*nav, {"More": rest}] if rest else nav
+    return files
+
+
+def _in_order(folder: str, pages: dict[str, File]) -> Iterator[str]:
+    """Yield the pages of a folder: its index, those that the index links to, then the others by name."""
+    index = f"{folder}/index.md"
+    own = sorted(uri for uri in pages if uri.startswith(f"{folder}/") and uri != index)
+    linked: list[str] = []
+    if index in pages:
+        yield index
+        targets = (target.split("#")[0] for target in _LINK.findall(pages[index].content_string))
+        linked = [posixpath.normpath(posixpath.join(folder, target)) for target in targets]
+    yield from sorted(own, key=lambda uri: linked.index(uri) if uri in linked else len(linked))
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Point links that leave `docs/` to the repository; without its address their text stays, as text."""
+    folder = posixpath.dirname(page.file.src_uri)
+    blocks: list[str] = []
+
+    def hidden(block: re.Match[str]) -> str:
+        blocks.append(block[0])
+        return f"\0{len(blocks) - 1}\0"
+
+    def pointed(link: re.Match[str]) -> str:
+        target = posixpath.normpath(posixpath.join("docs", folder, link[2]))
+        if ":" in link[2] or link[2].startswith(("#", "/")) or target.startswith("docs/"):
+            return link[0]
+        return f"[{link[1]}]({config.repo_url.rstrip('/')}/blob/main/{target})" if config.repo_url else link[1]
+
+    text = _CODE.sub(hidden, markdown)
+    text = re.sub(r"\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)", pointed, text)
+    return re.sub(r"\0(\d+)\0", lambda found: blocks[int(found[1])], text)
+
+
+def _root(config: MkDocsConfig) -> Path:
+    return Path(config.config_file_path).parent
