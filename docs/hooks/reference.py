@@ -1,15 +1,39 @@
-"""A hook of MkDocs: writes the pages of the reference from the code, while the site is built."""
+"""A hook of MkDocs: writes pages of the reference from the code, while the site is built."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from errors_page import errors_markdown
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.plugins import event_priority
 from mkdocs.structure.files import File, Files
+
+from thermocline.config.foreign_page import page as other_names_markdown
+
+try:
+    from thermocline.cli.reference import commands_markdown
+    from thermocline.config.reference import metrics_markdown, options_markdown, presets_markdown
+except ImportError:
+    from stand_in import commands_markdown, metrics_markdown, options_markdown, presets_markdown
+
+PAGES: dict[str, Callable[[], str]] = {
+    "options": options_markdown,
+    "presets": presets_markdown,
+    "metrics": metrics_markdown,
+    "cli": commands_markdown,
+    "errors": errors_markdown,
+    "other-names": other_names_markdown,
+}
+"""Name of a page below `reference/` → what returns it, as Markdown."""
 
 
 @event_priority(50)  # before the navigation is made of what is there
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the generated pages."""
-    for uri, content in {}.items():
-        files.append(File.generated(config, uri, content=content))
+    for name, written in PAGES.items():
+        files.append(File.generated(config, f"reference/{name}.md", content=written()))
+    committed = files.get_file_from_path("OTHER_NAMES.md")  # the same page, for readers of the repository
+    if committed is not None:
+        files.remove(committed)
     return files

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from thermocline.config import list_presets
     from thermocline.data.samples import load_sample
     from thermocline.errors import ThermoclineError
+    from thermocline.estimators import ThermoclineClassifier, ThermoclineRegressor
     from thermocline.predictor import Predictor
     from thermocline.registry.metrics import Metric
     from thermocline.training.callbacks import Callback, FitState
