@@ -101,6 +101,15 @@ class Predictor:
 
     Raises:
         ConfigError: An unknown problem type or metric, or a metric that does not fit.
+
+    Example:
+        >>> predictor = Predictor("verdict", verbosity=0).fit(train, hyperparameters=tiny)
+        >>> predictor
+        Predictor(label='verdict': binary, text + table, 8 layers)
+        >>> predictor.predict(test).head(2).tolist()
+        ['good', 'bad']
+        >>> predictor.columns["price"].kind, predictor.eval_metric, predictor.config.optim.max_epochs
+        ('numeric', 'roc_auc', 1)
     """
 
     _assembly: Assembly | None
@@ -225,6 +234,14 @@ class Predictor:
             StorageError: The storage of a search cannot be reached, or holds another search.
             LoggerError: A logger cannot begin.
             ThermoclineError: Data or options that cannot be used; always before anything is trained where they show it.
+
+        Example:
+            >>> options = {**tiny, "optim.lr_choice": "two_stage", "model.text.frozen_layers": "embeddings"}
+            >>> predictor = Predictor("verdict", "binary", "accuracy", path="my_model", verbosity=0)
+            >>> predictor.fit(train, hyperparameters=options, seed=1).plan.frozen
+            ('text/embeddings',)
+            >>> predictor.fit(train, hyperparameters=options, overwrite=True, start_from="self").started_from["towers"]
+            ('text', 'table')
         """
         began = time.monotonic()  # importing takes time as well
         from thermocline.pipeline import arguments, own_code, saved_folder
@@ -272,7 +289,11 @@ class Predictor:
             ThermoclineError: As `fit`.
 
         Example:
-            `print(predictor.explain(train, timed=True).estimate)`
+            >>> plan = predictor.explain(train, hyperparameters={**tiny, "model.frozen_layers": "embeddings"})
+            >>> plan.frozen
+            ('text/embeddings',)
+            >>> print(plan.estimate)
+            Estimate: 16 rows a step, ...
         """
         from thermocline.pipeline.arguments import check_flags
         from thermocline.pipeline.explain import explain
@@ -321,7 +342,11 @@ class Predictor:
             ThermoclineError: As `fit`.
 
         Example:
-            `predictor.fit(train, hyperparameters=predictor.recommend(train, memory="8GB").to_dict())`
+            >>> recommended = predictor.recommend(train, hyperparameters=tiny, memory="8GB")
+            >>> recommended["optim.lr"].why
+            'a tower is pretrained (Tang et al., AutoML 2024)'
+            >>> Predictor("verdict", verbosity=0).fit(train, hyperparameters=recommended.to_dict())
+            Predictor(label='verdict': binary, text + table, 8 layers)
         """
         from thermocline.choose.recommend import recommend
         from thermocline.pipeline.arguments import check_flags
@@ -365,7 +390,9 @@ class Predictor:
             DataError: There is no such column, or as `fit`.
 
         Example:
-            `predictor.rank_backbones(train, "text", ["offline:minilm-l6", "my/folder"]).best`
+            >>> folder = tiny["model.text.checkpoint"]  # or names on the hub, or "offline:minilm-l6"
+            >>> predictor.rank_backbones(train, "text", [folder], hyperparameters=tiny).best == folder
+            True
         """
         from thermocline.choose.ranking import rank_backbones
 
@@ -417,7 +444,14 @@ class Predictor:
             ImageReadError: An image that is named but not there; the message lists the folders that were tried.
 
         Example:
-            `predictor.predict("test.csv", image_folder="test_images")`
+            >>> predictor.predict(test).head(2)
+            0    good
+            1     bad
+            Name: verdict, dtype: ...
+            >>> predictor.predict({"review": "great cast, lovely music", "price": 9.5, "shop": "online"}).tolist()
+            ['good']
+            >>> predictor.predict(test, as_numpy=True).shape
+            (16,)
         """
         from thermocline.pipeline.arguments import check_flags
         from thermocline.pipeline.predict import predict
@@ -458,6 +492,13 @@ class Predictor:
         Raises:
             ConfigError: The problem has none.
             NotFittedError: As `predict`, like the others.
+
+        Example:
+            >>> probabilities = predictor.predict_proba(test)
+            >>> probabilities.columns.tolist(), probabilities.shape
+            (['bad', 'good'], (16, 2))
+            >>> predictor.predict_proba(test, as_numpy=True).sum(axis=1).round(6).max()
+            np.float64(1.0)
         """
         from thermocline.pipeline.arguments import check_flags
         from thermocline.pipeline.predict import probabilities
@@ -494,7 +535,10 @@ class Predictor:
             NotFittedError: As `predict`, like the others.
 
         Example:
-            `predictor.predict_interval(test, coverage=0.95)[["lower", "upper"]]`
+            >>> prices = Predictor("price", verbosity=0).fit(train[["shop", "price"]], hyperparameters=tiny)
+            >>> between = prices.predict_interval(test, coverage=0.5)
+            >>> between.columns.tolist()
+            ['lower', 'prediction', 'upper']
         """
         from thermocline.pipeline.predict import intervals
 
@@ -525,6 +569,12 @@ class Predictor:
         Raises:
             ConfigError: A metric that does not exist or does not fit.
             LabelError: A label that training did not see.
+
+        Example:
+            >>> sorted(predictor.evaluate(test))
+            ['accuracy', 'f1', 'log_loss', 'roc_auc']
+            >>> predictor.evaluate(test, ["accuracy", "balanced_accuracy"])
+            {'accuracy': 1.0, 'balanced_accuracy': 1.0}
         """
         from thermocline.pipeline.called_with import table_to_score
         from thermocline.pipeline.predict import evaluate
@@ -548,7 +598,8 @@ class Predictor:
             LabelError: A label that training did not see.
 
         Example:
-            `sklearn.model_selection.cross_val_score(Predictor("y", "binary"), X, y)`
+            >>> predictor.score(test) == predictor.score(test.drop(columns="verdict"), test["verdict"])
+            True
         """
         from thermocline.pipeline.called_with import table_to_score
         from thermocline.pipeline.predict import score
@@ -562,6 +613,10 @@ class Predictor:
 
         Args:
             deep: Without effect: no argument has parameters of its own.
+
+        Example:
+            >>> Predictor("verdict", eval_metric="f1").get_params()["eval_metric"]
+            'f1'
         """
         del deep
         return {
@@ -587,6 +642,10 @@ class Predictor:
         Raises:
             ArgumentError: The constructor takes no such argument.
             ConfigError: A value that it does not take.
+
+        Example:
+            >>> Predictor("verdict").set_params(eval_metric="f1").eval_metric
+            'f1'
         """
         given = type(self)(**{**self.get_params(), **params})
         vars(self).update({name: vars(given)[name] for name in _GIVEN})
@@ -630,6 +689,11 @@ class Predictor:
 
         Raises:
             ConfigError: The problem has no features of a whole row.
+
+        Example:
+            >>> vectors = predictor.embed(test)
+            >>> vectors.shape, vectors.dtype
+            ((16, 100), dtype('float32'))
         """
         from thermocline.pipeline.predict import embed
 
@@ -648,6 +712,12 @@ class Predictor:
 
         Raises:
             ConfigError: The predictions of this problem have no picture.
+
+        Example:
+            >>> predictor.show(test)
+            Traceback (most recent call last):
+            ...
+            thermocline.errors.ConfigError: show is not for binary problems: their predictions have no picture. Use predict.
         """
         from thermocline.pipeline.predict import show
 
@@ -666,6 +736,10 @@ class Predictor:
         Raises:
             OutputExistsError: The folder holds something else.
             OutputInUseError: A fit or another save is writing to it.
+
+        Example:
+            >>> predictor.save("saved").name
+            'saved'
         """
         from thermocline.pipeline.path_argument import folder_argument
         from thermocline.pipeline.saved_folder import writing_to
@@ -713,7 +787,9 @@ class Predictor:
             OutputExistsError: The folder holds something else.
 
         Example:
-            `predictor.export("served", quantize="int8", data=test).scores`
+            >>> exported = predictor.export("backbone", "transformers")
+            >>> exported.use
+            "transformers.AutoModel.from_pretrained('backbone')"
         """
         from thermocline.export.exporting import Wish, export
         from thermocline.pipeline.arguments import check_flags
@@ -731,6 +807,11 @@ class Predictor:
 
         Raises:
             NotFittedError: `fit` has not been called.
+
+        Example:
+            >>> print(predictor.model_card())
+            # verdict: binary
+            ...
         """
         from thermocline.export.model_card import PLAIN_USE, card
 
@@ -760,6 +841,12 @@ class Predictor:
             ArtifactError: There is none, it is damaged, or a newer version wrote it.
             ConfigError: The path is no path, or verbosity no whole number; the device is not there; or the predictor is
                 of a kind of problem that is not installed and was not given.
+
+        Example:
+            >>> folder = predictor.save("saved")
+            >>> loaded = Predictor.load(folder, verbosity=0)
+            >>> loaded.predict(test).equals(predictor.predict(test))
+            True
         """
         from thermocline.pipeline import artifact
         from thermocline.pipeline.path_argument import folder_argument
@@ -904,7 +991,12 @@ class Predictor:
             ConfigError: It was fitted once, without a search or `presets="auto"`.
 
         Example:
-            `predictor.leaderboard().head()`
+            >>> spaces = {**tiny, "optim.lr": "loguniform(1e-4, 1e-2)"}
+            >>> found = Predictor("verdict", verbosity=0)
+            >>> found.fit(train[["price", "shop", "verdict"]], hyperparameters=spaces, search={"trials": 2})
+            Predictor(label='verdict': binary, table, 3 layers)
+            >>> found.leaderboard().columns.tolist()
+            ['name', 'optim.lr', 'score', 'seconds', 'state', 'why']
         """
         from thermocline.choose.leaderboard import Leaderboard
 

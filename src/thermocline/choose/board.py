@@ -17,7 +17,16 @@ LOSS, AFTER = "loss", "loss after "
 
 
 class Board(pd.DataFrame):
-    """A DataFrame of the fits that a predictor was chosen from, the best first; see `Predictor.leaderboard`."""
+    """A DataFrame of the fits that a predictor was chosen from, the best first; see `Predictor.leaderboard`.
+
+    Example:
+        >>> spaces = {**tiny, "optim.lr": "loguniform(1e-4, 1e-2)"}
+        >>> found = Predictor("verdict", verbosity=0)
+        >>> found = found.fit(train[["price", "shop", "verdict"]], hyperparameters=spaces, search={"trials": 2})
+        >>> board = found.leaderboard()
+        >>> board["why"].tolist()
+        ['kept', '']
+    """
 
     @property
     def _constructor(self) -> Any:
@@ -34,7 +43,10 @@ class Board(pd.DataFrame):
             ValueError: The fits were not compared by a race (`presets="auto"`).
 
         Example:
-            `predictor.leaderboard().plot_race()`
+            >>> from thermocline.choose.board import Board
+            >>> fits = {"name": ["as asked", "decay"], "loss": [0.6, 0.5], "gain": [0, 0.1], "gain_error": [0, 0.03]}
+            >>> board = Board({**fits, "state": "complete", "why": ["", "kept"]})  # as presets="auto" makes it
+            >>> board.plot_race().savefig("race.png")
         """
         import matplotlib.pyplot as plt
 

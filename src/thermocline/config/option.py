@@ -52,6 +52,7 @@ def option(  # noqa: PLR0913 - public API
             for this option goes there, but for the value of `"*"`.
 
     Example:
+        >>> from dataclasses import dataclass
         >>> @dataclass(frozen=True)
         ... class TableOptions:
         ...     width: int = option(192, "Units per block.", at_least=1)

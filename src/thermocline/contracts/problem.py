@@ -112,6 +112,12 @@ class Problem:
 
     Class attributes:
         info: The light record of this kind.
+
+    Example:
+        >>> from thermocline.contracts.problem import Problem
+        >>> from thermocline.registry import find_problem, load
+        >>> isinstance(load(find_problem("binary")), Problem)
+        True
     """
 
     info: ProblemInfo
