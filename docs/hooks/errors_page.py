@@ -9,13 +9,17 @@ from thermocline import errors
 from thermocline.errors import ThermoclineError, ThermoclineWarning
 
 _INTRODUCTION = """\
+---
+hide: [toc]
+---
+
 # Errors
 
 Every error that Thermocline raises on purpose is a `ThermoclineError` and also the builtin it specialises, so that
 `except ValueError` catches what it should. A message says what was given, what is allowed and what to do next:
 
 1. What was given is quoted as it was written, with the option, column, row or file that it stands in.
-2. What is allowed is listed, or given as a range. Of a long list the names come first that are closest to the one given.
+2. What is allowed is listed, or given as a range. Of a long list those names come first that are closest.
 3. What to do next is a line to write, an option to set or a package to install.
 4. All faults that options alone show are told in one error, before anything is loaded.
 5. What data show is told before anything is trained.
@@ -49,15 +53,16 @@ def _below(root: type) -> Iterator[type]:
 
 
 def _row(kind: type) -> str:
-    when, _, what = inspect.cleandoc(kind.__doc__ or "").partition("\n\n")
-    builtin = ", ".join(f"`{base.__name__}`" for base in kind.__mro__ if _is_builtin(base))
-    above = ", ".join(f"[`{base.__name__}`](#{base.__name__})" for base in kind.__bases__ if _is_ours(base))
-    cells = (f"`{kind.__name__}`{{#{kind.__name__}}}", ", ".join(filter(None, (above, builtin))), when, what)
+    when, what, *_ = inspect.cleandoc(kind.__doc__ or "").split("\n\n")
+    above = [f"[`{base.__name__}`](#{base.__name__})" for base in kind.__bases__ if _is_kind(base)]
+    above += [f"`{base.__name__}`" for base in kind.__mro__ if _is_builtin(base)]
+    cells = (f"`{kind.__name__}`{{#{kind.__name__}}}", ", ".join(above), when, what)
     return f"| {' | '.join(' '.join(cell.split()) for cell in cells)} |"
 
 
-def _is_ours(kind: type) -> bool:
-    return kind.__module__.startswith("thermocline")
+def _is_kind(kind: type) -> bool:
+    """Whether a class is one of ours, and not the root that all have."""
+    return kind.__module__.startswith("thermocline") and kind not in (ThermoclineError, ThermoclineWarning)
 
 
 def _is_builtin(kind: type) -> bool:

@@ -41,7 +41,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         if own:
             nav.append({title: own})
     rest = sorted(uri for uri in pages if uri != "index.md" and uri.split("/")[0] not in SECTIONS)
-    config.nav = [*nav, {"More": rest}] if rest else nav
+    config.nav = [*nav, {"Project": rest}] if rest else nav
     return files
 
 

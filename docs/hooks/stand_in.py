@@ -1,4 +1,4 @@
-"""Stands in for the generators of `thermocline.config.reference` and `thermocline.cli.reference` until they are here."""
+"""Stands in for generators that are on their way."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from thermocline.registry import problem_infos
 
 def options_markdown() -> str:
     """Return headings of all options."""
-    return "\n\n".join(["# Options", *(f"## `{path}` {{#{path}}}\n\n{key.doc}" for path, key in schema_of().keys.items())])
+    return "\n\n".join(
+        ["# Options", *(f"## `{path}` {{#{path}}}\n\n{key.doc}" for path, key in schema_of().keys.items())]
+    )
 
 
 def presets_markdown() -> str:

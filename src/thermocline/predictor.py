@@ -108,8 +108,8 @@ class Predictor:
         Predictor(label='verdict': binary, text + table, 8 layers)
         >>> predictor.predict(test).head(2).tolist()
         ['good', 'bad']
-        >>> predictor.columns["price"].kind, predictor.eval_metric, predictor.config.optim.max_epochs
-        ('numeric', 'roc_auc', 1)
+        >>> predictor.columns["price"].kind, predictor.config.optim.max_epochs
+        ('numeric', 1)
     """
 
     _assembly: Assembly | None
@@ -717,7 +717,7 @@ class Predictor:
             >>> predictor.show(test)
             Traceback (most recent call last):
             ...
-            thermocline.errors.ConfigError: show is not for binary problems: their predictions have no picture. Use predict.
+            thermocline.errors.ConfigError: show is not for binary problems: ...
         """
         from thermocline.pipeline.predict import show
 

@@ -13,10 +13,15 @@ from typing import Any
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
 
 
-def documented_names() -> list[str]:
-    """Return the dotted names that the pages of the reference document."""
+def documented() -> dict[str, list[str] | None]:
+    """Return dotted name → the members that the pages of the reference document, None: all public ones."""
     pages = [path.read_text(encoding="utf-8") for path in sorted(REFERENCE.glob("*.md"))]
-    return [name for page in pages for name in re.findall(r"^::: ([\w.]+)$", page, flags=re.MULTILINE)]
+    shown: dict[str, list[str] | None] = {}
+    for name, options in re.findall(r"^::: ([\w.]+)\n((?:    .*\n)*)", "\n".join(pages), flags=re.MULTILINE):
+        some = re.search(r"members: \[(.*)\]", options)
+        assert name not in shown, f"{name} is documented twice"
+        shown[name] = [one.strip() for one in some[1].split(",") if one.strip()] if some else None
+    return shown
 
 
 def found(name: str) -> Any:
@@ -25,16 +30,22 @@ def found(name: str) -> Any:
     return getattr(import_module(module), attribute)
 
 
-def members(kind: type) -> Iterator[tuple[str, Any]]:
-    """Yield the public methods and properties of a class, those that it has of other classes of ours included."""
-    seen = set()
+def members(name: str, only: list[str] | None) -> Iterator[tuple[str, Any]]:
+    """Yield the public methods and properties of a class, those that it has of other classes of ours included.
+
+    Args:
+        name: The dotted name of the class.
+        only: The names of those that are documented; None: all.
+    """
+    seen: set[str] = set()
+    kind = found(name)
     for base in kind.__mro__:
         if not base.__module__.startswith("thermocline"):
             continue
-        for name, member in vars(base).items():
-            if not name.startswith("_") and name not in seen and _is_shown(member):
-                seen.add(name)
-                yield name, member
+        for one, member in vars(base).items():
+            if one not in seen and (only is None or one in only) and not one.startswith("_") and _is_shown(member):
+                seen.add(one)
+                yield one, member
 
 
 def is_method(member: Any) -> bool:

@@ -54,7 +54,6 @@ class Choice:
 
     Example:
         >>> recommended = predictor.recommend(train, hyperparameters=tiny)
-
         >>> choice = recommended["env.precision"]
         >>> choice.value, choice.source, choice.why
         ('fp32', 'rule', 'cpu: 32 bits, so that results are exact')
@@ -79,7 +78,6 @@ class Recommendation:
 
     Example:
         >>> recommended = predictor.recommend(train, hyperparameters=tiny)
-
         >>> recommended["optim.lr"].value, recommended["optim.lr"].source
         (0.0001, 'rule')
         >>> recommended.to_frame().columns.tolist()

@@ -139,7 +139,8 @@ class Learning:
 
     Example:
         >>> from thermocline.contracts.learning import Learning, Objective
-        >>> Learning(Objective(lambda outputs, batch: outputs.sum(), lambda batch: float(len(batch["rows"])))).start is None
+        >>> objective = Objective(lambda outputs, batch: outputs.sum(), lambda batch: float(len(batch["rows"])))
+        >>> Learning(objective).start is None  # no probe
         True
     """
 

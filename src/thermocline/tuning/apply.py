@@ -40,7 +40,6 @@ class AppliedPlan:
         >>> layers = LayerMap.of(model, head=model.head)
         >>> plan = LayerPlan.build(layers, lr=1e-3, frozen_layers="stem")
         >>> from thermocline.tuning.apply import freeze
-
         >>> applied = freeze(model, layers, plan)
         >>> applied.at(plan.start(total_steps=10))  # at every step: whether anything changed
         False
@@ -115,7 +114,6 @@ class AppliedPlan:
             >>> layers = LayerMap.of(model, head=model.head)
             >>> plan = LayerPlan.build(layers, lr=1e-3, frozen_layers="stem")
             >>> from thermocline.tuning.apply import freeze
-
             >>> handle = freeze(model, layers, plan).hold()  # for a trainer that calls model.train() itself
             >>> handle.remove()
         """
@@ -135,7 +133,6 @@ def freeze(model: nn.Module, layer_map: LayerMap, plan: LayerPlan) -> AppliedPla
         >>> layers = LayerMap.of(model, head=model.head)
         >>> plan = LayerPlan.build(layers, lr=1e-3, frozen_layers="stem")
         >>> from thermocline.tuning.apply import freeze
-
         >>> freeze(model, layers, plan).frozen
         frozenset({'model/stem'})
         >>> model.patch_embed.proj.weight.requires_grad, model.head.weight.requires_grad
@@ -206,7 +203,6 @@ class LRSetter:
         >>> model = timm.create_model("test_vit", num_classes=3)
         >>> layers = LayerMap.of(model, head=model.head)
         >>> plan = LayerPlan.build(layers, lr=1e-3, frozen_layers="stem")
-
         >>> import torch
         >>> from thermocline.tuning.apply import LRSetter
         >>> optimizer = torch.optim.AdamW(plan.parameter_groups(model))

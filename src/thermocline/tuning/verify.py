@@ -28,7 +28,6 @@ class Watch:
         >>> model = timm.create_model("test_vit", num_classes=3)
         >>> layers = LayerMap.of(model, head=model.head)
         >>> plan = LayerPlan.build(layers, lr=1e-3, frozen_layers="stem")
-
         >>> import torch
         >>> watch = plan.verify(model)
         >>> with torch.no_grad():

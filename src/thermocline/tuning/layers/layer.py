@@ -32,7 +32,6 @@ class Layer:
         >>> import timm
         >>> model = timm.create_model("test_vit", num_classes=3)
         >>> layers = LayerMap.of(model, head=model.head)
-
         >>> block = layers["model/blocks.1"]
         >>> block.name, block.role, block.depth, block.n_parameters
         ('blocks.1', 'block', 2, 41728)

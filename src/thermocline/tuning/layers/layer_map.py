@@ -88,7 +88,6 @@ class LayerMap(Partition):
         Example:
             >>> import timm
             >>> model = timm.create_model("test_vit", num_classes=3)
-
             >>> len(LayerMap.of(model, head=model.head))
             8
             >>> import torch
@@ -127,8 +126,8 @@ class LayerMap(Partition):
         Example:
             >>> import timm
             >>> model = timm.create_model("test_vit", num_classes=3)
-
-            >>> hand = LayerMap.from_patterns(model, ["cls_token", "pos_embed", "patch_embed", "blocks.*", "norm"], head=model.head)
+            >>> patterns = ["cls_token", "pos_embed", "patch_embed", "blocks.*", "norm"]
+            >>> hand = LayerMap.from_patterns(model, patterns, head=model.head)
             >>> [layer.name for layer in hand][:4]
             ['cls_token', 'pos_embed', 'patch_embed', 'blocks.0']
         """
@@ -197,7 +196,6 @@ class LayerMap(Partition):
             >>> import timm
             >>> model = timm.create_model("test_vit", num_classes=3)
             >>> layers = LayerMap.of(model, head=model.head)
-
             >>> LayerMap.from_dict(layers.to_dict()) == layers
             True
         """
@@ -214,7 +212,6 @@ class LayerMap(Partition):
             >>> import timm
             >>> model = timm.create_model("test_vit", num_classes=3)
             >>> layers = LayerMap.of(model, head=model.head)
-
             >>> sorted(layers.to_dict())[:3]
             ['aliases', 'confident', 'layers']
         """
@@ -227,7 +224,6 @@ class LayerMap(Partition):
             >>> import timm
             >>> model = timm.create_model("test_vit", num_classes=3)
             >>> layers = LayerMap.of(model, head=model.head)
-
             >>> layers.to_frame()[["label", "role", "depth", "pretrained"]].head(2)
                         label   role  depth  pretrained
             0      model/stem   stem      0        True

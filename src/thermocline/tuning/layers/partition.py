@@ -66,7 +66,6 @@ class Partition:
             >>> import timm
             >>> model = timm.create_model("test_vit", num_classes=3)
             >>> layers = LayerMap.of(model, head=model.head)
-
             >>> layers.layer_of("blocks.1.norm1.weight").label
             'model/blocks.1'
         """
@@ -89,7 +88,6 @@ class Partition:
             >>> import timm
             >>> model = timm.create_model("test_vit", num_classes=3)
             >>> layers = LayerMap.of(model, head=model.head)
-
             >>> layers.require_confident("layerwise_decay")
         """
         if self.confident:

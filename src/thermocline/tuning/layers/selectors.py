@@ -53,7 +53,6 @@ def select(layer_map: LayerMap, selector: Any, *, tower: str | None = None) -> t
         >>> import timm
         >>> model = timm.create_model("test_vit", num_classes=3)
         >>> layers = LayerMap.of(model, head=model.head)
-
         >>> from thermocline.tuning.layers.selectors import select
         >>> select(layers, "blocks.[0-1]")
         ('model/blocks.0', 'model/blocks.1')

@@ -107,7 +107,6 @@ class Decisions:
         Example:
             >>> plan = predictor.plan
             >>> cursor = plan.start(total_steps=100)
-
             >>> cursor.step, cursor.total_steps, cursor.phase
             (0, 100, 0)
         """
@@ -128,7 +127,6 @@ class Decisions:
         Example:
             >>> plan = predictor.plan
             >>> cursor = plan.start(total_steps=100)
-
             >>> plan.next(cursor).step
             1
         """
@@ -140,7 +138,6 @@ class Decisions:
         Example:
             >>> plan = predictor.plan
             >>> cursor = plan.start(total_steps=100)
-
             >>> plan.observe(cursor, 0.8) == cursor  # no phase waits for a score
             True
         """
@@ -158,7 +155,6 @@ class Decisions:
         Example:
             >>> plan = predictor.plan
             >>> cursor = plan.start(total_steps=100)
-
             >>> plan.stretch_end(cursor)
             100
         """
@@ -170,7 +166,6 @@ class Decisions:
         Example:
             >>> plan = predictor.plan
             >>> cursor = plan.start(total_steps=100)
-
             >>> plan.entry_actions(plan.next(cursor)) is None
             True
         """
@@ -193,7 +188,6 @@ class Decisions:
         Example:
             >>> plan = predictor.plan
             >>> cursor = plan.start(total_steps=100)
-
             >>> plan.momentum_at(cursor) is None  # that of the optimizer
             True
         """
@@ -205,7 +199,6 @@ class Decisions:
         Example:
             >>> plan = predictor.plan
             >>> cursor = plan.start(total_steps=100)
-
             >>> plan.trainable_at("text/embeddings", cursor)
             True
         """

@@ -50,7 +50,6 @@ class LayerPlan(Decisions):
         >>> model = timm.create_model("test_vit", num_classes=3)
         >>> layers = LayerMap.of(model, head=model.head)
         >>> plan = LayerPlan.build(layers, lr=1e-3, frozen_layers="stem")
-
         >>> print(plan)
         layerwise_decay, base lr 0.001, 251k of 306k weights train (81.8 %)
         ...
@@ -106,7 +105,6 @@ class LayerPlan(Decisions):
             >>> import timm
             >>> model = timm.create_model("test_vit", num_classes=3)
             >>> layers = LayerMap.of(model, head=model.head)
-
             >>> LayerPlan.build(layers, lr=1e-3, lr_choice="two_stage", lr_mult=10)["model/head"].lr_scale
             10.0
             >>> LayerPlan.build(layers, lr={"backbone": 1e-5, "head": 1e-3}, frozen_layers="blocks.[0-1]").frozen
@@ -134,7 +132,6 @@ class LayerPlan(Decisions):
             >>> model = timm.create_model("test_vit", num_classes=3)
             >>> layers = LayerMap.of(model, head=model.head)
             >>> plan = LayerPlan.build(layers, lr=1e-3, frozen_layers="stem")
-
             >>> from thermocline.tuning.schedule.phases import Phase
             >>> head_first = plan.with_phases([Phase("head", trains="head", epochs=1), Phase("all")])
             >>> [phase.name for phase in head_first.phases]
@@ -157,7 +154,6 @@ class LayerPlan(Decisions):
             >>> model = timm.create_model("test_vit", num_classes=3)
             >>> layers = LayerMap.of(model, head=model.head)
             >>> plan = LayerPlan.build(layers, lr=1e-3, frozen_layers="stem")
-
             >>> [phase.name for phase in plan.scheduled("fine_tune(freeze_epochs=1)").phases]
             ['head', 'all']
         """
@@ -171,7 +167,6 @@ class LayerPlan(Decisions):
             >>> model = timm.create_model("test_vit", num_classes=3)
             >>> layers = LayerMap.of(model, head=model.head)
             >>> plan = LayerPlan.build(layers, lr=1e-3, frozen_layers="stem")
-
             >>> print(plan.scheduled("fine_tune(freeze_epochs=1)").phases_yaml())
             # layerwise_decay, base lr 0.001, 251k of 306k weights train (81.8 %)
             phases:
@@ -210,7 +205,6 @@ class LayerPlan(Decisions):
             >>> model = timm.create_model("test_vit", num_classes=3)
             >>> layers = LayerMap.of(model, head=model.head)
             >>> plan = LayerPlan.build(layers, lr=1e-3, frozen_layers="stem")
-
             >>> plan.edit("blocks.[0-1]", lr_scale=0.1)["model/blocks.1"].lr_scale
             0.1
             >>> plan.edit("blocks.*", frozen=True).frozen[-1]
@@ -253,7 +247,6 @@ class LayerPlan(Decisions):
             >>> model = timm.create_model("test_vit", num_classes=3)
             >>> layers = LayerMap.of(model, head=model.head)
             >>> plan = LayerPlan.build(layers, lr=1e-3, frozen_layers="stem")
-
             >>> plan.check(layers)
         """
         checks.check(self, layer_map)
@@ -279,7 +272,6 @@ class LayerPlan(Decisions):
             >>> model = timm.create_model("test_vit", num_classes=3)
             >>> layers = LayerMap.of(model, head=model.head)
             >>> plan = LayerPlan.build(layers, lr=1e-3, frozen_layers="stem")
-
             >>> groups = plan.parameter_groups(model)
             >>> groups[0]["name"], groups[0]["layer"], len(groups[0]["params"])
             ('model/blocks.0', 'model/blocks.0', 4)
@@ -299,7 +291,6 @@ class LayerPlan(Decisions):
             >>> model = timm.create_model("test_vit", num_classes=3)
             >>> layers = LayerMap.of(model, head=model.head)
             >>> plan = LayerPlan.build(layers, lr=1e-3, frozen_layers="stem")
-
             >>> from pathlib import Path
             >>> Path("plan.json").write_text(plan.to_json()) > 0  # fit(plan="plan.json") reads it
             True
@@ -318,7 +309,6 @@ class LayerPlan(Decisions):
             >>> model = timm.create_model("test_vit", num_classes=3)
             >>> layers = LayerMap.of(model, head=model.head)
             >>> plan = LayerPlan.build(layers, lr=1e-3, frozen_layers="stem")
-
             >>> LayerPlan.from_json(plan.to_json()) == plan
             True
         """
@@ -344,7 +334,6 @@ class LayerPlan(Decisions):
             >>> model = timm.create_model("test_vit", num_classes=3)
             >>> layers = LayerMap.of(model, head=model.head)
             >>> plan = LayerPlan.build(layers, lr=1e-3, frozen_layers="stem")
-
             >>> watch = plan.verify(model)
             >>> watch.changed()
             ()
@@ -366,7 +355,6 @@ class LayerPlan(Decisions):
             >>> model = timm.create_model("test_vit", num_classes=3)
             >>> layers = LayerMap.of(model, head=model.head)
             >>> plan = LayerPlan.build(layers, lr=1e-3, frozen_layers="stem")
-
             >>> plan.hints()  # nothing to say
             ()
         """
@@ -380,7 +368,6 @@ class LayerPlan(Decisions):
             >>> model = timm.create_model("test_vit", num_classes=3)
             >>> layers = LayerMap.of(model, head=model.head)
             >>> plan = LayerPlan.build(layers, lr=1e-3, frozen_layers="stem")
-
             >>> plan.to_frame()[["label", "lr", "frozen"]].tail(2)
                          label      lr  frozen
             6  model/blocks.5  0.0009   False
@@ -396,7 +383,6 @@ class LayerPlan(Decisions):
             >>> model = timm.create_model("test_vit", num_classes=3)
             >>> layers = LayerMap.of(model, head=model.head)
             >>> plan = LayerPlan.build(layers, lr=1e-3, frozen_layers="stem")
-
             >>> plan.plot().figure.savefig("plan.png")
         """
         return plot.plot(self, ax)
