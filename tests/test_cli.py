@@ -110,8 +110,8 @@ def test_predict_to_the_screen_and_to_a_file(
     out, err = capsys.readouterr()
     assert (out, "80 predictions written to" in err) == ("", True)
     proba = pd.read_csv(target)
-    assert list(proba.columns) == ["no", "yes"]
-    assert np.allclose(proba.sum(axis=1), 1, atol=1e-5)
+    assert list(proba.columns) == ["y", "p_no", "p_yes"]
+    assert np.allclose(proba[["p_no", "p_yes"]].sum(axis=1), 1, atol=1e-5)
 
 
 def test_an_interval_of_classes_is_an_error(model: Path, table: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -136,6 +136,7 @@ def test_presets_ls_show_copy(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     mine = tmp_path / "mine.yaml"
     assert main(["presets", "copy", "layerwise_decay", str(mine)]) == 0
     assert mine.read_text() == shown
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.yaml"]
     assert main(["presets", "copy", "layerwise_decay", str(mine)]) == 1
     assert "exists already" in capsys.readouterr().err
 

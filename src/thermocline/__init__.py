@@ -6,7 +6,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from thermocline.config import list_presets
+    from thermocline.config import list_options, list_presets
+    from thermocline.config.typed_options import Options
     from thermocline.data.samples import load_sample
     from thermocline.errors import ThermoclineError
     from thermocline.estimators import ThermoclineClassifier, ThermoclineRegressor
@@ -28,6 +29,7 @@ __all__ = [
     "Logger",
     "MLflow",
     "Metric",
+    "Options",
     "Predictor",
     "RunInfo",
     "TensorBoard",
@@ -36,6 +38,7 @@ __all__ = [
     "ThermoclineRegressor",
     "WandB",
     "__version__",
+    "list_options",
     "list_presets",
     "load_sample",
 ]
@@ -49,6 +52,7 @@ _HOME = {
     "Logger": "thermocline.training.loggers",
     "MLflow": "thermocline.training.trackers",
     "Metric": "thermocline.registry.metrics",
+    "Options": "thermocline.config.typed_options",
     "Predictor": "thermocline.predictor",
     "RunInfo": "thermocline.training.loggers",
     "TensorBoard": "thermocline.training.loggers",
@@ -56,6 +60,7 @@ _HOME = {
     "ThermoclineError": "thermocline.errors",
     "ThermoclineRegressor": "thermocline.estimators",
     "WandB": "thermocline.training.trackers",
+    "list_options": "thermocline.config",
     "list_presets": "thermocline.config",
     "load_sample": "thermocline.data.samples",
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,9 @@ from thermocline.data.tables import as_frame
 from thermocline.errors import ConfigError, DataError, LabelError, NotFittedError
 from thermocline.predictor import Predictor
 from thermocline.registry.metrics import Metric
+
+if TYPE_CHECKING:
+    from thermocline.config.typed_options import Hyperparameters
 
 NESTED = "hyperparameters__"
 """What the name of a single option begins with: `hyperparameters__optim.lr`."""
@@ -36,7 +39,7 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
         self,
         *,
         presets: Any = None,
-        hyperparameters: Any = None,
+        hyperparameters: Hyperparameters = None,
         column_types: Mapping[str, str] | None = None,
         eval_metric: str | Metric | Callable[..., Any] | None = None,
         time_limit: float | str | None = None,
@@ -237,7 +240,7 @@ class ThermoclineClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
         self,
         *,
         presets: Any = None,
-        hyperparameters: Any = None,
+        hyperparameters: Hyperparameters = None,
         column_types: Mapping[str, str] | None = None,
         eval_metric: str | Metric | Callable[..., Any] | None = None,
         positive_class: Any = None,

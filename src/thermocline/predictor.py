@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from thermocline.choose.ranking import BackboneRanking
     from thermocline.choose.recommendation import Recommendation
     from thermocline.config import ResolvedConfig
+    from thermocline.config.typed_options import Hyperparameters
     from thermocline.contracts.problem import Assembly, Problem
     from thermocline.contracts.request import Request
     from thermocline.data.columns import Columns
@@ -159,7 +160,7 @@ class Predictor:
         tuning_data: Data | None = None,
         *,
         presets: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
-        hyperparameters: Any = None,
+        hyperparameters: Hyperparameters = None,
         column_types: Mapping[str, str] | None = None,
         time_limit: float | str | None = None,
         memory: int | str | None = None,
@@ -263,7 +264,7 @@ class Predictor:
         tuning_data: Data | None = None,
         *,
         presets: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
-        hyperparameters: Any = None,
+        hyperparameters: Hyperparameters = None,
         column_types: Mapping[str, str] | None = None,
         seed: int = 0,
         start_from: str | os.PathLike[str] | Predictor | None = None,
@@ -309,7 +310,7 @@ class Predictor:
         tuning_data: Data | None = None,
         *,
         presets: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
-        hyperparameters: Any = None,
+        hyperparameters: Hyperparameters = None,
         column_types: Mapping[str, str] | None = None,
         memory: int | str | None = None,
         time_limit: float | str | None = None,
@@ -365,7 +366,7 @@ class Predictor:
         tuning_data: Data | None = None,
         *,
         presets: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
-        hyperparameters: Any = None,
+        hyperparameters: Hyperparameters = None,
         column_types: Mapping[str, str] | None = None,
         seed: int = 0,
     ) -> BackboneRanking:
@@ -506,6 +507,13 @@ class Predictor:
         check_flags(as_numpy=as_numpy)
         found = probabilities(self._fitted(), data, image_folder=image_folder, verbosity=self.verbosity)
         return found.to_numpy() if as_numpy else found
+
+    @keeps_global_state
+    def _predict_both(self, data: Data, *, image_folder: str | os.PathLike[str] | None = None) -> Any:
+        """Return what `predict` and `predict_proba` return, from one pass."""
+        from thermocline.pipeline.predict import with_probabilities
+
+        return with_probabilities(self._fitted(), data, image_folder=image_folder, verbosity=self.verbosity)
 
     @keeps_global_state
     def predict_interval(

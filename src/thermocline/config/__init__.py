@@ -3,6 +3,7 @@
 from .documents import read_yaml
 from .joined import Schema, schema_of
 from .keys import Key
+from .lookup import list_options
 from .option import option
 from .own import is_recorded
 from .presets import Preset, compose, copy_preset, list_presets, preset_names, preset_text, presets_folder, read_preset
@@ -30,6 +31,7 @@ __all__ = [
     "compose",
     "copy_preset",
     "is_recorded",
+    "list_options",
     "list_presets",
     "load_rules",
     "option",

@@ -32,6 +32,7 @@ class Key:
         varies: Whether a search may choose its value.
         own: What it takes besides, where it is set in Python: an object, which is recorded by its name.
         by_selector: The option that holds values of this one by layer selector; empty where there is none.
+        example: A value to show how it is written; None: the default shows it.
     """
 
     path: str
@@ -50,6 +51,7 @@ class Key:
     varies: bool = True
     own: str = ""
     by_selector: str = ""
+    example: Any = None
 
     @property
     def structured(self) -> bool:

@@ -33,6 +33,7 @@ def option(  # noqa: PLR0913 - public API
     varies: bool = True,
     own: str = "",
     by_selector: str = "",
+    example: Any = None,
 ) -> T:
     """Return a dataclass field for one option; to a type checker it is the default, as with `dataclasses.field`.
 
@@ -50,6 +51,7 @@ def option(  # noqa: PLR0913 - public API
         own: What it takes besides, where it is set in Python: an object, which is recorded by its name.
         by_selector: Dotted name of the option that holds values of this one by layer selector. A mapping that is given
             for this option goes there, but for the value of `"*"`.
+        example: A value to show how it is written, where the default is none or says little.
 
     Example:
         >>> from dataclasses import dataclass
@@ -59,7 +61,7 @@ def option(  # noqa: PLR0913 - public API
     """
     limits = {"above": above, "at_least": at_least, "below": below, "at_most": at_most}
     conditions = {"only_with": _conditions(only_with), "not_with": _conditions(not_with)}
-    flags = {"varies": varies, "own": own, "by_selector": by_selector}
+    flags = {"varies": varies, "own": own, "by_selector": by_selector, "example": example}
     return field(default=default, metadata={"doc": doc, **limits, **conditions, **flags})
 
 

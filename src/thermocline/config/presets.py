@@ -28,6 +28,9 @@ RULES = "rules"
 NO_PRESETS = (RULES, "portfolio")
 """Files in the folder of the presets that are none."""
 
+SCHEMA = "thermocline_schema.json"
+"""The JSON schema of presets beside one that is copied with it."""
+
 _TEXT, _IMAGE = "model.text.checkpoint", "model.image.checkpoint"
 
 
@@ -281,12 +284,14 @@ def list_presets() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["name", "purpose", "text", "image", "extends"])
 
 
-def copy_preset(name: str | os.PathLike[str], destination: str | os.PathLike[str]) -> Path:
+def copy_preset(name: str | os.PathLike[str], destination: str | os.PathLike[str], *, schema: bool = False) -> Path:
     """Write a preset to a new file, to be edited and passed as `presets="mine.yaml"`.
 
     Args:
         name: A name, or a path that ends in `.yaml`.
         destination: The new file, ending in `.yaml`, or a folder for one of the preset's name.
+        schema: Also write the JSON schema of presets beside it, `thermocline_schema.json`, and name it in the first
+            line: editors with yaml-language-server complete and check by it.
 
     Returns:
         The file that was written.
@@ -302,9 +307,14 @@ def copy_preset(name: str | os.PathLike[str], destination: str | os.PathLike[str
     if target.suffix not in (".yaml", ".yml"):
         raise ConfigError(f"A preset's file ends in .yaml, so that it is found again; {str(target)!r} does not.")
     target.parent.mkdir(parents=True, exist_ok=True)
+    first = f"# yaml-language-server: $schema={SCHEMA}\n" if schema else ""
     try:
         with target.open("x", encoding="utf-8") as file:
-            file.write(source.read_text(encoding="utf-8"))
+            file.write(first + source.read_text(encoding="utf-8"))
     except FileExistsError:
         raise OutputExistsError(f"{str(target)!r} exists already; name another file, or remove it.") from None
+    if schema:
+        from . import json_schema
+
+        (target.parent / SCHEMA).write_text(json_schema.text(), encoding="utf-8")
     return target

@@ -85,10 +85,10 @@ def reads_of(problem: ProblemInfo, inputs: Sequence[InputInfo], problem_type: st
     patterns = set(problem.reads).union(*(problem.reads_by_type.get(one, frozenset()) for one in types))
     patterns = patterns.union(*(one.reads for one in inputs), problem.reads_joined if len(inputs) > 1 else ())
     own = option_names(problem.options).union(*(option_names(one.options) for one in inputs))
-    names = (shared_options() - _expanded(READ_BY_KINDS, schema)) | own | _expanded(patterns, schema)
+    names = read_by_every_fit(schema) | own | expanded(patterns, schema)
     by_columns = {
         **_of_absent_inputs(problem, inputs, schema),
-        **dict.fromkeys(_expanded(problem.reads_joined, schema), ALONE),
+        **dict.fromkeys(expanded(problem.reads_joined, schema), ALONE),
     }
     reasons = {
         **_of_other_problems(problem, own, what),
@@ -170,7 +170,12 @@ def _unmet(config: ResolvedConfig, name: str) -> str:
     return ""
 
 
-def _expanded(patterns: Iterable[str], schema: Schema) -> frozenset[str]:
+def read_by_every_fit(schema: Schema) -> frozenset[str]:
+    """Return the options that every fit reads."""
+    return shared_options() - expanded(READ_BY_KINDS, schema)
+
+
+def expanded(patterns: Iterable[str], schema: Schema) -> frozenset[str]:
     """Return the options that names, or sections as `model.fusion.*`, mean."""
     names: set[str] = set()
     for pattern in patterns:
@@ -204,7 +209,7 @@ def _of_absent_inputs(problem: ProblemInfo, inputs: Sequence[InputInfo], schema:
     types: dict[str, list[str]] = {}
     for one in input_infos():
         if one.name in problem.inputs and one.name not in used:
-            for name in option_names(one.options) | _expanded(one.reads, schema):
+            for name in option_names(one.options) | expanded(one.reads, schema):
                 types.setdefault(name, []).extend(one.column_types)
     advice = "Leave it out, or see the columns' types (column_types)."
     return {name: f"there is no column of type {_words(known)}. {advice}" for name, known in types.items()}
@@ -214,7 +219,7 @@ def _of_other_types(problem: ProblemInfo, schema: Schema, what: str) -> dict[str
     """Return a reason for each option that this kind reads with other problem types only."""
     types: dict[str, list[str]] = {}
     for one, patterns in problem.reads_by_type.items():
-        for name in _expanded(patterns, schema):
+        for name in expanded(patterns, schema):
             types.setdefault(name, []).append(one)
     return {name: f"{what} does not read it, but {_words(known)} does. Leave it out." for name, known in types.items()}
 

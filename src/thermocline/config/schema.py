@@ -63,8 +63,10 @@ class FusionConfig:
 class ModelConfig:
     """What the model is made of."""
 
-    frozen_layers: FrozenLayers = option(None, "Layers that never train, in every tower.")
-    peft: Peft | None = option(None, "What trains in text and image backbones in place of all their weights.")
+    frozen_layers: FrozenLayers = option(None, "Layers that never train, in every tower.", example="backbone")
+    peft: Peft | None = option(
+        None, "What trains in text and image backbones in place of all their weights.", example="lora"
+    )
     lora_rank: int = option(
         8, "Rank of the updates (lora).", at_least=1, at_most=4096, only_with={"model.peft": "lora"}
     )
@@ -75,7 +77,10 @@ class ModelConfig:
         "auto", "Keep one tensor, not two, of a convolution and the BatchNorm in eval mode behind it.", varies=False
     )
     checkpointing: Checkpointing = option(
-        None, "Layers computed again in the backward pass to save memory: all, auto, or selectors.", varies=False
+        None,
+        "Layers computed again in the backward pass to save memory: all, auto, or selectors.",
+        varies=False,
+        example="auto",
     )
     trees: AutoOnOff = option(
         "auto", "Boosted trees on the table's columns, blended with the network; auto: where there are 100 rows."
@@ -94,7 +99,9 @@ class OptimConfig:
         "adamw", "Which optimizer, by name or as a class.", own="a class derived from torch.optim.Optimizer"
     )
     optimizer_args: Arguments = option(
-        None, "Arguments of the optimizer by name, such as `betas`; null: its defaults, SGD with momentum=0.9."
+        None,
+        "Arguments of the optimizer by name, such as `betas`; null: its defaults, SGD with momentum=0.9.",
+        example={"betas": [0.9, 0.98]},
     )
     lr: float | None = option(
         None,
@@ -102,10 +109,12 @@ class OptimConfig:
         above=0,
         at_most=1e6,
         by_selector="optim.layer_lr",
+        example=1e-4,
     )
     layer_lr: LayerLr = option(
         None,
         "Rates by layer selector, as optim.lr={backbone: 1e-5} gives them; the later counts, 0 freezes.",
+        example={"backbone": 1e-5},
     )
     lr_choice: LrChoice = option("layerwise_decay", "How the base rate is spread over the layers.")
     lr_decay: float = option(
@@ -133,13 +142,17 @@ class OptimConfig:
         0.01, "Weight decay: of the gradient in SGD, Adam, NAdam, RAdam, else decoupled.", at_least=0, at_most=1e6
     )
     parameter_rules: ParameterRules = option(
-        None, "Multiples of the layer's rate, and weight decays, of parameters by name: a list of rules."
+        None,
+        "Multiples of the layer's rate, and weight decays, of parameters by name: a list of rules.",
+        example=[{"parameters": "*.bias", "weight_decay": 0}],
     )
     lr_schedule: LrSchedule = option(
         "cosine", "Shape of the rate after warm-up, in phases too that set no schedule of their own."
     )
     lr_schedule_args: Arguments = option(
-        None, "What the schedule takes: `final`, `power`, `decay`, `cycles` and others; null: its defaults."
+        None,
+        "What the schedule takes: `final`, `power`, `decay`, `cycles` and others; null: its defaults.",
+        example={"final": 0.1},
     )
     warmup: float = option(
         0.1,
@@ -149,19 +162,30 @@ class OptimConfig:
         not_with={"optim.lr_schedule": "one_cycle"},
     )
     schedule_plan: SchedulePlan = option(
-        None, "What trains when, by name, such as `fine_tune(freeze_epochs=2)`; null: everything."
+        None,
+        "What trains when, by name, such as `fine_tune(freeze_epochs=2)`; null: everything.",
+        example="fine_tune(freeze_epochs=2)",
     )
-    phases: Phases = option(None, "What trains when, written out: a list of phases, or a YAML or JSON file of one.")
+    phases: Phases = option(
+        None, "What trains when, written out: a list of phases, or a YAML or JSON file of one.", example="phases.yaml"
+    )
     max_epochs: int | None = option(
         None,
         "Most passes over the training rows; null: 3 or 4 where a tower is pretrained, else 5 to 25.",
         at_least=1,
         at_most=1_000_000,
+        example=5,
     )
-    max_steps: int | None = option(None, "Most optimizer steps; null: no such limit.", at_least=1, at_most=MOST_STEPS)
+    max_steps: int | None = option(
+        None, "Most optimizer steps; null: no such limit.", at_least=1, at_most=MOST_STEPS, example=1000
+    )
     gradient_clip: float | None = option(1.0, "Largest gradient norm; null: no clipping.", above=0)
     ema: float | None = option(
-        None, "Share of a moving average of the weights that stays at a step; null: none.", above=0, below=1
+        None,
+        "Share of a moving average of the weights that stays at a step; null: none.",
+        above=0,
+        below=1,
+        example=0.999,
     )
     cache_prefix: CachePrefix = option(
         "auto", "Where the outputs of frozen first layers are kept, so that they run once a row.", varies=False
@@ -173,6 +197,7 @@ class OptimConfig:
         at_least=1,
         at_most=64,
         varies=False,
+        example=4,
     )
     patience: int = option(10, "Validations without a better score before training ends.", at_least=1, at_most=MOST)
     val_check_interval: float = option(1.0, "Epochs between validations; 0.5 is twice an epoch.", above=0)
@@ -185,9 +210,14 @@ class OptimConfig:
         "Rows of a batch are mixed in training, images as pixels, others as features: alpha; 0: not.",
         at_least=0,
         at_most=1000,
+        example=0.2,
     )
     cutmix: float = option(
-        0.0, "A box of each training image is replaced by that of another row: alpha; 0: not.", at_least=0, at_most=1000
+        0.0,
+        "A box of each training image is replaced by that of another row: alpha; 0: not.",
+        at_least=0,
+        at_most=1000,
+        example=1.0,
     )
     min_delta: float = option(
         0.0, "How much better a score has to be, in units of the metric, to count for patience.", at_least=0
@@ -196,11 +226,16 @@ class OptimConfig:
         None,
         "What is learnt, such as `focal:2`, `mae` or `quantile:0.9`; null: by problem type.",
         own="a function (outputs, targets, weights) -> loss of each row",
+        example="focal:2",
     )
     class_weights: ClassWeights = option(
-        None, "What each class counts in the fit: `balanced`, or a mapping of classes to numbers; null: alike."
+        None,
+        "What each class counts in the fit: `balanced`, or a mapping of classes to numbers; null: alike.",
+        example="balanced",
     )
-    label_smoothing: float = option(0.0, "Share of a class label spread over the others.", at_least=0, below=1)
+    label_smoothing: float = option(
+        0.0, "Share of a class label spread over the others.", at_least=0, below=1, example=0.1
+    )
     calibrate: Calibrate = option(
         "auto", "Whether probabilities get a temperature that validation rows ask for; predicted classes stay."
     )
@@ -220,7 +255,7 @@ class DataConfig:
     """How rows are read."""
 
     valid_fraction: float | None = option(
-        None, "Share of rows held out; null: from their number.", above=0, below=1, varies=False
+        None, "Share of rows held out; null: from their number.", above=0, below=1, varies=False, example=0.2
     )
     max_unreadable_images: float = option(
         0.05, "Share of image files that may fail before it is an error.", at_least=0, at_most=1, varies=False
@@ -229,6 +264,7 @@ class DataConfig:
         None,
         "Where relative image paths of training data begin; null: the table's or the working folder.",
         varies=False,
+        example="photos",
     )
     target_transform: TargetTransform = option(
         "auto",
@@ -241,18 +277,27 @@ class EnvConfig:
     """Device, batch sizes, caches and files."""
 
     batch_size: int | None = option(
-        None, "Rows per optimizer step; null: from the number of rows.", at_least=1, at_most=MOST
+        None, "Rows per optimizer step; null: from the number of rows.", at_least=1, at_most=MOST, example=32
     )
     micro_batch_size: int | None = option(
-        None, "Rows through the model at once, gradients added up; null: all.", at_least=1, at_most=MOST
+        None, "Rows through the model at once, gradients added up; null: all.", at_least=1, at_most=MOST, example=8
     )
     micro_batch_tokens: int | None = option(
-        None, "Most padded tokens through the model at once; null: no such limit.", at_least=16, at_most=MOST
+        None,
+        "Most padded tokens through the model at once; null: no such limit.",
+        at_least=16,
+        at_most=MOST,
+        example=4096,
     )
     eval_batch_size: int | None = option(
-        None, "Rows at once in prediction; null: chosen for inference.", at_least=1, at_most=MOST, varies=False
+        None,
+        "Rows at once in prediction; null: chosen for inference.",
+        at_least=1,
+        at_most=MOST,
+        varies=False,
+        example=64,
     )
-    num_workers: int = option(0, "Processes that load batches.", at_least=0, at_most=1024, varies=False)
+    num_workers: int = option(0, "Processes that load batches.", at_least=0, at_most=1024, varies=False, example=4)
     precision: Precision = option("auto", "Number format of the forward pass; auto fits the device.")
     device: Device = option("auto", "Where the model runs; auto: the fastest present.", varies=False)
     compile: bool = option(False, "Compile backbones with torch.compile; pays on long runs.", varies=False)
@@ -265,9 +310,13 @@ class EnvConfig:
         above=0,
         at_most=1e6,
         varies=False,
+        example=2.0,
     )
     cache_folder: str | None = option(
-        None, "Where caches on disk lie, for other fits as well; null: a folder that goes with the fit.", varies=False
+        None,
+        "Where caches on disk lie, for other fits as well; null: a folder that goes with the fit.",
+        varies=False,
+        example="caches",
     )
     checkpoint_every: int | None = option(
         None,
@@ -275,6 +324,7 @@ class EnvConfig:
         at_least=0,
         at_most=MOST,
         varies=False,
+        example=200,
     )
     checkpoints_kept: int = option(
         2,
@@ -285,7 +335,10 @@ class EnvConfig:
         varies=False,
     )
     loggers: tuple[Logger, ...] = option(
-        (), "Where loss, rates and scores are logged; `fit(loggers=…)` takes loggers with settings.", varies=False
+        (),
+        "Where loss, rates and scores are logged; `fit(loggers=…)` takes loggers with settings.",
+        varies=False,
+        example=("csv",),
     )
 
 

@@ -64,6 +64,22 @@ def probabilities(assembly: Assembly, data: object, *, image_folder: object = No
     return assembly.problem.probabilities(outputs, assembly.target, found.frame.index)
 
 
+def with_probabilities(
+    assembly: Assembly, data: object, *, image_folder: object = None, verbosity: int = 0
+) -> tuple[pd.Series[Any] | pd.DataFrame, pd.DataFrame]:
+    """Return what `predict` and what `probabilities` return, from one pass.
+
+    Raises:
+        ConfigError: As `probabilities`.
+        DataError: As `predict`.
+    """
+    problem, target = assembly.problem, assembly.target
+    problem.check_probabilities(target)
+    found = _read(assembly, data, "predict", image_folder)
+    outputs, index = _outputs(assembly, found, Console(verbosity)), found.frame.index
+    return problem.predictions(outputs, target, index), problem.probabilities(outputs, target, index)
+
+
 def intervals(
     assembly: Assembly, data: object, coverage: float, *, image_folder: object = None, verbosity: int = 0
 ) -> pd.DataFrame:

@@ -18,7 +18,9 @@ class ImageOptions:
         "mobilenetv4_conv_medium.e500_r256_in1k", "A timm name, a transformers vision model, or a local folder."
     )
     pretrained: bool = option(True, "Start from the checkpoint's weights; false keeps its shape only.")
-    size: int | None = option(None, "Side of the input in pixels; null: the model's own.", at_least=16, at_most=4096)
+    size: int | None = option(
+        None, "Side of the input in pixels; null: the model's own.", at_least=16, at_most=4096, example=224
+    )
     augment: Augment | str = option(
         "light",
         "How strongly training images are varied; none: not at all.",
@@ -30,6 +32,7 @@ class ImageOptions:
         at_least=1,
         at_most=10_000,
         not_with={"model.image.augment": "none"},
+        example=4,
     )
     random_erasing: float = option(
         0.0,
@@ -37,11 +40,16 @@ class ImageOptions:
         at_least=0,
         at_most=1,
         not_with={"model.image.augment": "none"},
+        example=0.25,
     )
     drop_path: float | None = option(
-        None, "Highest share of images for which a block is skipped in training; null: as built.", at_least=0, below=1
+        None,
+        "Highest share of images for which a block is skipped in training; null: as built.",
+        at_least=0,
+        below=1,
+        example=0.1,
     )
     batch_norm: BatchNorm = option(
         "auto", "BatchNorm statistics while training; auto: eval when pretrained, else train."
     )
-    frozen_layers: FrozenLayers = option(None, TOWER_FROZEN_LAYERS)
+    frozen_layers: FrozenLayers = option(None, TOWER_FROZEN_LAYERS, example="stem")

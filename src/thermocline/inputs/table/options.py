@@ -25,7 +25,7 @@ class TableOptions:
         at_least=0,
         at_most=256,
     )
-    frozen_layers: FrozenLayers = option(None, TOWER_FROZEN_LAYERS)
+    frozen_layers: FrozenLayers = option(None, TOWER_FROZEN_LAYERS, example="stem")
 
 
 @dataclass(frozen=True)

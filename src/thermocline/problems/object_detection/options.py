@@ -22,7 +22,9 @@ class DetectorOptions:
     )
     pretrained: bool = option(True, "Start from the checkpoint's weights; false keeps its shape only.")
     backbone: str | None = option(
-        None, "An image backbone for a fresh detector: a local folder or a timm name; null: its own."
+        None,
+        "An image backbone for a fresh detector: a local folder or a timm name; null: its own.",
+        example="resnet18",
     )
     backbone_pretrained: bool = option(
         True,
@@ -30,10 +32,10 @@ class DetectorOptions:
         not_with={"model.detector.backbone": None},
     )
     size: int | None = option(
-        None, "Side of the input in pixels; null: the checkpoint's own.", at_least=32, at_most=4096
+        None, "Side of the input in pixels; null: the checkpoint's own.", at_least=32, at_most=4096, example=640
     )
     queries: int | None = option(
-        None, "Most boxes predicted an image; null: the checkpoint's own.", at_least=1, at_most=10_000
+        None, "Most boxes predicted an image; null: the checkpoint's own.", at_least=1, at_most=10_000, example=100
     )
     augment: Augment = option("standard", "How strongly training images and boxes are augmented; none: not at all.")
     head_includes: tuple[HeadPart, ...] = option(
@@ -46,7 +48,7 @@ class DetectorOptions:
     max_boxes: int = option(
         100, "Most boxes an image that `predict` returns.", at_least=1, at_most=1_000_000, varies=False
     )
-    frozen_layers: FrozenLayers = option(None, TOWER_FROZEN_LAYERS)
+    frozen_layers: FrozenLayers = option(None, TOWER_FROZEN_LAYERS, example="backbone")
 
 
 @dataclass(frozen=True)
