@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from errors_page import errors_markdown
@@ -9,13 +10,9 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.plugins import event_priority
 from mkdocs.structure.files import File, Files
 
+from thermocline.cli.reference import commands_markdown
 from thermocline.config.foreign_page import page as other_names_markdown
-
-try:
-    from thermocline.cli.reference import commands_markdown
-    from thermocline.config.reference import metrics_markdown, options_markdown, presets_markdown
-except ImportError:
-    from stand_in import commands_markdown, metrics_markdown, options_markdown, presets_markdown
+from thermocline.config.reference import metrics_markdown, options_markdown, presets_markdown
 
 PAGES: dict[str, Callable[[], str]] = {
     "options": options_markdown,
@@ -32,7 +29,8 @@ PAGES: dict[str, Callable[[], str]] = {
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the generated pages."""
     for name, written in PAGES.items():
-        files.append(File.generated(config, f"reference/{name}.md", content=written()))
+        content = re.sub(r"^(### `([\w.]+)`)$", r"\1 {#\2}", written(), flags=re.MULTILINE)  # an option's name as it is
+        files.append(File.generated(config, f"reference/{name}.md", content=content))
     committed = files.get_file_from_path("OTHER_NAMES.md")  # the same page, for readers of the repository
     if committed is not None:
         files.remove(committed)

@@ -221,13 +221,13 @@ class ThermoclineClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
 
     Example:
         >>> from sklearn.model_selection import cross_val_score
-        >>> X, y = train[["review", "price"]], train["verdict"]
+        >>> X, y = train[["price", "shop"]], train["verdict"]
         >>> cross_val_score(ThermoclineClassifier(hyperparameters=tiny), X, y, cv=2).shape
         (2,)
         >>> estimator = ThermoclineClassifier(hyperparameters=tiny).fit(X, y)
-        >>> estimator.predict(test[["review", "price"]])[:2].tolist(), estimator.classes_.tolist()
-        (['good', 'bad'], ['bad', 'good'])
-        >>> estimator.predict_proba(test[["review", "price"]]).shape
+        >>> estimator.predict(test[["price", "shop"]]).shape, estimator.classes_.tolist()
+        ((16,), ['bad', 'good'])
+        >>> estimator.predict_proba(test[["price", "shop"]]).shape
         (16, 2)
         >>> single = ThermoclineClassifier(hyperparameters=tiny).set_params(**{"hyperparameters__optim.lr": 1e-4})
         >>> single.get_params()["hyperparameters__optim.lr"]

@@ -343,11 +343,11 @@ class Predictor:
             ThermoclineError: As `fit`.
 
         Example:
-            >>> recommended = predictor.recommend(train, hyperparameters=tiny, memory="8GB")
+            >>> recommended = predictor.recommend(train, hyperparameters=tiny)  # and perhaps memory="8GB"
             >>> recommended["optim.lr"].why
             'a tower is pretrained (Tang et al., AutoML 2024)'
-            >>> Predictor("verdict", verbosity=0).fit(train, hyperparameters=recommended.to_dict())
-            Predictor(label='verdict': binary, text + table, 8 layers)
+            >>> recommended.to_dict()["env.batch_size"]  # fit(train, hyperparameters=recommended.to_dict())
+            16
         """
         from thermocline.choose.recommend import recommend
         from thermocline.pipeline.arguments import check_flags

@@ -20,12 +20,10 @@ class Board(pd.DataFrame):
     """A DataFrame of the fits that a predictor was chosen from, the best first; see `Predictor.leaderboard`.
 
     Example:
-        >>> spaces = {**tiny, "optim.lr": "loguniform(1e-4, 1e-2)"}
-        >>> found = Predictor("verdict", verbosity=0)
-        >>> found = found.fit(train[["price", "shop", "verdict"]], hyperparameters=spaces, search={"trials": 2})
-        >>> board = found.leaderboard()
-        >>> board["why"].tolist()
-        ['kept', '']
+        >>> from thermocline.choose.board import Board
+        >>> board = Board({"name": ["trial 1", "trial 2"], "score": [0.9, 0.8], "why": ["kept", ""]})
+        >>> board.loc[board["why"] == "kept", "name"].tolist()
+        ['trial 1']
     """
 
     @property

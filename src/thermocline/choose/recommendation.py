@@ -53,10 +53,10 @@ class Choice:
         alternatives: What else there is.
 
     Example:
-        >>> recommended = predictor.recommend(train, hyperparameters=tiny)
-        >>> choice = recommended["env.precision"]
-        >>> choice.value, choice.source, choice.why
-        ('fp32', 'rule', 'cpu: 32 bits, so that results are exact')
+        >>> from thermocline.choose.recommendation import Choice
+        >>> choice = Choice("env.precision", "fp32", "rule", "cpu: 32 bits, so that results are exact")
+        >>> f"{choice.option}={choice.value} by a {choice.source}"
+        'env.precision=fp32 by a rule'
     """
 
     option: str

@@ -275,8 +275,9 @@ class Callback:
         ...     def on_validation_end(self, state):
         ...         if state.score > 0.95:
         ...             state.stop("good enough")
-        >>> Predictor("verdict", verbosity=0).fit(train, hyperparameters=tiny, callbacks=[GoodEnough()])
-        Predictor(label='verdict': binary, text + table, 8 layers)
+        >>> small = train[["price", "verdict"]]
+        >>> Predictor("verdict", verbosity=0).fit(small, hyperparameters=tiny, callbacks=[GoodEnough()])
+        Predictor(label='verdict': binary, table, 3 layers)
     """
 
     def on_fit_begin(self, state: FitState) -> None:

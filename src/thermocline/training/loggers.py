@@ -35,7 +35,8 @@ class RunInfo:
         ...         print(run.options["env.batch_size"], run.after)
         ...     def log(self, step, values):
         ...         pass
-        >>> _ = Predictor("verdict", verbosity=0).fit(train, hyperparameters=tiny, loggers=[First()])
+        >>> small = train[["price", "verdict"]]
+        >>> _ = Predictor("verdict", verbosity=0).fit(small, hyperparameters=tiny, loggers=[First()])
         16 None
     """
 
@@ -65,7 +66,8 @@ class Logger(Protocol):
         ...     def log(self, step, values):
         ...         if "loss" in values:
         ...             self.seen.append(step)
-        >>> _ = Predictor("verdict", verbosity=0).fit(train, hyperparameters=tiny, loggers=[Losses()])
+        >>> small = train[["price", "verdict"]]
+        >>> _ = Predictor("verdict", verbosity=0).fit(small, hyperparameters=tiny, loggers=[Losses()])
         >>> Losses.seen
         [1, 2, 3]
     """
@@ -114,7 +116,7 @@ class CSV(Logger):
 
     Example:
         >>> predictor = Predictor("verdict", verbosity=0)
-        >>> _ = predictor.fit(train, hyperparameters=tiny, loggers=[CSV("runs/first.csv")])
+        >>> _ = predictor.fit(train[["price", "verdict"]], hyperparameters=tiny, loggers=[CSV("runs/first.csv")])
         >>> pd.read_csv("runs/first.csv").columns.tolist()
         ['step', 'name', 'value']
     """
@@ -172,7 +174,7 @@ class TensorBoard(Logger):
 
     Example:
         >>> predictor = Predictor("verdict", verbosity=0)
-        >>> _ = predictor.fit(train, hyperparameters=tiny, loggers=[TensorBoard("runs/first")])
+        >>> _ = predictor.fit(train[["price", "verdict"]], hyperparameters=tiny, loggers=[TensorBoard("runs/first")])
         >>> from pathlib import Path
         >>> len(list(Path("runs/first").glob("events*")))
         1

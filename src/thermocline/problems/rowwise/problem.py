@@ -86,7 +86,8 @@ class Rowwise(Problem):
         ...     info = replace(Rowwise.info, name="careful")
         ...     def probabilities(self, outputs, target, index):
         ...         return super().probabilities(outputs, target, index).clip(0.01, 0.99)
-        >>> careful = Predictor("verdict", "binary", problem=Careful(), verbosity=0).fit(train, hyperparameters=tiny)
+        >>> careful = Predictor("verdict", "binary", problem=Careful(), verbosity=0)
+        >>> careful = careful.fit(train[["price", "verdict"]], hyperparameters=tiny)
         >>> careful.predict_proba(test).to_numpy().max() <= 0.99
         np.True_
     """
