@@ -56,7 +56,8 @@ def _row(kind: type) -> str:
     when, what, *_ = inspect.cleandoc(kind.__doc__ or "").split("\n\n")
     above = [f"[`{base.__name__}`](#{base.__name__})" for base in kind.__bases__ if _is_kind(base)]
     above += [f"`{base.__name__}`" for base in kind.__mro__ if _is_builtin(base)]
-    cells = (f"`{kind.__name__}`{{#{kind.__name__}}}", ", ".join(above), when, what)
+    anchor = f"[](){{#thermocline.errors.{kind.__name__}}}"  # for links from docstrings
+    cells = (f"{anchor}`{kind.__name__}`{{#{kind.__name__}}}", ", ".join(above), when, what)
     return f"| {' | '.join(' '.join(cell.split()) for cell in cells)} |"
 
 

@@ -29,7 +29,7 @@ def example_names(folder: Path) -> dict[str, Any]:
         folder: Where the text checkpoint is written.
     """
     checkpoint = save_text(folder / "tiny-bert", "bert", **BERT)
-    tiny = {**TINY, "optim.max_epochs": 1, "model.text.checkpoint": str(checkpoint)}
+    tiny: dict[str, Any] = {**TINY, "optim.max_epochs": 1, "model.text.checkpoint": str(checkpoint)}
     train, test = example_frame(48), example_frame(16, seed=1)
     predictor = thermocline.Predictor("verdict", verbosity=0).fit(train, hyperparameters=tiny)
     names = {name: getattr(thermocline, name) for name in thermocline.__all__}

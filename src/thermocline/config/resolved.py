@@ -66,8 +66,8 @@ class ResolvedConfig:
 
     Example:
         >>> config = predictor.config
-        >>> config["optim.lr_decay"], config.optim.lr_decay, config.provenance["optim.lr_decay"]
-        (0.9, 0.9, 'preset:medium_quality')
+        >>> config["optim.lr_decay"], config.provenance["optim.lr_decay"]
+        (0.9, 'preset:medium_quality')
         >>> config.provenance["optim.max_epochs"], config.is_open("optim.max_epochs")
         ('user', False)
         >>> dict(config.items())["env.batch_size"]

@@ -110,7 +110,7 @@ class Assembly:
 class Problem:
     """A kind of problem. Methods are in the order in which a fit calls them.
 
-    Class attributes:
+    Attributes:
         info: The light record of this kind.
 
     Example:

@@ -275,8 +275,8 @@ class Callback:
         ...     def on_validation_end(self, state):
         ...         if state.score > 0.95:
         ...             state.stop("good enough")
-        >>> small = train[["price", "verdict"]]
-        >>> Predictor("verdict", verbosity=0).fit(small, hyperparameters=tiny, callbacks=[GoodEnough()])
+        >>> small, predictor = train[["price", "verdict"]], Predictor("verdict", verbosity=0)
+        >>> predictor.fit(small, hyperparameters=tiny, callbacks=[GoodEnough()])
         Predictor(label='verdict': binary, table, 3 layers)
     """
 
