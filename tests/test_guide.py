@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from pathlib import Path
 
 import pytest
 
 from support.pages import DOCS, REPOSITORY, blocks_of, links_of, run_page, title_of
-from support.tiny import save_text
 from thermocline.cli import _parser
 
 PAGES = sorted(path for path in DOCS.rglob("*.md") if path.parent != DOCS or path.name == "index.md")
@@ -16,36 +16,54 @@ SECTIONS = ("tutorials", "how-to", "explanation")
 IDS = [str(path.relative_to(DOCS)) for path in PAGES]
 
 # What is shorter in a test: of each page texts that are replaced (support/pages.py).
-SHORTER: dict[str, dict[str, str]] = {}
-REAL_WEIGHTS = {"explanation/plan.md"}
-"""Pages that show figures of MiniLM itself."""
-
-
-@pytest.fixture(scope="session")
-def small_backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """As many layers as the backbone of the preset `offline`, a twelfth as wide."""
-    folder = tmp_path_factory.mktemp("checkpoints") / "small"
-    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 2, "max_position_embeddings": 64}
-    return save_text(folder, "bert", num_hidden_layers=6, **sizes)
-
-
-@pytest.fixture
-def as_a_reader(
-    request: pytest.FixtureRequest, small_backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """An empty working folder, pictures that open no window, and the small backbone."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    monkeypatch.chdir(tmp_path)
-    if str(getattr(request, "param", "")) not in REAL_WEIGHTS:
-        monkeypatch.setattr("thermocline.backbones.pretrained._offline_folder", lambda name: small_backbone)
+FEW_STEPS = 'hyperparameters={"optim.max_steps": 4}'
+SMALL_IMAGES = '"optim.max_steps": 4, "model.image.size": 32'
+OFFLINE_FIT = 'fit(train, presets=["medium_quality", "offline"])'
+SHORTER: dict[str, dict[str, str]] = {
+    "index.md": {
+        "random_state=0)": f"random_state=0), {FEW_STEPS}",
+        "as_frame=True).frame": "as_frame=True).frame.iloc[:, -4:]",
+    },
+    "how-to/presets.md": {'"model.trees": "off"': '"model.trees": "off", "optim.max_steps": 4'},
+    "how-to/search.md": {"as_frame=True).frame": "as_frame=True).frame.iloc[:, -4:]"},
+    "tutorials/text.md": {
+        "rows=800": "rows=240",
+        OFFLINE_FIT: f'fit(train, presets=["medium_quality", "offline"], {FEW_STEPS})',
+    },
+    "tutorials/image.md": {
+        OFFLINE_FIT: f'fit(train, presets=["medium_quality", "offline"], hyperparameters={{{SMALL_IMAGES}}})',
+    },
+    "tutorials/mixed.md": {
+        "rows=400": "rows=160",
+        "parcels[:320], parcels[320:]": "parcels[:130], parcels[130:]",
+        OFFLINE_FIT: f'fit(train, presets=["medium_quality", "offline"], hyperparameters={{{SMALL_IMAGES}}})',
+    },
+    "tutorials/choosing.md": {
+        "rows=400": "rows=200",
+        "frame[:300], frame[300:]": "frame[:160], frame[160:]",
+        '"optim.arms": 3}': '"optim.arms": 3, "optim.max_steps": 4}',
+        '"optim.max_epochs": "int(1, 3)"': '"optim.max_steps": "int(2, 3)"',
+    },
+    "how-to/kaggle.md": {
+        'fit("train.csv", column_types={"id": "null"}': f'fit("train.csv", column_types={{"id": "null"}}, {FEW_STEPS}',
+        "as_frame=True).frame.reset": "as_frame=True).frame.iloc[:, -4:].reset",
+    },
+    "how-to/time_limit.md": {"as_frame=True).frame": "as_frame=True).frame.iloc[:200, -4:]"},
+    "how-to/from_fastai.md": {'"resnet34"': '"resnet10t"', '"optim.max_epochs": 5': SMALL_IMAGES},
+    "how-to/from_composer.md": {'"optim.max_epochs": 4': SMALL_IMAGES},
+    "how-to/from_mmengine.md": {'"optim.max_epochs": 4': SMALL_IMAGES},
+    "how-to/own_model.md": {'"optim.max_steps": 4': SMALL_IMAGES},
+    "how-to/from_autogluon.md": {'"optim.max_epochs": 3': '"optim.max_steps": 4'},
+    "how-to/from_trainer.md": {'"optim.max_epochs": 3': '"optim.max_steps": 4'},
+    "how-to/imbalance.md": {'"optim.max_epochs": 8': '"optim.max_epochs": 4, "model.table.width": 32'},
+    "how-to/small_data.md": {'"optim.max_epochs": 2': '"optim.max_steps": 2'},
+    "explanation/beside.md": {"as_frame=True).frame": "as_frame=True).frame.iloc[:200, -4:]"},
+}
 
 
 @pytest.mark.parametrize("as_a_reader", IDS, indirect=True)
-def test_a_page_runs_and_prints_what_it_shows(as_a_reader: None, request: pytest.FixtureRequest) -> None:
-    name = request.node.callspec.params["as_a_reader"]
-    run_page(DOCS / name, SHORTER.get(name, {}))
+def test_a_page_runs_and_prints_what_it_shows(as_a_reader: str) -> None:
+    run_page(DOCS / as_a_reader, SHORTER.get(as_a_reader, {}))
 
 
 def _commands() -> list[str]:
@@ -82,8 +100,6 @@ def test_links_lead_somewhere(path: Path) -> None:
 
 
 def _anchors(path: Path) -> set[str]:
-    import re
-
     text = path.read_text(encoding="utf-8")
     headings = re.findall(r"^#+ (.+)$", text, flags=re.MULTILINE)
     return {re.sub(r"[\s-]+", "-", re.sub(r"[^\w\s-]", "", heading.lower()).strip()) for heading in headings}

@@ -20,6 +20,9 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
 DOCS = REPOSITORY / "docs"
+REAL_WEIGHTS = {"explanation/plan.md"}
+"""Pages that show figures of MiniLM itself, and get it."""
+
 _BLOCK = re.compile(r"(?:^<!-- not run: (.+?) -->\n)?^```(\w+)[^\n]*\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\((?!https?:|mailto:)([^)\s]+)\)")
 _FENCED = re.compile(r"^```.*?^```$", flags=re.MULTILINE | re.DOTALL)
