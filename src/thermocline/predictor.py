@@ -71,7 +71,7 @@ class Predictor:
         label: The label column; a list of columns for `multilabel`.
         problem_type: `binary`, `multiclass`, `multilabel` or `regression`, inferred from the label by default;
             `classification` where the classes decide which; or another of `thermocline.registry.problem_types()`,
-            which are never inferred (README).
+            which are never inferred (docs/tutorials/detection.md).
         eval_metric: The metric that validation uses; a default per problem type. A name; a function
             `(y_true, y_pred) -> float` of which more is better; a scorer of scikit-learn; or a `thermocline.Metric`.
         path: Where `fit` saves the predictor, `~` expanded; nothing is saved by default. The folder is made or replaced
@@ -183,7 +183,7 @@ class Predictor:
             train_data: A DataFrame, of pandas, polars or any library with Arrow's interface; a dict of columns, or a
                 list of dicts; or a path to a CSV or Parquet file. It is not changed. Images also come as a folder that
                 holds a folder of each class, or as a glob such as `"photos/*/*.jpg"`. Some problem types read
-                annotation files too (README).
+                annotation files too (docs/tutorials/detection.md).
             tuning_data: Rows to validate on; by default some of `train_data` are split off. In its place the labels of
                 `train_data`, where that has no label column, as in scikit-learn: `fit(X, y)`.
             presets: Preset names or files, composed left to right: a later one replaces values of an earlier one. By
@@ -191,7 +191,7 @@ class Predictor:
                 `leaderboard`.
             hyperparameters: Overrides: a dict with dotted or nested keys, `"key=value"` strings, or a YAML file. With
                 `search` a value may be a space: `choice(a, b)`, `uniform(0, 0.2)`, `loguniform(1e-5, 1e-3)`,
-                `int(2, 6)`. `optim.loss` may be a function (docs/guide/losses.md).
+                `int(2, 6)`. `optim.loss` may be a function (docs/how-to/losses.md).
             column_types: Column → `numeric`, `categorical`, `text`, `image` or `null`, where inference is to be
                 overruled.
             time_limit: Seconds for everything, loading, averaging and all trials of a search included, or a text such
