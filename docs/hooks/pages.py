@@ -18,6 +18,8 @@ SECTIONS = {
     "reference": "Reference",
     "explanation": "Explanation",
 }
+TOP = {"ARCHITECTURE.md": "explanation", "OTHER_NAMES.md": "reference"}
+"""Pages that lie in `docs/` itself, and the section that shows them."""
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _CODE = re.compile(r"^(`{3,}).*?^\1$", flags=re.MULTILINE | re.DOTALL)
 
@@ -33,22 +35,21 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Make the navigation: the start page, then a tab for each section, and what is in no section last."""
+    """Make the navigation: the start page, then a tab for each section."""
     pages = {file.src_uri: file for file in files.documentation_pages()}
     nav: list[object] = [{"Start": "index.md"}] if "index.md" in pages else []
     for folder, title in SECTIONS.items():
         own = list(_in_order(folder, pages))
         if own:
             nav.append({title: own})
-    rest = sorted(uri for uri in pages if uri != "index.md" and uri.split("/")[0] not in SECTIONS)
-    config.nav = [*nav, {"Project": rest}] if rest else nav
+    config.nav = nav
     return files
 
 
 def _in_order(folder: str, pages: dict[str, File]) -> Iterator[str]:
     """Yield the pages of a folder: its index, those that the index links to, then the others by name."""
     index = f"{folder}/index.md"
-    own = sorted(uri for uri in pages if uri.startswith(f"{folder}/") and uri != index)
+    own = sorted(uri for uri in pages if folder in (posixpath.dirname(uri), TOP.get(uri)) and uri != index)
     linked: list[str] = []
     if index in pages:
         yield index

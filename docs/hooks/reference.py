@@ -11,7 +11,6 @@ from mkdocs.plugins import event_priority
 from mkdocs.structure.files import File, Files
 
 from thermocline.cli.reference import commands_markdown
-from thermocline.config.foreign_page import page as other_names_markdown
 from thermocline.config.reference import metrics_markdown, options_markdown, presets_markdown
 
 PAGES: dict[str, Callable[[], str]] = {
@@ -20,7 +19,6 @@ PAGES: dict[str, Callable[[], str]] = {
     "metrics": metrics_markdown,
     "cli": commands_markdown,
     "errors": errors_markdown,
-    "other-names": other_names_markdown,
 }
 """Name of a page below `reference/` → what returns it, as Markdown."""
 
@@ -31,7 +29,4 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for name, written in PAGES.items():
         content = re.sub(r"^(### `([\w.]+)`)$", r"\1 {#\2}", written(), flags=re.MULTILINE)  # an option's name as it is
         files.append(File.generated(config, f"reference/{name}.md", content=content))
-    committed = files.get_file_from_path("OTHER_NAMES.md")  # the same page, for readers of the repository
-    if committed is not None:
-        files.remove(committed)
     return files
