@@ -5,7 +5,6 @@ from __future__ import annotations
 import posixpath
 import re
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
@@ -20,7 +19,7 @@ SECTIONS = {
 }
 TOP = {"ARCHITECTURE.md": "explanation", "OTHER_NAMES.md": "reference"}
 """Pages that lie in `docs/` itself, and the section that shows them."""
-_LINK = re.compile(r"\]\(([^)\s]+)\)")
+_HEADING_OR_LINK = re.compile(r"^## (.+)$|\]\(([^)\s]+)\)", flags=re.MULTILINE)
 _CODE = re.compile(r"^(`{3,}).*?^\1$", flags=re.MULTILINE | re.DOTALL)
 
 
@@ -39,27 +38,34 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     pages = {file.src_uri: file for file in files.documentation_pages()}
     nav: list[object] = [{"Start": "index.md"}] if "index.md" in pages else []
     for folder, title in SECTIONS.items():
-        own = list(_in_order(folder, pages))
+        own = _in_order(folder, pages)
         if own:
             nav.append({title: own})
     config.nav = nav
     return files
 
 
-def _in_order(folder: str, pages: dict[str, File]) -> Iterator[str]:
-    """Yield the pages of a folder: its index, those that the index links to, then the others by name."""
+def _in_order(folder: str, pages: dict[str, File]) -> list[object]:
+    """Return the pages of a folder: its index, then those it links to, below its headings, then the others by name."""
     index = f"{folder}/index.md"
-    own = sorted(uri for uri in pages if folder in (posixpath.dirname(uri), TOP.get(uri)) and uri != index)
-    linked: list[str] = []
-    if index in pages:
-        yield index
-        targets = (target.split("#")[0] for target in _LINK.findall(pages[index].content_string))
-        linked = [posixpath.normpath(posixpath.join(folder, target)) for target in targets]
-    yield from sorted(own, key=lambda uri: linked.index(uri) if uri in linked else len(linked))
+    left = sorted(uri for uri in pages if folder in (posixpath.dirname(uri), TOP.get(uri)) and uri != index)
+    found: list[object] = [index] if index in pages else []
+    group = found
+    for heading, link in _HEADING_OR_LINK.findall(pages[index].content_string if index in pages else ""):
+        uri = posixpath.normpath(posixpath.join(folder, link.split("#")[0]))
+        if heading:
+            group = []
+            found.append({heading: group})
+        elif uri in left:
+            left.remove(uri)
+            group.append(uri)
+    return [one for one in (*found, *left) if not isinstance(one, dict) or any(one.values())]
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Point links that leave `docs/` to the repository; without its address their text stays, as text."""
+    if page.file.src_uri == "index.md":
+        page.meta["hide"] = ["navigation"]
     folder = posixpath.dirname(page.file.src_uri)
     blocks: list[str] = []
 

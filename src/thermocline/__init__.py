@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from thermocline.config.typed_options import Options
     from thermocline.data.samples import load_sample
     from thermocline.errors import ThermoclineError
-    from thermocline.estimators import ThermoclineClassifier, ThermoclineRegressor
     from thermocline.predictor import Predictor
     from thermocline.registry.metrics import Metric
     from thermocline.training.callbacks import Callback, FitState
