@@ -24,12 +24,13 @@ _CODE = re.compile(r"^(`{3,}).*?^\1$", flags=re.MULTILINE | re.DOTALL)
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Take the address of the repository from pyproject.toml, where one stands."""
+    """Take the address of the repository from pyproject.toml, where one stands.
+
+    It is not the theme's `repo_url`: from that it would fetch the number of stars, while a page is read.
+    """
     project = tomllib.loads((_root(config) / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     urls = {name.lower(): url for name, url in project.get("urls", {}).items()}
-    config.repo_url = urls.get("repository") or urls.get("source") or ""
-    if config.repo_url:
-        config.repo_name = posixpath.basename(config.repo_url.rstrip("/"))
+    config.extra["repository"] = (urls.get("repository") or urls.get("source") or "").rstrip("/")
     return config
 
 
@@ -67,6 +68,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     if page.file.src_uri == "index.md":
         page.meta["hide"] = ["navigation"]
     folder = posixpath.dirname(page.file.src_uri)
+    repository = config.extra["repository"]
     blocks: list[str] = []
 
     def hidden(block: re.Match[str]) -> str:
@@ -77,7 +79,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         target = posixpath.normpath(posixpath.join("docs", folder, link[2]))
         if ":" in link[2] or link[2].startswith(("#", "/")) or target.startswith("docs/"):
             return link[0]
-        return f"[{link[1]}]({config.repo_url.rstrip('/')}/blob/main/{target})" if config.repo_url else link[1]
+        return f"[{link[1]}]({repository}/blob/main/{target})" if repository else link[1]
 
     text = _CODE.sub(hidden, markdown)
     text = re.sub(r"\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)", pointed, text)
