@@ -5,17 +5,20 @@
 PYTHON ?= python3
 VENV ?= .venv
 BOUNDS ?= -c constraints.txt
+SITE ?= build/site
 NEWEST = .venv-newest
 
 OFFLINE = $(VENV)/.installed-offline
 DEV = $(VENV)/.installed-dev
 
-.PHONY: help setup demo test notebooks coverage newest lint types clean
+.PHONY: help setup demo test notebooks docs links coverage newest lint types clean
 
 help:
 	@echo "make demo      fine-tune on a sample frame, compare with baselines, save, load, predict (minutes)"
 	@echo "make test      all tests"
 	@echo "make notebooks runs the notebooks from top to bottom"
+	@echo "make docs      the site of docs/, in build/site; a warning is an error, and no network is needed"
+	@echo "make links     lists the addresses elsewhere that README and docs name; nothing is fetched"
 	@echo "make coverage  the same, and the share of the code that they run"
 	@echo "make newest    all tests with the newest versions of what Thermocline needs, in $(NEWEST)"
 	@echo "make lint      ruff: rules and format"
@@ -36,6 +39,14 @@ test: $(DEV)
 notebooks: export OMP_NUM_THREADS = 1
 notebooks: $(DEV)
 	$(VENV)/bin/python -m pytest -n 2 --nbmake notebooks
+
+# mkdocs-material tells of its successor at each build.
+docs: export NO_MKDOCS_2_WARNING = 1
+docs: $(DEV)
+	$(VENV)/bin/mkdocs build --strict --site-dir $(SITE)
+
+links:
+	@grep -rhoE --include='*.md' 'https?://[^] )>"`,]+' README.md CONTRIBUTING.md SECURITY.md docs | sed 's/[.;:]*$$//' | sort | uniq -c
 
 coverage:
 	$(MAKE) --no-print-directory COVERAGE='--cov --cov-report=' test

@@ -12,6 +12,7 @@ os.environ["COLUMNS"] = "100"  # tables fit the screen
 import pytest
 
 from support.coverage_summary import pytest_terminal_summary  # noqa: F401 - pytest finds its hooks here
+from support.pages import REAL_WEIGHTS
 from support.tiny import TINY, make_table, make_texts, save_text, write_images
 
 
@@ -165,3 +166,26 @@ def fitted_table():
     from thermocline import Predictor
 
     return Predictor("y", verbosity=0).fit(make_table(), hyperparameters=TINY)
+
+
+# -- pages of the documentation ----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def small_backbone(tmp_path_factory):
+    """As many layers as the backbone of the preset `offline`, a twelfth as wide."""
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 2, "max_position_embeddings": 64}
+    return save_text(tmp_path_factory.mktemp("checkpoints") / "small", "bert", num_hidden_layers=6, **sizes)
+
+
+@pytest.fixture
+def as_a_reader(request, small_backbone, tmp_path, monkeypatch):
+    """An empty working folder, plots that open no window, and the small backbone; a parameter names the page."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    monkeypatch.chdir(tmp_path)
+    page = getattr(request, "param", "")
+    if page not in REAL_WEIGHTS:
+        monkeypatch.setattr("thermocline.backbones.pretrained._offline_folder", lambda name: small_backbone)
+    return page

@@ -1,35 +1,34 @@
-"""The README: its Python runs from top to bottom, its commands exist, and what it shows is what is printed."""
+"""The README: its Python runs, its commands exist, its figures are those of the benchmarks, and it is short."""
 
 from __future__ import annotations
 
-import contextlib
-import io
+import json
 import re
 import shlex
-from pathlib import Path
+from collections import Counter
+from typing import Any
 
 import pytest
 
+from support.pages import REPOSITORY, blocks_of, links_of, run_page
 from thermocline.cli import _parser
 
-REPOSITORY = Path(__file__).parents[1]
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 MAKEFILE = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
 
-# A test has not the time of a reader: fewer rows, and a few steps.
-SMALLER = {
-    "rows=800": "rows=240",
-    'fit(train, presets=["medium_quality", "offline"])': (
-        'fit(train, presets=["medium_quality", "offline"], hyperparameters={"optim.max_steps": 8})'
+SHORTER = {
+    "rows=800": "rows=200",
+    "frame[:600], frame[600:]": "frame[:160], frame[160:]",
+    "predictor.fit(train, presets=presets)": (
+        'predictor.fit(train, presets=presets, hyperparameters={"optim.max_steps": 4})'
     ),
-    '"optim.arms": 3}': '"optim.arms": 3, "optim.max_steps": 8}',
-    "time_limit=60": 'time_limit=60, hyperparameters={"optim.max_steps": 3}',
-    '"optim.max_epochs": "int(1, 3)"': '"optim.max_steps": "int(2, 3)"',
 }
+LONGEST_README = 150  # lines
+WIDEST_CODE = 88  # characters that GitHub shows without a scroll bar
 
 
 def _blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
+    return [block.code for block in blocks_of(REPOSITORY / "README.md") if block.language == language]
 
 
 def _commands() -> list[list[str]]:
@@ -37,36 +36,57 @@ def _commands() -> list[list[str]]:
     return [words for line in lines if (words := shlex.split(line, comments=True))]
 
 
-def test_the_python_runs_and_prints_what_it_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import matplotlib
+def test_the_python_runs(as_a_reader: None) -> None:
+    run_page(REPOSITORY / "README.md", SHORTER)
 
-    matplotlib.use("Agg")
-    monkeypatch.chdir(tmp_path)
-    used: set[str] = set()
-    spoken: dict[str, object] = {}
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said):
-        for block in _blocks("python"):
-            for long, short in SMALLER.items():
-                used |= {long} if long in block else set()
-                block = block.replace(long, short)
-            exec(compile(block, "README.md", "exec"), spoken)
-    assert used == set(SMALLER)
-    shown = _blocks("text")
-    printed = said.getvalue()
-    (plan,) = (block for block in shown if block.startswith("layerwise_decay, base lr"))
-    assert plan in printed
-    (ribbon,) = (block for block in shown if "█ trainable" in block)
-    rows = [line for line in ribbon.splitlines() if set(line.split()[-1]) <= set("█·")]
-    assert len(rows) == 8
-    for row in rows:  # where exactly a phase begins depends on the number of steps
-        assert re.search(rf"^{row.split()[0]} +[█·]{{60}}$", printed, flags=re.MULTILINE)
-        assert len(row.split()[1]) == 60
-    (faults,) = (block for block in shown if "2 faults" in block)
-    assert faults in printed
-    (columns,) = (block for block in shown if block.startswith("column "))
-    for line in columns.splitlines():  # the reasons depend on the rows
-        assert re.search(rf"^{line.split()[0]} +{line.split()[1]} ", printed, flags=re.MULTILINE)
+
+def test_it_is_short() -> None:
+    assert len(README.splitlines()) <= LONGEST_README
+    code = [
+        line for language in ("python", "bash", "text") for block in _blocks(language) for line in block.splitlines()
+    ]
+    assert max(map(len, code)) <= WIDEST_CODE
+
+
+def _result(name: str) -> Any:
+    return json.loads((REPOSITORY / "benchmarks" / "results" / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def test_its_figures_are_those_of_the_benchmarks() -> None:
+    """Each row of the table of figures, from the file that it names."""
+    right = {
+        name: (of, share) for name, of, share in _census("layer_census_timm") + _census("layer_census_transformers")
+    }
+    cached = [row["cached / plain"] for row in _result("frozen")["whole"]["rows"] if row["head"] == "random"]
+    norms = next(row for row in _result("frozen")["norms"]["rows"] if row["model"] == "resnet50")
+    padded = {(row["rows"], row["order"]): row["padded / real"] for row in _result("text_batches")["results"]}
+    trainer = [ratio for (_, order), ratio in padded.items() if order == "plain shuffling (Trainer)"]
+    forecast = [abs(row["error"]) for row in _result("estimate")["bytes"]]
+    verdicts = Counter(case["vs_baseline"]["verdict"] for case in _result("quality")["cases"] if case["vs_baseline"])
+    count, share = right["ours, timm, here"]
+    others, theirs = right["ours, transformers, here"]
+    matcher = right["timm's group_matcher, here"][1]
+    patterns = right["AutoGluon's pattern tables, transformers, sequence, published"][1]
+    folded = [row["folded / plain"] for row in _result("memory")["saved"]["rows"]]
+    step = _result("overhead")["ours / bare, median of pairs"]
+    for shown in (
+        f"{count:,} models of timm | {share:.0f} % | {matcher:.0f} %",
+        f"{others} models of transformers | {theirs:.1f} %",
+        f"| {patterns:.0f} % (AutoGluon, of 124",
+        f"| {min(cached):.2f} to {max(cached):.2f}, the same bits",
+        f"| {norms['frozen, ours']} | {norms['frozen, requires_grad only']} (",
+        f"| {padded[1000, 'ours']:.2f} | {min(trainer):.1f} to {max(trainer):.1f} (HF Trainer)",
+        f"| {max(folded):.2f} |",
+        f"| {sum(error <= 0.001 for error in forecast)} of {len(forecast)} within 0.1 %",
+        f"| {step:.2f} | | [overhead]",
+        f"{verdicts.total()} settings | ahead {verdicts['ahead']}, level {verdicts['level']}, "
+        f"behind {verdicts['behind']}",
+    ):
+        assert shown in README, shown
+
+
+def _census(name: str) -> list[Any]:
+    return _result(name)["comparison"]
 
 
 def test_every_make_command_is_a_target() -> None:
@@ -97,5 +117,5 @@ def test_every_command_line_can_be_read(words: list[str]) -> None:
 
 
 def test_every_link_leads_somewhere() -> None:
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)", README):
-        assert (REPOSITORY / target).exists(), target
+    for target in links_of(REPOSITORY / "README.md"):
+        assert (REPOSITORY / target.partition("#")[0]).exists(), target

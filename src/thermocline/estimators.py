@@ -221,7 +221,17 @@ class ThermoclineClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
 
     Example:
         >>> from sklearn.model_selection import cross_val_score
-        >>> cross_val_score(ThermoclineClassifier(presets="offline"), frame[["text"]], frame["label"], cv=3)
+        >>> X, y = train[["price", "shop"]], train["verdict"]
+        >>> cross_val_score(ThermoclineClassifier(hyperparameters=tiny), X, y, cv=2).shape
+        (2,)
+        >>> estimator = ThermoclineClassifier(hyperparameters=tiny).fit(X, y)
+        >>> estimator.predict(test[["price", "shop"]]).shape, estimator.classes_.tolist()
+        ((16,), ['bad', 'good'])
+        >>> estimator.predict_proba(test[["price", "shop"]]).shape
+        (16, 2)
+        >>> single = ThermoclineClassifier(hyperparameters=tiny).set_params(**{"hyperparameters__optim.lr": 1e-4})
+        >>> single.get_params()["hyperparameters__optim.lr"]
+        0.0001
     """
 
     _problem_type = "classification"
@@ -287,7 +297,11 @@ class ThermoclineRegressor(RegressorMixin, _Estimator):  # type: ignore[misc]
     `ThermoclineClassifier`, without classes.
 
     Example:
-        >>> ThermoclineRegressor(random_state=1).fit(frame[["text", "rooms"]], frame["price"]).predict(new)
+        >>> estimator = ThermoclineRegressor(hyperparameters=tiny).set_params(random_state=1)
+        >>> estimator.fit(train[["shop"]], train["price"]).predict(test[["shop"]]).shape
+        (16,)
+        >>> estimator.get_params()["random_state"]
+        1
     """
 
     _problem_type = "regression"

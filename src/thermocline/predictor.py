@@ -72,7 +72,7 @@ class Predictor:
         label: The label column; a list of columns for `multilabel`.
         problem_type: `binary`, `multiclass`, `multilabel` or `regression`, inferred from the label by default;
             `classification` where the classes decide which; or another of `thermocline.registry.problem_types()`,
-            which are never inferred (README).
+            which are never inferred (docs/tutorials/detection.md).
         eval_metric: The metric that validation uses; a default per problem type. A name; a function
             `(y_true, y_pred) -> float` of which more is better; a scorer of scikit-learn; or a `thermocline.Metric`.
         path: Where `fit` saves the predictor, `~` expanded; nothing is saved by default. The folder is made or replaced
@@ -103,6 +103,15 @@ class Predictor:
 
     Raises:
         ConfigError: An unknown problem type or metric, or a metric that does not fit.
+
+    Example:
+        >>> predictor = Predictor("verdict", verbosity=0).fit(train, hyperparameters=tiny)
+        >>> predictor
+        Predictor(label='verdict': binary, text + table, 8 layers)
+        >>> predictor.predict(test).head(2).tolist()
+        ['good', 'bad']
+        >>> predictor.columns["price"].kind, predictor.config.optim.max_epochs
+        ('numeric', 1)
     """
 
     _assembly: Assembly | None
@@ -175,7 +184,7 @@ class Predictor:
             train_data: A DataFrame, of pandas, polars or any library with Arrow's interface; a dict of columns, or a
                 list of dicts; or a path to a CSV or Parquet file. It is not changed. Images also come as a folder that
                 holds a folder of each class, or as a glob such as `"photos/*/*.jpg"`. Some problem types read
-                annotation files too (README).
+                annotation files too (docs/tutorials/detection.md).
             tuning_data: Rows to validate on; by default some of `train_data` are split off. In its place the labels of
                 `train_data`, where that has no label column, as in scikit-learn: `fit(X, y)`.
             presets: Preset names or files, composed left to right: a later one replaces values of an earlier one. By
@@ -184,7 +193,7 @@ class Predictor:
             hyperparameters: Options by name (`thermocline.list_options()` has them): a dict with dotted or nested keys,
                 `"key=value"` strings, or a YAML file. A dict that is made elsewhere is annotated `thermocline.Options`.
                 With `search` a value may be a space: `choice(a, b)`, `uniform(0, 0.2)`, `loguniform(1e-5, 1e-3)`,
-                `int(2, 6)`. `optim.loss` may be a function (docs/guide/losses.md).
+                `int(2, 6)`. `optim.loss` may be a function (docs/how-to/losses.md).
             column_types: Column → `numeric`, `categorical`, `text`, `image` or `null`, where inference is to be
                 overruled.
             time_limit: Seconds for everything, loading, averaging and all trials of a search included, or a text such
@@ -228,6 +237,14 @@ class Predictor:
             StorageError: The storage of a search cannot be reached, or holds another search.
             LoggerError: A logger cannot begin.
             ThermoclineError: Data or options that cannot be used; always before anything is trained where they show it.
+
+        Example:
+            >>> options = {**tiny, "optim.lr_choice": "two_stage", "model.text.frozen_layers": "embeddings"}
+            >>> predictor = Predictor("verdict", "binary", "accuracy", path="my_model", verbosity=0)
+            >>> predictor.fit(train, hyperparameters=options, seed=1).plan.frozen
+            ('text/embeddings',)
+            >>> predictor.fit(train, hyperparameters=options, overwrite=True, start_from="self").started_from["towers"]
+            ('text', 'table')
         """
         began = time.monotonic()  # importing takes time as well
         from thermocline.pipeline import arguments, own_code, saved_folder
@@ -275,7 +292,11 @@ class Predictor:
             ThermoclineError: As `fit`.
 
         Example:
-            `print(predictor.explain(train, timed=True).estimate)`
+            >>> plan = predictor.explain(train, hyperparameters={**tiny, "model.frozen_layers": "embeddings"})
+            >>> plan.frozen
+            ('text/embeddings',)
+            >>> print(plan.estimate)
+            Estimate: 16 rows a step, ...
         """
         from thermocline.pipeline.arguments import check_flags
         from thermocline.pipeline.explain import explain
@@ -324,7 +345,11 @@ class Predictor:
             ThermoclineError: As `fit`.
 
         Example:
-            `predictor.fit(train, hyperparameters=predictor.recommend(train, memory="8GB").to_dict())`
+            >>> recommended = predictor.recommend(train, hyperparameters=tiny)  # and perhaps memory="8GB"
+            >>> recommended["optim.lr"].why
+            'a tower is pretrained (Tang et al., AutoML 2024)'
+            >>> recommended.to_dict()["env.batch_size"]  # fit(train, hyperparameters=recommended.to_dict())
+            16
         """
         from thermocline.choose.recommend import recommend
         from thermocline.pipeline.arguments import check_flags
@@ -368,7 +393,9 @@ class Predictor:
             DataError: There is no such column, or as `fit`.
 
         Example:
-            `predictor.rank_backbones(train, "text", ["offline:minilm-l6", "my/folder"]).best`
+            >>> folder = tiny["model.text.checkpoint"]  # or names on the hub, or "offline:minilm-l6"
+            >>> predictor.rank_backbones(train, "text", [folder], hyperparameters=tiny).best == folder
+            True
         """
         from thermocline.choose.ranking import rank_backbones
 
@@ -420,7 +447,14 @@ class Predictor:
             ImageReadError: An image that is named but not there; the message lists the folders that were tried.
 
         Example:
-            `predictor.predict("test.csv", image_folder="test_images")`
+            >>> predictor.predict(test).head(2)
+            0    good
+            1     bad
+            Name: verdict, dtype: ...
+            >>> predictor.predict({"review": "great cast, lovely music", "price": 9.5, "shop": "online"}).tolist()
+            ['good']
+            >>> predictor.predict(test, as_numpy=True).shape
+            (16,)
         """
         from thermocline.pipeline.arguments import check_flags
         from thermocline.pipeline.predict import predict
@@ -461,6 +495,13 @@ class Predictor:
         Raises:
             ConfigError: The problem has none.
             NotFittedError: As `predict`, like the others.
+
+        Example:
+            >>> probabilities = predictor.predict_proba(test)
+            >>> probabilities.columns.tolist(), probabilities.shape
+            (['bad', 'good'], (16, 2))
+            >>> predictor.predict_proba(test, as_numpy=True).sum(axis=1).round(6).max()
+            np.float64(1.0)
         """
         from thermocline.pipeline.arguments import check_flags
         from thermocline.pipeline.predict import probabilities
@@ -504,7 +545,10 @@ class Predictor:
             NotFittedError: As `predict`, like the others.
 
         Example:
-            `predictor.predict_interval(test, coverage=0.95)[["lower", "upper"]]`
+            >>> prices = Predictor("price", verbosity=0).fit(train[["shop", "price"]], hyperparameters=tiny)
+            >>> between = prices.predict_interval(test, coverage=0.5)
+            >>> between.columns.tolist()
+            ['lower', 'prediction', 'upper']
         """
         from thermocline.pipeline.predict import intervals
 
@@ -535,6 +579,12 @@ class Predictor:
         Raises:
             ConfigError: A metric that does not exist or does not fit.
             LabelError: A label that training did not see.
+
+        Example:
+            >>> sorted(predictor.evaluate(test))
+            ['accuracy', 'f1', 'log_loss', 'roc_auc']
+            >>> predictor.evaluate(test, ["accuracy", "balanced_accuracy"])
+            {'accuracy': 1.0, 'balanced_accuracy': 1.0}
         """
         from thermocline.pipeline.called_with import table_to_score
         from thermocline.pipeline.predict import evaluate
@@ -574,7 +624,12 @@ class Predictor:
             LabelError: Labels that are missing, or that training did not see.
 
         Example:
-            `predictor.report(test).save("report.html")`
+            >>> report = predictor.report(test)
+            >>> report.to_frame()[["metric", "baseline"]].head(1)
+                metric  baseline
+            0  roc_auc       0.5
+            >>> report.save("report.html").name
+            'report.html'
         """
         from thermocline.evaluation.making import report
         from thermocline.pipeline.called_with import table_to_score
@@ -627,7 +682,8 @@ class Predictor:
             LabelError: A label that training did not see.
 
         Example:
-            `sklearn.model_selection.cross_val_score(Predictor("y", "binary"), X, y)`
+            >>> predictor.score(test) == predictor.score(test.drop(columns="verdict"), test["verdict"])
+            True
         """
         from thermocline.pipeline.called_with import table_to_score
         from thermocline.pipeline.predict import score
@@ -641,6 +697,10 @@ class Predictor:
 
         Args:
             deep: Without effect: no argument has parameters of its own.
+
+        Example:
+            >>> Predictor("verdict", eval_metric="f1").get_params()["eval_metric"]
+            'f1'
         """
         del deep
         return {
@@ -666,6 +726,10 @@ class Predictor:
         Raises:
             ArgumentError: The constructor takes no such argument.
             ConfigError: A value that it does not take.
+
+        Example:
+            >>> Predictor("verdict").set_params(eval_metric="f1").eval_metric
+            'f1'
         """
         given = type(self)(**{**self.get_params(), **params})
         vars(self).update({name: vars(given)[name] for name in _GIVEN})
@@ -709,6 +773,11 @@ class Predictor:
 
         Raises:
             ConfigError: The problem has no features of a whole row.
+
+        Example:
+            >>> vectors = predictor.embed(test)
+            >>> vectors.shape, vectors.dtype
+            ((16, 100), dtype('float32'))
         """
         from thermocline.pipeline.predict import embed
 
@@ -727,6 +796,12 @@ class Predictor:
 
         Raises:
             ConfigError: The predictions of this problem have no picture.
+
+        Example:
+            >>> predictor.show(test)
+            Traceback (most recent call last):
+            ...
+            thermocline.errors.ConfigError: show is not for binary problems: ...
         """
         from thermocline.pipeline.predict import show
 
@@ -745,6 +820,10 @@ class Predictor:
         Raises:
             OutputExistsError: The folder holds something else.
             OutputInUseError: A fit or another save is writing to it.
+
+        Example:
+            >>> predictor.save("saved").name
+            'saved'
         """
         from thermocline.pipeline.path_argument import folder_argument
         from thermocline.pipeline.saved_folder import writing_to
@@ -792,7 +871,9 @@ class Predictor:
             OutputExistsError: The folder holds something else.
 
         Example:
-            `predictor.export("served", quantize="int8", data=test).scores`
+            >>> exported = predictor.export("backbone", "transformers")
+            >>> exported.use
+            "transformers.AutoModel.from_pretrained('backbone')"
         """
         from thermocline.export.exporting import Wish, export
         from thermocline.pipeline.arguments import check_flags
@@ -810,6 +891,11 @@ class Predictor:
 
         Raises:
             NotFittedError: `fit` has not been called.
+
+        Example:
+            >>> print(predictor.model_card())
+            # verdict: binary
+            ...
         """
         from thermocline.export.model_card import PLAIN_USE, card
 
@@ -839,6 +925,12 @@ class Predictor:
             ArtifactError: There is none, it is damaged, or a newer version wrote it.
             ConfigError: The path is no path, or verbosity no whole number; the device is not there; or the predictor is
                 of a kind of problem that is not installed and was not given.
+
+        Example:
+            >>> folder = predictor.save("saved")
+            >>> loaded = Predictor.load(folder, verbosity=0)
+            >>> loaded.predict(test).equals(predictor.predict(test))
+            True
         """
         from thermocline.pipeline import artifact
         from thermocline.pipeline.path_argument import folder_argument
@@ -983,7 +1075,12 @@ class Predictor:
             ConfigError: It was fitted once, without a search or `presets="auto"`.
 
         Example:
-            `predictor.leaderboard().head()`
+            >>> spaces = {**tiny, "optim.lr": "loguniform(1e-4, 1e-2)"}
+            >>> found = Predictor("verdict", verbosity=0)
+            >>> found.fit(train[["price", "shop", "verdict"]], hyperparameters=spaces, search={"trials": 2})
+            Predictor(label='verdict': binary, table, 3 layers)
+            >>> found.leaderboard().columns.tolist()
+            ['name', 'optim.lr', 'score', 'seconds', 'state', 'why']
         """
         from thermocline.choose.leaderboard import Leaderboard
 

@@ -17,7 +17,14 @@ LOSS, AFTER = "loss", "loss after "
 
 
 class Board(pd.DataFrame):
-    """A DataFrame of the fits that a predictor was chosen from, the best first; see `Predictor.leaderboard`."""
+    """A DataFrame of the fits that a predictor was chosen from, the best first; see `Predictor.leaderboard`.
+
+    Example:
+        >>> from thermocline.choose.board import Board
+        >>> board = Board({"name": ["trial 1", "trial 2"], "score": [0.9, 0.8], "why": ["kept", ""]})
+        >>> board.loc[board["why"] == "kept", "name"].tolist()
+        ['trial 1']
+    """
 
     @property
     def _constructor(self) -> Any:
@@ -34,7 +41,10 @@ class Board(pd.DataFrame):
             ValueError: The fits were not compared by a race (`presets="auto"`).
 
         Example:
-            `predictor.leaderboard().plot_race()`
+            >>> from thermocline.choose.board import Board
+            >>> fits = {"name": ["as asked", "decay"], "loss": [0.6, 0.5], "gain": [0, 0.1], "gain_error": [0, 0.03]}
+            >>> board = Board({**fits, "state": "complete", "why": ["", "kept"]})  # as presets="auto" makes it
+            >>> board.plot_race().savefig("race.png")
         """
         import matplotlib.pyplot as plt
 

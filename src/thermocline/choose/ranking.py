@@ -84,7 +84,12 @@ class BackboneRanking:
         metric_name: The metric.
 
     Example:
-        `predictor.rank_backbones(train, "text", ["offline:minilm-l6", "my/folder"]).best`
+        >>> folder = tiny["model.text.checkpoint"]
+        >>> ranking = predictor.rank_backbones(train, "text", [folder], hyperparameters=tiny)
+        >>> ranking.tower, ranking.metric_name, ranking.best == folder
+        ('text', 'roc_auc', True)
+        >>> ranking.to_frame()["parameters"].tolist()
+        [27840]
     """
 
     tower: str

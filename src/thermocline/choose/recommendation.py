@@ -26,6 +26,11 @@ class Alternative:
     Attributes:
         options: Option → value.
         cost: In words, such as `3.1 GB`.
+
+    Example:
+        >>> from thermocline.choose.recommendation import Alternative
+        >>> print(Alternative({"env.micro_batch_size": 8}, "3.1 GB"))
+        env.micro_batch_size=8: 3.1 GB
     """
 
     options: Mapping[str, Any]
@@ -46,6 +51,12 @@ class Choice:
             that were counted or timed.
         why: The reason.
         alternatives: What else there is.
+
+    Example:
+        >>> from thermocline.choose.recommendation import Choice
+        >>> choice = Choice("env.precision", "fp32", "rule", "cpu: 32 bits, so that results are exact")
+        >>> f"{choice.option}={choice.value} by a {choice.source}"
+        'env.precision=fp32 by a rule'
     """
 
     option: str
@@ -66,7 +77,13 @@ class Recommendation:
         probes: Linear probes of layers and towers, where they were asked for.
 
     Example:
-        `predictor.fit(train, hyperparameters=predictor.recommend(train, memory="8GB").to_dict())`
+        >>> recommended = predictor.recommend(train, hyperparameters=tiny)
+        >>> recommended["optim.lr"].value, recommended["optim.lr"].source
+        (0.0001, 'rule')
+        >>> recommended.to_frame().columns.tolist()
+        ['option', 'value', 'source', 'why', 'alternatives']
+        >>> recommended.to_dict()["env.batch_size"]
+        16
     """
 
     choices: tuple[Choice, ...]

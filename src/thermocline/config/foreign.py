@@ -91,6 +91,7 @@ def foreign_key(name: str, keys: Mapping[str, Key]) -> str:
         keys: The options of the schema.
 
     Example:
+        >>> from thermocline.config import schema_of
         >>> foreign_key("trainer.gradient_clip_val", schema_of().keys)
         "it is called 'optim.gradient_clip' here (Largest gradient norm; null: no clipping)."
     """

@@ -54,6 +54,7 @@ def option(  # noqa: PLR0913 - public API
         example: A value to show how it is written, where the default is none or says little.
 
     Example:
+        >>> from dataclasses import dataclass
         >>> @dataclass(frozen=True)
         ... class TableOptions:
         ...     width: int = option(192, "Units per block.", at_least=1)

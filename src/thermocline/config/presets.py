@@ -264,6 +264,11 @@ def list_presets() -> pd.DataFrame:
     """Return a row for each preset: name, purpose, text and image backbone, what it extends.
 
     A backbone is empty where the preset leaves it as it is.
+
+    Example:
+        >>> presets = list_presets()
+        >>> presets.columns.tolist(), "offline" in presets["name"].tolist()
+        (['name', 'purpose', 'text', 'image', 'extends'], True)
     """
     import pandas as pd
 

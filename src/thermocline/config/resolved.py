@@ -63,6 +63,22 @@ class ResolvedConfig:
         replaced: Dotted name → the preset's value in place of which the user set another; not saved.
         notes: Which presets replace values of others that were asked for; not saved.
         objects: Dotted name → the object of the caller's own whose name is the value; not saved.
+
+    Example:
+        >>> config = predictor.config
+        >>> config["optim.lr_decay"], config.provenance["optim.lr_decay"]
+        (0.9, 'preset:medium_quality')
+        >>> config.provenance["optim.max_epochs"], config.is_open("optim.max_epochs")
+        ('user', False)
+        >>> dict(config.items())["env.batch_size"]
+        16
+        >>> config.to_frame().columns.tolist()
+        ['key', 'value', 'from', 'doc']
+        >>> print(config.summary())
+        key ...
+        >>> print(config.to_yaml())
+        presets:
+        ...
     """
 
     schema: Schema

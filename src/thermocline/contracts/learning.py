@@ -22,6 +22,14 @@ class Objective:
         total: (model outputs, batch) → sum of the losses in the batch, each times its weight.
         weight: batch → the sum of these weights.
         whole_batch: Whether rows of a batch are compared with each other, so that micro-batches would change the loss.
+
+    Example:
+        >>> from torch.nn import functional as F
+        >>> from thermocline.contracts.learning import Objective
+        >>> objective = Objective(
+        ...     lambda outputs, batch: F.cross_entropy(outputs, batch["target"], reduction="sum"),
+        ...     lambda batch: float(len(batch["rows"])),
+        ... )
     """
 
     total: Callable[[Any, Mapping[str, Any]], torch.Tensor]
@@ -128,6 +136,12 @@ class Learning:
         judge: Tells of outputs on the validation rows what decides between states whose scores differ by no more than
             chance would have it; None: the score alone decides.
         end_share: The share of a time limit that is kept for what the problem does at the end of a fit.
+
+    Example:
+        >>> from thermocline.contracts.learning import Learning, Objective
+        >>> objective = Objective(lambda outputs, batch: outputs.sum(), lambda batch: float(len(batch["rows"])))
+        >>> Learning(objective).start is None  # no probe
+        True
     """
 
     objective: Objective

@@ -111,8 +111,14 @@ class Assembly:
 class Problem:
     """A kind of problem. Methods are in the order in which a fit calls them.
 
-    Class attributes:
+    Attributes:
         info: The light record of this kind.
+
+    Example:
+        >>> from thermocline.contracts.problem import Problem
+        >>> from thermocline.registry import find_problem, load
+        >>> isinstance(load(find_problem("binary")), Problem)
+        True
     """
 
     info: ProblemInfo

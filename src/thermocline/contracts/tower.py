@@ -29,6 +29,11 @@ class Tower(nn.Module):
         norm_eval: Whether its BatchNorm layers keep their statistics while it trains.
         feature_blocks: The widths of blocks of its features that a linear model should weigh alike, however wide each
             is; empty where all features are one block.
+
+    Example:
+        >>> tower = predictor.model.towers["text"]
+        >>> tower.width, tower.pretrained, sorted(tower.grains)
+        (32, True, ['row', 'token'])
     """
 
     width: int = 0

@@ -45,7 +45,19 @@ class Column:
 
 @dataclass(frozen=True)
 class Columns:
-    """The types of all columns of a frame, in its order."""
+    """The types of all columns of a frame, in its order.
+
+    Example:
+        >>> predictor.columns.used
+        ['review', 'price', 'shop']
+        >>> predictor.columns["shop"].kind, predictor.columns.of("text")
+        ('categorical', ['review'])
+        >>> predictor.columns.to_frame()[["column", "type", "missing"]]
+           column         type  missing
+        0  review         text        0
+        1   price      numeric        0
+        2    shop  categorical        0
+    """
 
     columns: tuple[Column, ...]
 

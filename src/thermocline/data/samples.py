@@ -92,7 +92,13 @@ _DEPOTS = {"harbour": 0.9, "airport": 1.1, "central": 0.2, "north": -0.2, "villa
 
 
 def list_samples() -> pd.DataFrame:
-    """Return the samples as a table: name, rows, label, what."""
+    """Return the samples as a table: name, rows, label, what.
+
+    Example:
+        >>> from thermocline.data.samples import list_samples
+        >>> "mixed" in list_samples()["name"].tolist()
+        True
+    """
     rows = [(name, *values) for name, values in _SAMPLES.items()]
     return pd.DataFrame(rows, columns=["name", "rows", "label", "what"])
 
@@ -108,6 +114,10 @@ def load_sample(name: str, *, rows: int | None = None, seed: int = 0, folder: st
 
     Raises:
         ConfigError: No such sample, or `rows` is not a positive whole number.
+
+    Example:
+        >>> load_sample("mixed", rows=20).columns.tolist()
+        ['image', 'note', 'depot', 'weight_kg', 'priority']
     """
     if name not in _SAMPLES:
         raise ConfigError(f"No sample {name!r}; choose from {listing(_SAMPLES)}.{did_you_mean(name, _SAMPLES)}")

@@ -22,6 +22,14 @@ class Exported:
         use: How it is loaded, in one line.
         scores: Scores of the data that were given, a row a metric: of the predictor (`before`), of the export
             (`after`), and their `change`; None where none were.
+
+    Example:
+        >>> exported = predictor.export("backbone", "transformers")
+        >>> exported.format, "model.safetensors" in exported.files
+        ('transformers', True)
+        >>> print(exported)
+        transformers in 'backbone': transformers.AutoModel.from_pretrained('backbone')
+        ...
     """
 
     path: Path

@@ -25,8 +25,8 @@ class Model:
         folder: Where it lies; that of this file by default.
 
     Example:
-        >>> Model().predict([{"text": "a fine day"}])  # doctest: +SKIP
-        [{'prediction': 'good', 'probabilities': {'bad': 0.02, 'good': 0.98}}]
+        `Model().predict([{"text": "a fine day"}])` returns
+        `[{'prediction': 'good', 'probabilities': {'bad': 0.02, 'good': 0.98}}]`.
     """
 
     def __init__(self, folder: str | Path | None = None) -> None:

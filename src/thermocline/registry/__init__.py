@@ -53,6 +53,12 @@ class ProblemInfo:
         type_aliases: Other name of a problem type → the problem type.
         open_types: A name for several problem types, one of which the labels decide → these.
         own_metrics: Whether it takes functions as metrics (`thermocline.Metric`).
+
+    Example:
+        >>> from thermocline.registry import find_problem
+        >>> info = find_problem("binary")
+        >>> info.name, info.problem_types
+        ('rowwise', ('binary', 'multiclass', 'multilabel', 'regression'))
     """
 
     name: str

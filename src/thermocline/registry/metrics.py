@@ -49,6 +49,12 @@ class MetricInfo:
         tunes_threshold: Whether a fit that goes by it looks for the threshold between two classes: where the metric
             weighs mistakes of both kinds, and more right predictions are not all that counts.
         parameter: The number that may be a part of its name.
+
+    Example:
+        >>> from thermocline.registry import find_metric, find_problem
+        >>> found = find_metric(find_problem("binary"), "auc")
+        >>> found.name, found.greater_is_better
+        ('roc_auc', True)
     """
 
     name: str
@@ -76,6 +82,9 @@ class Metric:
     Example:
         >>> Metric("within_10", lambda y, p: float((abs(y - p) < 10).mean()))
         Metric('within_10', greater_is_better=True, needs='prediction')
+        >>> own = Metric("share_right", lambda y, p: float((y == p).mean()))
+        >>> predictor.evaluate(test, [own])
+        {'share_right': 1.0}
     """
 
     name: str

@@ -51,6 +51,17 @@ class FitState:
 
     One state is made for all callbacks of a moment. Attributes that take time, such as `rates`, are computed when they
     are read.
+
+    Example:
+        >>> seen = []
+        >>> class Watching(Callback):
+        ...     def on_validation_end(self, state):
+        ...         seen.append((state.step, state.phase, sorted(state.scores)))
+        ...         state.log({"half": state.step / 2})
+        >>> predictor = Predictor("verdict", verbosity=0)
+        >>> _ = predictor.fit(train[["price", "verdict"]], hyperparameters=tiny, callbacks=[Watching()])
+        >>> seen[-1]
+        (3, 'train', ['roc_auc'])
     """
 
     __slots__ = ("_at", "_best", "_cursor", "_kept", "_known", "_loss", "_lr", "_now", "_of", "_rows")
@@ -186,6 +197,16 @@ class FitState:
 
         Args:
             why: The reason, for the history.
+
+        Example:
+            >>> class Enough(Callback):
+            ...     def on_step_end(self, state):
+            ...         if state.step == 2:
+            ...             state.stop("two steps are enough")
+            >>> predictor = Predictor("verdict", verbosity=0)
+            >>> predictor = predictor.fit(train[["price", "verdict"]], hyperparameters=tiny, callbacks=[Enough()])
+            >>> predictor.history["step"].tolist()[-1]
+            2
         """
         self._of.stop(why)
 
@@ -199,7 +220,14 @@ class FitState:
             ConfigError: A name that is no text or that the fit itself logs, or a value that is no number.
 
         Example:
-            >>> state.log({"gap": state.train_loss - state.scores["log_loss"]})
+            >>> class Gap(Callback):
+            ...     def on_validation_end(self, state):
+            ...         state.log({"gap": state.train_loss - state.scores["log_loss"]})
+            >>> predictor = Predictor("verdict", eval_metric="log_loss", verbosity=0)
+            >>> how = {"callbacks": [Gap()], "loggers": [CSV("metrics.csv")]}
+            >>> _ = predictor.fit(train[["price", "verdict"]], hyperparameters=tiny, **how)
+            >>> "gap" in set(pd.read_csv("metrics.csv")["name"])
+            True
         """
         self._of.log(self._now.step, values)
 
@@ -247,7 +275,9 @@ class Callback:
         ...     def on_validation_end(self, state):
         ...         if state.score > 0.95:
         ...             state.stop("good enough")
-        >>> predictor.fit(train, callbacks=[GoodEnough()])
+        >>> small, predictor = train[["price", "verdict"]], Predictor("verdict", verbosity=0)
+        >>> predictor.fit(small, hyperparameters=tiny, callbacks=[GoodEnough()])
+        Predictor(label='verdict': binary, table, 3 layers)
     """
 
     def on_fit_begin(self, state: FitState) -> None:

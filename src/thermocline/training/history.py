@@ -20,6 +20,18 @@ class History(pd.DataFrame):
     Attributes:
         lrs: The rates that layers had, a column a layer, at some hundred steps (its index) of the run; 0 where a
             layer did not train. `None` where they are not known.
+
+    Example:
+        >>> history = predictor.history
+        >>> history[["epoch", "step", "note"]].tail(1)
+           epoch  step           note
+        3    1.0     3  kept: step 3
+        >>> list(history.kept_scores), history.to_frame().shape
+        (['roc_auc'], (4, 7))
+        >>> history.lrs.columns.tolist()[:2]
+        ['text/embeddings', 'text/encoder.layer.0']
+        >>> history.plot().figure.savefig("scores.png")
+        >>> history.plot_lrs().figure.savefig("rates.png")
     """
 
     _metadata = ["lrs"]  # noqa: RUF012  # pandas' way to hand an attribute on to a slice

@@ -28,6 +28,16 @@ class RunInfo:
         after: The step that the fit goes on behind, where it is resumed: values up to it were logged before, later
             ones come again. None for a new fit.
         verbosity: 0 where nothing is to be said.
+
+    Example:
+        >>> class First(Logger):
+        ...     def begin(self, run):
+        ...         print(run.options["env.batch_size"], run.after)
+        ...     def log(self, step, values):
+        ...         pass
+        >>> small = train[["price", "verdict"]]
+        >>> _ = Predictor("verdict", verbosity=0).fit(small, hyperparameters=tiny, loggers=[First()])
+        16 None
     """
 
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -51,10 +61,15 @@ class Logger(Protocol):
     training goes on without it.
 
     Example:
-        >>> class Lines(Logger):
+        >>> class Losses(Logger):
+        ...     seen = []
         ...     def log(self, step, values):
-        ...         print(step, values)
-        >>> predictor.fit(train, loggers=[Lines()])
+        ...         if "loss" in values:
+        ...             self.seen.append(step)
+        >>> small = train[["price", "verdict"]]
+        >>> _ = Predictor("verdict", verbosity=0).fit(small, hyperparameters=tiny, loggers=[Losses()])
+        >>> Losses.seen
+        [1, 2, 3]
     """
 
     def begin(self, run: RunInfo) -> None:
@@ -100,7 +115,10 @@ class CSV(Logger):
         OutputExistsError: From `fit`: a file of this name is no log.
 
     Example:
-        `predictor.fit(train, loggers=[CSV("runs/first.csv")])`
+        >>> predictor = Predictor("verdict", verbosity=0)
+        >>> _ = predictor.fit(train[["price", "verdict"]], hyperparameters=tiny, loggers=[CSV("runs/first.csv")])
+        >>> pd.read_csv("runs/first.csv").columns.tolist()
+        ['step', 'name', 'value']
     """
 
     def __init__(self, file: str | os.PathLike[str] | None = None) -> None:
@@ -155,7 +173,11 @@ class TensorBoard(Logger):
         MissingDependencyError: tensorboard is not installed.
 
     Example:
-        `predictor.fit(train, loggers=[TensorBoard("runs/first")])`
+        >>> predictor = Predictor("verdict", verbosity=0)
+        >>> _ = predictor.fit(train[["price", "verdict"]], hyperparameters=tiny, loggers=[TensorBoard("runs/first")])
+        >>> from pathlib import Path
+        >>> len(list(Path("runs/first").glob("events*")))
+        1
     """
 
     def __init__(self, folder: str | os.PathLike[str] | None = None) -> None:

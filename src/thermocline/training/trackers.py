@@ -60,7 +60,8 @@ class MLflow(_Tracker):
         MissingDependencyError: mlflow is not installed.
 
     Example:
-        `predictor.fit(train, loggers=[MLflow("titles", tracking_uri="http://localhost:5000")])`
+        >>> MLflow("titles", tracking_uri="http://localhost:5000").experiment  # fit(loggers=[MLflow(…)])
+        'titles'
     """
 
     def __init__(
@@ -148,7 +149,8 @@ class WandB(_Tracker):
         MissingDependencyError: wandb is not installed.
 
     Example:
-        `predictor.fit(train, loggers=[WandB("titles", mode="offline")])`
+        >>> WandB("titles", mode="offline").project  # fit(loggers=[WandB(…)])
+        'titles'
     """
 
     def __init__(

@@ -33,6 +33,18 @@ class AppliedPlan:
 
     Raises:
         ConfigError: The plan is for another model, or has a phase in which nothing trains.
+
+    Example:
+        >>> import timm
+        >>> model = timm.create_model("test_vit", num_classes=3)
+        >>> layers = LayerMap.of(model, head=model.head)
+        >>> plan = LayerPlan.build(layers, lr=1e-3, frozen_layers="stem")
+        >>> from thermocline.tuning.apply import freeze
+        >>> applied = freeze(model, layers, plan)
+        >>> applied.at(plan.start(total_steps=10))  # at every step: whether anything changed
+        False
+        >>> applied.train() is model, model.patch_embed.training, model.head.training
+        (True, False, True)
     """
 
     def __init__(
@@ -95,6 +107,15 @@ class AppliedPlan:
 
         Returns:
             The handle of a hook that runs before each forward pass; `remove()` it when training has ended.
+
+        Example:
+            >>> import timm
+            >>> model = timm.create_model("test_vit", num_classes=3)
+            >>> layers = LayerMap.of(model, head=model.head)
+            >>> plan = LayerPlan.build(layers, lr=1e-3, frozen_layers="stem")
+            >>> from thermocline.tuning.apply import freeze
+            >>> handle = freeze(model, layers, plan).hold()  # for a trainer that calls model.train() itself
+            >>> handle.remove()
         """
         return self.model.register_forward_pre_hook(lambda *_: self._set_eval())
 
@@ -104,7 +125,19 @@ class AppliedPlan:
 
 
 def freeze(model: nn.Module, layer_map: LayerMap, plan: LayerPlan) -> AppliedPlan:
-    """Set `requires_grad` by the plan's first moment, clear frozen gradients, and return the applied plan."""
+    """Set `requires_grad` by the plan's first moment, clear frozen gradients, and return the applied plan.
+
+    Example:
+        >>> import timm
+        >>> model = timm.create_model("test_vit", num_classes=3)
+        >>> layers = LayerMap.of(model, head=model.head)
+        >>> plan = LayerPlan.build(layers, lr=1e-3, frozen_layers="stem")
+        >>> from thermocline.tuning.apply import freeze
+        >>> freeze(model, layers, plan).frozen
+        frozenset({'model/stem'})
+        >>> model.patch_embed.proj.weight.requires_grad, model.head.weight.requires_grad
+        (False, True)
+    """
     return AppliedPlan(model, layer_map, plan)
 
 
@@ -164,6 +197,19 @@ class LRSetter:
 
     Raises:
         ConfigError: A group does not name a layer of the plan.
+
+    Example:
+        >>> import timm
+        >>> model = timm.create_model("test_vit", num_classes=3)
+        >>> layers = LayerMap.of(model, head=model.head)
+        >>> plan = LayerPlan.build(layers, lr=1e-3, frozen_layers="stem")
+        >>> import torch
+        >>> from thermocline.tuning.apply import LRSetter
+        >>> optimizer = torch.optim.AdamW(plan.parameter_groups(model))
+        >>> set_rates = LRSetter(optimizer, plan)
+        >>> set_rates(plan.cursor(10, 100))
+        >>> optimizer.param_groups[-1]["layer"], optimizer.param_groups[-1]["lr"]
+        ('model/head', 0.001)
     """
 
     def __init__(self, optimizer: Optimizer, plan: LayerPlan) -> None:

@@ -22,6 +22,20 @@ class Watch:
 
     Raises:
         ConfigError: The plan is for another model.
+
+    Example:
+        >>> import timm
+        >>> model = timm.create_model("test_vit", num_classes=3)
+        >>> layers = LayerMap.of(model, head=model.head)
+        >>> plan = LayerPlan.build(layers, lr=1e-3, frozen_layers="stem")
+        >>> import torch
+        >>> watch = plan.verify(model)
+        >>> with torch.no_grad():
+        ...     _ = model.head.weight.add_(1.0)
+        >>> watch.changed()
+        ('model/head',)
+        >>> watch.check()  # the stem, which is frozen, is what it was
+        >>> watch.at(plan.start(total_steps=10))  # before every step, where phases freeze layers for a while
     """
 
     def __init__(self, plan: Decisions, model: nn.Module) -> None:

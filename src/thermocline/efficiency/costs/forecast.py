@@ -40,6 +40,14 @@ class Forecast:
         side_by_side: The plan with the backbone unfrozen and frozen, for a model whose layers have parts.
         start: What the start of the head takes, in words, or nothing.
         costs: Of the layers; None where they are not known.
+
+    Example:
+        >>> forecast = predictor.explain(train, hyperparameters=tiny).estimate
+        >>> forecast.estimate.rows, forecast.estimate.n_layers, forecast.estimate.cost
+        (16, 8, 1.0)
+        >>> forecast.to_frame()[["name", "steps"]]
+            name  steps
+        0  train      3
     """
 
     estimate: Estimate

@@ -62,7 +62,7 @@ class StorageCount(TorchDispatchMode):  # type: ignore[no-untyped-call]
         >>> count = StorageCount()
         >>> with count:
         ...     total = (torch.ones(1000) * 2).sum()
-        >>> count.storages().curve().max()
+        >>> float(count.storages().curve().max())
         8000.0
     """
 

@@ -81,7 +81,20 @@ BESIDE: Mapping[str, Any] = {"trees": TableTrees, "tfidf": TfidfModel}
 
 
 class Rowwise(Problem):
-    """`binary`, `multiclass`, `multilabel` and `regression`."""
+    """`binary`, `multiclass`, `multilabel` and `regression`.
+
+    Example:
+        >>> from dataclasses import replace
+        >>> from thermocline.problems.rowwise.problem import Rowwise
+        >>> class Careful(Rowwise):
+        ...     info = replace(Rowwise.info, name="careful")
+        ...     def probabilities(self, outputs, target, index):
+        ...         return super().probabilities(outputs, target, index).clip(0.01, 0.99)
+        >>> careful = Predictor("verdict", "binary", problem=Careful(), verbosity=0)
+        >>> careful = careful.fit(train[["price", "verdict"]], hyperparameters=tiny)
+        >>> careful.predict_proba(test).to_numpy().max() <= 0.99
+        np.True_
+    """
 
     info = INFO
 

@@ -27,6 +27,16 @@ class Layer:
         n_parameters: The number of its weights.
         part: In an object detector `backbone`, `neck`, `encoder`, `decoder` or `head`; else empty.
         built_frozen: Whether the model's own class builds it frozen. A plan keeps it frozen.
+
+    Example:
+        >>> import timm
+        >>> model = timm.create_model("test_vit", num_classes=3)
+        >>> layers = LayerMap.of(model, head=model.head)
+        >>> block = layers["model/blocks.1"]
+        >>> block.name, block.role, block.depth, block.n_parameters
+        ('blocks.1', 'block', 2, 41728)
+        >>> block.parameters[:2]
+        ('blocks.1.norm1.weight', 'blocks.1.norm1.bias')
     """
 
     name: str

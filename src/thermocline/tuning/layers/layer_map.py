@@ -34,6 +34,18 @@ class LayerMap(Partition):
             `two_stage`, but neither `layerwise_decay` nor selectors other than `head`.
         order: Where the order of the layers comes from: `definition`, `forward pass` or `caller`.
         notes: Further remarks: what an object detector freezes as it is built.
+
+    Example:
+        >>> import timm
+        >>> model = timm.create_model("test_vit", num_classes=3)
+        >>> layers = LayerMap.of(model, head=model.head)
+        >>> layers.labels[:2], layers.towers, layers.confident
+        (('model/stem', 'model/blocks.0'), ('model',), True)
+        >>> layers["model/head"].role
+        'head'
+        >>> print(layers)
+        LayerMap: 8 layers, 1 tower, 306k weights, in the order of a forward pass
+        ...
     """
 
     @classmethod
@@ -72,6 +84,16 @@ class LayerMap(Partition):
         Raises:
             LayerMapError: `head` is no part of the model, `adapters` names what it does not have, `fresh_parts`
                 no part of an object detector, or a forward pass on `example` fails.
+
+        Example:
+            >>> import timm
+            >>> model = timm.create_model("test_vit", num_classes=3)
+            >>> len(LayerMap.of(model, head=model.head))
+            8
+            >>> import torch
+            >>> own = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+            >>> LayerMap.of(own, head=own[2], example=torch.zeros(1, 4)).labels
+            ('model/0', 'model/2')
         """
         sets = {"fresh": frozenset(fresh), "fresh_parts": frozenset(fresh_parts), "adapters": frozenset(adapters)}
         return cls._of(build_map(model, MapRequest(head, example, tower, pretrained, **sets)))
@@ -100,6 +122,14 @@ class LayerMap(Partition):
 
         Raises:
             LayerMapError: A pattern matches nothing, two disagree about a parameter, or one is left over.
+
+        Example:
+            >>> import timm
+            >>> model = timm.create_model("test_vit", num_classes=3)
+            >>> patterns = ["cls_token", "pos_embed", "patch_embed", "blocks.*", "norm"]
+            >>> hand = LayerMap.from_patterns(model, patterns, head=model.head)
+            >>> [layer.name for layer in hand][:4]
+            ['cls_token', 'pos_embed', 'patch_embed', 'blocks.0']
         """
         return cls._of(partition_from_patterns(model, patterns, head=head, tower=tower, pretrained=pretrained))
 
@@ -111,6 +141,11 @@ class LayerMap(Partition):
 
         Raises:
             LayerMapError: Unknown role.
+
+        Example:
+            >>> import torch
+            >>> LayerMap.single(torch.nn.Linear(4, 2), name="head", tower="model", role="head").labels
+            ('model/head',)
         """
         if role not in ROLES:
             raise LayerMapError(f"Unknown role {role!r}; roles are {listing(ROLES)}.{did_you_mean(role, ROLES)}")
@@ -126,6 +161,14 @@ class LayerMap(Partition):
 
         Raises:
             LayerMapError: Two layers would have the same label.
+
+        Example:
+            >>> import torch
+            >>> model = torch.nn.ModuleDict({"text": torch.nn.Linear(4, 4), "head": torch.nn.Linear(4, 2)})
+            >>> text = LayerMap.single(model["text"], name="linear", tower="text", role="block")
+            >>> head = LayerMap.single(model["head"], name="out", tower="fusion", role="head")
+            >>> LayerMap.join({"text": text, "head": head}).labels
+            ('text/linear', 'fusion/out')
         """
         return cls._of(joined(maps))
 
@@ -134,6 +177,11 @@ class LayerMap(Partition):
 
         Args:
             path: The submodule's path in the whole model.
+
+        Example:
+            >>> layers = predictor.plan.layer_map
+            >>> layers.part("head").labels
+            ('fusion/head',)
         """
         return LayerMap._of(part_of(self, path))
 
@@ -143,6 +191,13 @@ class LayerMap(Partition):
 
         Raises:
             LayerMapError: Not such data.
+
+        Example:
+            >>> import timm
+            >>> model = timm.create_model("test_vit", num_classes=3)
+            >>> layers = LayerMap.of(model, head=model.head)
+            >>> LayerMap.from_dict(layers.to_dict()) == layers
+            True
         """
         return cls._of(map_from_dict(data))
 
@@ -151,11 +206,29 @@ class LayerMap(Partition):
         return cls(**vars(partition))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data that JSON can hold."""
+        """Return plain data that JSON can hold.
+
+        Example:
+            >>> import timm
+            >>> model = timm.create_model("test_vit", num_classes=3)
+            >>> layers = LayerMap.of(model, head=model.head)
+            >>> sorted(layers.to_dict())[:3]
+            ['aliases', 'confident', 'layers']
+        """
         return map_to_dict(self)
 
     def to_frame(self) -> pd.DataFrame:
-        """Return one row per layer."""
+        """Return one row per layer.
+
+        Example:
+            >>> import timm
+            >>> model = timm.create_model("test_vit", num_classes=3)
+            >>> layers = LayerMap.of(model, head=model.head)
+            >>> layers.to_frame()[["label", "role", "depth", "pretrained"]].head(2)
+                        label   role  depth  pretrained
+            0      model/stem   stem      0        True
+            1  model/blocks.0  block      1        True
+        """
         import pandas as pd
 
         columns = ["label", "tower", "name", "role", "depth", "n_parameters", "pretrained", "source"]

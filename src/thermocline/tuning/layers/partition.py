@@ -51,11 +51,24 @@ class Partition:
         return tuple(dict.fromkeys(layer.tower for layer in self.layers))
 
     def of_tower(self, tower: str) -> tuple[Layer, ...]:
-        """Return the layers of one tower, in order."""
+        """Return the layers of one tower, in order.
+
+        Example:
+            >>> [layer.name for layer in predictor.plan.layer_map.of_tower("text")]
+            ['embeddings', 'encoder.layer.0', 'encoder.layer.1']
+        """
         return tuple(layer for layer in self.layers if layer.tower == tower)
 
     def layer_of(self, parameter: str) -> Layer:
-        """Return the layer that holds a parameter, tied names included."""
+        """Return the layer that holds a parameter, tied names included.
+
+        Example:
+            >>> import timm
+            >>> model = timm.create_model("test_vit", num_classes=3)
+            >>> layers = LayerMap.of(model, head=model.head)
+            >>> layers.layer_of("blocks.1.norm1.weight").label
+            'model/blocks.1'
+        """
         name = self.aliases.get(parameter, parameter)
         for layer in self.layers:
             if name in layer.parameters:
@@ -70,6 +83,12 @@ class Partition:
 
         Raises:
             LayerMapError: With the tree of parameters and the ways out.
+
+        Example:
+            >>> import timm
+            >>> model = timm.create_model("test_vit", num_classes=3)
+            >>> layers = LayerMap.of(model, head=model.head)
+            >>> layers.require_confident("layerwise_decay")
         """
         if self.confident:
             return

@@ -48,6 +48,16 @@ def select(layer_map: LayerMap, selector: Any, *, tower: str | None = None) -> t
         SelectorError: It cannot be read, matches nothing, or names something inside a layer.
         ConfigError: There is no such tower.
         LayerMapError: The order of the layers is not known.
+
+    Example:
+        >>> import timm
+        >>> model = timm.create_model("test_vit", num_classes=3)
+        >>> layers = LayerMap.of(model, head=model.head)
+        >>> from thermocline.tuning.layers.selectors import select
+        >>> select(layers, "blocks.[0-1]")
+        ('model/blocks.0', 'model/blocks.1')
+        >>> select(layers, 2), select(layers, ["stem", "-1:"])
+        (('model/stem', 'model/blocks.0'), ('model/stem', 'model/blocks.5'))
     """
     if selector is None:
         return ()

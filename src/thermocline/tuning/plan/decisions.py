@@ -103,19 +103,44 @@ class Decisions:
         Args:
             total_steps: The optimizer steps that the run takes at most.
             steps_per_epoch: Needed where a phase ends by epochs.
+
+        Example:
+            >>> plan = predictor.plan
+            >>> cursor = plan.start(total_steps=100)
+            >>> cursor.step, cursor.total_steps, cursor.phase
+            (0, 100, 0)
         """
         return self.timeline.cursor(0, total_steps, steps_per_epoch)
 
     def cursor(self, step: int, total_steps: int, *, steps_per_epoch: int = 0) -> Cursor:
-        """Return the cursor of an optimizer step (0-based), for plans whose phases need no score to end."""
+        """Return the cursor of an optimizer step (0-based), for plans whose phases need no score to end.
+
+        Example:
+            >>> predictor.plan.cursor(50, 100).step
+            50
+        """
         return self.timeline.cursor(step, total_steps, steps_per_epoch)
 
     def next(self, cursor: Cursor) -> Cursor:
-        """Return the cursor after one more optimizer step."""
+        """Return the cursor after one more optimizer step.
+
+        Example:
+            >>> plan = predictor.plan
+            >>> cursor = plan.start(total_steps=100)
+            >>> plan.next(cursor).step
+            1
+        """
         return self.timeline.next(cursor)
 
     def observe(self, cursor: Cursor, score: float) -> Cursor:
-        """Return the cursor after a validation (higher is better), which may end a phase that waits for a plateau."""
+        """Return the cursor after a validation (higher is better), which may end a phase that waits for a plateau.
+
+        Example:
+            >>> plan = predictor.plan
+            >>> cursor = plan.start(total_steps=100)
+            >>> plan.observe(cursor, 0.8) == cursor  # no phase waits for a score
+            True
+        """
         return self.timeline.observe(cursor, score)
 
     def stretch_end(self, cursor: Cursor) -> int:
@@ -126,29 +151,68 @@ class Decisions:
 
         Raises:
             ConfigError: The phase ends by epochs, and the cursor has no `steps_per_epoch`.
+
+        Example:
+            >>> plan = predictor.plan
+            >>> cursor = plan.start(total_steps=100)
+            >>> plan.stretch_end(cursor)
+            100
         """
         return self.timeline.stretch_end(cursor)
 
     def entry_actions(self, cursor: Cursor) -> Entry | None:
-        """Return what is to be done before this step because a phase (or a draw) begins with it; mostly None."""
+        """Return what is to be done before this step because a phase (or a draw) begins with it; mostly None.
+
+        Example:
+            >>> plan = predictor.plan
+            >>> cursor = plan.start(total_steps=100)
+            >>> plan.entry_actions(plan.next(cursor)) is None
+            True
+        """
         return self.timeline.entry(cursor)
 
     def factor_at(self, cursor: Cursor, label: str | None = None) -> float:
-        """Return the schedule's multiple: of a layer, or the highest where layers have schedules of their own."""
+        """Return the schedule's multiple: of a layer, or the highest where layers have schedules of their own.
+
+        Example:
+            >>> plan = predictor.plan
+            >>> [round(plan.factor_at(plan.cursor(step, 100)), 2) for step in (0, 10, 55, 99)]
+            [0.09, 1.0, 0.5, 0.0]
+        """
         return self.timeline.factor(cursor, None if label is None else self[label].label)
 
     def momentum_at(self, cursor: Cursor, label: str | None = None) -> float | None:
         """Return the optimizer's momentum (Adam: its first beta), of a layer or of the first schedule that changes it;
         None where it is the optimizer's own.
+
+        Example:
+            >>> plan = predictor.plan
+            >>> cursor = plan.start(total_steps=100)
+            >>> plan.momentum_at(cursor) is None  # that of the optimizer
+            True
         """
         return self.timeline.momentum(cursor, None if label is None else self[label].label)
 
     def trainable_at(self, label: str, cursor: Cursor) -> bool:
-        """Whether a layer trains at a moment: not frozen throughout, in its phase, and not at a rate of 0 in it."""
+        """Whether a layer trains at a moment: not frozen throughout, in its phase, and not at a rate of 0 in it.
+
+        Example:
+            >>> plan = predictor.plan
+            >>> cursor = plan.start(total_steps=100)
+            >>> plan.trainable_at("text/embeddings", cursor)
+            True
+        """
         return self[label].label in self.timeline.trains(cursor)
 
     def lr_at(self, label: str, cursor: Cursor) -> float:
-        """Return a layer's learning rate at a moment; 0 where it is frozen."""
+        """Return a layer's learning rate at a moment; 0 where it is frozen.
+
+        Example:
+            >>> plan = predictor.plan
+            >>> cursor = plan.cursor(10, 100)
+            >>> plan.lr_at("text/embeddings", cursor) < plan.lr_at("fusion/head", cursor) == plan.lr
+            True
+        """
         return self.lr * self.timeline.multiple(self[label].label, cursor)
 
 

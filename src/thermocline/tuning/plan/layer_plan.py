@@ -44,6 +44,17 @@ class LayerPlan(Decisions):
         total_steps: Of the run that it was made for, where that is known: for plots, hints and named schedules.
         steps_per_epoch: Likewise.
         estimate: What the run will cost, for display, as `Predictor.explain` finds it; a changed plan has none.
+
+    Example:
+        >>> import timm
+        >>> model = timm.create_model("test_vit", num_classes=3)
+        >>> layers = LayerMap.of(model, head=model.head)
+        >>> plan = LayerPlan.build(layers, lr=1e-3, frozen_layers="stem")
+        >>> print(plan)
+        layerwise_decay, base lr 0.001, 251k of 306k weights train (81.8 %)
+        ...
+        >>> plan.frozen, plan["model/blocks.5"].lr_scale
+        (('model/stem',), 0.9)
     """
 
     @classmethod
@@ -89,6 +100,15 @@ class LayerPlan(Decisions):
             ConfigError: A value that is not allowed.
             SelectorError: A selector or a pattern that matches nothing, or nothing left to train.
             LayerMapError: The order of the layers is needed and not known.
+
+        Example:
+            >>> import timm
+            >>> model = timm.create_model("test_vit", num_classes=3)
+            >>> layers = LayerMap.of(model, head=model.head)
+            >>> LayerPlan.build(layers, lr=1e-3, lr_choice="two_stage", lr_mult=10)["model/head"].lr_scale
+            10.0
+            >>> LayerPlan.build(layers, lr={"backbone": 1e-5, "head": 1e-3}, frozen_layers="blocks.[0-1]").frozen
+            ('model/blocks.0', 'model/blocks.1')
         """
         base, own = split_base(lr, 1e-3) if isinstance(lr, Mapping) else (lr, {})
         choice = lr_choice, lr_decay, lr_min_scale, lr_mult
@@ -106,6 +126,16 @@ class LayerPlan(Decisions):
         Raises:
             SelectorError: A selector of a phase matches nothing.
             ConfigError: Fractions that do not grow, or two numbers for one layer.
+
+        Example:
+            >>> import timm
+            >>> model = timm.create_model("test_vit", num_classes=3)
+            >>> layers = LayerMap.of(model, head=model.head)
+            >>> plan = LayerPlan.build(layers, lr=1e-3, frozen_layers="stem")
+            >>> from thermocline.tuning.schedule.phases import Phase
+            >>> head_first = plan.with_phases([Phase("head", trains="head", epochs=1), Phase("all")])
+            >>> [phase.name for phase in head_first.phases]
+            ['head', 'all']
         """
         return replace(self, phases=tuple(phases), estimate=None)
 
@@ -118,11 +148,32 @@ class LayerPlan(Decisions):
 
         Raises:
             ConfigError: No such schedule or argument, or a value that is not allowed.
+
+        Example:
+            >>> import timm
+            >>> model = timm.create_model("test_vit", num_classes=3)
+            >>> layers = LayerMap.of(model, head=model.head)
+            >>> plan = LayerPlan.build(layers, lr=1e-3, frozen_layers="stem")
+            >>> [phase.name for phase in plan.scheduled("fine_tune(freeze_epochs=1)").phases]
+            ['head', 'all']
         """
         return self.with_phases(phases_by(self, request))
 
     def phases_yaml(self) -> str:
-        """Return the phases as YAML, to be edited and given to `fit(plan=…)` or `optim.phases`."""
+        """Return the phases as YAML, to be edited and given to `fit(plan=…)` or `optim.phases`.
+
+        Example:
+            >>> import timm
+            >>> model = timm.create_model("test_vit", num_classes=3)
+            >>> layers = LayerMap.of(model, head=model.head)
+            >>> plan = LayerPlan.build(layers, lr=1e-3, frozen_layers="stem")
+            >>> print(plan.scheduled("fine_tune(freeze_epochs=1)").phases_yaml())
+            # layerwise_decay, base lr 0.001, 251k of 306k weights train (81.8 %)
+            phases:
+              - name: head
+                trains: [model/head]
+            ...
+        """
         return phases_text(self.phases, show.headline(self))
 
     def edit(
@@ -150,7 +201,17 @@ class LayerPlan(Decisions):
             ConfigError: A value that is not allowed.
 
         Example:
-            >>> slow = plan.edit("encoder.*", parameters="*sampling_offsets*", lr_scale=0.1)  # doctest: +SKIP
+            >>> import timm
+            >>> model = timm.create_model("test_vit", num_classes=3)
+            >>> layers = LayerMap.of(model, head=model.head)
+            >>> plan = LayerPlan.build(layers, lr=1e-3, frozen_layers="stem")
+            >>> plan.edit("blocks.[0-1]", lr_scale=0.1)["model/blocks.1"].lr_scale
+            0.1
+            >>> plan.edit("blocks.*", frozen=True).frozen[-1]
+            'model/blocks.5'
+            >>> slow = plan.edit("blocks.*", parameters="*.bias", lr_scale=0.1)
+            >>> slow.parameter_rules[0].parameters
+            ('*.bias',)
         """
         if frozen is not None and not isinstance(frozen, bool):
             raise ConfigError(f"frozen must be True or False; got {frozen!r}.")
@@ -180,6 +241,13 @@ class LayerPlan(Decisions):
 
         Raises:
             ConfigError: Labels, sizes or parameters differ, or a phase trains nothing.
+
+        Example:
+            >>> import timm
+            >>> model = timm.create_model("test_vit", num_classes=3)
+            >>> layers = LayerMap.of(model, head=model.head)
+            >>> plan = LayerPlan.build(layers, lr=1e-3, frozen_layers="stem")
+            >>> plan.check(layers)
         """
         checks.check(self, layer_map)
 
@@ -198,6 +266,17 @@ class LayerPlan(Decisions):
 
         Raises:
             ConfigError: The plan is for another model, or a value is not allowed.
+
+        Example:
+            >>> import timm
+            >>> model = timm.create_model("test_vit", num_classes=3)
+            >>> layers = LayerMap.of(model, head=model.head)
+            >>> plan = LayerPlan.build(layers, lr=1e-3, frozen_layers="stem")
+            >>> groups = plan.parameter_groups(model)
+            >>> groups[0]["name"], groups[0]["layer"], len(groups[0]["params"])
+            ('model/blocks.0', 'model/blocks.0', 4)
+            >>> import torch
+            >>> optimizer = torch.optim.AdamW(groups)
         """
         base = self.lr if lr is None else positive("lr", lr)
         if weight_decay is not None:
@@ -205,7 +284,17 @@ class LayerPlan(Decisions):
         return optimizer_groups.parameter_groups(self, model, base, weight_decay)
 
     def to_json(self, *, indent: int | None = 2) -> str:
-        """Return the plan as JSON text."""
+        """Return the plan as JSON text.
+
+        Example:
+            >>> import timm
+            >>> model = timm.create_model("test_vit", num_classes=3)
+            >>> layers = LayerMap.of(model, head=model.head)
+            >>> plan = LayerPlan.build(layers, lr=1e-3, frozen_layers="stem")
+            >>> from pathlib import Path
+            >>> Path("plan.json").write_text(plan.to_json()) > 0  # fit(plan="plan.json") reads it
+            True
+        """
         return json.dumps(plan_json.plain(self), indent=indent, sort_keys=True, ensure_ascii=False)
 
     @classmethod
@@ -214,6 +303,14 @@ class LayerPlan(Decisions):
 
         Raises:
             ConfigError: Not such text, or of a version that this program does not know.
+
+        Example:
+            >>> import timm
+            >>> model = timm.create_model("test_vit", num_classes=3)
+            >>> layers = LayerMap.of(model, head=model.head)
+            >>> plan = LayerPlan.build(layers, lr=1e-3, frozen_layers="stem")
+            >>> LayerPlan.from_json(plan.to_json()) == plan
+            True
         """
         return cls(**plan_json.fields_from_json(text))
 
@@ -231,6 +328,15 @@ class LayerPlan(Decisions):
 
         Raises:
             ConfigError: The plan is for another model.
+
+        Example:
+            >>> import timm
+            >>> model = timm.create_model("test_vit", num_classes=3)
+            >>> layers = LayerMap.of(model, head=model.head)
+            >>> plan = LayerPlan.build(layers, lr=1e-3, frozen_layers="stem")
+            >>> watch = plan.verify(model)
+            >>> watch.changed()
+            ()
         """
         return Watch(self, model)
 
@@ -243,15 +349,42 @@ class LayerPlan(Decisions):
 
         Raises:
             ConfigError: The plan is for another model.
+
+        Example:
+            >>> import timm
+            >>> model = timm.create_model("test_vit", num_classes=3)
+            >>> layers = LayerMap.of(model, head=model.head)
+            >>> plan = LayerPlan.build(layers, lr=1e-3, frozen_layers="stem")
+            >>> plan.hints()  # nothing to say
+            ()
         """
         return hints.hints(self, model)
 
     def to_frame(self) -> pd.DataFrame:
-        """Return one row per layer, with the rate `lr` that it reaches at its highest."""
+        """Return one row per layer, with the rate `lr` that it reaches at its highest.
+
+        Example:
+            >>> import timm
+            >>> model = timm.create_model("test_vit", num_classes=3)
+            >>> layers = LayerMap.of(model, head=model.head)
+            >>> plan = LayerPlan.build(layers, lr=1e-3, frozen_layers="stem")
+            >>> plan.to_frame()[["label", "lr", "frozen"]].tail(2)
+                         label      lr  frozen
+            6  model/blocks.5  0.0009   False
+            7      model/head  0.0010   False
+        """
         return show.frame(self)
 
     def plot(self, ax: Axes | None = None) -> Axes:
-        """Draw the rate of every layer over the whole run."""
+        """Draw the rate of every layer over the whole run.
+
+        Example:
+            >>> import timm
+            >>> model = timm.create_model("test_vit", num_classes=3)
+            >>> layers = LayerMap.of(model, head=model.head)
+            >>> plan = LayerPlan.build(layers, lr=1e-3, frozen_layers="stem")
+            >>> plan.plot().figure.savefig("plan.png")
+        """
         return plot.plot(self, ax)
 
     def __str__(self) -> str:

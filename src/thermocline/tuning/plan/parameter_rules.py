@@ -35,8 +35,9 @@ class ParameterRule:
         ConfigError: A value that is not allowed, or neither a scale nor a weight decay.
 
     Example:
-        >>> ParameterRule("*sampling_offsets*", lr_scale=0.1).parameters
-        ('*sampling_offsets*',)
+        >>> from thermocline.tuning.plan.parameter_rules import ParameterRule
+        >>> ParameterRule("*sampling_offsets*", lr_scale=0.1).to_dict()
+        {'parameters': ['*sampling_offsets*'], 'lr_scale': 0.1}
     """
 
     parameters: str | tuple[str, ...]

@@ -23,6 +23,12 @@ class Cursor:
         worse: Validations since then without a better one.
         share: Of the planned steps, where a time limit shortens the run: what phases and warm-ups that are given in
             steps or epochs are shortened to.
+
+    Example:
+        >>> from thermocline.tuning.schedule.cursor import Cursor
+        >>> cursor = predictor.plan.start(total_steps=100)
+        >>> Cursor.from_dict(cursor.to_dict()) == cursor
+        True
     """
 
     step: int

@@ -105,6 +105,15 @@ class Phase:
             Adam start at zero while the schedule is in its middle.
         optimizer_state: `keep` or `reset` the state of layers that are unfrozen on entry, from an earlier phase.
         restore_best: Whether the phase starts from the best weights so far.
+
+    Example:
+        >>> from thermocline.tuning.schedule.phases import Phase
+        >>> head = Phase("head", trains="head", epochs=1, schedule="constant", warmup=0)
+        >>> rest = Phase("all", lr_mult={"backbone": 0.5})
+        >>> [phase.name for phase in predictor.plan.with_phases([head, rest]).phases]
+        ['head', 'all']
+        >>> [round(Phase(warmup=0).factor(step, steps=100), 2) for step in (0, 50, 99)]
+        [1.0, 0.5, 0.0]
     """
 
     name: str = "train"
