@@ -10,13 +10,14 @@ NEWEST = .venv-newest
 OFFLINE = $(VENV)/.installed-offline
 DEV = $(VENV)/.installed-dev
 
-.PHONY: help setup demo test notebooks coverage newest lint types clean
+.PHONY: help setup demo test notebooks pictures coverage newest lint types clean
 
 help:
 	@echo "make demo      fine-tune on a sample frame, compare with baselines, save, load, predict (minutes)"
 	@echo "make test      all tests"
 	@echo "make notebooks runs the notebooks from top to bottom"
 	@echo "make coverage  the same, and the share of the code that they run"
+	@echo "make pictures  makes the pictures of the docs from real runs (minutes; needs the browser chromium)"
 	@echo "make newest    all tests with the newest versions of what Thermocline needs, in $(NEWEST)"
 	@echo "make lint      ruff: rules and format"
 	@echo "make types     mypy, strict"
@@ -36,6 +37,10 @@ test: $(DEV)
 notebooks: export OMP_NUM_THREADS = 1
 notebooks: $(DEV)
 	$(VENV)/bin/python -m pytest -n 2 --nbmake notebooks
+
+pictures: export OMP_NUM_THREADS = 1
+pictures: $(DEV)
+	$(VENV)/bin/python benchmarks/pictures.py
 
 coverage:
 	$(MAKE) --no-print-directory COVERAGE='--cov --cov-report=' test
