@@ -16,6 +16,7 @@ _DECADES = 3  # of rates; what is slower than a thousandth of the highest rate h
 _SHADES = 12
 _BARS = 520  # pixels
 _ROW, _BAR = 17, 13
+_GAP, _MARGIN = 4, 8
 _MOST_OF_NAME = 40  # letters
 
 
@@ -33,7 +34,7 @@ def picture(plan: Decisions) -> tuple[str, float, float]:
     """Return the ribbon as an SVG, its width and its height in pixels.
 
     A row for each run of layers that train at the same times; above them the name of each phase where it begins, or
-    its number where the name does not fit, or nothing where that does not fit either.
+    its number where the name does not fit; a number that would touch the one before is left out.
     """
     rows = ribbon.rows(plan, _POINTS)
     names = [_short(row.name) for row in rows]
@@ -44,21 +45,23 @@ def picture(plan: Decisions) -> tuple[str, float, float]:
         y = top + _ROW * place
         parts += [text(left - 10, y + _BAR - 2, name, anchor="end"), *_bars(row.rates, left, y)]
     parts += _key(plan, left, height + 22)
-    width = left + _BARS + 8
+    width = left + _BARS + _MARGIN
     return svg(width, height + 32, parts), width, height + 32
 
 
 def _heads(plan: Decisions, left: float, bottom: float) -> list[str]:
-    """A line where each phase begins, and beside it what the phase is called."""
+    """A line where each phase begins, and beside it what the phase is called, where there is room."""
     parts = []
-    place = 0
+    place, free = 0, 0.0
     for phase, points in ribbon.stretches(plan, _POINTS):
-        x, room = left + _BARS * place / _POINTS, _BARS * points / _POINTS - 6
+        x, end = left + _BARS * place / _POINTS, left + _BARS * (place + points) / _POINTS
         parts.append(line(round(x) + 0.5, 4, round(x) + 0.5, bottom))
-        for words in (plan.phases[phase].name, str(phase + 1)):
-            if text_width(words) <= room:
-                parts.append(text(x + 4, 14, words))
-                break
+        name, number = plan.phases[phase].name, str(phase + 1)
+        words = name if x + _GAP + text_width(name) <= end else number
+        last = x + _GAP + text_width(words)
+        if x >= free and last <= left + _BARS + _MARGIN:
+            parts.append(text(x + _GAP, 14, words))
+            free = last
         place += points
     return parts
 
