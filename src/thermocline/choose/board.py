@@ -60,10 +60,18 @@ class Board(pd.DataFrame):
 
 
 def _draw_losses(ax: Axes, lines: list[dict[Any, Any]], stages: list[str]) -> None:
-    for line in lines:
+    for place, line in enumerate(lines):
         width = 2.5 if line["why"] == KEPT else 1.2
         values = [float(line[stage]) for stage in stages]
-        ax.plot(range(len(stages)), values, marker="o", lw=width, color=line["color"], label=line["name"])
+        beside = 0.04 * (place - (len(lines) - 1) / 2)  # points of one stage do not hide each other
+        ax.plot(
+            [number + beside for number in range(len(stages))],
+            values,
+            marker="o",
+            lw=width,
+            color=line["color"],
+            label=line["name"],
+        )
     ax.set_xticks(range(len(stages)), [f"{one.removeprefix(AFTER)} of the steps" for one in stages[:-1]] + ["all"])
     ax.set_ylabel("loss of the validation rows")
     ax.grid(alpha=0.25)

@@ -25,7 +25,6 @@ STYLE = (
 """The style of all tables, stronger than what JupyterLab and VS Code say of tables. GitHub takes it away, so nothing is
 to be read from it alone: numbers are aligned by attributes too, and what is drawn is an image (`report/svg.py`)."""
 
-_NUMBER, _SHORT = " class=n align=right", " class=s"
 _MOST_UNBROKEN = 30  # letters of a text in HTML that is not wrapped, such as the name of a layer
 
 UNKNOWN_WIDTH = 100
@@ -108,10 +107,15 @@ def html_lines(lines: Sequence[str], *, strong: bool = False) -> str:
 
 def html_cells(cells: Sequence[str], right: Sequence[int] = (), *, tag: str = "td") -> str:
     """Return the cells of one HTML row, escaped; those whose index is in `right` are aligned right."""
-    kinds = [
-        _NUMBER if i in right else _SHORT if 0 < len(cell) <= _MOST_UNBROKEN else "" for i, cell in enumerate(cells)
-    ]
-    return "".join(f"<{tag}{kind}>{escape(cell)}</{tag}>" for kind, cell in zip(kinds, cells, strict=True))
+    return "".join(_html_cell(cell, tag, right=i in right) for i, cell in enumerate(cells))
+
+
+def _html_cell(text: str, tag: str, *, right: bool) -> str:
+    """A cell that is aligned by attributes too: GitHub keeps them, and aligns cells right without them."""
+    if right:
+        return f"<{tag} class=n align=right>{escape(text)}</{tag}>"
+    short = " class=s" if 0 < len(text) <= _MOST_UNBROKEN else ""
+    return f"<{tag}{short}><div align=left>{escape(text)}</div></{tag}>" if text else f"<{tag}></{tag}>"
 
 
 def html_table(

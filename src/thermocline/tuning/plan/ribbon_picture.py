@@ -87,7 +87,7 @@ def shade_of(rate: float) -> int | None:
 
 
 def _opacity(shade: int) -> float:
-    return 0.16 + 0.84 * shade / _SHADES
+    return 0.24 + 0.76 * shade / _SHADES
 
 
 def _key(plan: Decisions, left: float, y: float) -> list[str]:
