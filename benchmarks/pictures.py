@@ -67,7 +67,7 @@ def unfrozen(runs: Path) -> Predictor:
 
 def plan(runs: Path) -> tuple[str, int]:
     """A plan with its ribbon, as a notebook shows it; without the estimate of its costs."""
-    return replace(unfrozen(runs).plan, estimate=None)._repr_html_(), 880
+    return replace(unfrozen(runs).plan, estimate=None)._repr_html_(), 920
 
 
 def race(runs: Path) -> Any:

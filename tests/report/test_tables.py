@@ -46,7 +46,7 @@ def test_every_block_has_the_style_once() -> None:
     html = html_block(html_lines(["a < b"], strong=True), html_table([], ["name"]))
     assert html.startswith(STYLE)
     assert html.count("<style>") == 1
-    assert "<div class=w>a &lt; b</div>" in html
+    assert "<div><b>a &lt; b</b></div>" in html
 
 
 def test_a_frame_shows_both_ends_and_nothing_where_nothing_is() -> None:

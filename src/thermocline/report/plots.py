@@ -18,7 +18,7 @@ ORANGE = "#d9772b"
 COLORS = (BLUE, ORANGE, "#5b9a3c", "#a865a8", "#c4514f", "#8a7a2e", "#3f9b93")
 """Of lines that are told apart by a legend."""
 
-_LOOK = {
+_LOOK: Any = {
     "figure.facecolor": "none",
     "axes.facecolor": "none",
     "axes.spines.top": False,

@@ -19,7 +19,9 @@ STYLE = (
     "max-width:44em!important;white-space:normal!important}"
     ".tcl th{font-weight:600!important}"
     ".tcl .n{text-align:right!important;white-space:nowrap!important;font-variant-numeric:tabular-nums}"
-    ".tcl .s{white-space:nowrap!important}.tcl .w{font-weight:600}.tcl .f{opacity:.55}"
+    ".tcl .s{white-space:nowrap!important}.tcl td:not(.s)>div{min-width:11em}"
+    ".tcl th.n{white-space:normal!important}"
+    ".tcl .w,.tcl b{font-weight:600}.tcl .f{opacity:.55}"
     ".tcl img{display:inline-block;margin:0!important;max-width:100%!important;background:none!important}</style>"
 )
 """The style of all tables, stronger than what JupyterLab and VS Code say of tables. GitHub takes it away, so nothing is
@@ -102,7 +104,8 @@ def html_block(*parts: str) -> str:
 
 def html_lines(lines: Sequence[str], *, strong: bool = False) -> str:
     """Return texts as lines of a block, escaped; `strong` for a headline."""
-    return "".join(f"<div{' class=w' if strong else ''}>{escape(line)}</div>" for line in lines)
+    begin, end = ("<b>", "</b>") if strong else ("", "")
+    return "".join(f"<div>{begin}{escape(line)}{end}</div>" for line in lines)
 
 
 def html_cells(cells: Sequence[str], right: Sequence[int] = (), *, tag: str = "td") -> str:
