@@ -143,7 +143,8 @@ def write(name: str, made: Any, chromium: str) -> None:
     for theme in PAGES:
         file = TO / f"{name}-{theme}.png"
         if isinstance(made, tuple):
-            photographed(*made, theme, file, chromium)
+            html, width = made
+            photographed(html, width, theme, file, chromium)
         else:
             saved(made, theme, file)
         with Image.open(file) as opened:
