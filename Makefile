@@ -11,7 +11,7 @@ NEWEST = .venv-newest
 OFFLINE = $(VENV)/.installed-offline
 DEV = $(VENV)/.installed-dev
 
-.PHONY: help setup demo test notebooks docs links coverage newest lint types clean
+.PHONY: help setup demo test notebooks docs links pictures coverage newest lint types clean
 
 help:
 	@echo "make demo      fine-tune on a sample frame, compare with baselines, save, load, predict (minutes)"
@@ -20,6 +20,7 @@ help:
 	@echo "make docs      the site of docs/, in build/site; a warning is an error, and no network is needed"
 	@echo "make links     lists the addresses elsewhere that README and docs name; nothing is fetched"
 	@echo "make coverage  the same, and the share of the code that they run"
+	@echo "make pictures  makes the pictures of the docs from real runs (minutes; needs the browser chromium)"
 	@echo "make newest    all tests with the newest versions of what Thermocline needs, in $(NEWEST)"
 	@echo "make lint      ruff: rules and format"
 	@echo "make types     mypy, strict"
@@ -47,6 +48,10 @@ docs: $(DEV)
 
 links:
 	@grep -rhoE --include='*.md' 'https?://[^] )>"`,]+' README.md CONTRIBUTING.md SECURITY.md docs | sed 's/[.;:]*$$//' | sort | uniq -c
+
+pictures: export OMP_NUM_THREADS = 1
+pictures: $(DEV)
+	$(VENV)/bin/python benchmarks/pictures.py
 
 coverage:
 	$(MAKE) --no-print-directory COVERAGE='--cov --cov-report=' test

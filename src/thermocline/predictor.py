@@ -661,7 +661,8 @@ class Predictor:
             DataError: As `report`.
 
         Example:
-            `predictor.top_losses(test, 20)[["label", "prediction", "loss"]]`
+            >>> predictor.top_losses(test, 3).columns.tolist()
+            ['verdict', 'prediction', 'probability', 'loss', 'review', 'price', 'shop']
         """
         from thermocline.evaluation.making import top_losses
 

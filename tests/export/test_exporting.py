@@ -25,6 +25,7 @@ from thermocline.errors import (
     OutputExistsError,
 )
 from thermocline.export import onnx_format
+from thermocline.export.exported import Exported
 from thermocline.problems.rowwise.tfidf_model import TfidfModel, TfidfShape
 from thermocline.problems.rowwise.tree_ensemble import EnsembleShape, TreeEnsemble
 
@@ -393,3 +394,10 @@ def test_bits_of_categories_are_those_of_shifts() -> None:
     bits = TreeEnsemble(EnsembleShape(1, 1, 1, 1)).bits
     word = torch.randint(-(2**31), 2**31, (64, 1), generator=torch.Generator().manual_seed(0)).int()
     assert torch.equal(word & bits != 0, word >> torch.arange(32) & 1 == 1)
+
+
+def test_a_notebook_shows_files_and_scores():
+    scores = pd.DataFrame({"before": [0.9], "after": [0.8999]}, index=["accuracy"])
+    shown = Exported(Path("out"), "onnx", {"model.onnx": 5_000_000}, "run.py <file>", scores)._repr_html_()
+    assert "run.py &lt;file&gt;" in shown
+    assert all(part in shown for part in (">model.onnx<", ">5.0 MB<", ">accuracy<", ">0.8999<"))

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from support.toy import fit
-from thermocline.training.history import History
+from thermocline.training.history import History, kept_steps
 from thermocline.training.rates import Rates
 
 mpl.use("Agg")
@@ -45,6 +45,26 @@ def test_it_draws_scores_losses_and_the_floor():
 def test_short_histories_draw_too(rows):
     columns = ["epoch", "step", "train_loss", "lr", "note", "val_accuracy"]
     assert History(rows, columns=columns).plot() is not None
+
+
+def test_a_notebook_shows_it_as_all_tables_and_its_slices_too():
+    html = History(ROWS)[["step", "note"]]._repr_html_()
+    assert html.startswith("<style>.tcl")
+    assert ">step 5 skipped<" in html
+    assert "NaN" not in History(ROWS)._repr_html_()
+
+
+@pytest.mark.parametrize(
+    ("note", "steps"),
+    [
+        ("kept: step 20, with a TF-IDF model (0.3)", [20]),
+        ("kept: average of steps [10, 20]", [10, 20]),
+        ("kept: step 0, probe: tuning validated worse", [0]),
+        ("step 5 skipped", []),
+    ],
+)
+def test_the_note_says_which_steps_are_kept(note, steps):
+    assert kept_steps(note) == steps
 
 
 def test_it_draws_where_it_is_told():

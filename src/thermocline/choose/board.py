@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from thermocline.choose.leaderboard import COMPLETE, KEPT
+from thermocline.report.frames import html_frame
+from thermocline.report.plots import COLORS, look, pyplot
+from thermocline.report.svg import GREY
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,26 +49,39 @@ class Board(pd.DataFrame):
             >>> board = Board({**fits, "state": "complete", "why": ["", "kept"]})  # as presets="auto" makes it
             >>> board.plot_race().savefig("race.png")
         """
-        import matplotlib.pyplot as plt
-
         if LOSS not in self.columns:
             raise ValueError("There is no race to draw: it is of fits that presets='auto' compares.")
         stages = [name for name in self.columns if str(name).startswith(AFTER)]
-        lines = [{**line, "color": f"C{place}"} for place, line in enumerate(self.to_dict(orient="records"))]
+        lines = [
+            {**line, "color": COLORS[place % len(COLORS)]} for place, line in enumerate(self.to_dict(orient="records"))
+        ]
         count = 2 if stages else 1
         height = 1.2 + 0.32 * max(len(lines), 6)
-        figure, axes = plt.subplots(1, count, figsize=(5.2 * count, height), layout="constrained", squeeze=False)
-        if stages:
-            _draw_losses(axes[0, 0], lines, [*stages, LOSS])
-        _draw_gains(axes[0, -1], [line for line in lines if line["state"] == COMPLETE])
+        with look():
+            figure: Figure = pyplot().figure(figsize=(5.2 * count, height), layout="constrained")
+            axes = figure.subplots(1, count, squeeze=False)[0]
+            if stages:
+                _draw_losses(axes[0], lines, [*stages, LOSS])
+            _draw_gains(axes[-1], [line for line in lines if line["state"] == COMPLETE])
         return figure
+
+    def _repr_html_(self) -> str:
+        return html_frame(self)
 
 
 def _draw_losses(ax: Axes, lines: list[dict[Any, Any]], stages: list[str]) -> None:
-    for line in lines:
+    for place, line in enumerate(lines):
         width = 2.5 if line["why"] == KEPT else 1.2
         values = [float(line[stage]) for stage in stages]
-        ax.plot(range(len(stages)), values, marker="o", lw=width, color=line["color"], label=line["name"])
+        beside = 0.04 * (place - (len(lines) - 1) / 2)  # points of one stage do not hide each other
+        ax.plot(
+            [number + beside for number in range(len(stages))],
+            values,
+            marker="o",
+            lw=width,
+            color=line["color"],
+            label=line["name"],
+        )
     ax.set_xticks(range(len(stages)), [f"{one.removeprefix(AFTER)} of the steps" for one in stages[:-1]] + ["all"])
     ax.set_ylabel("loss of the validation rows")
     ax.grid(alpha=0.25)
@@ -73,7 +89,7 @@ def _draw_losses(ax: Axes, lines: list[dict[Any, Any]], stages: list[str]) -> No
 
 
 def _draw_gains(ax: Axes, lines: list[dict[Any, Any]]) -> None:
-    ax.axvline(0, color="#888888", lw=1)
+    ax.axvline(0, color=GREY, lw=1)
     for place, line in enumerate(lines):
         gain, error = (0.0 if line[name] != line[name] else float(line[name]) for name in ("gain", "gain_error"))
         marker, size = ("*", 14) if line["why"] == KEPT else ("o", 6)
@@ -81,5 +97,6 @@ def _draw_gains(ax: Axes, lines: list[dict[Any, Any]]) -> None:
     names = [f"{line['name']} (kept)" if line["why"] == KEPT else str(line["name"]) for line in lines]
     ax.set_yticks(range(len(lines)), names)
     ax.set_ylim(len(lines) - 0.5, -0.5)
-    ax.set_xlabel("loss below that of the fit as asked, ± a standard error")
+    ax.set_xlabel("loss below that of the fit as asked,\n± 1 standard error")
+    ax.locator_params(axis="x", nbins=5)
     ax.grid(axis="x", alpha=0.25)

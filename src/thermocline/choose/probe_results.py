@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 from thermocline.choose.depth_costs import DepthCost
 from thermocline.contracts.probing import FoldScores
 from thermocline.efficiency.costs.estimate import size
 from thermocline.errors import DataError, counted
-from thermocline.report.tables import STYLE, html_cells, table
+from thermocline.report.plots import COLORS, look, pyplot
+from thermocline.report.svg import GREY
+from thermocline.report.tables import html_block, html_lines, html_table, table
 from thermocline.tuning.layers.layer import Layer
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ ADVICE = (
     "How deep to freeze is decided by memory and time, not by this curve: a good probe after a layer is no reason to "
     "freeze the layers before it."
 )
-_COLORS = ("#1f6f8b", "#c7622b", "#4b8b3b", "#8b4b8b")
 _DECIMALS = 3  # of a number below 10
 _MOST_NAMED = 14  # layers whose names stand below the curve
 
@@ -133,16 +133,15 @@ class Probes:
         """
         if not self.depths:
             raise DataError("No layer was probed, so there is no curve. " + " ".join(f"{one}." for one in self.notes))
-        from matplotlib import pyplot
-
         known = self._costs_known
         options: dict[str, Any] = {"height_ratios": [3, 1]} if known else {}
-        figure: Figure = pyplot.figure(figsize=(8, 5 if known else 4), layout="constrained")
-        axes = figure.subplots(1 + known, 1, sharex=True, squeeze=False, **options)[:, 0]
-        _draw_losses(self, axes[0])
-        if known:
-            _draw_costs(self, axes[1])
-        _name_depths(self, axes[-1])
+        with look():
+            figure: Figure = pyplot().figure(figsize=(8, 5 if known else 4), layout="constrained")
+            axes = figure.subplots(1 + known, 1, sharex=True, squeeze=False, **options)[:, 0]
+            _draw_losses(self, axes[0])
+            if known:
+                _draw_costs(self, axes[1])
+            _name_depths(self, axes[-1])
         return figure
 
     @property
@@ -198,14 +197,9 @@ class Probes:
         return "\n".join([self._headline, *tables, *advice, *self.notes])
 
     def _repr_html_(self) -> str:
-        parts = []
-        for header, rows, right in self._tables:
-            head = html_cells(header, right, tag="th")
-            body = "".join(f"<tr>{html_cells(row, right)}</tr>" for row in rows)
-            parts.append(f"<table class=tcl><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>")
-        lines = [*([ADVICE] if self.depths else []), *self.notes]
-        below = "".join(f"<div>{escape(line)}</div>" for line in lines)
-        return f"{STYLE}<div class=tcl><div class=w>{escape(self._headline)}</div>{'<br>'.join(parts)}{below}</div>"
+        tables = [html_table(rows, header, right) for header, rows, right in self._tables]
+        below = html_lines([*([ADVICE] if self.depths else []), *self.notes])
+        return html_block(html_lines([self._headline], strong=True), *tables, below)
 
 
 def plus_minus(value: float, error: float, *, sign: bool = False) -> str:
@@ -257,7 +251,7 @@ def _draw_losses(probes: Probes, ax: Axes) -> None:
         for whole in probes.towers:
             if whole.tower == name:
                 ax.axhline(whole.loss, color=color, linestyle="--", linewidth=1, label=f"{name}, what the head sees")
-    ax.axhline(probes.constant.loss, color="#888888", linestyle=":", linewidth=1, label="no features")
+    ax.axhline(probes.constant.loss, color=GREY, linestyle=":", linewidth=1, label="no features")
     ax.set_ylabel(f"{probes.loss_name} of the probe")
     ax.set_title(probes._headline, fontsize="medium", loc="left")
     ax.legend(fontsize="small", frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
@@ -290,4 +284,4 @@ def _name_depths(probes: Probes, ax: Axes) -> None:
 
 
 def _cycled(number: int) -> Sequence[str]:
-    return [_COLORS[place % len(_COLORS)] for place in range(number)]
+    return [COLORS[place % len(COLORS)] for place in range(number)]

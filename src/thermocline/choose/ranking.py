@@ -7,7 +7,6 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 from thermocline.choose.layer_features import Place
@@ -30,7 +29,7 @@ from thermocline.pipeline.arguments import shown
 from thermocline.pipeline.prepare import problem_of
 from thermocline.pipeline.ready import ready
 from thermocline.registry import input_infos
-from thermocline.report.tables import STYLE, count, html_cells, table
+from thermocline.report.tables import count, html_block, html_lines, html_table, table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -169,13 +168,8 @@ class BackboneRanking:
         return "\n".join([self._headline, table(self._rows, self._header, _RIGHT), *self._reasons])
 
     def _repr_html_(self) -> str:
-        head = html_cells(self._header, _RIGHT, tag="th")
-        body = "".join(f"<tr>{html_cells(row, _RIGHT)}</tr>" for row in self._rows)
-        below = "".join(f"<div>{escape(line)}</div>" for line in self._reasons)
-        return (
-            f"{STYLE}<div class=tcl><div class=w>{escape(self._headline)}</div><table class=tcl><thead><tr>{head}</tr>"
-            f"</thead><tbody>{body}</tbody></table>{below}</div>"
-        )
+        ranked = html_table(self._rows, self._header, _RIGHT)
+        return html_block(html_lines([self._headline], strong=True), ranked, html_lines(self._reasons))
 
 
 def rank_backbones(request: Request, tower: str, checkpoints: Sequence[Any]) -> BackboneRanking:

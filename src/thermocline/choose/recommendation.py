@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 from thermocline.choose.probe_results import Probes
 from thermocline.config.resolved import shown
 from thermocline.efficiency.costs.estimate import size
 from thermocline.efficiency.costs.forecast import Forecast
-from thermocline.report.tables import STYLE, html_cells, table
+from thermocline.report.tables import html_block, html_lines, html_table, table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -137,13 +136,9 @@ class Recommendation:
         return "\n".join([*lines, *(["Alternatives:", *others] if others else []), *probes, str(self.forecast)])
 
     def _repr_html_(self) -> str:
-        head = html_cells(_HEADER, tag="th")
-        body = "".join(f"<tr>{html_cells(row)}</tr>" for row in self._rows())
+        options = html_block(html_lines([self.headline], strong=True), html_table(self._rows(), _HEADER))
         probes = "" if self.probes is None else self.probes._repr_html_()
-        return (
-            f"{STYLE}<div class=tcl><div class=w>{escape(self.headline)}</div><table class=tcl><thead><tr>{head}</tr>"
-            f"</thead><tbody>{body}</tbody></table></div>{probes}{self.forecast._repr_html_()}"
-        )
+        return f"{options}{probes}{self.forecast._repr_html_()}"
 
 
 def as_alternative(options: Mapping[str, Any], needed: float) -> Alternative:

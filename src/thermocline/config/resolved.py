@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import html
 import typing
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from typing import Any, TypeVar
 
 from thermocline.errors import ConfigError, escaped
 from thermocline.registry import ProblemInfo
+from thermocline.report.tables import html_block, html_table
 
 from .documents import parse_yaml
 from .joined import Schema, nested, schema_of
@@ -248,13 +248,10 @@ class ResolvedConfig:
         return f"<ResolvedConfig presets=[{names}], {given} by the user{found}, {chosen} chosen>"
 
     def _repr_html_(self) -> str:
-        head = "<tr><th>key</th><th>value</th><th>from</th><th></th></tr>"
-        rows = []
-        for path, value, origin in self._lines():
-            cells = (path, value, origin, self.schema.keys[path].doc)
-            rows.append("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>")
-        left = "<style>.tcc th,.tcc td{text-align:left!important;padding:2px 12px 2px 0}</style>"
-        return f"{left}<table class=tcc><thead>{head}</thead><tbody>{''.join(rows)}</tbody></table>"
+        lines = self._lines()
+        rows = [[*line, self.schema.keys[line[0]].doc] for line in lines]
+        unset = [place for place, line in enumerate(lines) if line[2] == DEFAULT]
+        return html_block(html_table(rows, ["key", "value", "from", ""], faint=unset))
 
 
 def _follow(value: Any, parts: list[str]) -> Any:

@@ -16,6 +16,7 @@ from thermocline.data.row_names import first_rows
 from thermocline.data.values import is_duration, parse_numbers
 from thermocline.data.verdict import Verdict
 from thermocline.errors import ColumnTypeError, ConfigError, counted, did_you_mean, escaped, listing
+from thermocline.report.tables import html_block, html_table
 
 Kind = Literal["numeric", "categorical", "text", "image", "null"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -104,8 +105,8 @@ class Columns:
         )
 
     def _repr_html_(self) -> str:
-        left = "<style>.tcc th,.tcc td{text-align:left!important;padding:2px 12px 2px 0}</style>"
-        return left + self.to_frame().to_html(index=False, max_rows=None, border=0, classes="tcc")
+        rows = [[c.name, c.kind, str(c.missing), c.reason] for c in self.columns]
+        return html_block(html_table(rows, ["column", "type", "missing", "reason"], right=[2]))
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values; `from_dict` undoes it exactly."""

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from thermocline.report.frames import html_frame
+from thermocline.report.tables import html_block, html_lines, html_table
+
 KB, MB = 1e3, 1e6
 
 
@@ -47,6 +50,12 @@ class Exported:
         return "\n".join(lines)
 
     __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        files = [[name, _size(size)] for name, size in self.files.items()]
+        headline = html_lines([f"{self.format} in {str(self.path)!r}: {self.use}"], strong=True)
+        scores = "" if self.scores is None else html_frame(self.scores.reset_index(names="metric"))
+        return html_block(headline, html_table(files, ["file", "size"], right=[1])) + scores
 
 
 def _size(size: int) -> str:

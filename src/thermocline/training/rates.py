@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from thermocline.report.plots import drawn, rate_colors
+
 STEPS_KEPT = 400  # steps of a run whose rates are kept, besides those at which phases begin
 DARKEST = 1e-3  # of the highest rate: what is slower has the same colour
 MOST_NAMES = 40  # at the side of a picture
@@ -45,25 +47,27 @@ def plot_rates(rates: pd.DataFrame, ax: Any = None) -> Any:
     Returns:
         The axis.
     """
-    import matplotlib.pyplot as plt
+    height = 1.4 + 0.18 * min(rates.shape[1], MOST_NAMES)
+    with drawn(ax, (8, height)) as ax:
+        _draw(rates, ax)
+        return ax
+
+
+def _draw(rates: pd.DataFrame, ax: Any) -> None:
     from matplotlib.colors import LogNorm
 
     layers = list(rates.columns)
-    if ax is None:
-        height = 1.4 + 0.18 * min(len(layers), MOST_NAMES)
-        _, ax = plt.subplots(figsize=(8, height), layout="constrained")
     steps = rates.index.to_numpy()
     edges = np.append(steps - 1, steps[-1])  # step 1 lies between 0 and 1 steps taken
     values = rates.to_numpy().T
     top = float(values.max()) or 1.0
     shown = np.ma.masked_less_equal(values, 0.0)
     mesh = ax.pcolormesh(
-        edges, np.arange(len(layers) + 1), shown, cmap="viridis", norm=LogNorm(DARKEST * top, top), linewidth=0
+        edges, np.arange(len(layers) + 1), shown, cmap=rate_colors(), norm=LogNorm(DARKEST * top, top), linewidth=0
     )
-    ax.set_facecolor("#eeeeee")
+    ax.set_facecolor("#88888830")
     every = -(-len(layers) // MOST_NAMES)
     ax.set_yticks(np.arange(len(layers))[::every] + 0.5, layers[::every], fontsize="small")
     ax.tick_params(axis="y", length=0)
     ax.set_xlabel("step (grey: frozen)" if shown.mask.any() else "step")
     ax.figure.colorbar(mesh, ax=ax, label="learning rate", pad=0.02, extend="min")
-    return ax

@@ -138,5 +138,5 @@ def test_how_it_looks():
     assert list(found.to_frame()["name"]) == [phase.name for phase in plan.phases]
     html = found._repr_html_()
     assert html.count("<tr>") == 3
-    assert html.count("class=bar") == 4
+    assert html.count("class=bar") == 2
     assert "uncached" not in str(estimate(plan, LAYERS, COSTS, StepSetup(8)))

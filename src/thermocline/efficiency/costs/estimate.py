@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
-from html import escape
 from typing import TYPE_CHECKING
 
 from thermocline.efficiency.costs.live_bytes import LiveBytes
 from thermocline.errors import counted
-from thermocline.report.tables import STYLE, count, table
+from thermocline.report.svg import bar
+from thermocline.report.tables import count, html_block, html_lines, html_table, table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -219,30 +219,14 @@ def _text(estimate: Estimate) -> str:
 def _html(estimate: Estimate) -> str:
     """Return the estimate as an HTML table with a bar for each cost, legible on light and dark."""
     header, rows = _cells(estimate)
-    lines = "".join(f"<div>{escape(line)}</div>" for line in [_headline(estimate), *_absolute(estimate)])
+    headline, lines = html_lines([_headline(estimate)], strong=True), html_lines(_absolute(estimate))
     top = max([1.0, *(phase.cost_uncached or 0.0 for phase in estimate.phases)])
-    body = "".join(
-        f"<tr>{html_cells(row, 'td')}<td>{_bar(phase, top)}</td></tr>"
-        for row, phase in zip(rows, estimate.phases, strict=True)
-    )
-    return (
-        f"{STYLE}<div class=tcl>{lines}<table class=tcl>"
-        f"<thead><tr>{html_cells(header, 'th')}<th></th></tr></thead><tbody>{body}</tbody></table></div>"
-    )
-
-
-def html_cells(cells: Sequence[str], tag: str) -> str:
-    """Return the cells of a row as HTML; `tag` is `td` or `th`."""
-    return "".join(f"<{tag}{' class=n' if i in _NUMBERS else ''}>{escape(c)}</{tag}>" for i, c in enumerate(cells))
+    bars = [_bar(phase, top) for phase in estimate.phases]
+    return html_block(headline, lines, html_table(rows, header, _NUMBERS, pictures=bars if any(bars) else ()))
 
 
 def _bar(phase: PhaseEstimate, top: float) -> str:
-    """Return the cost as a bar, followed by a fainter one for what the cache saves; the frame is full tuning."""
+    """Return the cost as a bar, followed by a paler one for what the cache saves; the line is full tuning."""
     if phase.cost is None or phase.cost_uncached is None:
         return ""
-    solid, faint = 8 * phase.cost / top, 8 * max(phase.cost_uncached - phase.cost, 0.0) / top
-    return (
-        f"<span style='display:inline-block;width:8em;white-space:nowrap;border-right:1px solid #8888'>"
-        f"<span class=bar style='width:{solid:.2f}em'></span>"
-        f"<span class=bar style='width:{faint:.2f}em;opacity:.3'></span></span>"
-    )
+    return bar(phase.cost / top, paler=max(phase.cost_uncached - phase.cost, 0.0) / top, frame=True)

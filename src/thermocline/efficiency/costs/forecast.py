@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from html import escape
 from typing import TYPE_CHECKING
 
 from thermocline.data.batches import Rows
@@ -20,6 +19,7 @@ from thermocline.efficiency.prefix_cache.options import reason_not_cached
 from thermocline.efficiency.prefix_cache.prefix import Prefix, prefix_of
 from thermocline.efficiency.prefix_cache.tower_rows import TowerRows
 from thermocline.efficiency.savings import Savings, SavingsSetup
+from thermocline.report.tables import html_block, html_lines
 from thermocline.tuning.layers.layer_map import LayerMap
 from thermocline.tuning.plan.layer_plan import LayerPlan
 from thermocline.tuning.schedule.cursor import Cursor
@@ -76,9 +76,8 @@ class Forecast:
         return "\n".join([str(self.estimate), *self._lines, *versions])
 
     def _repr_html_(self) -> str:
-        lines = "".join(f"<div>{escape(line)}</div>" for line in self._lines)
         versions = "" if self.side_by_side is None else self.side_by_side._repr_html_()
-        return f"{self.estimate._repr_html_()}<div class=tcl>{lines}</div>{versions}"
+        return f"{self.estimate._repr_html_()}{html_block(html_lines(self._lines))}{versions}"
 
 
 def passes(plan: LayerPlan, cursor: Cursor, *, probed: bool) -> float:

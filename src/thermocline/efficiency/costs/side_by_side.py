@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from html import escape
 from typing import TYPE_CHECKING, Any
 
-from thermocline.efficiency.costs.estimate import Estimate, cost, html_cells, size
+from thermocline.efficiency.costs.estimate import Estimate, cost, size
 from thermocline.efficiency.costs.estimate_plan import StepSetup, estimate
 from thermocline.efficiency.costs.layer_costs import Costs
 from thermocline.errors import ThermoclineError
-from thermocline.report.tables import STYLE, count, table
+from thermocline.report.tables import count, html_block, html_lines, html_table, table
 from thermocline.tuning.layers.layer_map import LayerMap
 from thermocline.tuning.plan.layer_plan import LayerPlan
 
@@ -63,11 +62,7 @@ class SideBySide:
         return f"{self._title}\n" + table(self._rows(), _HEADER, right=_NUMBERS)
 
     def _repr_html_(self) -> str:
-        body = "".join(f"<tr>{html_cells(row, 'td')}</tr>" for row in self._rows())
-        head = f"<div>{escape(self._title)}</div>"
-        return f"{STYLE}<div class=tcl>{head}<table class=tcl><thead><tr>{html_cells(_HEADER, 'th')}</tr></thead>" + (
-            f"<tbody>{body}</tbody></table></div>"
-        )
+        return html_block(html_lines([self._title], strong=True), html_table(self._rows(), _HEADER, _NUMBERS))
 
 
 def side_by_side(plan: LayerPlan, layer_map: LayerMap, costs: Costs | None, setup: StepSetup) -> SideBySide | None:

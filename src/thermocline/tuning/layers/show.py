@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 
 from thermocline.errors import counted
-from thermocline.report.tables import STYLE, count, html_cells, html_warnings, table
+from thermocline.report.tables import count, html_block, html_lines, html_table, html_warnings, table
 from thermocline.tuning.layers.folding import role_of
 from thermocline.tuning.layers.layer import Layer
 from thermocline.tuning.layers.layer_text import folded_layers
@@ -25,13 +24,8 @@ def map_text(layer_map: Partition) -> str:
 
 def map_html(layer_map: Partition) -> str:
     """Return the map as an HTML table, warnings first."""
-    body = "".join(f"<tr>{html_cells(row, _RIGHT)}</tr>" for row in _rows(layer_map.layers))
-    return (
-        f"{STYLE}<div class=tcl>{html_warnings(layer_map.warnings)}<div>{escape(_headline(layer_map))}</div>"
-        f"{''.join(f'<div>{escape(text)}</div>' for text in layer_map.notes)}"
-        f"<table class=tcl><thead><tr>{html_cells(_HEADER, _RIGHT, tag='th')}</tr></thead><tbody>{body}</tbody></table>"
-        "</div>"
-    )
+    lines = html_lines([_headline(layer_map)], strong=True) + html_lines(layer_map.notes)
+    return html_block(html_warnings(layer_map.warnings), lines, html_table(_rows(layer_map.layers), _HEADER, _RIGHT))
 
 
 def _rows(layers: Sequence[Layer]) -> list[list[str]]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from thermocline.report.plots import depth_colors, drawn
+from thermocline.report.svg import GREY
 from thermocline.tuning.plan import ribbon
 from thermocline.tuning.plan.decisions import Decisions
 from thermocline.tuning.plan.plan_layer import PlanLayer
@@ -17,24 +20,31 @@ if TYPE_CHECKING:
 _POINTS = 400
 _MOST_NAMED = 14  # lines that a legend can name
 _LOG_RATIO = 30.0  # of the highest rate to the lowest, from which the axis is logarithmic
+_TITLE = 84  # letters of a line of the title
 
 
 def plot(plan: Decisions, ax: Axes | None = None) -> Axes:
     """Draw the rate of every layer over the whole run; layers that share a rate share a line.
 
     A line ends where its layers are frozen. Thin vertical lines mark where phases begin. A plateau is drawn at its
-    latest possible step.
+    latest possible step. Where there are more lines than a legend can name, their colours are those of the depth.
 
     Args:
         plan: The plan.
-        ax: Where to draw; a new figure by default.
+        ax: Where to draw; a new figure by default, without a background, legible on light and dark.
+
+    Returns:
+        The axis.
+
+    Raises:
+        MissingDependencyError: matplotlib is not installed.
     """
-    if ax is None:
-        from matplotlib import pyplot
+    with drawn(ax, (9, 4.2)) as ax:
+        _draw(plan, ax)
+        return ax
 
-        ax = pyplot.subplots(figsize=(9, 4.2), layout="constrained")[1]
-    from matplotlib import colormaps
 
+def _draw(plan: Decisions, ax: Axes) -> None:
     cursors = ribbon.moments(plan, _POINTS)
     total, per_epoch = ribbon.run_length(plan)
     unit = 100 / total if not plan.total_steps else 1 / per_epoch
@@ -45,20 +55,53 @@ def plot(plan: Decisions, ax: Axes | None = None) -> Axes:
         if layer.label not in never and layer.n_parameters:
             lines.setdefault(tuple(plan.lr_at(layer.label, cursor) for cursor in cursors), []).append(layer)
     ordered = sorted(lines.items(), key=lambda line: (max(line[0]), sum(line[0])))
+    named = len(ordered) <= _MOST_NAMED
     for index, (rates, layers) in enumerate(ordered):
-        color = colormaps["viridis"](0.9 * index / max(len(ordered) - 1, 1))
-        named = len(ordered) <= _MOST_NAMED or index in (0, len(ordered) - 1)
-        drawn = [rate if rate > 0 else math.nan for rate in rates]
-        ax.plot(places, drawn, color=color, label=_names(plan, layers) if named else None, linewidth=1.6)
-    frozen = [layer for layer in plan.layers if layer.label in never and layer.n_parameters]
-    if frozen:
-        ax.plot([], [], color="#888888", linestyle="--", linewidth=1, label=f"frozen: {_names(plan, frozen)}")
+        place = index / max(len(ordered) - 1, 1) if named else _depth(plan, layers)
+        shown = [rate if rate > 0 else math.nan for rate in rates]
+        label = _names(plan, layers) if named else None
+        ax.plot(places, shown, color=depth_colors()(place), label=label, linewidth=1.6)
     ax.set_xlabel("epoch" if plan.total_steps else "% of the run")
     _scale(ax, [max(rates) for rates, _ in ordered])
     _edges(plan, ax, unit)
-    ax.set_title(headline(plan), fontsize="medium", loc="left", pad=24 if len(plan.phases) > 1 else None)
-    _legend(ax, frozen=bool(frozen))
-    return ax
+    ax.set_title(_title(plan), fontsize="medium", loc="left", pad=24 if len(plan.phases) > 1 else None)
+    frozen = [layer for layer in plan.layers if layer.label in never and layer.n_parameters]
+    if frozen:
+        ax.plot([], [], color=GREY, linestyle="--", linewidth=1, label=f"frozen: {_names(plan, frozen)}")
+    if named:
+        _legend(ax, frozen=bool(frozen))
+    else:
+        _depth_bar(ax)
+        if frozen:
+            ax.set_xlabel(f"{ax.get_xlabel()}\nfrozen: {_names(plan, frozen).replace(chr(10), ', ')}")
+
+
+def _title(plan: Decisions) -> str:
+    """The plan in a line, and in the next what its rates do: the schedule, or the phases and their schedules."""
+    courses = list(dict.fromkeys(ribbon.course(phase) for phase in plan.phases))
+    if len(plan.phases) == 1:
+        words = f"schedule: {courses[0]}"
+    elif len(courses) == 1:
+        words = f"{ribbon.headline(plan)}; schedule of each: {courses[0]}"
+    else:
+        words = f"{ribbon.headline(plan)}; schedules: {'; '.join(courses[:3])}{'; …' if len(courses) > 3 else ''}"
+    return "\n".join(line for each in (headline(plan), words) for line in textwrap.wrap(each, _TITLE))
+
+
+def _depth(plan: Decisions, layers: Sequence[PlanLayer]) -> float:
+    """How deep layers lie in their towers in the mean: 0 at the input, 1 at the head."""
+    deepest = {layer.tower: layer.depth for layer in sorted(plan.layers, key=lambda one: one.depth)}
+    shares = [1.0 if one.role == "head" else one.depth / (deepest[one.tower] + 1) for one in layers]
+    return sum(shares) / len(shares)
+
+
+def _depth_bar(ax: Axes) -> None:
+    """Show which colour is which depth."""
+    from matplotlib.cm import ScalarMappable
+
+    bar = ax.figure.colorbar(ScalarMappable(cmap=depth_colors()), ax=ax, label="depth of the layer", pad=0.02)
+    bar.set_ticks([0, 1], labels=["input", "head"])
+    bar.outline.set_visible(False)
 
 
 def _scale(ax: Axes, peaks: Sequence[float]) -> None:
@@ -86,12 +129,12 @@ def _edges(plan: Decisions, ax: Axes, unit: float) -> None:
     named = len(starts) <= 6
     for phase, start in starts.items():
         if phase:
-            ax.axvline(start, color="#888888", linewidth=0.7, alpha=0.7)
+            ax.axvline(start, color=GREY, linewidth=0.7, alpha=0.7)
         following = [other for other in starts.values() if other > start]
         width = (min(following, default=last) - start) / last
         name = plan.phases[phase].name if named else str(phase + 1)
         if width > 0.012 * len(name):
-            ax.text(start, 1.01, f" {name}", transform=ax.get_xaxis_transform(), fontsize="small", color="#666666")
+            ax.text(start, 1.01, f" {name}", transform=ax.get_xaxis_transform(), fontsize="small", color=GREY)
 
 
 def _legend(ax: Axes, *, frozen: bool) -> None:

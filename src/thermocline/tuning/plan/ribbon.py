@@ -1,10 +1,9 @@
-"""Phases as a ribbon, layers by time: which layers train when, as text and as HTML."""
+"""Phases as a ribbon, layers by time: which layers train when; as text here, as a picture in `ribbon_picture`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from itertools import groupby
 from typing import Any
 
@@ -17,7 +16,6 @@ from thermocline.tuning.schedule.cursor import Cursor
 from thermocline.tuning.schedule.phases import ARGUMENTS, Phase
 
 _COLUMNS = 60  # of the text
-_POINTS = 240  # of the HTML
 _PER_EPOCH = 100  # steps, where it is not known
 
 
@@ -63,14 +61,19 @@ def rows(plan: Decisions, points: int) -> list[Row]:
     cursors = moments(plan, points)
     sets = [plan.timeline.trains(cursor) for cursor in cursors]
     rates = {layer.label: [plan.lr_at(layer.label, cursor) for cursor in cursors] for layer in plan.layers}
-    most = max((rate for own in rates.values() for rate in own), default=0.0) or 1.0
+    most = highest(plan) or 1.0
     layers = [layer for layer in plan.layers if layer.n_parameters]
     out = []
     for name, run in folded_runs(layers, lambda x: _pattern(x, sets)):
-        top = [max(rates[layer.label][i] for layer in run) / most for i in range(points)]
+        top = [min(max(rates[layer.label][i] for layer in run) / most, 1.0) for i in range(points)]
         top = [max(rate, 1e-9) if run[0].label in sets[i] else 0.0 for i, rate in enumerate(top)]
         out.append(Row(f"{run[0].tower}/{name}", tuple(top)))
     return out
+
+
+def highest(plan: Decisions) -> float:
+    """Return the highest rate that any layer reaches; 0 where all are frozen throughout."""
+    return plan.lr * max(plan.peaks.values(), default=0.0)
 
 
 def _pattern(layer: PlanLayer, sets: Sequence[frozenset[str]]) -> tuple[object, ...]:
@@ -84,7 +87,6 @@ def stretches(plan: Decisions, points: int) -> list[tuple[int, int]]:
 
 def text(plan: Decisions) -> str:
     """Return the ribbon as text, and a line for each phase below it."""
-    total, per_epoch = run_length(plan)
     made = rows(plan, _COLUMNS)
     width = max(len(row.name) for row in made)
     marks = [" "] * _COLUMNS
@@ -98,55 +100,12 @@ def text(plan: Decisions) -> str:
     listed = [[str(i + 1), phase.name, ends(phase), course(phase)] for i, phase in enumerate(plan.phases)]
     return "\n".join(
         [
-            f"{_counted(len(plan.phases), 'phase')} over {_run(total, per_epoch, plan)}: █ trainable, · frozen",
+            f"{headline(plan)}: █ trainable, · frozen",
             f"{'':<{width}}  {''.join(marks)}".rstrip(),
             *lines,
             table(listed, ["", "phase", "lasts", "rate"], right=(0,)),
         ]
     )
-
-
-def html(plan: Decisions) -> str:
-    """Return the ribbon as HTML: the stronger the colour, the higher the rate."""
-    total, per_epoch = run_length(plan)
-    head = "".join(
-        f"<span title='{escape(_title(plan.phases[phase]), quote=True)}' style='width:{100 * points / _POINTS:.2f}%'>"
-        f"{escape(_fitting(plan.phases[phase].name, phase, points))}</span>"
-        for phase, points in stretches(plan, _POINTS)
-    )
-    body = "".join(
-        f"<tr><td>{escape(row.name)}</td><td><div class=r>{_bars(row)}</div></td></tr>" for row in rows(plan, _POINTS)
-    )
-    listed = "".join(
-        f"<tr><td class=n>{i + 1}</td>{_cells(phase.name, ends(phase), course(phase))}</tr>"
-        for i, phase in enumerate(plan.phases)
-    )
-    title = f"{_counted(len(plan.phases), 'phase')} over {_run(total, per_epoch, plan)}"
-    return (
-        f"{_STYLE}<div>{escape(title)}; coloured where a layer is trainable, stronger for a higher rate</div>"
-        f"<table class='tcl tcr'><tr><td></td><td><div class='r h'>{head}</div></td></tr>{body}</table>"
-        f"<details><summary>the phases</summary><table class=tcl>{listed}</table></details>"
-    )
-
-
-_STYLE = (
-    "<style>.tcr td{border:0!important;padding:1px 12px 1px 0!important}"
-    ".tcr .r{display:flex;width:44em;height:1.05em;line-height:1.05em}"
-    ".tcr .r span{display:block;box-sizing:border-box;overflow:hidden;white-space:nowrap}"
-    ".tcr .h span{border-left:1px solid #8888;padding-left:3px;font-size:11px;text-overflow:clip}"
-    ".tcr .z{background:linear-gradient(#8880 46%,#8886 46%,#8886 54%,#8880 54%)}</style>"
-)
-
-
-def _bars(row: Row) -> str:
-    out = []
-    for level, own in groupby(round(8 * rate ** (1 / 3)) / 8 if rate else -1.0 for rate in row.rates):
-        width = 100 * len(list(own)) / len(row.rates)
-        if level < 0:
-            out.append(f"<span class=z style='width:{width:.2f}%'></span>")
-        else:
-            out.append(f"<span style='width:{width:.2f}%;background:rgba(42,143,189,{0.2 + 0.8 * level:.2f})'></span>")
-    return "".join(out)
 
 
 def ends(phase: Phase) -> str:
@@ -198,25 +157,15 @@ def _each(value: Any, shown: Callable[[Any], str]) -> str:
     return ", ".join(f"{shown(one)} ({'rest' if selector == '*' else selector})" for selector, one in value.items())
 
 
-def _cells(*texts: str) -> str:
-    return "".join(f"<td>{escape(text)}</td>" for text in texts)
-
-
-def _fitting(name: str, phase: int, points: int) -> str:
-    """The name of a phase, or its number where a name does not fit."""
-    return name if len(name) * 2.4 < points else str(phase + 1)
-
-
-def _title(phase: Phase) -> str:
-    return f"{phase.name}: {ends(phase)}; {course(phase)}"
-
-
 def _counted(number: float, word: str) -> str:
     return f"{number:g} {word}{'' if number == 1 else 's'}"
 
 
-def _run(total: int, per_epoch: int, plan: Decisions) -> str:
+def headline(plan: Decisions) -> str:
+    """Return how many phases there are, and over what run."""
+    total, per_epoch = run_length(plan)
     late = "; plateaus at their latest" if any(phase.plateau for phase in plan.phases) else ""
-    if not plan.total_steps:
-        return f"a run of any length{late}"
-    return f"{_counted(round(total / per_epoch, 2), 'epoch')} of {_counted(per_epoch, 'step')}{late}"
+    length = "a run of any length"
+    if plan.total_steps:
+        length = f"{_counted(round(total / per_epoch, 2), 'epoch')} of {_counted(per_epoch, 'step')}"
+    return f"{_counted(len(plan.phases), 'phase')} over {length}{late}"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from html import escape
 from typing import TYPE_CHECKING
 
-from thermocline.report.tables import STYLE, count, html_cells, html_warnings, table
+from thermocline.report.svg import bar
+from thermocline.report.tables import count, html_block, html_lines, html_table, html_warnings, table
 from thermocline.tuning.layers.folding import folded_runs, role_of
-from thermocline.tuning.plan import ribbon
+from thermocline.tuning.plan import ribbon, ribbon_picture
 from thermocline.tuning.plan.decisions import Decisions
 from thermocline.tuning.plan.hints import hints
 from thermocline.tuning.plan.parameter_rules import matched
@@ -120,41 +120,27 @@ def _warning_leads(plan: Decisions) -> bool:
 
 
 def html(plan: Decisions) -> str:
-    """Return the plan as an HTML table with a bar for each rate, legible on light and dark."""
-    scale = plan.peaks
-    top = max(scale.values(), default=1.0) or 1.0
-    head = html_cells(_HEADER, _RIGHT, tag="th")
-    body = []
-    for row, (_, run) in zip(_rows(plan), _runs(plan), strict=True):
-        cells = html_cells(row, _RIGHT)
-        first, last = (100 * scale[layer.label] / top for layer in (run[0], run[-1]))
-        dim = "" if last or first else " class=f"
-        body.append(f"<tr{dim}>{cells}<td>{_bar(first, last)}</td></tr>")
-    when = ribbon.html(plan) if ribbon.has_ribbon(plan) else f"<div>one phase: {escape(_course(plan))}</div>"
+    """Return the plan as an HTML table with a bar for each rate, legible on light and dark, and without any style."""
+    shares = [_shares(plan, run) for _, run in _runs(plan)]
+    table_of_layers = html_table(
+        _rows(plan),
+        _HEADER,
+        _RIGHT,
+        pictures=[bar(*each) if any(each) else "" for each in shares],
+        faint=[place for place, each in enumerate(shares) if not any(each)],
+    )
+    when = ribbon_picture.html(plan) if ribbon.has_ribbon(plan) else html_lines([f"one phase: {_course(plan)}"])
+    rules = html_table(_rule_rows(plan), _RULE_HEADER, _RULE_RIGHT) if plan.parameter_rules else ""
     lead = html_warnings((*plan.warnings, *hints(plan)))
     cost = "" if plan.estimate is None else plan.estimate._repr_html_()
-    return (
-        f"{STYLE}<div class=tcl>{lead}<div>{escape(headline(plan))}</div>{when}"
-        f"<table class=tcl><thead><tr>{head}<th></th></tr></thead><tbody>{''.join(body)}</tbody></table>"
-        f"{_rules_html(plan)}</div>{cost}"
-    )
+    return html_block(lead, html_lines([headline(plan)], strong=True), when, table_of_layers, rules) + cost
 
 
-def _rules_html(plan: Decisions) -> str:
-    """The parameter rules as a table below that of the layers."""
-    if not plan.parameter_rules:
-        return ""
-    rows = "".join(f"<tr>{html_cells(row, _RULE_RIGHT)}</tr>" for row in _rule_rows(plan))
-    head = html_cells(_RULE_HEADER, _RULE_RIGHT, tag="th")
-    return f"<table class=tcl><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
-
-
-def _bar(first: float, last: float) -> str:
-    """A bar as long as the rate (%); its end slants from the rate of a run's first layer to that of its last."""
-    if not first and not last:
-        return ""
-    shape = f"polygon(0 0,{first:.1f}% 0,{last:.1f}% 100%,0 100%)"
-    return f"<span class=bar style='width:8em;clip-path:{shape}'></span>"
+def _shares(plan: Decisions, run: Sequence[PlanLayer]) -> tuple[float, float]:
+    """The rates of a run's first and last layer, as shares of the highest rate."""
+    scale = plan.peaks
+    top = max(scale.values(), default=0.0) or 1.0
+    return scale[run[0].label] / top, scale[run[-1].label] / top
 
 
 def frame(plan: Decisions) -> pd.DataFrame:
