@@ -75,7 +75,7 @@ class EvaluationReport(Content):
             ConfigError: The report of this problem has no pictures.
 
         Example:
-            `predictor.report(test).plot().savefig("report.png")`
+            >>> predictor.report(test).plot().savefig("report.png")
         """
         from thermocline.evaluation.as_figure import whole_figure
 
@@ -134,7 +134,8 @@ class EvaluationReport(Content):
             OutputWriteError: It cannot be written.
 
         Example:
-            `predictor.report(test).save("report.html")`
+            >>> predictor.report(test).save("report.html").name
+            'report.html'
         """
         from thermocline.evaluation.as_html import report_page
 
