@@ -228,12 +228,14 @@ def _choices(given: argparse.Namespace) -> dict[str, Any]:
 
 
 def _fit(given: argparse.Namespace) -> None:
+    from thermocline.report.frames import frame_text
+
     predictor = _predictor(given, given.out)
     how = {name: getattr(given, name) for name in ("time_limit", "memory", "plan", "resume", "overwrite")}
     search = _search(given)
     predictor.fit(given.data, **how, **_choices(given), search=search)
     if predictor._leaderboard is not None and not given.quiet:
-        print(escaped(predictor.leaderboard().to_string(index=False), lines=True))
+        print(frame_text(predictor.leaderboard(), index=False))
     print(escaped(f"saved to {predictor.path}"))
 
 
@@ -356,12 +358,13 @@ def _export(given: argparse.Namespace) -> None:
 
 def _list_presets(_given: argparse.Namespace) -> None:
     from thermocline.config import list_presets
+    from thermocline.report.screen import paragraph
 
     for row in list_presets().to_dict(orient="records"):
-        print(f"{row['name']}: {row['purpose']}")
+        print(paragraph(f"{row['name']}: {row['purpose']}"))
         parts = [f"{key}: {row[key]}" for key in row if key not in ("name", "purpose") and row[key]]
         if parts:
-            print(f"    {'; '.join(parts)}")
+            print(paragraph(f"    {'; '.join(parts)}", indent="    "))
 
 
 def _show_preset(given: argparse.Namespace) -> None:

@@ -6,13 +6,14 @@ from typing import Any
 
 import pandas as pd
 
+from thermocline.report.frames import TextFrame
 from thermocline.training.rates import plot_rates
 
 KEPT = "kept: "
 """How the note on the state that is kept begins."""
 
 
-class History(pd.DataFrame):
+class History(TextFrame):
     """A DataFrame of a run's validations: epoch, step, train_loss, lr, a column per metric, seconds, note.
 
     Step 0 is the probe (or the untrained head). `note` names events: the probe kept, rows dropped, an early stop.
@@ -24,10 +25,6 @@ class History(pd.DataFrame):
 
     _metadata = ["lrs"]  # noqa: RUF012  # pandas' way to hand an attribute on to a slice
     lrs: pd.DataFrame | None = None
-
-    @property
-    def _constructor(self) -> Any:
-        return History
 
     def to_frame(self) -> pd.DataFrame:
         """Return a plain DataFrame."""

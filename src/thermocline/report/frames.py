@@ -1,0 +1,58 @@
+"""A DataFrame that prints as a table in which no cell is cut."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from thermocline.report.tables import table
+
+MOST_ROWS = 60
+"""Rows that are printed; of more, the first and the last ones."""
+
+
+class TextFrame(pd.DataFrame):
+    """A DataFrame whose text fits the screen: long texts are folded, and none is cut.
+
+    Slices are of the same class. `to_string` and all else is as pandas has it.
+    """
+
+    @property
+    def _constructor(self) -> Any:
+        return type(self)
+
+    def __repr__(self) -> str:
+        if self.columns.nlevels > 1 or self.index.nlevels > 1:
+            return super().__repr__()
+        return frame_text(self)
+
+
+def frame_text(frame: pd.DataFrame, *, index: bool = True) -> str:
+    """Return a frame as a text table that fits the screen.
+
+    Args:
+        frame: With one level of columns and one of the index.
+        index: Whether the index is the first column.
+    """
+    whole = len(frame) <= MOST_ROWS
+    shown = frame if whole else pd.concat([frame.iloc[: MOST_ROWS // 2], frame.iloc[-MOST_ROWS // 2 :]])
+    cells = [[_cell(value) for value in shown.iloc[:, place]] for place in range(shown.shape[1])]
+    header = [str(name) for name in shown.columns]
+    right = [i for i, kind in enumerate(shown.dtypes) if pd.api.types.is_numeric_dtype(kind)]
+    if index:
+        cells.insert(0, [str(value) for value in shown.index])
+        header.insert(0, "" if shown.index.name is None else str(shown.index.name))
+        right = [0] * pd.api.types.is_numeric_dtype(shown.index.dtype) + [i + 1 for i in right]
+    if not len(shown) or not header:
+        return f"{'  '.join(header).strip()}\n(no rows)".lstrip()
+    text = table([list(row) for row in zip(*cells, strict=True)], header, right)
+    return text if whole else f"{text}\n(the first and the last {MOST_ROWS // 2} of {len(frame):,} rows)"
+
+
+def _cell(value: Any) -> str:
+    if value is None or value is pd.NA or value is pd.NaT:
+        return ""
+    if isinstance(value, float):
+        return "" if value != value else f"{value:.4g}"
+    return str(value)
