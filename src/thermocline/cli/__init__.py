@@ -113,6 +113,9 @@ def _add_fit(commands: Any, name: str, run: Any, text: str) -> None:
     fit.add_argument("--seed", type=int, default=0)
     fit.add_argument("--start-from", metavar="FOLDER", help="a saved predictor that training starts from")
     fit.add_argument("--quiet", action="store_true", help="print nothing but the result")
+    fit.add_argument(
+        "--verbosity", type=int, default=1, metavar="0|1|2", help="2 prints all options and the whole plan"
+    )
     if name != "explain":
         fit.add_argument(
             "--memory",
@@ -207,7 +210,7 @@ def _predictor(given: argparse.Namespace, path: str | None) -> Any:
         path,
         positive_class=given.positive_class,
         sample_weight=given.sample_weight,
-        verbosity=0 if given.quiet else 1,
+        verbosity=0 if given.quiet else given.verbosity,
     )
 
 

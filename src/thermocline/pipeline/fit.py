@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from thermocline.contracts.baseline import Reference
 from thermocline.contracts.closing import Settled
 from thermocline.contracts.problem import Assembly
 from thermocline.contracts.request import Request
@@ -19,9 +21,9 @@ from thermocline.data.memory_budget import Budget
 from thermocline.data.pixel_cache import Keep
 from thermocline.errors import ThermoclineWarning
 from thermocline.pipeline.arguments import memory_of, seconds_of
-from thermocline.pipeline.assemble import introduce
 from thermocline.pipeline.budget import within_memory
 from thermocline.pipeline.fitted import Fitted
+from thermocline.pipeline.introduction import introduce
 from thermocline.pipeline.places import Places
 from thermocline.pipeline.prepare import Prepared
 from thermocline.pipeline.resume import find_checkpoint
@@ -61,10 +63,12 @@ def fit(request: Request, among: Among = Among()) -> Fitted:
     Raises:
         ThermoclineError: See `Predictor.fit`.
     """
+    begin = time.monotonic()
     limit, console = TimeLimit(seconds_of(request.time_limit), request.began), Console(request.verbosity)
     found = within_memory(request, memory_of(request.memory), prepared=among.prepared)
     assembly, train, valid = found.assembly, found.train, found.valid
-    introduce(console, found.prepared, assembly)
+    seconds = {"reading": found.reading, "building": time.monotonic() - begin - found.reading}
+    introduce(console, found)
     config = assembly.config
     places = Places.of(request, config)
     if places.store is not None:
@@ -85,7 +89,7 @@ def fit(request: Request, among: Among = Among()) -> Fitted:
             valid_found=found.prepared.valid,
             seed=request.seed,
             time_limit=limit,
-            reporting=Reporting(loggers, console.progress, console.say),
+            reporting=Reporting(loggers, console.progress, console.say, console.detail),
             notes=(*found.prepared.notes, *assembly.built.notes),
             storage=places.storage(best_states, budget, among.kept),
             resume=resumed,
@@ -98,7 +102,17 @@ def fit(request: Request, among: Among = Among()) -> Fitted:
         history = trainer.fit()
         losses = _losses(trainer.settled, assembly, valid)
         assembly, ended = replace(assembly, target=trainer.settled.target), not trainer.interrupted
-        return Fitted(assembly, history, places.identity(), ended, steps=trainer.total_steps, losses=losses)
+        baseline = assembly.problem.baseline(assembly, {"train": train, "valid": valid})
+        return Fitted(
+            assembly,
+            history,
+            places.identity(),
+            ended,
+            steps=trainer.total_steps,
+            losses=losses,
+            reference=Reference(len(train), len(valid), baseline),
+            seconds=seconds | trainer.scorer.stages.seconds,
+        )
 
 
 def _run_info(request: Request, assembly: Assembly, places: Places, resumed: Checkpoint | None) -> RunInfo:

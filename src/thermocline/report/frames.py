@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
+from thermocline.report.layout import LEGIBLE
 from thermocline.report.tables import table
 
 MOST_ROWS = 60
@@ -18,6 +20,9 @@ class TextFrame(pd.DataFrame):
     Slices are of the same class. `to_string` and all else is as pandas has it.
     """
 
+    _spare: Sequence[str] = ()
+    _legible: int = LEGIBLE
+
     @property
     def _constructor(self) -> Any:
         return type(self)
@@ -25,15 +30,17 @@ class TextFrame(pd.DataFrame):
     def __repr__(self) -> str:
         if self.columns.nlevels > 1 or self.index.nlevels > 1:
             return super().__repr__()
-        return frame_text(self)
+        return frame_text(self, spare=self._spare, legible=self._legible)
 
 
-def frame_text(frame: pd.DataFrame, *, index: bool = True) -> str:
+def frame_text(frame: pd.DataFrame, *, index: bool = True, spare: Sequence[str] = (), legible: int = LEGIBLE) -> str:
     """Return a frame as a text table that fits the screen.
 
     Args:
         frame: With one level of columns and one of the index.
         index: Whether the index is the first column.
+        spare: Columns that may be left out on a narrow screen, the first one first.
+        legible: How narrow a column of texts may become before one is left out.
     """
     whole = len(frame) <= MOST_ROWS
     shown = frame if whole else pd.concat([frame.iloc[: MOST_ROWS // 2], frame.iloc[-MOST_ROWS // 2 :]])
@@ -46,7 +53,13 @@ def frame_text(frame: pd.DataFrame, *, index: bool = True) -> str:
         right = [0] * pd.api.types.is_numeric_dtype(shown.index.dtype) + [i + 1 for i in right]
     if not len(shown) or not header:
         return f"{'  '.join(header).strip()}\n(no rows)".lstrip()
-    text = table([list(row) for row in zip(*cells, strict=True)], header, right)
+    text = table(
+        [list(row) for row in zip(*cells, strict=True)],
+        header,
+        right,
+        [header.index(name) for name in spare if name in header],
+        legible=legible,
+    )
     return text if whole else f"{text}\n(the first and the last {MOST_ROWS // 2} of {len(frame):,} rows)"
 
 

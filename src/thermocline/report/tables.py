@@ -27,7 +27,12 @@ def count(number: int) -> str:
 
 
 def table(
-    rows: Sequence[Sequence[str]], header: Sequence[str], right: Sequence[int] = (), spare: Sequence[int] = ()
+    rows: Sequence[Sequence[str]],
+    header: Sequence[str],
+    right: Sequence[int] = (),
+    spare: Sequence[int] = (),
+    *,
+    legible: int = LEGIBLE,
 ) -> str:
     """Return rows as aligned text that fits the screen.
 
@@ -39,6 +44,7 @@ def table(
         header: The names of the columns.
         right: Indices of columns that are aligned right, such as numbers; their cells are not folded.
         spare: Indices of columns that may be left out, the first one first.
+        legible: How narrow a column of texts may become before one is left out.
 
     Example:
         >>> print(table([["stem", "11.9M"], ["block", "5.32M"]], ["layer", "weights"], right=[1]))
@@ -48,7 +54,7 @@ def table(
     """
     cells = Cells([[escaped(cell) for cell in row] for row in rows], list(header), frozenset(right))
     width = screen_width()
-    tries = [(count, LEGIBLE) for count in range(len(spare) + 1)] + [(len(spare), LEAST)]
+    tries = [(count, legible) for count in range(len(spare) + 1)] + [(len(spare), LEAST)]
     for count, least in tries:
         text = cells.only(without(spare, count, len(header))).text(width, least)
         if text is not None:

@@ -25,6 +25,8 @@ class History(TextFrame):
 
     _metadata = ["lrs"]  # noqa: RUF012  # pandas' way to hand an attribute on to a slice
     lrs: pd.DataFrame | None = None
+    _spare = ("lr", "epoch")
+    _legible = 30  # of the notes
 
     def to_frame(self) -> pd.DataFrame:
         """Return a plain DataFrame."""
