@@ -29,6 +29,7 @@ from thermocline.pipeline.prepare import Prepared
 from thermocline.pipeline.resume import find_checkpoint
 from thermocline.report.console import Console
 from thermocline.training.checkpoint_store import Checkpoint
+from thermocline.training.history import History
 from thermocline.training.loggers import RunInfo
 from thermocline.training.memory_check import memory_warning
 from thermocline.training.open_loggers import make_loggers, opened
@@ -100,19 +101,31 @@ def fit(request: Request, among: Among = Among()) -> Fitted:
         trainer = Trainer(run)
         _warn_of_memory(trainer)
         history = trainer.fit()
-        losses = _losses(trainer.settled, assembly, valid)
-        assembly, ended = replace(assembly, target=trainer.settled.target), not trainer.interrupted
-        baseline = assembly.problem.baseline(assembly, {"train": train, "valid": valid})
-        return Fitted(
-            assembly,
-            history,
-            places.identity(),
-            ended,
-            steps=trainer.total_steps,
-            losses=losses,
-            reference=Reference(len(train), len(valid), baseline),
-            seconds=seconds | trainer.scorer.stages.seconds,
-        )
+        return replace(_outcome(trainer, history, seconds), identity=places.identity())
+
+
+def _outcome(trainer: Trainer, history: History, seconds: Mapping[str, float]) -> Fitted:
+    """Return what a trainer has made; its run has still to be named.
+
+    Args:
+        trainer: Which has fitted.
+        history: What it recorded.
+        seconds: Stage → seconds of what came before.
+    """
+    run = trainer.run
+    losses = _losses(trainer.settled, run.assembly, run.valid)
+    assembly = replace(run.assembly, target=trainer.settled.target)
+    baseline = assembly.problem.baseline(assembly, {"train": run.train, "valid": run.valid})
+    return Fitted(
+        assembly,
+        history,
+        identity="",
+        ended=not trainer.interrupted,
+        steps=trainer.total_steps,
+        losses=losses,
+        reference=Reference(len(run.train), len(run.valid), baseline),
+        seconds={**seconds, **trainer.scorer.stages.seconds},
+    )
 
 
 def _run_info(request: Request, assembly: Assembly, places: Places, resumed: Checkpoint | None) -> RunInfo:

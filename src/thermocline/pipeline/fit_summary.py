@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -104,14 +105,14 @@ class FitSummary:
         return [f"{duration(sum(self.seconds.values()))}: {', '.join(parts)}"]
 
     def _saved(self) -> str:
-        return "nowhere; predictor.save('my_model') does" if self.saved_at is None else f"at {self.saved_at!r}"
+        if self.saved_at is None:
+            return "nowhere; predictor.save('my_model') does"
+        return f"at {self.saved_at!r}; Predictor.load reads it"
 
     def _next(self) -> list[str]:
         then = ["predictor.predict(new_rows), .evaluate(test_rows), .report(test_rows)"]
         if self.others:
             then.append(f"predictor.leaderboard() lists the {counted(self.others, 'fit')} that were compared")
-        elif self.saved_at is not None:
-            then.append(f"Predictor.load({self.saved_at!r}) in another program")
         return then
 
 
@@ -128,6 +129,7 @@ def summary_of(fitted: Fitted, saved_at: str | None, seconds: Mapping[str, float
     rows = history.to_frame().to_dict(orient="records")
     notes = [str(row.get("note") or "") for row in rows]
     kept = next((note.removeprefix(KEPT) for note in reversed(notes) if note.startswith(KEPT)), "the last state")
+    kept = _with_epoch(kept, rows)
     score = history.kept_scores.get(metric)
     sign = 1.0 if metric_of(fitted.assembly.problem.info, target).greater_is_better else -1.0
     simpler = [] if score is None else list(_simpler(rows, metric, kept, reference))
@@ -154,11 +156,21 @@ def _simpler(
     found = []
     first = next((row for row in rows if row["step"] == 0 and _number(row.get(f"val_{metric}"))), None)
     if first is not None and not kept.startswith("step 0"):
-        name = str(first.get("note") or "").partition(":")[0]
-        found.append((f"step 0 ({name})" if name else "step 0", float(first[f"val_{metric}"])))
+        name, named, _ = str(first.get("note") or "").partition(":")
+        name = f"the {name} at step 0" if named else "the model at step 0"
+        found.append((name, float(first[f"val_{metric}"])))
     if reference is not None and reference.baseline is not None:
         found.append((reference.baseline.name, reference.baseline.score))
     return found
+
+
+def _with_epoch(kept: str, rows: list[dict[Any, Any]]) -> str:
+    """Return what was kept, with the epoch where it is one step."""
+    found = re.match(r"step (\d+)", kept)
+    epoch = next((row["epoch"] for row in rows if found and row["step"] == int(found[1])), None)
+    if found is None or epoch is None:
+        return kept
+    return f"{found[0]} (epoch {epoch:.3g}){kept[found.end() :]}"
 
 
 def _number(value: Any) -> bool:

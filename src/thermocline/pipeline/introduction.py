@@ -25,6 +25,7 @@ from thermocline.tuning.plan.show import headline
 ALL = 2
 """The verbosity at which every choice is said."""
 
+_MOST_LINES = 20
 _PHASES_NAMED = 3
 
 
@@ -41,7 +42,7 @@ def introduce(console: Console, found: Ready, *, plan: bool = True) -> None:
         console.headed(summary(found, plan=plan))
         return
     assembly, prepared = found.assembly, found.prepared
-    console.say(_title(assembly), "bold")
+    console.say(f"{_title(assembly)} ({assembly.target.reason})", "bold")
     for note in (*prepared.notes, *assembly.built.notes):
         console.say(note)
     console.say(str(assembly.columns))
@@ -58,8 +59,8 @@ def summary(found: Ready, *, plan: bool = True) -> Headed:
         found: Data and model.
         plan: Whether plan and folder are a part of it.
     """
-    prepared, assembly = found.prepared, found.assembly
-    labels = prepared.problem.describe_labels(prepared.train, prepared.target)
+    prepared, assembly, target = found.prepared, found.assembly, found.assembly.target
+    labels = ": ".join(filter(None, [target.reason, prepared.problem.describe_labels(prepared.train, target)]))
     notes = [*prepared.notes, *assembly.built.notes]
     rows = f"{counted(len(found.train), 'row')} to train on, {len(found.valid):,} to validate on"
     notes = [note for note in notes if note not in assembly.plan.warnings and not _says_rows(note)]
@@ -73,10 +74,11 @@ def summary(found: Ready, *, plan: bool = True) -> Headed:
     sections += [
         Section("Cost", _cost(found), 2),
         Section("Options", list(_options(assembly)), 3, "predictor.config"),
-        Section("Notes", notes, 3, "predictor.history, or verbosity=2"),
     ]
     if plan and prepared.request.path is not None:
         sections.append(Section("Saved", [f"to {str(prepared.request.path)!r} at the end"], 1))
+    left = _MOST_LINES - len(str(Headed(_title(assembly), tuple(sections))).splitlines())
+    sections.append(Section("Notes", notes, max(left, 2), "predictor.history, or verbosity=2", cut=True))
     return Headed(_title(assembly), tuple(sections))
 
 
@@ -87,7 +89,7 @@ def _says_rows(note: str) -> bool:
 
 def _title(assembly: Assembly) -> str:
     target = assembly.target
-    return f"{target.problem_type} on {target.label!r} ({target.reason}); validated by {target.eval_metric}"
+    return f"{target.problem_type} on {target.label!r}, validated by {target.eval_metric}"
 
 
 def _columns(columns: Columns) -> str:
@@ -95,7 +97,7 @@ def _columns(columns: Columns) -> str:
     counts = {kind if kind != "null" else "not used": len(columns.of(kind)) for kind in KINDS}
     by_kind = [f"{number} {kind}" for kind, number in counts.items() if number]
     missing = [one.name for one in columns if one.missing and one.kind != "null"]
-    gaps = f"; values are missing in {listing(missing, limit=3)}" if missing else ""
+    gaps = f"; missing values in {listing(missing, limit=3)}" if missing else ""
     return f"{counted(len(columns), 'column')}: {', '.join(by_kind)}{gaps}"
 
 
@@ -148,7 +150,7 @@ def _cost(found: Ready) -> list[str]:
     for layer in assembly.layer_map:
         own = sum(named[name].nbytes for name in layer.parameters if name in named)
         total += own if layer.label in never else own * (2.0 + optimizer.get(layer.label, 0.0))
-    told = f"{size(total)} for weights, gradients and optimizer, and activations on top"
+    told = f"at least {size(total)}, and activations on top"
     seconds = seconds_of(limit)
     return [f"{told}; {env.precision} on {env.device}" + ("" if seconds is None else f"; at most {duration(seconds)}")]
 
@@ -167,7 +169,7 @@ def _options(assembly: Assembly) -> Iterator[str]:
     if given:
         yield f"set: {', '.join(given)}"
     by = f"{'presets' if len(config.presets) > 1 else 'preset'} {', '.join(config.presets)}"
-    told = {f"by {by}": preset, "chosen for these data and this model": chosen, "as in the earlier fit": before}
+    told = {f"by {by}": preset, "chosen": chosen, "as in the earlier fit": before}
     usual = sum(origin == DEFAULT for origin in config.provenance.values())
     counts = [f"{number} {how}" for how, number in told.items() if number] + [f"{usual} at their defaults"]
     yield ", ".join(counts)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from html import escape
 
 from thermocline.errors import escaped
-from thermocline.report.screen import folded, painted, screen_width
+from thermocline.report.screen import end_cut, folded, painted, screen_width
 from thermocline.report.tables import STYLE
 
 _GAP = 2
@@ -21,6 +21,7 @@ class Section:
         heading: One short word.
         texts: Lines; each begins a new line on the screen.
         most: Lines on the screen at most.
+        cut: Whether each text is cut to one line.
         where: Where the rest is to be found, in a few words.
     """
 
@@ -28,14 +29,18 @@ class Section:
     texts: Sequence[str]
     most: int = 3
     where: str = ""
+    cut: bool = False
 
     def lines(self, width: int) -> list[str]:
         """Return the lines as they stand beside the heading."""
-        lines = [line for text in self.texts for line in folded(escaped(text), width)]
+        if self.cut:
+            lines = [end_cut(escaped(text), width) for text in self.texts]
+        else:
+            lines = [line for text in self.texts for line in folded(escaped(text), width)]
         if len(lines) <= self.most:
             return lines
-        more = f"… {self.where}".rstrip()
-        return [*lines[: self.most - 1], more]
+        left = f"and {len(lines) - self.most + 1} more" if self.cut else "and more"
+        return [*lines[: self.most - 1], f"… {left}{': ' * bool(self.where)}{self.where}"]
 
 
 @dataclass(frozen=True)

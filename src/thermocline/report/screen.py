@@ -102,6 +102,16 @@ def paragraph(text: str, indent: str = INDENT) -> str:
     return "\n".join([first, *(indent + line for line in more)])
 
 
+def end_cut(text: str, width: int) -> str:
+    """Return a text with `…` at its end where it is wider than `width`."""
+    if columns_of(text) <= width:
+        return text
+    end = len(text)
+    while columns_of(text[:end]) >= width:
+        end -= 1
+    return f"{text[:end].rstrip()}…"
+
+
 def middle_cut(text: str, width: int) -> str:
     """Return a text with `…` in its middle where it is wider than `width`."""
     if columns_of(text) <= width:
