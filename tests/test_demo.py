@@ -30,5 +30,5 @@ def test_the_demo_scores_saves_and_predicts_again(capsys, monkeypatch):
     progress = [i for i, line in enumerate(lines) if line.startswith("epoch ")]
     assert len(lines) - (progress[-1] - progress[0] + 1) <= 40
     assert "majority class " in said
-    assert "The demo: from a piece of documentation, tell the library." in said
+    assert "The demo, without downloads: from a piece of documentation, tell the library." in said
     assert "predictions as before saving: True" in said

@@ -33,7 +33,7 @@ def run(sample: str, *, rows: int | None, out: Path | None, seed: int = 0) -> di
     """
     from sklearn.model_selection import train_test_split
 
-    print(paragraph(f"The demo: {_WHAT[sample]} Nothing is downloaded."), flush=True)
+    print(paragraph(f"The demo, without downloads: {_WHAT[sample]}"), flush=True)
     frame = load_sample(sample, rows=rows, seed=seed)
     label = str(frame.columns[-1])
     learn = min(LEARN, round(0.75 * len(frame)))

@@ -25,7 +25,7 @@ from thermocline.tuning.plan.show import headline
 ALL = 2
 """The verbosity at which every choice is said."""
 
-_MOST_LINES = 20
+_MOST_LINES = 18  # where there are many notes; two of them are always there
 _PHASES_NAMED = 3
 
 
@@ -72,7 +72,7 @@ def summary(found: Ready, *, plan: bool = True) -> Headed:
     if plan:
         sections.append(Section("Plan", [headline(assembly.plan), _course(found)], 3, "predictor.plan"))
     sections += [
-        Section("Cost", _cost(found), 2),
+        Section("Cost", _cost(found), 1, cut=True),
         Section("Options", list(_options(assembly)), 3, "predictor.config"),
     ]
     if plan and prepared.request.path is not None:

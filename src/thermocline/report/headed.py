@@ -79,7 +79,7 @@ class Headed:
         """Return each line as what is bold and what is not."""
         screen = screen_width()
         indent = max((len(one.heading) for one in self._shown), default=0) + _GAP
-        out = [(line, "") for line in folded(escaped(self.title), screen)] if self.title else []
+        out = [(end_cut(escaped(self.title), screen), "")] if self.title else []
         for one in self._shown:
             for place, line in enumerate(one.lines(screen - indent)):
                 out.append(((one.heading if not place else "").ljust(indent), line))

@@ -14,7 +14,7 @@ GAP = 2
 LEGIBLE = 12
 """How narrow a column of texts may become where there is a choice."""
 
-_JUDGED = 40  # rows with the longest texts, by which widths are chosen
+_JUDGED = 12  # rows with the longest texts, by which widths are chosen
 
 LEAST = 4
 """And where there is none."""
@@ -92,7 +92,7 @@ class Cells:
         return [one if i in self.right else min(one, text) for i, one in enumerate(least)]
 
     def _shrink(self, widths: list[int], least: Sequence[int], room: int) -> None:
-        """Make columns narrower, one at a time, until all fit or all are as narrow as they may be.
+        """Make columns narrower, one after the other, until all fit or all are as narrow as they may be.
 
         It is that column each time by which the table becomes the least longer; of several the widest.
         """
@@ -108,7 +108,8 @@ class Cells:
             wide = [i for i, width in enumerate(widths) if width > least[i]]
             if not wide:
                 return
-            widths[min(wide, key=longer)] -= 1
+            chosen = min(wide, key=longer)
+            widths[chosen] -= min(max(1, (sum(widths) - room) // 8), widths[chosen] - least[chosen])
 
     def _lines(self, widths: Sequence[int]) -> list[str]:
         out = []
