@@ -38,7 +38,7 @@ def run(sample: str, *, rows: int | None, out: Path | None, seed: int = 0) -> di
     label = str(frame.columns[-1])
     learn = min(LEARN, round(0.75 * len(frame)))
     train, test = train_test_split(frame, train_size=learn, stratify=frame[label], random_state=seed)
-    print(f"\n1. Fine-tune on {len(train):,} rows; {len(test):,} others are held out to test on", flush=True)
+    print(f"1. Fine-tune on {len(train):,} rows; {len(test):,} others are held out to test on", flush=True)
     with tempfile.TemporaryDirectory(prefix="thermocline-demo-") as scratch:
         folder = out or Path(scratch) / "model"
         predictor = Predictor(label, eval_metric="accuracy", path=folder)
@@ -49,7 +49,7 @@ def run(sample: str, *, rows: int | None, out: Path | None, seed: int = 0) -> di
         print("\n3. A new process loads the saved model and predicts the same rows:", flush=True)
         again = _predict_elsewhere(folder, test.drop(columns=label), Path(scratch))
         same = bool((again.to_numpy() == predictor.predict(test).to_numpy()).all())
-        first = [list(map(str, row)) for row in zip(test[label].to_numpy()[:3], again.to_numpy()[:3], strict=True)]
+        first = [list(map(str, row)) for row in zip(test[label].to_numpy()[:2], again.to_numpy()[:2], strict=True)]
         print(table(first, [label, "predicted"]))
         print(f"the same {len(again):,} predictions as before saving: {same}")
         if not same:

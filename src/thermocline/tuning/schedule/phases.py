@@ -155,7 +155,7 @@ class Phase:
 
     def __repr__(self) -> str:
         own = {one.name: getattr(self, one.name) for one in fields(self)}
-        usual = {one.name: {} if callable(one.default_factory) else one.default for one in fields(self)}
+        usual: dict[str, Any] = {one.name: {} if callable(one.default_factory) else one.default for one in fields(self)}
         said = [f"{name}={value!r}" for name, value in own.items() if name == "name" or value != usual[name]]
         return f"Phase({', '.join(said)})"
 
