@@ -54,7 +54,7 @@ _GIVEN = (
     "_problem",
 )
 #: Those that a fit sets, as they are before.
-_UNFITTED = {
+_UNFITTED: Mapping[str, Any] = {
     "_assembly": None,
     "_history": None,
     "_identity": "",
