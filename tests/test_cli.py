@@ -37,6 +37,7 @@ def model(table: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_fit_says_what_it_chose(table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "model"
     command = ["fit", str(table), "--label", "y", "--out", str(out), "--column-type", "code=categorical", *FAST]
+    command = [*command, "--verbosity", "2"]
     assert main([*command, "--set", "optim.lr=0.002", "--eval-metric", "accuracy"]) == 0
     said = capsys.readouterr().out
     assert "binary on 'y'" in said
@@ -163,7 +164,7 @@ def test_a_copied_preset_and_a_file_of_overrides_can_be_used(
     mine.write_text("purpose: mine\nextends: medium_quality\noptim:\n  weight_decay: 0.05\n")
     overrides.write_text("optim:\n  warmup: 0.3\n")
     command = ["explain", str(table), "--label", "y", "--presets", str(mine), "--config", str(overrides), *FAST]
-    assert main(command) == 0
+    assert main([*command, "--verbosity", "2"]) == 0
     said = capsys.readouterr().out
     assert "preset:mine.yaml" in said
     assert "warm-up over the first 30%" in said

@@ -101,7 +101,7 @@ def test_talkative(table, capsys):
     Predictor("y").fit(table, hyperparameters=TINY)
     out = capsys.readouterr().out
     assert "binary on 'y'" in out
-    assert "colour" in out
+    assert "3 columns: 2 numeric, 1 categorical" in out
     assert "roc_auc" in out
 
 

@@ -27,12 +27,14 @@ if TYPE_CHECKING:
     from thermocline.choose.recommendation import Recommendation
     from thermocline.config import ResolvedConfig
     from thermocline.config.typed_options import Hyperparameters
+    from thermocline.contracts.baseline import Reference
     from thermocline.contracts.problem import Assembly, Problem
     from thermocline.contracts.request import Request
     from thermocline.data.columns import Columns
     from thermocline.data.tables import Data
     from thermocline.evaluation.report import EvaluationReport
     from thermocline.export.exported import Exported
+    from thermocline.pipeline.fit_summary import FitSummary
     from thermocline.pipeline.fitted import Fitted
     from thermocline.registry.metrics import Metric
     from thermocline.training.callbacks import Callback
@@ -54,13 +56,15 @@ _GIVEN = (
     "_problem",
 )
 #: Those that a fit sets, as they are before.
-_UNFITTED = {
+_UNFITTED: Mapping[str, Any] = {
     "_assembly": None,
     "_history": None,
     "_identity": "",
     "_ended": True,
     "_leaderboard": None,
     "_saved_at": None,
+    "_reference": None,
+    "_seconds": {},
 }
 
 
@@ -84,8 +88,9 @@ class Predictor:
         sample_weight: A column of row weights, used in the loss and in validation; no feature.
         problem: A kind of problem of your own in place of `problem_type`: an instance of a class that derives from
             `thermocline.contracts.problem.Problem`.
-        verbosity: 0 says nothing; 1 prints choices and scores of a fit, shows progress in a terminal or a notebook, and
-            notes what predictions come across in the logger `thermocline`.
+        verbosity: 0 says nothing. 1 prints a summary when a fit begins and when it ends and a line for each validation,
+            shows progress in a terminal or a notebook, and notes what predictions come across in the logger
+            `thermocline`. 2 prints all columns, options and layers too.
 
     Attributes:
         columns: The columns and their types, with reasons (after `fit`).
@@ -120,6 +125,8 @@ class Predictor:
     _ended: bool  # whether its fit was not stopped by Ctrl-C
     _leaderboard: Mapping[str, Any] | None
     _saved_at: Path | None  # where the model that is fitted was saved, or loaded from
+    _reference: Reference | None
+    _seconds: Mapping[str, float]  # by stage, of a fit in this process
 
     def __init__(  # noqa: PLR0913 - public API
         self,
@@ -256,8 +263,11 @@ class Predictor:
         request = self._starting(self._request(*given, **how, began=began), start_from)
         with nullcontext() if self.path is None else saved_folder.writing_to(self.path):
             if search is not None or _is_raced(request):
-                return self._compared(request, search, overwrite=overwrite)
-            return self._fit_or_resumed(request, overwrite=overwrite)
+                self._compared(request, search, overwrite=overwrite)
+            else:
+                self._fit_or_resumed(request, overwrite=overwrite)
+        self._tell_end(began)
+        return self
 
     @keeps_global_state
     def explain(  # noqa: PLR0913 - public API
@@ -1061,6 +1071,22 @@ class Predictor:
         started = self._fitted().built.started
         return None if started is None else started.to_dict()
 
+    def fit_summary(self) -> FitSummary:
+        """Return how the fit ended: what was kept, its score beside simpler ones, the time it took, and what is next.
+
+        It prints, shows in a notebook, and has `to_dict()`. The time by stage is known in the process that fitted, not
+        after `load`.
+
+        Raises:
+            NotFittedError: `fit` has not been called.
+
+        Example:
+            `predictor.fit_summary().compared`
+        """
+        from thermocline.pipeline.fit_summary import summary_of
+
+        return summary_of(self._whole(), None if self._saved_at is None else str(self._saved_at), self._seconds)
+
     def leaderboard(self) -> Board:
         """Return a row for each fit that this predictor was chosen from, the best first.
 
@@ -1167,19 +1193,34 @@ class Predictor:
     def _save(self, target: Path, *, overwrite: bool) -> None:
         from thermocline.pipeline import artifact
 
+        begin = time.monotonic()
         artifact.save(self._whole(), target, overwrite=overwrite)
         self._saved_at = target
+        if self._seconds:
+            self._seconds = {**self._seconds, "saving": time.monotonic() - begin}
+
+    def _tell_end(self, began: float) -> None:
+        """Print how the fit ended; what no stage has taken went into loading libraries, or into other fits."""
+        from thermocline.report.console import Console
+
+        rest = time.monotonic() - began - sum(self._seconds.values())
+        if self._seconds and rest > 0:
+            name = "loading libraries" if self._leaderboard is None else "other fits"
+            self._seconds = {name: rest, **self._seconds}
+        Console(self.verbosity).headed(self.fit_summary().headed())
 
     def _whole(self) -> Fitted:
         """Return what was fitted."""
         from thermocline.pipeline.fitted import Fitted
 
-        return Fitted(self._fitted(), self.history, self._identity, self._ended, self._leaderboard)
+        whole = self._fitted(), self.history, self._identity, self._ended, self._leaderboard
+        return Fitted(*whole, reference=self._reference, seconds=self._seconds)
 
     def _take(self, fitted: Fitted) -> None:
         """Be what was fitted."""
         self._assembly, self._history, self._identity = fitted.assembly, fitted.history, fitted.identity
         self._ended, self._leaderboard, self._saved_at = fitted.ended, fitted.leaderboard, None
+        self._reference, self._seconds = fitted.reference, fitted.seconds
 
     def _fit_or_resumed(self, request: Request, *, overwrite: bool) -> Predictor:
         """Be what a fit gives, or a run that has ended, and save it; the lock of the path is held."""
@@ -1240,6 +1281,7 @@ class Predictor:
             raise
         self._assembly, self._history, self._identity = ended._assembly, ended._history, ended._identity
         self._ended, self._leaderboard, self._saved_at = ended._ended, ended._leaderboard, self.path
+        self._reference, self._seconds = ended._reference, {}
         return True
 
 

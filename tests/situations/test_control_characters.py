@@ -42,7 +42,7 @@ def test_tables_keep_their_lines():
 def test_columns_classes_and_missing_values(capsys, caplog):
     frame = make_table(40).rename(columns={"x": NAME})
     frame["y"] = frame["y"].map({"yes": "y\x1b[2J", "no": "n\no"})
-    predictor = Predictor("y").fit(frame, hyperparameters=ONCE)
+    predictor = Predictor("y", verbosity=2).fit(frame, hyperparameters=ONCE)
     caplog.set_level("INFO", "thermocline")  # from here on lines go to the handler alone
     predictor.predict(frame.assign(**{NAME: [None, *frame[NAME][1:]]}))
     Console(1).missing({NAME: 3}, 40, set())

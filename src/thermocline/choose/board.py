@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 from thermocline.choose.leaderboard import COMPLETE, KEPT
-from thermocline.report.frames import html_frame
+from thermocline.report.frames import TextFrame, html_frame
 from thermocline.report.plots import COLORS, look, pyplot
 from thermocline.report.svg import GREY
 
@@ -19,7 +17,7 @@ LOSS, AFTER = "loss", "loss after "
 """Columns of a race: the mean loss of the validation rows of a whole fit, and after a share of the steps."""
 
 
-class Board(pd.DataFrame):
+class Board(TextFrame):
     """A DataFrame of the fits that a predictor was chosen from, the best first; see `Predictor.leaderboard`.
 
     Example:
@@ -28,10 +26,6 @@ class Board(pd.DataFrame):
         >>> board.loc[board["why"] == "kept", "name"].tolist()
         ['trial 1']
     """
-
-    @property
-    def _constructor(self) -> Any:
-        return Board
 
     def plot_race(self) -> Figure:
         """Draw a race: the loss of the validation rows after each share of the steps, and the gains of whole fits.

@@ -12,6 +12,7 @@ from thermocline.contracts.probing import FoldScores
 from thermocline.efficiency.costs.estimate import size
 from thermocline.errors import DataError, counted
 from thermocline.report.plots import COLORS, look, pyplot
+from thermocline.report.screen import paragraph
 from thermocline.report.svg import GREY
 from thermocline.report.tables import html_block, html_lines, html_table, table
 from thermocline.tuning.layers.layer import Layer
@@ -193,8 +194,8 @@ class Probes:
 
     def __str__(self) -> str:
         tables = [table(rows, header, right) for header, rows, right in self._tables]
-        advice = [ADVICE] if self.depths else []
-        return "\n".join([self._headline, *tables, *advice, *self.notes])
+        below = [*([ADVICE] if self.depths else []), *self.notes]
+        return "\n".join([paragraph(self._headline), *tables, *map(paragraph, below)])
 
     def _repr_html_(self) -> str:
         tables = [html_table(rows, header, right) for header, rows, right in self._tables]

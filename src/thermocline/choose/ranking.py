@@ -29,6 +29,7 @@ from thermocline.pipeline.arguments import shown
 from thermocline.pipeline.prepare import problem_of
 from thermocline.pipeline.ready import ready
 from thermocline.registry import input_infos
+from thermocline.report.screen import paragraph
 from thermocline.report.tables import count, html_block, html_lines, html_table, table
 
 if TYPE_CHECKING:
@@ -165,7 +166,8 @@ class BackboneRanking:
         return str(self)
 
     def __str__(self) -> str:
-        return "\n".join([self._headline, table(self._rows, self._header, _RIGHT), *self._reasons])
+        made = table(self._rows, self._header, _RIGHT)
+        return "\n".join([paragraph(self._headline), made, *map(paragraph, self._reasons)])
 
     def _repr_html_(self) -> str:
         ranked = html_table(self._rows, self._header, _RIGHT)

@@ -10,6 +10,7 @@ from thermocline.choose.probe_results import Probes
 from thermocline.config.resolved import shown
 from thermocline.efficiency.costs.estimate import size
 from thermocline.efficiency.costs.forecast import Forecast
+from thermocline.report.screen import paragraph
 from thermocline.report.tables import html_block, html_lines, html_table, table
 
 if TYPE_CHECKING:
@@ -130,8 +131,8 @@ class Recommendation:
         return str(self)
 
     def __str__(self) -> str:
-        lines = [self.headline, table([row[:4] for row in self._rows()], _HEADER[:4])]
-        others = [f"  or {each}" for one in self.choices for each in one.alternatives]
+        lines = [paragraph(self.headline), table([row[:4] for row in self._rows()], _HEADER[:4])]
+        others = [paragraph(f"  or {each}", indent="     ") for one in self.choices for each in one.alternatives]
         probes = [] if self.probes is None else [str(self.probes)]
         return "\n".join([*lines, *(["Alternatives:", *others] if others else []), *probes, str(self.forecast)])
 

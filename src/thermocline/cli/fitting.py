@@ -98,6 +98,9 @@ def _add_options(fit: argparse.ArgumentParser) -> None:
     completes(how.add_argument("--start-from", metavar="FOLDER", help=text), FOLDER)
     how.add_argument("--seed", type=int, default=0, help="same seed, same result on the CPU (default: 0)")
     how.add_argument("--quiet", action="store_true", help="print nothing but the result")
+    how.add_argument(
+        "--verbosity", type=int, default=1, metavar="0|1|2", help="2 prints all options and the whole plan"
+    )
 
 
 def _add_budget(fit: argparse.ArgumentParser) -> None:
@@ -147,7 +150,7 @@ def _predictor(given: argparse.Namespace, path: str | None) -> Any:
         path,
         positive_class=given.positive_class,
         sample_weight=given.sample_weight,
-        verbosity=0 if given.quiet or given.json else 1,
+        verbosity=0 if given.quiet or given.json else given.verbosity,
     )
 
 
@@ -168,6 +171,8 @@ def _choices(given: argparse.Namespace) -> dict[str, Any]:
 
 
 def _fit(given: argparse.Namespace) -> None:
+    from thermocline.report.frames import frame_text
+
     predictor = _predictor(given, given.out)
     how = {name: getattr(given, name) for name in ("time_limit", "memory", "plan", "resume", "overwrite")}
     search = _search(given)
@@ -176,7 +181,7 @@ def _fit(given: argparse.Namespace) -> None:
         print(json_line(_fitted_as_data(predictor)))
         return
     if predictor._leaderboard is not None and not given.quiet:
-        print(escaped(predictor.leaderboard().to_string(index=False), lines=True))
+        print(frame_text(predictor.leaderboard(), index=False))
     print(escaped(f"saved to {predictor.path}"))
 
 

@@ -33,16 +33,17 @@ def add(commands: Any) -> None:
 
 def _list_presets(given: argparse.Namespace) -> None:
     from thermocline.config import list_presets
+    from thermocline.report.screen import paragraph
 
     rows = list_presets().to_dict(orient="records")
     if given.json:
         print(json_line(rows))
         return
     for row in rows:
-        print(f"{row['name']}: {row['purpose']}")
+        print(paragraph(f"{row['name']}: {row['purpose']}"))
         parts = [f"{key}: {row[key]}" for key in row if key not in ("name", "purpose") and row[key]]
         if parts:
-            print(f"    {'; '.join(parts)}")
+            print(paragraph(f"    {'; '.join(parts)}", indent="    "))
 
 
 def _show_preset(given: argparse.Namespace) -> None:

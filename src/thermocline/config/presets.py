@@ -270,7 +270,7 @@ def list_presets() -> pd.DataFrame:
         >>> presets.columns.tolist(), "offline" in presets["name"].tolist()
         (['name', 'purpose', 'text', 'image', 'extends'], True)
     """
-    import pandas as pd
+    from thermocline.report.frames import TextFrame
 
     rows = []
     for name in preset_names():
@@ -281,7 +281,7 @@ def list_presets() -> pd.DataFrame:
         own = lineage[-1]
         texts = (name, own.purpose, values.get(_TEXT, ""), values.get(_IMAGE, ""), ", ".join(own.extends))
         rows.append(texts)
-    return pd.DataFrame(rows, columns=["name", "purpose", "text", "image", "extends"])
+    return TextFrame(rows, columns=["name", "purpose", "text", "image", "extends"])
 
 
 def copy_preset(name: str | os.PathLike[str], destination: str | os.PathLike[str], *, schema: bool = False) -> Path:

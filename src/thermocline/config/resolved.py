@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from thermocline.errors import ConfigError, escaped
+from thermocline.errors import ConfigError
 from thermocline.registry import ProblemInfo
-from thermocline.report.tables import html_block, html_table
+from thermocline.report.tables import html_block, html_table, table
 
 from .documents import parse_yaml
 from .joined import Schema, nested, schema_of
@@ -234,9 +234,7 @@ class ResolvedConfig:
         return self._table([line for line in lines if line[2] != DEFAULT and not line[0].startswith(left_out)])
 
     def _table(self, rows: list[tuple[str, str, str]]) -> str:
-        lines = [("key", "value", "from"), *((key, escaped(value), escaped(origin)) for key, value, origin in rows)]
-        widths = [max(len(line[column]) for line in lines) for column in (0, 1)]
-        return "\n".join(f"{key:<{widths[0]}}  {value:<{widths[1]}}  {origin}" for key, value, origin in lines)
+        return table(rows, ["key", "value", "from"])
 
     def __repr__(self) -> str:
         origins = list(self.provenance.values())

@@ -17,6 +17,7 @@ import pandas as pd
 from torch import nn
 
 from thermocline.config import ResolvedConfig
+from thermocline.contracts.baseline import Baseline
 from thermocline.contracts.closing import Closing, Settled
 from thermocline.contracts.exporting import ExportForm
 from thermocline.contracts.labelled import Labelled, Reading
@@ -301,6 +302,24 @@ class Problem:
             closing: What may be computed with it.
         """
         return Settled(assembly.target, closing.scores)
+
+    def baseline(self, assembly: Assembly, rows: Mapping[str, Rows]) -> Baseline | None:
+        """Return the score of what predicts the same for every row, which the score of a fit is seen against.
+
+        Args:
+            assembly: The model, once it is fitted.
+            rows: Rows that `train` and that `valid`ate, labelled.
+
+        Returns:
+            None where this kind has no such thing.
+        """
+        del assembly, rows
+        return None
+
+    def describe_labels(self, found: Labelled, target: Any) -> str:
+        """Return what training labels hold, in a line, such as the classes with their shares; or nothing."""
+        del found, target
+        return ""
 
     def row_losses(self, outputs: np.ndarray, target: Any, rows: Rows) -> np.ndarray | None:
         """Return the loss of each row, times its weight in units of the mean weight, by which fits are compared.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from typing import Any, Literal, cast, get_args
 
 import numpy as np
@@ -15,14 +16,17 @@ from thermocline.data.image_columns import given_image_form
 from thermocline.data.row_names import first_rows
 from thermocline.data.values import is_duration, parse_numbers
 from thermocline.data.verdict import Verdict
-from thermocline.errors import ColumnTypeError, ConfigError, counted, did_you_mean, escaped, listing
-from thermocline.report.tables import html_block, html_table
+from thermocline.errors import ColumnTypeError, ConfigError, counted, did_you_mean, listing
+from thermocline.report.tables import html_block, html_table, table
 
 Kind = Literal["numeric", "categorical", "text", "image", "null"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
+_LONGEST_NAME = 60  # letters of a name in the text
+_MOST_ALIKE = 4  # neighbours that differ in name alone and have lines of their own
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Column:
     """One column's type.
 
@@ -43,8 +47,13 @@ class Column:
     missing: int = 0
     form: str = ""
 
+    def __repr__(self) -> str:
+        form = f" ({self.form})" if self.form not in ("", self.kind) else ""
+        missing = f", {self.missing} missing" if self.missing else ""
+        return f"<Column {self.name!r}: {self.kind}{form}{missing}; {self.reason or 'no reason given'}>"
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Columns:
     """The types of all columns of a frame, in its order.
 
@@ -97,12 +106,15 @@ class Columns:
     def __str__(self) -> str:
         if not self.columns:
             return "(no columns)"
-        table = self.to_frame()[["column", "type", "missing", "reason"]].map(lambda v: _cut(escaped(str(v)), 90))
-        widths = {name: max(len(name), int(table[name].str.len().max())) for name in table.columns}
-        lines = [list(table.columns), *table.to_numpy().tolist()]
-        return "\n".join(
-            "  ".join(cell.ljust(widths[n]) for n, cell in zip(widths, line, strict=True)).rstrip() for line in lines
-        )
+        lines = []
+        for (kind, missing, reason), group in groupby(self.columns, lambda one: (one.kind, one.missing, one.reason)):
+            names = [_cut(one.name, _LONGEST_NAME) for one in group]
+            if len(names) > _MOST_ALIKE:
+                names = [f"{names[0]} … {names[-1]} ({len(names)} columns)"]
+            lines += [[name, kind, str(missing), reason] for name in names]
+        return table(lines, ["column", "type", "missing", "reason"], right=(2,))
+
+    __repr__ = __str__
 
     def _repr_html_(self) -> str:
         rows = [[c.name, c.kind, str(c.missing), c.reason] for c in self.columns]

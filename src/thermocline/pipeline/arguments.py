@@ -56,10 +56,13 @@ def verbosity_of(value: Any) -> int:
     """Return how much is printed.
 
     Raises:
-        ConfigError: It is no whole number of at least 0.
+        ConfigError: It is not 0, 1 or 2.
     """
-    if not _is_whole(value) or value < 0:
-        raise ConfigError(f"verbosity is 0, which prints nothing, or a whole number above it, not {shown(value)}.")
+    if not _is_whole(value) or not 0 <= value <= 2:
+        raise ConfigError(
+            f"verbosity is 0 (nothing is printed), 1 (a summary, a line for each validation, and the end) or 2 (all "
+            f"options and the whole plan too), not {shown(value)}."
+        )
     return int(value)
 
 

@@ -18,6 +18,7 @@ from thermocline import registry
 from thermocline.backbones.pretrained import file_sha256
 from thermocline.backbones.saved_config import no_hub
 from thermocline.config import ResolvedConfig
+from thermocline.contracts.baseline import Reference
 from thermocline.contracts.problem import Assembly, Built, Problem
 from thermocline.contracts.starting import Started
 from thermocline.data.columns import Columns
@@ -36,6 +37,7 @@ from thermocline.tuning.random_numbers import RandomNumbers
 
 FORMAT = 1
 LEADERBOARD = "leaderboard.json"
+REFERENCE = "reference.json"
 
 
 def save(fitted: Fitted, path: Path, *, overwrite: bool = False) -> None:
@@ -115,7 +117,8 @@ def load(path: Path, trust: Trust = Trust()) -> Fitted:
         if "rates.json" in files.digests:
             history.lrs = pd.DataFrame(files.json("rates.json")).set_index("step")
         leaderboard = files.json(LEADERBOARD) if LEADERBOARD in files.digests else None
-    return Fitted(assembly, history, identity, ended, leaderboard)
+        reference = Reference.from_dict(files.json(REFERENCE)) if REFERENCE in files.digests else None
+    return Fitted(assembly, history, identity, ended, leaderboard, reference=reference)
 
 
 def _write(fitted: Fitted, folder: Path) -> None:
@@ -128,6 +131,8 @@ def _write(fitted: Fitted, folder: Path) -> None:
         _dump(folder / "rates.json", history.lrs.reset_index().to_dict(orient="list"))
     if fitted.leaderboard is not None:
         _dump(folder / LEADERBOARD, dict(fitted.leaderboard))
+    if fitted.reference is not None:
+        _dump(folder / REFERENCE, fitted.reference.to_dict())
     if assembly.facts:
         _dump(folder / "facts.json", dict(assembly.facts))
     (folder / "plan.json").write_text(assembly.plan.to_json(), encoding="utf-8")

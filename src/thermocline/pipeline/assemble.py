@@ -6,9 +6,8 @@ from dataclasses import replace
 
 from thermocline.contracts.problem import Assembly
 from thermocline.data.batches import Rows
-from thermocline.pipeline.planning import GivenPlan, check_layer_options, plan_for, read_phases, tower_sections
+from thermocline.pipeline.planning import GivenPlan, check_layer_options, plan_for, read_phases
 from thermocline.pipeline.prepare import Prepared
-from thermocline.report.console import Console
 from thermocline.training.batch_norm import micro_batch_note
 from thermocline.training.optimizing import optimizer_notes
 from thermocline.tuning.random_numbers import RandomNumbers
@@ -45,16 +44,3 @@ def rows_of(prepared: Prepared, assembly: Assembly) -> tuple[Rows, Rows]:
     problem, seed = prepared.problem, prepared.request.seed
     train = problem.rows(prepared.train, assembly, labelled=True, training=True, seed=seed)
     return train, problem.rows(prepared.valid, assembly, labelled=True)
-
-
-def introduce(console: Console, prepared: Prepared, assembly: Assembly, *, plan: bool = True) -> None:
-    """Print what was chosen before the work starts."""
-    target = assembly.target
-    console.say(f"{target.problem_type} on {target.label!r} ({target.reason}); validated by {target.eval_metric}")
-    for note in (*prepared.notes, *assembly.built.notes):
-        console.say(note)
-    console.say(str(assembly.columns))
-    sections = tower_sections(assembly.config)
-    console.say(assembly.config.summary(without=[sections[name] for name in sections.keys() - assembly.model.towers]))
-    if plan:
-        console.say(str(assembly.plan))

@@ -11,7 +11,7 @@ from thermocline.contracts.request import Request
 from thermocline.efficiency.costs.forecast import Forecast
 from thermocline.efficiency.costs.seconds import StepTimes
 from thermocline.errors import ThermoclineWarning
-from thermocline.pipeline.assemble import introduce
+from thermocline.pipeline.introduction import introduce
 from thermocline.pipeline.ready import Ready, ready
 from thermocline.report.console import Console
 from thermocline.training.out_of_memory import is_out_of_memory
@@ -32,7 +32,7 @@ def explain(request: Request, *, timed: bool = False) -> LayerPlan:
         ThermoclineError: See `Predictor.fit`.
     """
     found = ready(request)
-    introduce(Console(request.verbosity), found.prepared, found.assembly, plan=False)
+    introduce(Console(request.verbosity), found, plan=False)
     return replace(found.assembly.plan, estimate=forecast_ready(found, times_of(found) if timed else None))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from thermocline.contracts.baseline import Reference
 from thermocline.contracts.closing import Settled
 from thermocline.contracts.problem import Assembly
 from thermocline.contracts.request import Request
@@ -19,14 +21,15 @@ from thermocline.data.memory_budget import Budget
 from thermocline.data.pixel_cache import Keep
 from thermocline.errors import ThermoclineWarning
 from thermocline.pipeline.arguments import memory_of, seconds_of
-from thermocline.pipeline.assemble import introduce
 from thermocline.pipeline.budget import within_memory
 from thermocline.pipeline.fitted import Fitted
+from thermocline.pipeline.introduction import introduce
 from thermocline.pipeline.places import Places
 from thermocline.pipeline.prepare import Prepared
 from thermocline.pipeline.resume import find_checkpoint
 from thermocline.report.console import Console
 from thermocline.training.checkpoint_store import Checkpoint
+from thermocline.training.history import History
 from thermocline.training.loggers import RunInfo
 from thermocline.training.memory_check import memory_warning
 from thermocline.training.open_loggers import make_loggers, opened
@@ -61,10 +64,12 @@ def fit(request: Request, among: Among = Among()) -> Fitted:
     Raises:
         ThermoclineError: See `Predictor.fit`.
     """
+    begin = time.monotonic()
     limit, console = TimeLimit(seconds_of(request.time_limit), request.began), Console(request.verbosity)
     found = within_memory(request, memory_of(request.memory), prepared=among.prepared)
     assembly, train, valid = found.assembly, found.train, found.valid
-    introduce(console, found.prepared, assembly)
+    seconds = {"reading": found.reading, "building": time.monotonic() - begin - found.reading}
+    introduce(console, found)
     config = assembly.config
     places = Places.of(request, config)
     if places.store is not None:
@@ -85,7 +90,7 @@ def fit(request: Request, among: Among = Among()) -> Fitted:
             valid_found=found.prepared.valid,
             seed=request.seed,
             time_limit=limit,
-            reporting=Reporting(loggers, console.progress, console.say),
+            reporting=Reporting(loggers, console.progress, console.say, console.detail),
             notes=(*found.prepared.notes, *assembly.built.notes),
             storage=places.storage(best_states, budget, among.kept),
             resume=resumed,
@@ -96,9 +101,31 @@ def fit(request: Request, among: Among = Among()) -> Fitted:
         trainer = Trainer(run)
         _warn_of_memory(trainer)
         history = trainer.fit()
-        losses = _losses(trainer.settled, assembly, valid)
-        assembly, ended = replace(assembly, target=trainer.settled.target), not trainer.interrupted
-        return Fitted(assembly, history, places.identity(), ended, steps=trainer.total_steps, losses=losses)
+        return replace(_outcome(trainer, history, seconds), identity=places.identity())
+
+
+def _outcome(trainer: Trainer, history: History, seconds: Mapping[str, float]) -> Fitted:
+    """Return what a trainer has made; its run has still to be named.
+
+    Args:
+        trainer: Which has fitted.
+        history: What it recorded.
+        seconds: Stage → seconds of what came before.
+    """
+    run = trainer.run
+    losses = _losses(trainer.settled, run.assembly, run.valid)
+    assembly = replace(run.assembly, target=trainer.settled.target)
+    baseline = assembly.problem.baseline(assembly, {"train": run.train, "valid": run.valid})
+    return Fitted(
+        assembly,
+        history,
+        identity="",
+        ended=not trainer.interrupted,
+        steps=trainer.total_steps,
+        losses=losses,
+        reference=Reference(len(run.train), len(run.valid), baseline),
+        seconds={**seconds, **trainer.scorer.stages.seconds},
+    )
 
 
 def _run_info(request: Request, assembly: Assembly, places: Places, resumed: Checkpoint | None) -> RunInfo:

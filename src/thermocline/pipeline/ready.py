@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -30,6 +31,7 @@ class Ready:
         measured: The options that were chosen for a budget.
         change: The change under which it fits the memory.
         others: Other changes that would fit the memory.
+        reading: Seconds that reading and splitting took.
     """
 
     prepared: Prepared
@@ -41,6 +43,7 @@ class Ready:
     measured: frozenset[str] = field(default_factory=frozenset)
     change: Change | None = None
     others: tuple[Change, ...] = ()
+    reading: float = 0.0
 
     @property
     def rows(self) -> dict[str, Rows]:
@@ -59,11 +62,13 @@ def ready(request: Request, prepared: Prepared | None = None) -> Ready:
         ThermoclineError: See `Predictor.fit`.
     """
     given = read_plan(request.plan)
+    begin = time.monotonic()
     prepared = prepare(request) if prepared is None else prepared.for_request(request)
+    reading = time.monotonic() - begin
     assembly = assembled(prepared, given)
     train, valid = rows_of(prepared, assembly)
     learning = prepared.problem.learning(assembly, train, seed=request.seed)
-    return Ready(prepared, given, assembly, train, valid, learning, frozenset(request.chosen))
+    return Ready(prepared, given, assembly, train, valid, learning, frozenset(request.chosen), reading=reading)
 
 
 def with_options(found: Ready, options: Mapping[str, Any], why: str) -> Ready:

@@ -13,7 +13,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from thermocline.errors import counted, escaped
+from thermocline.report.headed import Headed
 from thermocline.report.output import Tolerant, is_open
+from thermocline.report.screen import in_notebook, painted, paragraph, shows_colours
 
 LOG = logging.getLogger("thermocline")
 """Where lines and notes go; the package adds no handler and sets no level."""
@@ -27,15 +29,23 @@ class Printing(logging.Handler):
         from tqdm.auto import tqdm
 
         out = Tolerant(sys.stdout)
-        tqdm.write(self.format(record), file=out)
+        coloured = getattr(record, COLOURED, "")
+        plain = not coloured or not shows_colours(sys.stdout)
+        tqdm.write("\n".join(map(paragraph, self.format(record).split("\n"))) if plain else coloured, file=out)
         out.flush()
 
 
 PRINTING = Printing()
+COLOURED = "thermocline_coloured"
+"""The attribute of a record that holds its text with the codes of a terminal; only `Printing` reads it."""
 
 
-def tell(line: str) -> None:
+def tell(line: str, coloured: str = "") -> None:
     """Hand a line at the level INFO to the handlers that the caller has for it, or else print it.
+
+    Args:
+        line: The line, without codes of a terminal.
+        coloured: The same with them, for stdout where that shows colours.
 
     The caller has handlers for it where the level of the logger `thermocline`, its own or that of the loggers above it,
     lets INFO through and there are handlers; and where the logger itself has handlers and no level. A level of its own
@@ -47,7 +57,7 @@ def tell(line: str) -> None:
     if LOG.isEnabledFor(level) and LOG.hasHandlers():
         LOG.log(level, "%s", line, stacklevel=3)
         return
-    record = LOG.makeRecord(LOG.name, level, __file__, 0, "%s", (line,), None)
+    record = LOG.makeRecord(LOG.name, level, __file__, 0, "%s", (line,), None, extra={COLOURED: coloured})
     kept = LOG.filter(record)
     if kept:
         record = kept if isinstance(kept, logging.LogRecord) else record  # since Python 3.12 a filter may replace it
@@ -60,16 +70,27 @@ class Console:
     """Says lines, notes and progress, or nothing.
 
     Args:
-        verbosity: 0 is silent.
+        verbosity: 0 is silent; 1 says what is needed to follow a fit; 2 all that there is to say.
     """
 
     def __init__(self, verbosity: int) -> None:
         self.verbosity = verbosity
 
-    def say(self, line: str) -> None:
-        """Say a line; see `tell`."""
+    def say(self, line: str, style: str = "") -> None:
+        """Say a line; see `tell`. On a terminal it has a style of `rich`, such as `green`."""
         if self.verbosity > 0:
+            plain = escaped(line, lines=True)
+            tell(plain, painted(plain, style) if style else "")
+
+    def detail(self, line: str) -> None:
+        """Say a line where all is to be said."""
+        if self.verbosity > 1:
             tell(escaped(line, lines=True))
+
+    def headed(self, found: Headed) -> None:
+        """Say sections under headings, which are bold where stdout shows that."""
+        if self.verbosity > 0:
+            tell(str(found), found.in_colours())
 
     def progress(self, items: Iterable[Any], total: int, title: str) -> Iterable[Any]:
         """Wrap an iterable in a progress bar on stderr, where someone watches: not in a file, a pipe or a log."""
@@ -109,8 +130,7 @@ class Console:
 
 def _is_watched() -> bool:
     """Whether stderr is a terminal or a notebook's output."""
-    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     try:
-        return sys.stderr.isatty() or "IPKernelApp" in getattr(shell, "config", ())
+        return sys.stderr.isatty() or in_notebook()
     except (AttributeError, ValueError):  # a stream that does not know; a closed one
         return False

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from html import escape
 
 from thermocline.errors import escaped
+from thermocline.report.layout import LEAST, LEGIBLE, Cells, without
+from thermocline.report.screen import screen_width
 
 STYLE = (
     "<style>.tcl{font:13px/1.4 system-ui,sans-serif;color:inherit;text-align:left}"
@@ -29,19 +30,6 @@ to be read from it alone: numbers are aligned by attributes too, and what is dra
 
 _MOST_UNBROKEN = 30  # letters of a text in HTML that is not wrapped, such as the name of a layer
 
-UNKNOWN_WIDTH = 100
-"""Columns of text where there is no terminal and `COLUMNS` is not set."""
-
-LEAST_WIDTH = 60
-"""No text is made for fewer columns: a table of numbers would have to be cut."""
-
-_GAP = 2
-
-
-def screen_width() -> int:
-    """Return how many columns of text fit: `COLUMNS`, or those of the terminal, or 100 where there is none."""
-    return max(shutil.get_terminal_size((UNKNOWN_WIDTH, 24)).columns, LEAST_WIDTH)
-
 
 def count(number: int) -> str:
     """Return a number of weights as `22.7M`, `590k`, `12`."""
@@ -51,13 +39,25 @@ def count(number: int) -> str:
     return str(number)
 
 
-def table(rows: Sequence[Sequence[str]], header: Sequence[str], right: Sequence[int] = ()) -> str:
-    """Return rows as aligned text that fits the screen: where it is too wide, texts and headers are wrapped.
+def table(
+    rows: Sequence[Sequence[str]],
+    header: Sequence[str],
+    right: Sequence[int] = (),
+    spare: Sequence[int] = (),
+    *,
+    legible: int = LEGIBLE,
+) -> str:
+    """Return rows as aligned text that fits the screen.
+
+    Where it is too wide, headers and texts are folded; then spare columns are left out, one after the other, and a last
+    line says which; at last the table is cut into blocks, each with the first column.
 
     Args:
         rows: Cells as text, a sequence for each row.
         header: The names of the columns.
-        right: Indices of columns that are aligned right, such as numbers; their cells are never wrapped.
+        right: Indices of columns that are aligned right, such as numbers; their cells are not folded.
+        spare: Indices of columns that may be left out, the first one first.
+        legible: How narrow a column of texts may become before one is left out.
 
     Example:
         >>> print(table([["stem", "11.9M"], ["block", "5.32M"]], ["layer", "weights"], right=[1]))
@@ -65,36 +65,31 @@ def table(rows: Sequence[Sequence[str]], header: Sequence[str], right: Sequence[
         stem     11.9M
         block    5.32M
     """
-    cells = [[escaped(cell) for cell in row] for row in rows]
-    lines = [list(header), *cells]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
-    if sum(widths) + _GAP * (len(widths) - 1) > screen_width():
-        return _wrapped(cells, header, frozenset(right))
-    return "\n".join(
-        (" " * _GAP)
-        .join(c.rjust(w) if i in right else c.ljust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True)))
-        .rstrip()
-        for line in lines
-    )
+    cells = Cells([[escaped(cell) for cell in row] for row in rows], list(header), frozenset(right))
+    width = screen_width()
+    tries = [(count, legible) for count in range(len(spare) + 1)] + [(len(spare), LEAST)]
+    for count, least in tries:
+        text = cells.only(without(spare, count, len(header))).text(width, least)
+        if text is not None:
+            left_out = ", ".join(header[i] for i in spare[:count])
+            return f"{text}\n(no room for: {left_out})" if left_out else text
+    return cells.blocks(width)
 
 
-def _wrapped(cells: Sequence[Sequence[str]], header: Sequence[str], right: frozenset[int]) -> str:
-    """A table as text of the screen's width; several lines for a row where its texts do not fit."""
-    from io import StringIO
+def ranges(numbers: Sequence[int]) -> str:
+    """Return growing numbers in words: `1, 3–5`.
 
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    made = Table(box=None, padding=(0, _GAP, 0, 0), pad_edge=False)
-    for i, name in enumerate(header):
-        longest = max((len(row[i]) for row in cells), default=0) if i in right else None
-        made.add_column(Text(name), justify="right" if i in right else "left", overflow="fold", min_width=longest)
-    for row in cells:
-        made.add_row(*map(Text, row))
-    out = StringIO()
-    Console(file=out, width=screen_width(), color_system=None, legacy_windows=False).print(made)
-    return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
+    Example:
+        >>> ranges([1, 3, 4, 5])
+        '1, 3–5'
+    """
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}–{run[-1]}" for run in runs)
 
 
 def html_block(*parts: str) -> str:

@@ -280,6 +280,10 @@ class Callback:
         Predictor(label='verdict': binary, table, 3 layers)
     """
 
+    def __repr__(self) -> str:
+        hooks = [name for name in HOOKS if getattr(type(self), name) is not getattr(Callback, name)]
+        return f"<{type(self).__name__}: {', '.join(hooks) or 'no hooks'}>"
+
     def on_fit_begin(self, state: FitState) -> None:
         """Called before anything is computed; in a resumed fit after `load_state_dict`, where it goes on."""
 

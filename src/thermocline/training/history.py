@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from thermocline.report.frames import html_frame
+from thermocline.report.frames import TextFrame, html_frame
 from thermocline.report.plots import ORANGE, drawn, score_limits
 from thermocline.report.svg import BLUE
 from thermocline.training.rates import plot_rates
@@ -34,7 +34,7 @@ def note_of(steps: list[int]) -> str:
     return f"step {steps[0]}" if len(steps) == 1 else f"average of steps {', '.join(map(str, steps))}"
 
 
-class History(pd.DataFrame):
+class History(TextFrame):
     """A DataFrame of a run's validations: epoch, step, train_loss, lr, a column per metric, seconds, note.
 
     Step 0 is the probe (or the untrained head). `note` names events: the probe kept, rows dropped, an early stop.
@@ -58,10 +58,8 @@ class History(pd.DataFrame):
 
     _metadata = ["lrs"]  # noqa: RUF012  # pandas' way to hand an attribute on to a slice
     lrs: pd.DataFrame | None = None
-
-    @property
-    def _constructor(self) -> Any:
-        return History
+    _spare = ("lr", "epoch")
+    _legible = 30  # of the notes
 
     def to_frame(self) -> pd.DataFrame:
         """Return a plain DataFrame."""

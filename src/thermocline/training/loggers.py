@@ -16,7 +16,7 @@ from thermocline.errors import MissingDependencyError, OutputExistsError
 _HEADER = ("step", "name", "value")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RunInfo:
     """What a logger is told of the fit that begins.
 
@@ -46,6 +46,12 @@ class RunInfo:
     trial: str = ""
     after: int | None = None
     verbosity: int = 1
+
+    def __repr__(self) -> str:
+        said = [f"run {self.name!r}"] * bool(self.name) + [f"trial {self.trial!r}"] * bool(self.trial)
+        said += [] if self.folder is None else [f"log files in {str(self.folder)!r}"]
+        said += [] if self.after is None else [f"resumed after step {self.after}"]
+        return f"<RunInfo: {', '.join([*said, f'{len(self.options)} options'])}>"
 
 
 class Logger(Protocol):
@@ -125,6 +131,9 @@ class CSV(Logger):
         self.file = None if file is None else Path(file).expanduser()
         self._open: Any = None
 
+    def __repr__(self) -> str:
+        return f"CSV({'' if self.file is None else repr(str(self.file))})"
+
     @property
     def needs_path(self) -> bool:
         """Whether the predictor has to have a path."""
@@ -184,6 +193,9 @@ class TensorBoard(Logger):
         check_installed("tensorboard", "TensorBoard", "tensorboard")
         self.folder = None if folder is None else Path(folder).expanduser()
         self._writer: Any = None
+
+    def __repr__(self) -> str:
+        return f"TensorBoard({'' if self.folder is None else repr(str(self.folder))})"
 
     @property
     def needs_path(self) -> bool:

@@ -36,7 +36,7 @@ class Recorder:
     ) -> None:
         self._clock, self._before = clock, 0.0
         self.steps_per_epoch, self.rates, self.sizes = steps_per_epoch, rates, sizes
-        self.say, self.loggers = reporting.say, reporting.loggers
+        self.say, self.say_detail, self.loggers = reporting.say, reporting.detail, reporting.loggers
         self.rows: list[dict[str, Any]] = []
 
     def resume(self, seconds: float, rows: Sequence[Mapping[str, Any]], rates: Mapping[int, list[float]]) -> None:
@@ -65,6 +65,11 @@ class Recorder:
     def note(self, text: str, *, quiet: bool = False) -> None:
         """Add a row that only says something."""
         self.add(self.step, {"note": text}, quiet=quiet)
+
+    def detail(self, text: str) -> None:
+        """Add a row that only says something, which is printed where details are asked for."""
+        self.note(text, quiet=True)
+        self.say_detail(line(self.rows[-1]))
 
     def scores_at(self, step: int) -> dict[str, float]:
         """Return what the last validation at a step gave: metrics by name."""

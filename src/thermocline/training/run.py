@@ -33,11 +33,13 @@ class Reporting:
         loggers: Where numbers go.
         show: Wraps an iterable in a progress bar: `show(iterable, total, title)`.
         say: Prints a line.
+        detail: Prints a line where details are asked for.
     """
 
     loggers: Sequence[OpenLogger] = ()
     show: Callable[[Any, int, str], Any] = lambda items, _total, _title: items
     say: Callable[[str], None] = lambda _line: None
+    detail: Callable[[str], None] = lambda _line: None
 
 
 @dataclass(frozen=True)

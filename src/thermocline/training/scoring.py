@@ -18,6 +18,7 @@ from thermocline.errors import ThermoclineWarning, counted
 from thermocline.registry import metric_of
 from thermocline.training.inference import Pass, collect
 from thermocline.training.run import Run
+from thermocline.training.stages import PROBE, VALIDATION, Stages
 
 START_SHARE = 0.5  # of the time left that a start of the head may take
 PASS_SHARE = 0.8  # of that, the pass over the training rows
@@ -37,6 +38,7 @@ class Scorer:
         cut: What the last scoring left out for lack of time, in words, or nothing.
         outputs: What was scored last, float32 `(rows, width)`, NaN where a row was left out; None where the problem
             collects no arrays.
+        stages: How long what takes time has taken.
         not_started: Why there is no start of the head, in words, where the time is the reason, else nothing.
     """
 
@@ -51,6 +53,7 @@ class Scorer:
         self._others = frozenset(self._shown) - {self.metric}
         self.seconds = 0.0
         self.cut = self.not_started = ""
+        self.stages = Stages()
         self.outputs: np.ndarray | None = None
 
     def score(self) -> tuple[float, dict[str, float]]:
@@ -60,6 +63,10 @@ class Scorer:
             A number of which more is better, and metrics by name. Where the metric is not defined on these rows (a
             single class, say) the loss decides, and is shown too. Rows that the time limit cut off are left out.
         """
+        with self.stages.of(VALIDATION):
+            return self._scored()
+
+    def _scored(self) -> tuple[float, dict[str, float]]:
         run = self.run
         begin = run.time_limit.elapsed
         problem, size = run.assembly.problem, run.env.eval_batch_size
@@ -104,8 +111,9 @@ class Scorer:
         """
         limit = self.run.time_limit
         end = limit.elapsed + START_SHARE * limit.left
-        features, reached = self.features(start, share=START_SHARE * PASS_SHARE)
-        note = start.apply(features, reached, lambda: end - limit.elapsed)
+        with self.stages.of(PROBE):
+            features, reached = self.features(start, share=START_SHARE * PASS_SHARE)
+            note = start.apply(features, reached, lambda: end - limit.elapsed)
         self.not_started = "" if limit.elapsed < end else f" (no time for {start.name})"
         return note
 

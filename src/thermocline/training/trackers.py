@@ -27,6 +27,9 @@ class _Tracker(Logger):
     run_id: str | None = None
     _going_on: str | None = None  # the id of the run of the checkpoint that is resumed
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {'no run yet' if self.run_id is None else f'run {self.run_id}'}>"
+
     def state_dict(self) -> dict[str, Any]:
         """Return the id of the run."""
         return {"run_id": self.run_id}

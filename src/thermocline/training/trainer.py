@@ -33,6 +33,7 @@ from thermocline.training.run import Run
 from thermocline.training.run_length import RunLength
 from thermocline.training.run_savings import aligned_rows, changed_notes, savings_of
 from thermocline.training.scoring import Scorer
+from thermocline.training.stages import END, TRAINING
 from thermocline.training.stepping import Stepper, check_micro_batches
 from thermocline.tuning.apply import AppliedPlan, LRSetter
 from thermocline.tuning.random_numbers import RandomNumbers
@@ -101,7 +102,8 @@ class Trainer:
             NonFiniteError: The loss or the gradient norm stayed infinite or NaN.
             ResumeError: The checkpoint to resume is further than this run goes.
         """
-        with self.numbers, self.savings.installed(), single_values_allowed(self.run.assembly, self.record):
+        one_value = single_values_allowed(self.run.assembly, self.record)
+        with self.scorer.stages.of(TRAINING), self.numbers, self.savings.installed(), one_value:
             try:
                 self.begin()
                 if not self.run.states:
@@ -111,7 +113,8 @@ class Trainer:
                 self.record.note("stopped by Ctrl-C; the best state so far is kept")
             self.calling.parts_end(self, training=True)
             self.savings.cache.keep_only(self.run.plan.frozen)  # other layers may now have other weights
-            self.settled = close(self)
+            with self.scorer.stages.of(END):
+                self.settled = close(self)
             self.calling.fit_ends(self)
         return self.record.history()
 
@@ -214,7 +217,7 @@ class Trainer:
         trains = self.run.plan.timeline.trains(self.cursor) if self.ema is None else self.run.plan.timeline.ever
         uses = passes(self.run.plan, self.cursor, probed=self.learning.start is not None)
         for line in changed_notes(self.savings.update(trains, uses, fresh=fresh), self.record.rows):
-            self.record.note(line)
+            self.record.detail(line)
 
     def save_checkpoint(self, optimizer: Any) -> None:
         """Write a checkpoint, where one is due."""

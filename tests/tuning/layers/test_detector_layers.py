@@ -204,7 +204,8 @@ def test_phases_and_edits_know_the_parts_and_a_plan_keeps_them_in_json() -> None
 # what a detector freezes as it is built
 
 
-def test_what_is_built_frozen_is_shown_pinned_and_unfrozen_by_its_flag() -> None:
+def test_what_is_built_frozen_is_shown_pinned_and_unfrozen_by_its_flag(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
     model, layer_map = mapped("d_fine")
     built = {layer.name for layer in layer_map if layer.built_frozen}
     assert built == {"up", "reg_scale"}

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from thermocline.efficiency.costs.live_bytes import LiveBytes
 from thermocline.errors import counted
+from thermocline.report.screen import paragraph
 from thermocline.report.svg import bar
 from thermocline.report.tables import count, html_block, html_lines, html_table, table
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 _UNKNOWN = "not known"
 _HEADER = ["phase", "steps", "trains", "forward", "backward from", "activations", "gradients", "optimizer", "cost"]
 _NUMBERS = (1, 2, 3, 5, 6, 7, 8, 9, 10, 11)  # columns of numbers
+_SPARE = (7, 6, 5, 3)  # columns that a narrow screen can do without
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ class PhaseEstimate:
         return self.activation_bytes + self.gradient_bytes + self.optimizer_bytes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Estimate:
     """What a plan costs.
 
@@ -109,6 +112,8 @@ class Estimate:
 
     def __str__(self) -> str:
         return _text(self)
+
+    __repr__ = __str__
 
     def _repr_html_(self) -> str:
         return _html(self)
@@ -213,7 +218,21 @@ def _cells(estimate: Estimate) -> tuple[list[str], list[list[str]]]:
 def _text(estimate: Estimate) -> str:
     """Return the estimate as a text table under a headline."""
     header, rows = _cells(estimate)
-    return "\n".join([_headline(estimate), *_absolute(estimate), table(rows, header, right=_NUMBERS)])
+    numbers = [i for i in _NUMBERS if i < len(header)]
+    made = table(_folded(rows), header, right=numbers, spare=_SPARE)
+    return "\n".join([*map(paragraph, [_headline(estimate), *_absolute(estimate)]), made])
+
+
+def _folded(rows: Sequence[list[str]]) -> list[list[str]]:
+    """Return one row for neighbours that differ in name alone, with the number of these phases."""
+    out = []
+    for _, group in groupby(rows, lambda row: row[1:]):
+        own = list(group)
+        name = own[0][0]
+        if len(own) > 1:
+            name = f"{name} … {own[-1][0]} (each of {len(own)})"
+        out.append([name, *own[0][1:]])
+    return out
 
 
 def _html(estimate: Estimate) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,8 @@ from thermocline.efficiency.prefix_cache.options import reason_not_cached
 from thermocline.efficiency.prefix_cache.prefix import Prefix, prefix_of
 from thermocline.efficiency.prefix_cache.tower_rows import TowerRows
 from thermocline.efficiency.savings import Savings, SavingsSetup
-from thermocline.report.tables import html_block, html_lines
+from thermocline.report.screen import paragraph
+from thermocline.report.tables import html_block, html_lines, ranges
 from thermocline.tuning.layers.layer_map import LayerMap
 from thermocline.tuning.plan.layer_plan import LayerPlan
 from thermocline.tuning.schedule.cursor import Cursor
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from thermocline.contracts.tower import Tower
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Forecast:
     """What a run saves and costs.
 
@@ -64,16 +65,26 @@ class Forecast:
 
     @property
     def _lines(self) -> list[str]:
-        several = len(self.estimate.phases) > 1
-        return [self.start] * bool(self.start) + [
-            f"{phase.name}: {line}" if several else line
-            for phase, lines in zip(self.estimate.phases, self.saved, strict=True)
-            for line in lines
-        ]
+        """The start of the head, and what is saved; what holds for several phases stands once."""
+        phases: dict[str, list[int]] = {}
+        for number, lines in enumerate(self.saved, 1):
+            for line in lines:
+                phases.setdefault(line, []).append(number)
+        return [self.start] * bool(self.start) + [f"{self._of(own)}{line}" for line, own in phases.items()]
+
+    def _of(self, numbers: Sequence[int]) -> str:
+        """The phases of a line, in words, where it is not of all."""
+        if len(numbers) == len(self.estimate.phases):
+            return ""
+        if len(numbers) == 1:
+            return f"{self.estimate.phases[numbers[0] - 1].name}: "
+        return f"phases {ranges(numbers)}: "
 
     def __str__(self) -> str:
         versions = [] if self.side_by_side is None else [str(self.side_by_side)]
-        return "\n".join([str(self.estimate), *self._lines, *versions])
+        return "\n".join([str(self.estimate), *map(paragraph, self._lines), *versions])
+
+    __repr__ = __str__
 
     def _repr_html_(self) -> str:
         versions = "" if self.side_by_side is None else self.side_by_side._repr_html_()

@@ -10,6 +10,7 @@ from thermocline.efficiency.costs.estimate import Estimate, cost, size
 from thermocline.efficiency.costs.estimate_plan import StepSetup, estimate
 from thermocline.efficiency.costs.layer_costs import Costs
 from thermocline.errors import ThermoclineError
+from thermocline.report.screen import paragraph
 from thermocline.report.tables import count, html_block, html_lines, html_table, table
 from thermocline.tuning.layers.layer_map import LayerMap
 from thermocline.tuning.plan.layer_plan import LayerPlan
@@ -19,9 +20,10 @@ if TYPE_CHECKING:
 
 _HEADER = ["backbone", "trains", "activations", "gradients", "optimizer", "together", "cost"]
 _NUMBERS = (1, 2, 3, 4, 5, 6)  # columns of numbers
+_SPARE = (3, 4)  # columns that a narrow screen can do without
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SideBySide:
     """The costs of a plan in two versions.
 
@@ -59,7 +61,9 @@ class SideBySide:
         return f"The backbone unfrozen and frozen{share}"
 
     def __str__(self) -> str:
-        return f"{self._title}\n" + table(self._rows(), _HEADER, right=_NUMBERS)
+        return f"{paragraph(self._title)}\n" + table(self._rows(), _HEADER, right=_NUMBERS, spare=_SPARE)
+
+    __repr__ = __str__
 
     def _repr_html_(self) -> str:
         return html_block(html_lines([self._title], strong=True), html_table(self._rows(), _HEADER, _NUMBERS))

@@ -21,7 +21,7 @@ from thermocline.contracts.starting import Earlier
 from thermocline.data.batches import Rows
 from thermocline.data.columns import Columns
 from thermocline.data.splitting import split_note
-from thermocline.errors import ConfigError, DataError, LabelError
+from thermocline.errors import ConfigError, DataError, LabelError, counted, listing
 from thermocline.inputs.image.files import open_image
 from thermocline.inputs.image.grey_range import grey_range, warn_of_outside
 from thermocline.problems.object_detection.boxes import Boxes
@@ -126,6 +126,11 @@ class ObjectDetection(Problem):
         classes = boxes.classes()
         check_alike(classes, f"Label {boxes.label!r}")
         return BoxTarget(str(request.label), classes, metric.name, reason_of(boxes, classes))
+
+    def describe_labels(self, found: Labelled, target: BoxTarget) -> str:
+        """Return how many classes there are, with their names."""
+        del found
+        return f"boxes of {counted(len(target.classes), 'class', 'classes')}: {listing(target.classes, limit=8)}"
 
     def check_labels(self, found: Labelled, target: BoxTarget, *, what: str) -> None:
         """Check that there are no classes that training data do not have."""

@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 
 from thermocline.config import ResolvedConfig
+from thermocline.contracts.baseline import Baseline
 from thermocline.contracts.closing import Closing, Settled
 from thermocline.contracts.exporting import ExportForm
 from thermocline.contracts.inputs import BuiltInput, RowSource
@@ -36,6 +37,7 @@ from thermocline.inputs.building import (
 from thermocline.inputs.image.reading import located
 from thermocline.problems.rowwise import peft, tfidf, trees
 from thermocline.problems.rowwise.collector import RowCollector, collector_of
+from thermocline.problems.rowwise.constant import constant_baseline, labels_in_words
 from thermocline.problems.rowwise.defaults import choose_defaults
 from thermocline.problems.rowwise.export_form import row_form, with_outputs
 from thermocline.problems.rowwise.folds import RowFolds
@@ -282,6 +284,18 @@ class Rowwise(Problem):
     def settled(self, assembly: Assembly, closing: Closing) -> Settled:
         """Return the target with temperature and threshold; see `settle`."""
         return settle(assembly, closing)
+
+    def baseline(self, assembly: Assembly, rows: Mapping[str, Rows]) -> Baseline | None:
+        """Return the score of the majority class, or of the mean."""
+        target = assembly.target
+        if not isinstance(target, RowTarget) or target.problem_type not in INFO.problem_types:
+            return None  # of a kind that derives from this one
+        return constant_baseline(target, rows["train"], rows["valid"])
+
+    def describe_labels(self, found: Labelled, target: RowTarget) -> str:
+        """Return the classes with their shares, or the range of the numbers."""
+        known = isinstance(target, RowTarget) and target.problem_type in INFO.problem_types
+        return labels_in_words(found.frame, target) if known else ""
 
     def row_losses(self, outputs: np.ndarray, target: RowTarget, rows: Rows) -> np.ndarray | None:
         """Return log-losses with the temperature; of numbers the loss, on the scale that is learnt."""

@@ -10,7 +10,7 @@ ROLES = ("stem", "block", "neck", "fusion", "head", "adapter")
 BACKBONE_ROLES = ("stem", "block", "neck")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Layer:
     """One layer.
 
@@ -50,6 +50,11 @@ class Layer:
     n_parameters: int = 0
     part: str = ""
     built_frozen: bool = False
+
+    def __repr__(self) -> str:
+        state = ("pretrained" if self.pretrained else "new") + ", built frozen" * self.built_frozen
+        what = f"{self.role}, depth {self.depth}, {self.n_parameters:,} weights, {state}"
+        return f"<Layer {self.tower}/{self.name}: {what}>"
 
     @property
     def label(self) -> str:

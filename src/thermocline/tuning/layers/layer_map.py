@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LayerMap(Partition):
     """An ordered, total partition of a model's parameters.
 
@@ -237,6 +237,8 @@ class LayerMap(Partition):
 
     def __str__(self) -> str:
         return show.map_text(self)
+
+    __repr__ = __str__
 
     def _repr_html_(self) -> str:
         return show.map_html(self)

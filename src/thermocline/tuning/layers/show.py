@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from thermocline.errors import counted
+from thermocline.report.screen import paragraph
 from thermocline.report.tables import count, html_block, html_lines, html_table, html_warnings, table
 from thermocline.tuning.layers.folding import role_of
 from thermocline.tuning.layers.layer import Layer
@@ -13,13 +14,14 @@ from thermocline.tuning.layers.partition import Partition
 
 _HEADER = ["tower", "layer", "role", "depth", "weights", "state", "found by"]
 _RIGHT = (3, 4)
+_SPARE = (6, 2)  # columns that a narrow screen can do without
 
 
 def map_text(layer_map: Partition) -> str:
     """Return the map as a text table, warnings first."""
-    warnings = [f"! {text}" for text in layer_map.warnings]
-    notes = list(layer_map.notes)
-    return "\n".join([*warnings, _headline(layer_map), *notes, table(_rows(layer_map.layers), _HEADER, right=_RIGHT)])
+    lines = [*(f"! {text}" for text in layer_map.warnings), _headline(layer_map), *layer_map.notes]
+    made = table(_rows(layer_map.layers), _HEADER, right=_RIGHT, spare=_SPARE)
+    return "\n".join([*map(paragraph, lines), made])
 
 
 def map_html(layer_map: Partition) -> str:

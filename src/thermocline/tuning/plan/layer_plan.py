@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LayerPlan(Decisions):
     """Decisions for every layer of a map.
 
@@ -389,6 +389,8 @@ class LayerPlan(Decisions):
 
     def __str__(self) -> str:
         return show.text(self)
+
+    __repr__ = __str__
 
     def _repr_html_(self) -> str:
         return show.html(self)

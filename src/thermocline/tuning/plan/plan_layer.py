@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from thermocline.tuning.layers.layer import Layer
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PlanLayer:
     """What is decided about one layer.
 
@@ -30,6 +30,11 @@ class PlanLayer:
     pretrained: bool
     parameters: tuple[str, ...] = field(default=(), repr=False)
     part: str = ""
+
+    def __repr__(self) -> str:
+        does = "frozen" if self.pinned else f"lr × {self.lr_scale:.3g}, weight decay {self.weight_decay:g}"
+        state = "pretrained" if self.pretrained else "new"
+        return f"<PlanLayer {self.label}: {self.role}, {does}, {self.n_parameters:,} weights, {state}>"
 
     @property
     def name(self) -> str:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
 from thermocline.errors import counted
-from thermocline.report.tables import table
+from thermocline.report.screen import UNKNOWN_WIDTH, columns_of, middle_cut, paragraph, screen_width
+from thermocline.report.tables import ranges, table
 from thermocline.tuning.layers.folding import folded_runs
 from thermocline.tuning.plan.decisions import Decisions
 from thermocline.tuning.plan.plan_layer import PlanLayer
 from thermocline.tuning.schedule.cursor import Cursor
 from thermocline.tuning.schedule.phases import ARGUMENTS, Phase
 
-_COLUMNS = 60  # of the text
+_COLUMNS, _MOST, _LEAST = 60, 120, 20  # of the text: where the screen is not wide, at most, and at least
 _PER_EPOCH = 100  # steps, where it is not known
+_TO_THE_END = "to the end"
 
 
 @dataclass(frozen=True)
@@ -87,25 +89,62 @@ def stretches(plan: Decisions, points: int) -> list[tuple[int, int]]:
 
 def text(plan: Decisions) -> str:
     """Return the ribbon as text, and a line for each phase below it."""
-    made = rows(plan, _COLUMNS)
-    width = max(len(row.name) for row in made)
-    marks = [" "] * _COLUMNS
-    place = 0
-    for phase, points in stretches(plan, _COLUMNS):
+    made = _fitting_rows(plan)
+    columns = len(made[0].rates)
+    width = max(columns_of(row.name) for row in made)
+    marks = f"{'':<{width}}  {numbers(stretches(plan, columns))}".rstrip()
+    title = paragraph(f"{headline(plan)}: █ trainable, · frozen")
+    return "\n".join([title, marks, *(_line(row, width) for row in made), _list_of(plan.phases)])
+
+
+_LISTED = ["", "phase", "lasts", "rate"]
+
+
+def _fitting_rows(plan: Decisions) -> list[Row]:
+    """Return the rows of the ribbon, with names and bars that fit the screen."""
+    screen = screen_width()
+    bars = _COLUMNS if screen <= UNKNOWN_WIDTH else _MOST
+    made = rows(plan, bars)
+    room = max(screen - 2 - max(columns_of(row.name) for row in made), _LEAST)
+    if room < bars:
+        bars, made = room, rows(plan, room)
+    return [replace(row, name=middle_cut(row.name, screen - 2 - bars)) for row in made]
+
+
+def _line(row: Row, width: int) -> str:
+    bar = "".join("█" if rate else "·" for rate in row.rates)
+    return f"{row.name}{' ' * (width - columns_of(row.name))}  {bar}"
+
+
+def numbers(parts: Sequence[tuple[int, int]]) -> str:
+    """Return the numbers of phases above where they begin; one is left out where there is no room for it.
+
+    Args:
+        parts: Index of a phase, and how many columns it takes.
+
+    Example:
+        >>> numbers([(8, 4), (9, 2), (10, 2), (11, 5)])
+        '9   10  12'
+    """
+    line, place, total = "", 0, sum(columns for _, columns in parts)
+    for phase, columns in parts:
         number = str(phase + 1)
-        if points > len(number) or place + points == _COLUMNS:
-            marks[place : place + len(number)] = number
-        place += points
-    lines = [f"{row.name:<{width}}  {''.join('█' if rate else '·' for rate in row.rates)}" for row in made]
-    listed = [[str(i + 1), phase.name, ends(phase), course(phase)] for i, phase in enumerate(plan.phases)]
-    return "\n".join(
-        [
-            f"{headline(plan)}: █ trainable, · frozen",
-            f"{'':<{width}}  {''.join(marks)}".rstrip(),
-            *lines,
-            table(listed, ["", "phase", "lasts", "rate"], right=(0,)),
-        ]
-    )
+        if (not line or len(line) < place) and place + len(number) <= total:
+            line = line.ljust(place) + number
+        place += columns
+    return line
+
+
+def _list_of(phases: Sequence[Phase]) -> str:
+    """A line for each phase, or for several that follow each other and differ in name and layers alone."""
+    lines = []
+    for (lasts, rate), group in groupby(range(len(phases)), lambda i: (ends(phases[i]), course(phases[i]))):
+        own = list(group)
+        name, each = phases[own[0]].name, ""
+        if len(own) > 1:
+            name, each = f"{name} … {phases[own[-1]].name}", "" if lasts == _TO_THE_END else " each"
+        lines.append([ranges([i + 1 for i in own]), name, lasts + each, rate])
+    return table(lines, _LISTED, right=(0,))
 
 
 def ends(phase: Phase) -> str:
@@ -120,7 +159,7 @@ def ends(phase: Phase) -> str:
     if phase.plateau is not None:
         gain = f" of {phase.plateau.min_delta:g}" if phase.plateau.min_delta else ""
         parts.append(f"until {_counted(phase.plateau.patience, 'validation')} without a gain{gain}")
-    return ", or ".join(parts) or "to the end"
+    return ", or ".join(parts) or _TO_THE_END
 
 
 def course(phase: Phase) -> str:

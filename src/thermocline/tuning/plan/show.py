@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from thermocline.report.screen import paragraph
 from thermocline.report.svg import bar
 from thermocline.report.tables import count, html_block, html_lines, html_table, html_warnings, table
 from thermocline.tuning.layers.folding import folded_runs, role_of
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 _HEADER = ["tower", "layer", "role", "lr", "× lr", "weight decay", "weights", "state"]
 _RIGHT = (3, 4, 5, 6)
+_SPARE = (2, 5)  # columns that a narrow screen can do without
 _RULE_HEADER = ["parameters", "of layers", "tensors", "lr", "× layer's lr", "weight decay"]
 _RULE_RIGHT = (2, 3, 4, 5)
 
@@ -103,11 +105,12 @@ def text(plan: Decisions) -> str:
     lead = f"{plan.warnings[0]} | " if _warning_leads(plan) else ""
     warnings = [f"! {one}" for one in plan.warnings[1 if _warning_leads(plan) else 0 :]]
     hinted = [f"! {one}" for one in hints(plan)]
-    when = ribbon.text(plan) if ribbon.has_ribbon(plan) else f"one phase: {_course(plan)}"
+    when = ribbon.text(plan) if ribbon.has_ribbon(plan) else paragraph(f"one phase: {_course(plan)}")
     rules = [table(_rule_rows(plan), _RULE_HEADER, right=_RULE_RIGHT)] if plan.parameter_rules else []
-    rest = [*warnings, *hinted, when, table(_rows(plan), _HEADER, right=_RIGHT), *rules]
+    made = table(_rows(plan), _HEADER, right=_RIGHT, spare=_SPARE)
     cost = [] if plan.estimate is None else [str(plan.estimate)]
-    return "\n".join([lead + headline(plan), *rest, *cost])
+    lines = map(paragraph, [lead + headline(plan), *warnings, *hinted])
+    return "\n".join([*lines, when, made, *rules, *cost])
 
 
 def _course(plan: Decisions) -> str:

@@ -70,7 +70,7 @@ class Draw:
         object.__setattr__(self, "among", selectors("draw.among", self.among))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Phase:
     """A phase of training. Of several ends the first to come counts; without any it lasts to the end of the run.
 
@@ -161,6 +161,12 @@ class Phase:
         else:
             object.__setattr__(self, "lr_mult", not_negative("lr_mult", self.lr_mult))
         object.__setattr__(self, "lr_scale", _by_selector("lr_scale", self.lr_scale))
+
+    def __repr__(self) -> str:
+        own = {one.name: getattr(self, one.name) for one in fields(self)}
+        usual: dict[str, Any] = {one.name: {} if callable(one.default_factory) else one.default for one in fields(self)}
+        said = [f"{name}={value!r}" for name, value in own.items() if name == "name" or value != usual[name]]
+        return f"Phase({', '.join(said)})"
 
     @property
     def is_mixed(self) -> bool:
