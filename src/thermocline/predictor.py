@@ -1081,7 +1081,8 @@ class Predictor:
             NotFittedError: `fit` has not been called.
 
         Example:
-            `predictor.fit_summary().compared`
+            >>> [one.name for one in predictor.fit_summary().compared]
+            ['the probe at step 0', 'the majority class']
         """
         from thermocline.pipeline.fit_summary import summary_of
 

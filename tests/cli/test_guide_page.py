@@ -11,7 +11,7 @@ import pandas as pd
 from thermocline.cli import _parser, main
 from thermocline.cli.parts import EXITS
 
-PAGE = (Path(__file__).parents[2] / "docs" / "guide" / "command_line.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "command_line.md").read_text(encoding="utf-8")
 
 # A test has not the time of a reader: a few steps of a small network, and no trees.
 SMALLER = ["--set", "optim.max_steps=4", "model.table.width=16", "model.table.blocks=1", "model.trees=off"]

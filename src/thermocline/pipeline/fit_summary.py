@@ -51,7 +51,9 @@ class FitSummary:
         saved_at: Where it was saved or loaded from; None: nowhere.
 
     Example:
-        `predictor.fit_summary().to_dict()["score"]`
+        >>> summary = predictor.fit_summary()
+        >>> summary.metric, sorted(summary.to_dict())[:3]
+        ('roc_auc', ['compared', 'ended', 'kept'])
     """
 
     kept: str

@@ -7,7 +7,7 @@ from html import escape
 
 from thermocline.errors import escaped
 from thermocline.report.layout import LEAST, LEGIBLE, Cells, without
-from thermocline.report.screen import screen_width
+from thermocline.report.screen import folded, screen_width
 
 STYLE = (
     "<style>.tcl{font:13px/1.4 system-ui,sans-serif;color:inherit;text-align:left}"
@@ -72,7 +72,7 @@ def table(
         text = cells.only(without(spare, count, len(header))).text(width, least)
         if text is not None:
             left_out = ", ".join(header[i] for i in spare[:count])
-            return f"{text}\n(no room for: {left_out})" if left_out else text
+            return "\n".join([text, *folded(f"(no room for: {left_out})", width)]) if left_out else text
     return cells.blocks(width)
 
 
