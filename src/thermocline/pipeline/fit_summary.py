@@ -72,7 +72,12 @@ class FitSummary:
         return asdict(self) | {"compared": [asdict(one) for one in self.compared], "seconds": dict(self.seconds)}
 
     def headed(self) -> Headed:
-        """Return what is printed."""
+        """Return what is printed.
+
+        Example:
+            >>> [section.heading for section in predictor.fit_summary().headed().sections]
+            ['Kept', 'Score', 'Time', 'Saved', 'Next']
+        """
         return Headed(
             "",
             (

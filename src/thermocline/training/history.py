@@ -46,8 +46,8 @@ class History(TextFrame):
     Example:
         >>> history = predictor.history
         >>> history[["epoch", "step", "note"]].tail(1)
-           epoch  step           note
-        3    1.0     3  kept: step 3
+           epoch  step  note
+        3      1     3  kept: step 3
         >>> list(history.kept_scores), history.to_frame().shape
         (['roc_auc'], (4, 7))
         >>> history.lrs.columns.tolist()[:2]

@@ -127,7 +127,7 @@ def test_what_cannot_be():
 
 
 def test_how_it_looks(monkeypatch):
-    monkeypatch.setenv("COLUMNS", "140")
+    monkeypatch.setenv("COLUMNS", "160")
     plan = replace(plan_of(), total_steps=40, steps_per_epoch=10).scheduled("fine_tune(freeze_epochs=2)")
     found = estimate(plan, LAYERS, COSTS, StepSetup(8), cached=[frozenset(LAYERS.labels[:-1]), frozenset()])
     head, header, *rows = str(found).splitlines()
