@@ -17,6 +17,7 @@ IDS = [str(path.relative_to(DOCS)) for path in PAGES]
 
 # What is shorter in a test: of each page texts that are replaced (support/pages.py).
 FEW_STEPS = 'hyperparameters={"optim.max_steps": 4}'
+NO_TREES = 'hyperparameters={"optim.max_steps": 4, "model.trees": "off"}'
 SMALL_IMAGES = '"optim.max_steps": 4, "model.image.size": 32'
 OFFLINE_FIT = 'fit(train, presets=["medium_quality", "offline"])'
 SHORTER: dict[str, dict[str, str]] = {
@@ -45,7 +46,7 @@ SHORTER: dict[str, dict[str, str]] = {
         '"optim.max_epochs": "int(1, 3)"': '"optim.max_steps": "int(2, 3)"',
     },
     "how-to/kaggle.md": {
-        'fit("train.csv", column_types={"id": "null"}': f'fit("train.csv", column_types={{"id": "null"}}, {FEW_STEPS}',
+        'fit("train.csv", column_types={"id": "null"}': f'fit("train.csv", column_types={{"id": "null"}}, {NO_TREES}',
         "as_frame=True).frame.reset": "as_frame=True).frame.iloc[:, -4:].reset",
     },
     "how-to/time_limit.md": {"as_frame=True).frame": "as_frame=True).frame.iloc[:200, -4:]"},
