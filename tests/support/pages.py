@@ -20,6 +20,9 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
 DOCS = REPOSITORY / "docs"
+WIDEST_CODE = 88
+"""Characters that GitHub and the site show without a scroll bar."""
+
 REAL_WEIGHTS = {"explanation/plan.md"}
 """Pages that show figures of MiniLM itself, and get it."""
 
