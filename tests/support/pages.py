@@ -17,6 +17,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import CodeType
 
 REPOSITORY = Path(__file__).parents[2]
 DOCS = REPOSITORY / "docs"
@@ -66,7 +67,8 @@ def run_page(page: Path, shorter: Mapping[str, str]) -> None:
         shorter: Texts that are replaced in its Python; each has to be there.
     """
     names: dict[str, object] = {"__name__": "__main__"}
-    said, used = "", set()
+    said = ""
+    used: set[str] = set()
     for block in blocks_of(page):
         if block.language == "python":
             code = block.code
@@ -81,8 +83,8 @@ def run_page(page: Path, shorter: Mapping[str, str]) -> None:
     assert used == set(shorter), f"{page.name} has not {set(shorter) - used}"
 
 
-def _said_by(code: object, names: dict[str, object]) -> str:
+def _said_by(code: CodeType, names: dict[str, object]) -> str:
     output = io.StringIO()
     with contextlib.redirect_stdout(output):
-        exec(code, names)  # type: ignore[arg-type]
+        exec(code, names)
     return output.getvalue()
