@@ -52,9 +52,12 @@ SHORTER: dict[str, dict[str, str]] = {
     "how-to/from_mmengine.md": {'"optim.max_epochs": 4': SMALL_IMAGES},
     "how-to/from_trainer.md": {'"optim.max_epochs": 3': WITHOUT_WORDS},
     "how-to/imbalance.md": {
+        "900": "300",
+        "frame[:700], frame[700:]": "frame[:220], frame[220:]",
         '"optim.max_epochs": 8': '"optim.max_epochs": 4, "model.table.width": 32, "model.trees": "off"',
     },
     "how-to/kaggle.md": {
+        "as_frame=True).frame": "as_frame=True).frame.iloc[:, -4:]",
         "time_limit": f"{NO_TREES}, time_limit",
         "seed=seed": f"seed=seed, {NO_TREES}",
     },
