@@ -12,7 +12,7 @@ os.environ.pop("COLUMNS", None)  # tables are 100 columns wide, and lines as lon
 import pytest
 
 from support.coverage_summary import pytest_terminal_summary  # noqa: F401 - pytest finds its hooks here
-from support.pages import REAL_WEIGHTS
+from support.pages import UNCHANGED
 from support.tiny import TINY, make_table, make_texts, save_text, write_images
 
 
@@ -180,12 +180,15 @@ def small_backbone(tmp_path_factory):
 
 @pytest.fixture
 def as_a_reader(request, small_backbone, tmp_path, monkeypatch):
-    """An empty working folder, plots that open no window, and the small backbone; a parameter names the page."""
+    """An empty working folder, plots that open no window, and what is smaller; a parameter names the page."""
     import matplotlib
 
     matplotlib.use("Agg")
     monkeypatch.chdir(tmp_path)
     page = getattr(request, "param", "")
-    if page not in REAL_WEIGHTS:
+    if page not in UNCHANGED:
+        solvers = "thermocline.problems.rowwise.probe_solvers"
+        monkeypatch.setattr(f"{solvers}.STRENGTHS", (0.1, 1.0))  # else a probe is most of the time of a small fit
+        monkeypatch.setattr(f"{solvers}.REPEATS", 1)
         monkeypatch.setattr("thermocline.backbones.pretrained._offline_folder", lambda name: small_backbone)
     return page

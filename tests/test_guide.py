@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from support.pages import DOCS, REPOSITORY, blocks_of, links_of, run_page, title_of
+from support.pages import DOCS, REPOSITORY, WIDEST_CODE, blocks_of, links_of, run_page, title_of
 from thermocline.cli import _parser
 
 PAGES = sorted(path for path in DOCS.rglob("*.md") if path.parent != DOCS or path.name == "index.md")
@@ -17,53 +17,78 @@ IDS = [str(path.relative_to(DOCS)) for path in PAGES]
 
 # What is shorter in a test: of each page texts that are replaced (support/pages.py).
 FEW_STEPS = 'hyperparameters={"optim.max_steps": 4}'
+NO_TREES = 'hyperparameters={"optim.max_steps": 4, "model.trees": "off"}'
+WITHOUT_WORDS = '"optim.max_steps": 4, "model.tfidf": "off"'
 SMALL_IMAGES = '"optim.max_steps": 4, "model.image.size": 32'
 OFFLINE_FIT = 'fit(train, presets=["medium_quality", "offline"])'
 SHORTER: dict[str, dict[str, str]] = {
-    "index.md": {
-        "random_state=0)": f"random_state=0), {FEW_STEPS}",
-        "as_frame=True).frame": "as_frame=True).frame.iloc[:, -4:]",
-    },
-    "how-to/presets.md": {'"model.trees": "off"': '"model.trees": "off", "optim.max_steps": 4'},
-    "how-to/search.md": {"as_frame=True).frame": "as_frame=True).frame.iloc[:, -4:]"},
+    "index.md": {"random_state=0)": f"random_state=0), {NO_TREES}"},
     "tutorials/text.md": {
-        "rows=800": "rows=240",
+        "rows=800": "rows=120",
         OFFLINE_FIT: f'fit(train, presets=["medium_quality", "offline"], {FEW_STEPS})',
     },
     "tutorials/image.md": {
+        "rows=900": "rows=720",
         OFFLINE_FIT: f'fit(train, presets=["medium_quality", "offline"], hyperparameters={{{SMALL_IMAGES}}})',
     },
     "tutorials/mixed.md": {
-        "rows=400": "rows=160",
-        "parcels[:320], parcels[320:]": "parcels[:130], parcels[130:]",
+        "rows=400": "rows=100",
+        "parcels[:320], parcels[320:]": "parcels[:80], parcels[80:]",
         OFFLINE_FIT: f'fit(train, presets=["medium_quality", "offline"], hyperparameters={{{SMALL_IMAGES}}})',
     },
     "tutorials/choosing.md": {
-        "rows=400": "rows=200",
-        "frame[:300], frame[300:]": "frame[:160], frame[160:]",
-        '"optim.arms": 3}': '"optim.arms": 3, "optim.max_steps": 4}',
+        "rows=400": "rows=100",
+        "frame[:300], frame[300:]": "frame[:80], frame[80:]",
+        '"optim.arms": 3}': '"optim.arms": 2, "optim.max_steps": 2}',
         '"optim.max_epochs": "int(1, 3)"': '"optim.max_steps": "int(2, 3)"',
+        '{"trials": 4}': '{"trials": 2}',
+    },
+    "how-to/adapters.md": {"rows=300": "rows=60"},
+    "how-to/budget.md": {"rows=300": "rows=60"},
+    "how-to/freeze.md": {"rows=400": "rows=60"},
+    "how-to/from_autogluon.md": {'"optim.max_epochs": 3': WITHOUT_WORDS},
+    "how-to/from_composer.md": {'"optim.max_epochs": 4': SMALL_IMAGES},
+    "how-to/from_fastai.md": {'"resnet34"': '"resnet10t"', '"optim.max_epochs": 5': SMALL_IMAGES},
+    "how-to/from_mmengine.md": {'"optim.max_epochs": 4': SMALL_IMAGES},
+    "how-to/from_trainer.md": {'"optim.max_epochs": 3': WITHOUT_WORDS},
+    "how-to/imbalance.md": {
+        "900": "300",
+        "frame[:700], frame[700:]": "frame[:220], frame[220:]",
+        '"optim.max_epochs": 8': '"optim.max_epochs": 4, "model.table.width": 32, "model.trees": "off"',
     },
     "how-to/kaggle.md": {
-        'fit("train.csv", column_types={"id": "null"}': f'fit("train.csv", column_types={{"id": "null"}}, {FEW_STEPS}',
-        "as_frame=True).frame.reset": "as_frame=True).frame.iloc[:, -4:].reset",
+        "as_frame=True).frame": "as_frame=True).frame.iloc[:, -4:]",
+        "time_limit": f"{NO_TREES}, time_limit",
+        "seed=seed": f"seed=seed, {NO_TREES}",
     },
-    "how-to/time_limit.md": {"as_frame=True).frame": "as_frame=True).frame.iloc[:200, -4:]"},
-    "how-to/from_fastai.md": {'"resnet34"': '"resnet10t"', '"optim.max_epochs": 5': SMALL_IMAGES},
-    "how-to/from_composer.md": {'"optim.max_epochs": 4': SMALL_IMAGES},
-    "how-to/from_mmengine.md": {'"optim.max_epochs": 4': SMALL_IMAGES},
+    "how-to/long_text.md": {'"optim.max_steps": 4': WITHOUT_WORDS},
+    "how-to/memory.md": {"rows=300": "rows=60"},
     "how-to/own_model.md": {'"optim.max_steps": 4': SMALL_IMAGES},
-    "how-to/from_autogluon.md": {'"optim.max_epochs": 3': '"optim.max_steps": 4'},
-    "how-to/from_trainer.md": {'"optim.max_epochs": 3': '"optim.max_steps": 4'},
-    "how-to/imbalance.md": {'"optim.max_epochs": 8': '"optim.max_epochs": 4, "model.table.width": 32'},
-    "how-to/small_data.md": {'"optim.max_epochs": 2': '"optim.max_steps": 2'},
-    "explanation/beside.md": {"as_frame=True).frame": "as_frame=True).frame.iloc[:200, -4:]"},
+    "how-to/presets.md": {'"model.trees": "off"': '"model.trees": "off", "optim.max_steps": 4'},
+    "how-to/search.md": {'"optim.max_epochs": "int(1, 3)"': '"optim.max_steps": "int(1, 3)"'},
+    "how-to/small_data.md": {"rows=300": "rows=100", '"optim.max_epochs": 2': '"optim.max_steps": 2'},
+    "how-to/time_limit.md": {"as_frame=True).frame": "as_frame=True).frame.iloc[:90]"},
+    "how-to/unfreeze.md": {"rows=400": "rows=60"},
+    "how-to/without_hub.md": {"rows=200": "rows=60"},
+    "explanation/beside.md": {"as_frame=True).frame": "as_frame=True).frame.iloc[:120, -3:]"},
+    "explanation/cache.md": {"rows=200": "rows=60"},
+    "explanation/choosing.md": {"rows=200": "rows=60"},
+    "explanation/columns.md": {"rows=120": "rows=90"},
+    "explanation/cost_estimate.md": {"rows=200": "rows=60"},
+    "explanation/plan.md": {"rows=240": "rows=40"},
+    "explanation/probe.md": {"rows=240": "rows=60"},
 }
 
 
 @pytest.mark.parametrize("as_a_reader", IDS, indirect=True)
 def test_a_page_runs_and_prints_what_it_shows(as_a_reader: str) -> None:
     run_page(DOCS / as_a_reader, SHORTER.get(as_a_reader, {}))
+
+
+@pytest.mark.parametrize("path", PAGES, ids=IDS)
+def test_code_is_as_wide_as_a_page(path: Path) -> None:
+    code = "".join(block.code for block in blocks_of(path) if block.language == "python")
+    assert [line for line in code.splitlines() if len(line) > WIDEST_CODE] == []
 
 
 def _commands() -> list[str]:

@@ -10,21 +10,20 @@ from typing import Any
 
 import pytest
 
-from support.pages import REPOSITORY, blocks_of, links_of, run_page
+from support.pages import REPOSITORY, WIDEST_CODE, blocks_of, links_of, run_page
 from thermocline.cli import _parser
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 MAKEFILE = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
 
 SHORTER = {
-    "rows=800": "rows=200",
-    "frame[:600], frame[600:]": "frame[:160], frame[160:]",
+    "rows=800": "rows=100",
+    "frame[:600], frame[600:]": "frame[:80], frame[80:]",
     "predictor.fit(train, presets=presets)": (
         'predictor.fit(train, presets=presets, hyperparameters={"optim.max_steps": 4})'
     ),
 }
 LONGEST_README = 150  # lines
-WIDEST_CODE = 88  # characters that GitHub shows without a scroll bar
 
 
 def _blocks(language: str) -> list[str]:
