@@ -717,8 +717,8 @@ class Predictor:
         n: int = 9,
         *,
         seed: int = 0,
+        least_score: float = 0.3,
         image_folder: str | os.PathLike[str] | None = None,
-        **options: Any,
     ) -> ShownRows:
         """Show a few rows with their label and what the model predicts for them: right, wrong, or how far off.
 
@@ -726,14 +726,15 @@ class Predictor:
             data: As `predict`. Without labels predictions are shown alone.
             n: The most rows that are shown.
             seed: Which rows.
+            least_score: Where boxes are predicted: those of a lower score are left out.
             image_folder: As `predict`.
-            **options: `least_score`, where boxes are predicted: those of a lower score are not drawn.
 
         Returns:
             An object that prints, shows in a notebook, and draws with `.plot()`: boxes on their images, those of the
             label on the left.
 
         Raises:
+            ConfigError: A number that is out of range.
             DataError: No rows, or as `predict`.
             LabelError: A label that training did not see.
             NotFittedError: `fit` has not been called.
@@ -743,8 +744,8 @@ class Predictor:
         """
         from thermocline.inspection.rows_to_show import Choice, results_of
 
-        fitted, choice = self._fitted(), Choice(n, seed)
-        return results_of(fitted, data, choice, image_folder=image_folder, verbosity=self.verbosity, **options)
+        fitted, choice = self._fitted(), Choice(n, seed, least_score=least_score)
+        return results_of(fitted, data, choice, image_folder=image_folder, verbosity=self.verbosity)
 
     @keeps_global_state
     def importance(  # noqa: PLR0913 - public API

@@ -177,7 +177,7 @@ class InputKind(Protocol):
             grid: Of a picture the rows and columns of fields.
         """
         del built, column, folder, grid
-        return Parts((f"{cell:.6g}" if isinstance(cell, float) else str(cell),), (None,))
+        return Parts((str(cell),), (None,))
 
     def differentiable(self, built: BuiltInput, inputs: Mapping[str, torch.Tensor]) -> Differentiable | None:
         """Return what the tower reads of a row as numbers to differentiate by; None where it reads none.

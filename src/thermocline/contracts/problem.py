@@ -451,8 +451,14 @@ class Problem:
     def check_importance(self, target: Any) -> None:
         """Check that columns can be shuffled to see what they are worth; an error where that would say nothing."""
 
+    def check_attribution(self, target: Any) -> None:
+        """Check that there is a number of each row that parts of a cell add to; an error by default."""
+        raise ConfigError(
+            f"attribution is for problems that predict a class or a number of each row, not for {target.problem_type}."
+        )
+
     def explained(self, outputs: Any, target: Any, of: Any) -> Explained:
-        """Return a number of each row that parts of a cell add to.
+        """Return a number of each row that parts of a cell add to, after `check_attribution`.
 
         Args:
             outputs: `Collector.outputs()`; the first row is the one that is explained.
@@ -460,12 +466,9 @@ class Problem:
             of: The class or label; None: what is predicted for the first row.
 
         Raises:
-            ConfigError: There is no such number of a row, or no such class.
+            ConfigError: There is no such class.
         """
-        del outputs, of
-        raise ConfigError(
-            f"attribution is for problems that predict a class or a number of each row, not for {target.problem_type}."
-        )
+        raise NotImplementedError
 
     def gradient_output(self, assembly: Assembly, outputs: Any, of: Any) -> GradientOutput:
         """Return the number of `explained` such that it can be differentiated; an error where it cannot."""

@@ -11,7 +11,7 @@ import pandas as pd
 
 from thermocline.contracts.showing import CellParts
 from thermocline.errors import counted, escaped
-from thermocline.inspection.pictures import draw_picture, html_picture
+from thermocline.inspection.pictures import draw_picture, headings, html_picture
 from thermocline.report.tables import STYLE, html_cells, table
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class Attribution:
                 shown.append([f"and {counted(len(named) - MOST_PARTS, 'other part')}", ""])
             lines += [[one.column if place == 0 else "", *cells] for place, cells in enumerate(shown)]
         header = ["column", "part", "adds" if self.signed else "size"]
-        return "\n".join([escaped(self._title()), *self.notes, table(lines, header, right=[2])])
+        return "\n".join([*headings([self._title(), *self.notes]), table(lines, header, right=[2])])
 
     def __repr__(self) -> str:
         return str(self)

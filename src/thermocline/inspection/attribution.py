@@ -72,6 +72,7 @@ def attribution(
         DataError: Not one row, or as `predict`.
     """
     way.check()
+    assembly.problem.check_attribution(assembly.target)
     columns = used_columns(assembly, way.columns)
     found = found_rows(assembly, data, "predict", image_folder)
     if len(found) != 1:

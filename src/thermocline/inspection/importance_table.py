@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from thermocline.errors import counted
+from thermocline.inspection.pictures import headings
 from thermocline.report.tables import STYLE, html_cells, table
 
 if TYPE_CHECKING:
@@ -81,9 +82,9 @@ class Importance:
         >>> rows = (ImportanceRow("note", "text", (0.3, 0.4)), ImportanceRow("depot", "categorical", (0.01, -0.01)))
         >>> print(Importance("accuracy", 0.9, 200, 2, rows))
         accuracy 0.9 of 200 rows, and what is lost when a column is shuffled (mean of 2 permutations)
-        column  type         score lost    SE
-        note    text               0.35  0.05
-        depot   categorical           0  0.01  within 2 SE of 0
+        column  type         score lost     SE
+        note    text              0.350  0.050
+        depot   categorical       0.000  0.010  within 2 SE of 0
     """
 
     metric: str
@@ -140,7 +141,7 @@ class Importance:
 
     def __str__(self) -> str:
         lines = table(self._cells(), _HEADER, _NUMBERS)
-        return "\n".join([self._title(), *self.notes, lines])
+        return "\n".join([*headings([self._title(), *self.notes]), lines])
 
     def __repr__(self) -> str:
         return str(self)

@@ -1,13 +1,18 @@
-"""Pictures as they stand in HTML and in figures."""
+"""Pictures as they stand in HTML and in figures, and the lines above what is shown."""
 
 from __future__ import annotations
 
 import base64
 import io
+import textwrap
+from collections.abc import Iterable
 from html import escape
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from thermocline.errors import escaped
+from thermocline.report.tables import screen_width
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,6 +52,11 @@ def draw_picture(ax: Axes, picture: np.ndarray) -> None:
     ax.set_yticks([])
     for spine in ax.spines.values():
         spine.set_visible(False)
+
+
+def headings(texts: Iterable[str]) -> list[str]:
+    """Return texts as lines that fit the screen."""
+    return [line for text in texts for line in textwrap.wrap(escaped(text), screen_width())]
 
 
 def side_by_side(pictures: list[np.ndarray]) -> np.ndarray:

@@ -17,7 +17,7 @@ from thermocline.data.tables import as_frame, as_rows
 from thermocline.errors import ConfigError, DataError, MissingColumnError, counted
 from thermocline.inspection.checks import check_some_rows, whole
 from thermocline.inspection.shown_rows import RowCard, ShownRows
-from thermocline.pipeline.arguments import check_flags, check_seed
+from thermocline.pipeline.arguments import check_flags, check_seed, shown
 from thermocline.pipeline.predict import found_rows, outputs_of
 from thermocline.pipeline.ready import ready
 
@@ -34,12 +34,14 @@ class Choice:
         seed: Which; the run's seed where rows are varied as in training.
         augmented: Whether they are read as in training.
         epoch: Of training, whose variants are shown.
+        least_score: Boxes of a lower score are left out.
     """
 
     n: int = 9
     seed: int = 0
     augmented: bool = True
     epoch: int = 0
+    least_score: float = 0.3
 
     def check(self) -> None:
         """Check the arguments.
@@ -51,6 +53,9 @@ class Choice:
         whole("epoch", self.epoch, 0)
         check_seed(self.seed)
         check_flags(augmented=self.augmented)
+        least = self.least_score
+        if isinstance(least, bool) or not isinstance(least, int | float) or not 0 <= least <= 1:
+            raise ConfigError(f"least_score is a number from 0 to 1, not {shown(least)}.")
 
     def positions(self, count: int) -> np.ndarray:
         """Return sorted positions of the rows that are shown, of `count`."""
@@ -108,7 +113,7 @@ def _batch_notes(assembly: Assembly, choice: Choice) -> tuple[str, ...]:
 
 
 def results_of(
-    assembly: Assembly, data: object, choice: Choice, *, image_folder: object = None, verbosity: int = 0, **options: Any
+    assembly: Assembly, data: object, choice: Choice, *, image_folder: object = None, verbosity: int = 0
 ) -> ShownRows:
     """Return rows with their label and what the model answers.
 
@@ -118,7 +123,6 @@ def results_of(
         choice: Which rows.
         image_folder: As `predict`.
         verbosity: As `predict`.
-        options: As of `Problem.collector`.
 
     Raises:
         DataError: No rows, or as `predict`.
@@ -131,7 +135,7 @@ def results_of(
     found = problem.take(found, choice.positions(total))
     rows = problem.rows(found, assembly, labelled=False)
     views = problem.views(found, assembly, rows, np.arange(len(found)), None)
-    outputs = outputs_of(assembly, found, verbosity=verbosity, **options)
+    outputs = outputs_of(assembly, found, verbosity=verbosity, least_score=choice.least_score)
     answers = problem.answers(outputs, found, assembly, labelled=labelled)
     names = map(str, found.frame.index)
     cards = [RowCard(name, tuple(own), one.label, one) for name, own, one in zip(names, views, answers, strict=True)]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from thermocline.contracts.showing import Answer, View
 from thermocline.errors import counted, escaped
-from thermocline.inspection.pictures import draw_picture, html_picture, side_by_side
+from thermocline.inspection.pictures import draw_picture, headings, html_picture, side_by_side
 from thermocline.report.tables import STYLE, html_table, screen_width
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class ShownRows:
         return iter(self.cards)
 
     def __str__(self) -> str:
-        blocks = ["\n".join([self.title, *self.notes])]
+        blocks = ["\n".join(headings([self.title, *self.notes]))]
         return "\n\n".join([*blocks, *map(_text_card, self.cards)])
 
     def __repr__(self) -> str:

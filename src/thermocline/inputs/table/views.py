@@ -26,7 +26,7 @@ def table_views(processor: TableProcessor, frame: pd.DataFrame, part: TableRows,
     gone = {name: missing_mask(shown[name]).tolist() for name in _names(processor)}
     views: list[list[View]] = []
     for place, row in enumerate(rows):
-        cells = {name: MISSING if gone[name][place] else _cell(shown[name].iloc[place]) for name in gone}
+        cells = {name: MISSING if gone[name][place] else cell_text(shown[name].iloc[place]) for name in gone}
         numbers = [
             View(
                 one.name, cells[one.name], _number(part.numbers[row, j], missing=bool(part.missing[row, j])), brief=True
@@ -50,7 +50,8 @@ def _names(processor: TableProcessor) -> list[str]:
     return [column.name for column in (*processor.numeric, *processor.categorical)]
 
 
-def _cell(value: object) -> str:
+def cell_text(value: object) -> str:
+    """Return a cell as text; of a number at most six digits."""
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 

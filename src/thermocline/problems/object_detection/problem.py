@@ -136,8 +136,9 @@ class ObjectDetection(Problem):
         return split_boxes(found.labels.labels, fraction, seed=seed, pictures=found.labels.pictures)
 
     def take(self, found: Labelled, rows: np.ndarray) -> Labelled:
-        """Return some of the images with their boxes."""
-        return replace(found, frame=found.frame.iloc[rows], labels=found.labels.take(rows))
+        """Return some of the images, with their boxes where they have been read."""
+        boxes: Boxes | None = found.labels
+        return replace(found, frame=found.frame.iloc[rows], labels=None if boxes is None else boxes.take(rows))
 
     def describe_split(self, train: Labelled, valid: Labelled, reason: str) -> str:
         """Return the note that says how many images train and how many validate."""

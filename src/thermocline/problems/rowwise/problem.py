@@ -337,16 +337,17 @@ class Rowwise(Problem):
             return super().answers(outputs, found, assembly, labelled=labelled)
         return answers_of(outputs, found.frame, assembly.target, labelled=labelled)
 
+    def check_attribution(self, target: RowTarget) -> None:
+        """Check that outputs are those of this kind: one that derives from it may have others."""
+        if target.problem_type not in INFO.default_metric:
+            super().check_attribution(target)
+
     def explained(self, outputs: Any, target: RowTarget, of: Any) -> Explained:
         """Return the probability of a class or label, or the number."""
-        if target.problem_type not in INFO.default_metric:
-            return super().explained(outputs, target, of)
         return explained_of(outputs, target, of)
 
     def gradient_output(self, assembly: Assembly, outputs: Any, of: Any) -> GradientOutput:
         """Return the same of the network alone."""
-        if assembly.target.problem_type not in INFO.default_metric:
-            return super().gradient_output(assembly, outputs, of)
         return gradient_of(assembly, outputs, of)
 
     # -- a saved predictor
