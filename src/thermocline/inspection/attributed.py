@@ -116,7 +116,8 @@ class Attribution:
     def _html_cell(self, one: CellParts) -> str:
         name = f"<div class=w>{escape(one.column)}</div>"
         if one.picture is not None:
-            return f"<div class=tcl>{name}{html_picture(_overlaid(one, self._size()), one.column, width=360)}</div>"
+            most = f"<div class=f>{_most(one)}</div>"
+            return f"<div class=tcl>{name}{html_picture(_overlaid(one), one.column, width=360)}{most}</div>"
         size = self._size() or 1.0
         words = "".join(
             _marked(text, value / size, title=_number(value, size))
@@ -157,7 +158,7 @@ class Attribution:
         )
         for ax, one in zip(axes.flat, drawn, strict=True):
             if one.picture is not None:
-                _draw_heat(ax, one, self._size(), signed=self.signed)
+                _draw_heat(ax, one, signed=self.signed)
             else:
                 _draw_bars(ax, one)
         figure.suptitle(
@@ -193,32 +194,44 @@ def _marked(text: str, share: float, title: str = "") -> str:
     return f"{escape(space)}<span style='{style}'{said}>{escape(text.strip())}</span>"
 
 
-def _heat(one: CellParts, size: float) -> tuple[np.ndarray, np.ndarray]:
+def _most(one: CellParts) -> str:
+    """Return by how much a field or pixel of a picture adds at most: its colours are on a scale of their own."""
+    unit = "field" if one.values.size <= MOST_FIELDS else "pixel"
+    return f"full colour is {_scale(one):.2g} a {unit}"
+
+
+def _scale(one: CellParts) -> float:
+    """Return what the fullest colour of a picture stands for."""
+    sizes = np.abs(one.values)
+    return float(np.quantile(sizes, 0.99) if sizes.size > MOST_FIELDS else sizes.max())
+
+
+def _heat(one: CellParts) -> tuple[np.ndarray, np.ndarray]:
     """Return colours uint8 `(height, width, 3)` and opacities `(height, width)` of what the parts of a picture add."""
     from PIL import Image
 
     assert one.picture is not None
     height, width, _ = one.picture.shape
-    shares = one.values / (np.quantile(np.abs(one.values), 0.99) if one.values.size > MOST_FIELDS else size or 1.0)
-    shares = np.clip(np.nan_to_num(shares), -1, 1).astype(np.float32)
+    shares = np.clip(one.values / (_scale(one) or 1.0), -1, 1).astype(np.float32)
     wide = np.asarray(Image.fromarray(shares).resize((width, height), Image.Resampling.NEAREST))
     colours = np.where(wide[..., None] > 0, np.array(RAISES), np.array(LOWERS))
     return colours.astype(np.uint8), np.abs(wide)
 
 
-def _overlaid(one: CellParts, size: float) -> np.ndarray:
+def _overlaid(one: CellParts) -> np.ndarray:
     """Return a picture in grey with its heat map over it, uint8 `(height, width, 3)`."""
     assert one.picture is not None
-    colours, strength = _heat(one, size)
+    colours, strength = _heat(one)
     grey = DARKEST + (1 - DARKEST / 255) * one.picture.mean(axis=2, keepdims=True)
     shown = 0.75 * strength[..., None]
     return np.asarray((1 - shown) * np.repeat(grey, 3, axis=2) + shown * colours, dtype=np.uint8)
 
 
-def _draw_heat(ax: Axes, one: CellParts, size: float, *, signed: bool) -> None:
-    draw_picture(ax, _overlaid(one, size))
+def _draw_heat(ax: Axes, one: CellParts, *, signed: bool) -> None:
+    draw_picture(ax, _overlaid(one))
     ax.set_title(one.column.replace("$", r"\$"), fontsize=9)
-    ax.set_xlabel("orange raises it, blue lowers it" if signed else "the more orange, the more it matters", fontsize=8)
+    meaning = "orange raises it, blue lowers it" if signed else "the more orange, the more it matters"
+    ax.set_xlabel(f"{meaning}\n{_most(one)}", fontsize=8)
 
 
 def _draw_bars(ax: Axes, one: CellParts) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 MOST_LINES = 4  # of a text on the screen and in a figure
 MOST_CELLS = 8  # of a row's short cells on the screen
 MOST_LETTERS = 1500  # of a text in HTML
+WIDE = 0.5  # height of a picture by its width, below which two stand side by side in a figure and not three
 PLOT_LETTERS = 44  # a line in a figure
 MARKS = {True: "✓ right", False: "✗ wrong", None: ""}
 _COLOURS = {True: "#12805c", False: "#c8501e", None: ""}
@@ -92,21 +93,22 @@ class ShownRows:
         cards = "".join(map(_html_card, self.cards))
         return f"{STYLE}{_STYLE}<div class=tcl><b>{escape(self.title)}</b>{lines}</div><div class=tcr>{cards}</div>"
 
-    def plot(self, *, columns: int = 3) -> Figure:
+    def plot(self, *, columns: int | None = None) -> Figure:
         """Draw the rows side by side.
 
         Args:
-            columns: The most rows of the frame side by side.
+            columns: The most rows of the frame side by side; None: three, or two where pictures are wide.
 
         Returns:
             A figure that no one has to close.
         """
         from matplotlib import pyplot
 
-        wide = min(columns, len(self.cards))
-        rows = -(-len(self.cards) // wide)
         aspect = max(map(_aspect, self.cards))
-        size = (3.3 * wide, (2.9 * min(aspect, 1.6) + 0.9) * rows)
+        wide = min(columns or (2 if aspect < WIDE else 3), len(self.cards))
+        rows = -(-len(self.cards) // wide)
+        unit = 3.3 if aspect >= WIDE else 5.0  # inches
+        size = (unit * wide, (0.88 * unit * min(aspect, 1.6) + 0.9) * rows)
         figure, axes = pyplot.subplots(rows, wide, figsize=size, layout="constrained", squeeze=False)
         for place, ax in enumerate(axes.flat):
             if place < len(self.cards):
@@ -119,11 +121,17 @@ class ShownRows:
 
 def _headline(card: RowCard) -> str:
     """Return label and answer of a row in one line."""
-    if card.answer is None:
-        return "" if card.label is None else card.label
+    return ", ".join(filter(None, _said(card)))
+
+
+def _said(card: RowCard) -> tuple[str, str]:
+    """Return label and prediction of a row, and what is to be noted."""
     one = card.answer
-    parts = [f"predicted {one.prediction}"] if one.label is None else [f"label {one.label}, predicted {one.prediction}"]
-    return ", ".join([*parts, *([one.note] if one.note else [])])
+    if one is None:
+        return card.label or "", ""
+    return (
+        f"predicted {one.prediction}" if one.label is None else f"label {one.label}, predicted {one.prediction}"
+    ), one.note
 
 
 def _right(card: RowCard) -> bool | None:
@@ -200,9 +208,11 @@ def _pictures(card: RowCard) -> list[np.ndarray]:
 
 def _draw_card(ax: Axes, card: RowCard) -> None:
     pictures = _pictures(card)
-    mark = MARKS[_right(card)]
-    title = "\n".join(_folded(_headline(card), 2)) + (f"\n{mark}" if mark else "")
-    ax.set_title(title, fontsize=9, color=_COLOURS[_right(card)] or "black")
+    said, note = _said(card)
+    under = ", ".join(filter(None, [note, MARKS[_right(card)]]))
+    ax.set_title(
+        "\n".join([*_folded(said, 2), *_folded(under, 1)]), fontsize=9, color=_COLOURS[_right(card)] or "black"
+    )
     own = card.answer is not None and card.answer.picture is not None
     texts = [] if own else [view for view in card.views if view.picture is None]
     if pictures:
