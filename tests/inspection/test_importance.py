@@ -66,6 +66,11 @@ def test_the_column_that_decides_is_first_and_one_that_is_constant_is_worth_noth
     assert same.remark == "the same in all rows"
 
 
+def test_names_of_rows_do_not_matter(fitted_table):
+    test = make_table(20, seed=1)
+    assert fitted_table.importance(test.set_index(test.index * 0)).rows == fitted_table.importance(test).rows
+
+
 def test_less_of_an_error_is_better_so_what_is_lost_is_above_0(fitted_table):
     test = make_table(80, seed=1)
     names = ["x"]

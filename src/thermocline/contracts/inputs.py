@@ -190,6 +190,7 @@ class InputKind(Protocol):
             ConfigError: It reads some, and not in a way that parts of cells can be told apart.
         """
         del built, inputs
+        return None
 
     def layers(self, tower: Tower) -> Mapping[str, LayerMap]:
         """Return the tower's layers: path below the tower (`""` for itself, `"backbone"`) → map."""

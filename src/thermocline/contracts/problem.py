@@ -393,7 +393,7 @@ class Problem:
             ConfigError: This kind draws nothing.
         """
         raise ConfigError(
-            f"show is not for {target.problem_type} problems: their predictions have no picture. Use predict."
+            f"show is not for {target.problem_type} problems: their predictions have no picture. Use show_results."
         )
 
     def check_picture(self, found: Labelled, assembly: Assembly, **options: Any) -> None:

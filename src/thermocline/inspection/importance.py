@@ -125,7 +125,8 @@ def importance(
     asked = problem.check_metric(_metric(assembly, metric), target)
     found = found_rows(assembly, data, "score", image_folder)
     problem.check_labels(found, target, what="data")
-    total, notes = len(found), ()
+    total = len(found)
+    notes: tuple[str, ...] = ()
     check_some_rows(total, "importance")
     chosen = what.rows(total)
     if chosen is not None:
@@ -215,7 +216,7 @@ class Scored:
         """
         frame = self.found.frame.copy(deep=False)
         for name in columns:
-            frame[name] = pd.Series(frame[name].iloc[order].array, index=frame.index, dtype=frame[name].dtype)
+            frame[name] = frame[name].iloc[order].array
         found = replace(self.found, frame=frame)
         if not self.features:
             return self._score(found, self.assembly.problem.rows(found, self.assembly, labelled=True), {})

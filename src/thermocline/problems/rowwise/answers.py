@@ -92,7 +92,8 @@ def gradient_of(assembly: Assembly, outputs: np.ndarray, of: Any) -> GradientOut
 
         def number(batch: Mapping[str, Any]) -> torch.Tensor:
             out: torch.Tensor = model.network(batch)
-            return out[:, middle].float() * target.std
+            scaled: torch.Tensor = out[:, middle].float() * target.std
+            return scaled
 
         return GradientOutput(what, number, note)
     place = _place(outputs, target, of)
