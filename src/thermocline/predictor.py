@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from thermocline.evaluation.report import EvaluationReport
     from thermocline.export.exported import Exported
     from thermocline.pipeline.fit_summary import FitSummary
+    from thermocline.inspection.attributed import Attribution
+    from thermocline.inspection.importance_table import Importance
+    from thermocline.inspection.shown_rows import ShownRows
     from thermocline.pipeline.fitted import Fitted
     from thermocline.registry.metrics import Metric
     from thermocline.training.callbacks import Callback
@@ -818,6 +821,194 @@ class Predictor:
 
         options = {"image_folder": image_folder, "least_score": least_score}
         return show(self._fitted(), data, verbosity=self.verbosity, **options)
+
+    @keeps_global_state
+    def show_batch(  # noqa: PLR0913 - public API
+        self,
+        data: Data,
+        n: int = 9,
+        *,
+        augmented: bool = True,
+        epoch: int = 0,
+        seed: int = 0,
+        presets: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
+        hyperparameters: Any = None,
+        column_types: Mapping[str, str] | None = None,
+        image_folder: str | os.PathLike[str] | None = None,
+    ) -> ShownRows:
+        """Show what the model reads of a few rows: images as it is given them, tokens decoded, cells as numbers.
+
+        Before `fit` these are training rows as `fit` with the same arguments would read them; the backbones are loaded,
+        as in `explain`, and nothing is trained. On a fitted predictor they are any rows, with or without labels.
+
+        Args:
+            data: As for `fit`, at least two rows; on a fitted predictor as `predict`.
+            n: The most rows that are shown.
+            augmented: Show rows as training reads them: images varied, tokens hidden. False: as `predict` reads them.
+            epoch: The epoch of training whose variants are shown, counted from 0.
+            seed: The run's, which decides the variants; and which rows are shown.
+            presets: As for `fit`, before `fit` alone, like the next two.
+            hyperparameters: Overrides.
+            column_types: Types to overrule.
+            image_folder: As `predict`; on a fitted predictor alone. Before that it is the option `data.image_folder`.
+
+        Returns:
+            An object that prints, shows in a notebook, and draws with `.plot()`.
+
+        Raises:
+            ConfigError: Arguments of a fit on a fitted predictor; or a transform of images that it does not hold.
+            DataError: No rows.
+            ThermoclineError: Before `fit`, as `fit`.
+
+        Example:
+            >>> shown = Predictor("verdict", verbosity=0).show_batch(train, n=2, hyperparameters=tiny)
+            >>> shown.plot().savefig("batch.png")
+        """
+        from thermocline.inspection.rows_to_show import Choice, batch_before, batch_of, check_unfitted
+
+        choice = Choice(n, seed, augmented, epoch)
+        if self._assembly is not None:
+            check_unfitted({"presets": presets, "hyperparameters": hyperparameters, "column_types": column_types})
+            return batch_of(self._assembly, data, choice, image_folder=image_folder)
+        if image_folder is not None:
+            raise ConfigError("Before fit image_folder is an option: hyperparameters={'data.image_folder': …}.")
+        choice.check()
+        given = data, None, presets, hyperparameters, column_types, seed
+        return batch_before(self._request(*given, training=False), choice)
+
+    @keeps_global_state
+    def show_results(
+        self,
+        data: Data,
+        n: int = 9,
+        *,
+        seed: int = 0,
+        least_score: float = 0.3,
+        image_folder: str | os.PathLike[str] | None = None,
+    ) -> ShownRows:
+        """Show a few rows with their label and what the model predicts for them: right, wrong, or how far off.
+
+        Args:
+            data: As `predict`. Without labels predictions are shown alone.
+            n: The most rows that are shown.
+            seed: Which rows.
+            least_score: Where boxes are predicted: those of a lower score are left out.
+            image_folder: As `predict`.
+
+        Returns:
+            An object that prints, shows in a notebook, and draws with `.plot()`: boxes on their images, those of the
+            label on the left.
+
+        Raises:
+            ConfigError: A number that is out of range.
+            DataError: No rows, or as `predict`.
+            LabelError: A label that training did not see.
+            NotFittedError: `fit` has not been called.
+
+        Example:
+            >>> predictor.show_results(test, n=4).plot().savefig("results.png")
+        """
+        from thermocline.inspection.rows_to_show import Choice, results_of
+
+        fitted, choice = self._fitted(), Choice(n, seed, least_score=least_score)
+        return results_of(fitted, data, choice, image_folder=image_folder, verbosity=self.verbosity)
+
+    @keeps_global_state
+    def importance(  # noqa: PLR0913 - public API
+        self,
+        data: Data,
+        metric: Any = None,
+        *,
+        columns: str | Sequence[str] | None = None,
+        groups: Mapping[str, Sequence[str]] | None = None,
+        repeats: int = 5,
+        max_rows: int | None = 1000,
+        seed: int = 0,
+        image_folder: str | os.PathLike[str] | None = None,
+    ) -> Importance:
+        """Return what the score loses when a column is shuffled: permutation importance (Breiman 2001).
+
+        Columns that say the same share what they are worth: shuffled alone, each loses little. Put them into one of
+        `groups`. Each tower is run over the rows once. A tower that reads several columns is run again `repeats` times
+        for each of them; one that reads a single column is not.
+
+        Args:
+            data: As `evaluate`, labels included; rows that training did not see.
+            metric: A metric; by default that of validation. In its place the labels of `data`, where that has no label
+                column: `importance(X, y)`.
+            columns: Those that are shuffled; all that the model reads by default.
+            groups: Name → columns that are shuffled together, so that their cells stay beside each other.
+            repeats: Permutations of the rows, the same ones for each column. The standard errors are over these.
+            max_rows: Of more rows so many are drawn; None: all are used.
+            seed: Of rows and permutations.
+            image_folder: As `predict`.
+
+        Returns:
+            A table of column, type, score lost in units of the metric (above 0: worse without the column), standard
+            error, and a remark where it is within two of them from 0. It has `.plot()` and `.to_frame()`.
+
+        Raises:
+            ConfigError: A metric that does not fit; a column that the model does not read; boxes are predicted.
+            DataError: Fewer than two rows; a metric that is not defined on them.
+            MissingColumnError: There is no such column.
+            NotFittedError: `fit` has not been called.
+
+        Example:
+            >>> sorted(predictor.importance(test, repeats=2).to_frame()["column"])
+            ['price', 'review', 'shop']
+        """
+        from thermocline.inspection.importance import Shuffling, importance
+        from thermocline.pipeline.called_with import table_to_score
+
+        fitted = self._fitted()
+        what = Shuffling(columns, groups, repeats, max_rows, seed)
+        table, metric = table_to_score(data, metric, self.label)
+        return importance(fitted, table, metric, what, image_folder=image_folder, verbosity=self.verbosity)
+
+    @keeps_global_state
+    def attribution(
+        self,
+        data: Data | pd.Series[Any],
+        columns: str | Sequence[str] | None = None,
+        *,
+        method: str = "occlusion",
+        of: Any = None,
+        grid: int = 7,
+        image_folder: str | os.PathLike[str] | None = None,
+    ) -> Attribution:
+        """Return what the words, fields of an image and cells of one row add to what the model predicts for it.
+
+        Args:
+            data: One row, such as `frame.iloc[[0]]`.
+            columns: Those whose parts are told apart; all that the model reads by default.
+            method: `occlusion` leaves out a word, covers a field of an image with its mean colour, or empties a cell,
+                and takes the difference: one prediction for each part. `integrated_gradients`, `input_x_gradient` and
+                `saliency` take gradients of the network with respect to tokens and pixels, by captum:
+                `pip install 'thermocline[captum]'`.
+            of: The class or label whose probability is explained; by default what is predicted, of several labels the
+                likeliest. Of a regression it is the number.
+            grid: With `occlusion`, rows and columns of fields that an image is cut into.
+            image_folder: As `predict`.
+
+        Returns:
+            Parts with what each adds: above 0 it raises the probability or the number. It prints, shows words coloured
+            in a notebook, and draws heat maps with `.plot()`.
+
+        Raises:
+            ConfigError: There is no such method or class; the problem predicts no class or number of a row.
+            DataError: Not one row.
+            MissingColumnError: There is no such column.
+            MissingDependencyError: captum is not installed.
+            NotFittedError: `fit` has not been called.
+
+        Example:
+            >>> predictor.attribution(test.iloc[[0]]).to_frame().columns.tolist()
+            ['x']
+        """
+        from thermocline.inspection.attribution import Way, attribution
+
+        fitted, way = self._fitted(), Way(method, columns, of, grid)
+        return attribution(fitted, data, way, image_folder=image_folder, verbosity=self.verbosity)
 
     @keeps_global_state
     def save(self, path: str | os.PathLike[str] | None = None, *, overwrite: bool = False) -> Path:

@@ -5,20 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pandas as pd
 
 from thermocline.config import ResolvedConfig
 from thermocline.contracts.exporting import InputForm
+from thermocline.contracts.showing import Differentiable, Parts, View
 from thermocline.contracts.starting import NotTakenError
 from thermocline.contracts.tower import Tower
-from thermocline.data.columns import Columns
+from thermocline.data.columns import Column, Columns
 from thermocline.data.row_part import RowPart
 from thermocline.errors import ExportError
 from thermocline.registry import InputInfo
 from thermocline.tuning.layers.layer_map import LayerMap
+
+if TYPE_CHECKING:
+    import torch
 
 
 class FormJudge(Protocol):
@@ -142,6 +146,51 @@ class InputKind(Protocol):
 
     def rows(self, built: BuiltInput, source: RowSource) -> RowPart:
         """Turn a frame into rows; see `BuiltInput.rows`."""
+
+    def views(
+        self, built: BuiltInput, frame: pd.DataFrame, part: RowPart, rows: np.ndarray, epoch: int | None
+    ) -> list[list[View]]:
+        """Return what the tower reads of some rows, for a person to look at: for each row a view of each column.
+
+        By default the names and shapes of the arrays of a row.
+
+        Args:
+            built: The input.
+            frame: The frame that `part` was made from.
+            part: Its rows.
+            rows: Positions of the rows that are shown, int64 `(rows,)`.
+            epoch: The epoch of training in which they are read; None: as in prediction.
+        """
+        del frame
+        shapes = [part.batch(np.array([row]), epoch) for row in rows]
+        texts = [", ".join(f"{name} {array.shape[1:]}" for name, array in arrays.items()) for arrays in shapes]
+        return [[View(built.kind.info.name, text)] for text in texts]
+
+    def parts(self, built: BuiltInput, column: Column, cell: object, folder: Path | None, grid: int) -> Parts:
+        """Return the parts of a cell that can be hidden one by one; by default the cell is one part.
+
+        Args:
+            built: The input.
+            column: The column.
+            cell: Its cell, which is not missing.
+            folder: Where relative paths start.
+            grid: Of a picture the rows and columns of fields.
+        """
+        del built, column, folder, grid
+        return Parts((str(cell),), (None,))
+
+    def differentiable(self, built: BuiltInput, inputs: Mapping[str, torch.Tensor]) -> Differentiable | None:
+        """Return what the tower reads of a row as numbers to differentiate by; None where it reads none.
+
+        Args:
+            built: The input.
+            inputs: The tower's part of a batch of one row, on the tower's device.
+
+        Raises:
+            ConfigError: It reads some, and not in a way that parts of cells can be told apart.
+        """
+        del built, inputs
+        return None
 
     def layers(self, tower: Tower) -> Mapping[str, LayerMap]:
         """Return the tower's layers: path below the tower (`""` for itself, `"backbone"`) → map."""

@@ -25,6 +25,7 @@ from thermocline.contracts.learning import Collector, Learning
 from thermocline.contracts.probing import LinearFolds
 from thermocline.contracts.reporting import Redrawn, Results, Told
 from thermocline.contracts.request import Request
+from thermocline.contracts.showing import Answer, Explained, GradientOutput, View
 from thermocline.contracts.starting import PART, WHOLE, Earlier, Started, copy_matching, matched_note
 from thermocline.data.batches import Rows
 from thermocline.data.columns import Columns
@@ -114,6 +115,8 @@ class Problem:
 
     Attributes:
         info: The light record of this kind.
+        takes_features: Whether its model takes `{"features": …}` in the place of a tower's part of a batch, as
+            `problems.rowwise.model.FusionModel` does: a tower whose columns stay the same is not run again then.
 
     Example:
         >>> from thermocline.contracts.problem import Problem
@@ -123,6 +126,7 @@ class Problem:
     """
 
     info: ProblemInfo
+    takes_features: bool = False
 
     # -- data
 
@@ -453,7 +457,7 @@ class Problem:
             ConfigError: This kind draws nothing.
         """
         raise ConfigError(
-            f"show is not for {target.problem_type} problems: their predictions have no picture. Use predict."
+            f"show is not for {target.problem_type} problems: their predictions have no picture. Use show_results."
         )
 
     def check_picture(self, found: Labelled, assembly: Assembly, **options: Any) -> None:
@@ -467,6 +471,73 @@ class Problem:
     def picture(self, outputs: Any, found: Labelled, assembly: Assembly) -> Figure:
         """Draw collected outputs on their rows, after `check_picture`."""
         raise NotImplementedError
+
+    # -- for a person to look at
+
+    def views(
+        self, found: Labelled, assembly: Assembly, rows: Rows, positions: np.ndarray, epoch: int | None
+    ) -> list[list[View]]:
+        """Return what the model reads of some rows: for each row a view of each column; by default those of the inputs.
+
+        Args:
+            found: The frame.
+            assembly: The model.
+            rows: The rows of the frame.
+            positions: Of the rows that are shown, int64 `(rows,)`.
+            epoch: The epoch of training in which they are read; None: as in prediction.
+        """
+        inputs = assembly.built.inputs
+        each = [one.kind.views(one, found.frame, rows.parts[name], positions, epoch) for name, one in inputs.items()]
+        return [[view for views in row for view in views] for row in zip(*each, strict=True)]
+
+    def label_texts(self, found: Labelled, assembly: Assembly) -> list[str]:
+        """Return the label of each row as text; by default the cells of the label columns."""
+        names = list(assembly.target.labels)
+        cells = found.frame[names].astype(object).to_numpy()
+        return [", ".join(map(str, row)) for row in cells]
+
+    def answers(self, outputs: Any, found: Labelled, assembly: Assembly, *, labelled: bool) -> list[Answer]:
+        """Return what the model answers for each row, beside its label; by default both as text.
+
+        Args:
+            outputs: `Collector.outputs()`.
+            found: The frame.
+            assembly: The model.
+            labelled: Whether the frame has labels.
+        """
+        predicted = self.predictions(outputs, assembly.target, found.frame.index)
+        texts = [", ".join(map(str, row)) for row in pd.DataFrame(predicted).astype(object).to_numpy()]
+        if not labelled:
+            return [Answer(text) for text in texts]
+        labels = self.label_texts(found, assembly)
+        return [Answer(text, label, text == label) for text, label in zip(texts, labels, strict=True)]
+
+    def check_importance(self, target: Any) -> None:
+        """Check that columns can be shuffled to see what they are worth; an error where that would say nothing."""
+
+    def check_attribution(self, target: Any) -> None:
+        """Check that there is a number of each row that parts of a cell add to; an error by default."""
+        raise ConfigError(
+            f"attribution is for problems that predict a class or a number of each row, not for {target.problem_type}."
+        )
+
+    def explained(self, outputs: Any, target: Any, of: Any) -> Explained:
+        """Return a number of each row that parts of a cell add to, after `check_attribution`.
+
+        Args:
+            outputs: `Collector.outputs()`; the first row is the one that is explained.
+            target: What the label asks for.
+            of: The class or label; None: what is predicted for the first row.
+
+        Raises:
+            ConfigError: There is no such class.
+        """
+        raise NotImplementedError
+
+    def gradient_output(self, assembly: Assembly, outputs: Any, of: Any) -> GradientOutput:
+        """Return the number of `explained` such that it can be differentiated; an error where it cannot."""
+        del outputs, of
+        raise ConfigError(f"{assembly.target.problem_type} has no outputs to differentiate. Use method='occlusion'.")
 
     # -- a saved predictor
 

@@ -270,10 +270,15 @@ def _run(assembly: Assembly, rows: Rows, collector: Collector, found: Labelled, 
         return
     if console.verbosity > 0:
         _note_cells(assembly, found.frame, console)
+    collect(assembly.model, rows, collector, how_to_pass(assembly, console))
+
+
+def how_to_pass(assembly: Assembly, console: Console) -> Pass:
+    """Return how a pass over rows of a fitted model is made, with progress on the console."""
     env = assembly.config.env
     size, device = env.eval_batch_size, assembly.device
     assert size
-    how = Pass(
+    return Pass(
         batch_size=size,
         device=device,
         autocast=_precision(assembly, device),
@@ -282,7 +287,28 @@ def _run(assembly: Assembly, rows: Rows, collector: Collector, found: Labelled, 
             console.progress(batches, total, "predicting") if total > BATCHES_SHOWN else batches
         ),
     )
-    collect(assembly.model, rows, collector, how)
+
+
+def found_rows(assembly: Assembly, data: object, purpose: Purpose, image_folder: object) -> Labelled:
+    """Return data as they are read to be scored or predicted.
+
+    Raises:
+        ConfigError: `image_folder`, and there are no images.
+        DataError: A column is missing, or a cell cannot be read.
+    """
+    return _read(assembly, data, purpose, image_folder)
+
+
+def outputs_of(assembly: Assembly, found: Labelled, *, verbosity: int = 0, **options: Any) -> Any:
+    """Return what the model gives for a frame, as `Problem.predictions` takes it.
+
+    Args:
+        assembly: The fitted model.
+        found: The frame.
+        verbosity: As `predict`.
+        options: As of `Problem.collector`.
+    """
+    return _outputs(assembly, found, Console(verbosity), **options)
 
 
 def _note_cells(assembly: Assembly, frame: pd.DataFrame, console: Console) -> None:

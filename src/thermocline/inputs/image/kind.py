@@ -7,14 +7,16 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+import pandas as pd
 
 from thermocline.backbones.pretrained import Source, find_image, folder_of
 from thermocline.config import ResolvedConfig, is_recorded
 from thermocline.contracts.exporting import ROWS, InputForm
 from thermocline.contracts.inputs import BuiltInput, InputKind, RowSource
+from thermocline.contracts.showing import Differentiable, Parts, View
 from thermocline.data.columns import Column, Columns
 from thermocline.data.row_part import RowPart
 from thermocline.errors import ConfigError, ImageReadError, listing
@@ -28,7 +30,13 @@ from thermocline.inputs.image.preprocessor import write_preprocessor
 from thermocline.inputs.image.processor import ImageProcessor
 from thermocline.inputs.image.reading import readable_rows
 from thermocline.inputs.image.transforms import MOST_PIXELS, TIMES_CROP
+from thermocline.inputs.image.views import image_differentiable, image_parts, image_views
 from thermocline.tuning.layers.layer_map import LayerMap
+
+if TYPE_CHECKING:
+    import torch
+
+    from thermocline.inputs.image.tower import ImageTower
 
 AUGMENT = "model.image.augment"
 SMALL_IMAGES = 4  # images are enlarged at most this much, where the backbone takes smaller sizes than its own
@@ -108,11 +116,30 @@ class ImageInput(InputKind):
         if source.training:
             optim = built.config.optim
             own = built.config.objects.get(AUGMENT)
+            if own is None:
+                _check_augment(built.config)
             mixed = bool(optim.mixup or optim.cutmix)
             rows = replace(rows, erasing=options.random_erasing, mixed=mixed, transform=own)
         if not source.training:
             processor.compare(source.frame, source.folder)
         return rows
+
+    def views(
+        self, built: BuiltInput, frame: pd.DataFrame, part: Any, rows: np.ndarray, epoch: int | None
+    ) -> list[list[View]]:
+        """Return the images, varied where they are read in training."""
+        del built, frame
+        return image_views(part, rows, epoch)
+
+    def parts(self, built: BuiltInput, column: Column, cell: object, folder: Path | None, grid: int) -> Parts:
+        """Return the fields of an image."""
+        processor: ImageProcessor = built.processor
+        names = [one.name for one in processor.columns]
+        return image_parts(column, cell, folder, processor.ranges[names.index(column.name)], grid)
+
+    def differentiable(self, built: BuiltInput, inputs: Mapping[str, torch.Tensor]) -> Differentiable:
+        """Return the pixels."""
+        return image_differentiable(built.processor, cast("ImageTower", built.tower), inputs)
 
     def layers(self, tower: Any) -> Mapping[str, LayerMap]:
         """Return the layers of the backbone."""

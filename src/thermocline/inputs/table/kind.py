@@ -9,19 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from thermocline.config import ResolvedConfig
 from thermocline.config.overrides import BY_HAND
 from thermocline.contracts.exporting import ROWS, InputForm
 from thermocline.contracts.inputs import BuiltInput, InputKind, RowSource
+from thermocline.contracts.showing import Parts, View
 from thermocline.contracts.starting import NotTakenError
 from thermocline.data.column_values import numbers
-from thermocline.data.columns import Columns
+from thermocline.data.columns import Column, Columns
 from thermocline.data.row_part import RowPart
 from thermocline.errors import listing
 from thermocline.inputs.table.info import INFO
 from thermocline.inputs.table.processor import CLIP, TableProcessor
 from thermocline.inputs.table.tower import TableTower, number_bins
+from thermocline.inputs.table.views import cell_text, table_views
 from thermocline.tuning.layers.layer_map import LayerMap
 
 ORDER = ["stem", "blocks.*", "out"]
@@ -84,6 +87,18 @@ class TableInput(InputKind):
         """Turn the columns of a frame into arrays."""
         processor: TableProcessor = built.processor
         return processor.rows(source.frame)
+
+    def views(
+        self, built: BuiltInput, frame: pd.DataFrame, part: Any, rows: np.ndarray, epoch: int | None
+    ) -> list[list[View]]:
+        """Return the cells, with what they are read as."""
+        del epoch
+        return table_views(built.processor, frame, part, rows)
+
+    def parts(self, built: BuiltInput, column: Column, cell: object, folder: Path | None, grid: int) -> Parts:
+        """Return the cell as one part."""
+        del built, column, folder, grid
+        return Parts((cell_text(cell),), (None,))
 
     def layers(self, tower: Any) -> Mapping[str, LayerMap]:
         """Return the tower's layers; they are known, whatever their share of the parameters."""

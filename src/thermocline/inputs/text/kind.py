@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
 import pandas as pd
 
 from thermocline.backbones.adapters import Adapters
@@ -18,6 +19,8 @@ from thermocline.backbones.saved_config import only_shapes
 from thermocline.config import ResolvedConfig
 from thermocline.contracts.exporting import InputForm
 from thermocline.contracts.inputs import BuiltInput, InputKind, RowSource
+from thermocline.contracts.showing import Differentiable, Parts, View
+from thermocline.data.column_values import texts
 from thermocline.data.columns import Column, Columns
 from thermocline.data.row_part import RowPart
 from thermocline.errors import counted, listing
@@ -29,10 +32,14 @@ from thermocline.inputs.text.processor import TextProcessor, choose_max_length
 from thermocline.inputs.text.rows import JOINT, Hiding
 from thermocline.inputs.text.tokenizer import VOCABULARY, hiding_token, load_tokenizer, train_tokenizer
 from thermocline.inputs.text.tower import depends_on_padding, token_limit
+from thermocline.inputs.text.views import text_differentiable, text_parts, text_views
 from thermocline.tuning.layers.layer_map import LayerMap
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedTokenizerBase
+
+    from thermocline.inputs.text.tower import TextTower
 
 FOLDER = "text"
 """Where configuration and tokenizer are in a saved predictor's folder."""
@@ -106,6 +113,21 @@ class TextInput(InputKind):
             return rows
         token, special = hiding_token(processor.tokenizer), processor.tokenizer.all_special_ids
         return replace(rows, hiding=Hiding(share, token, tuple(special), source.seed))
+
+    def views(
+        self, built: BuiltInput, frame: pd.DataFrame, part: Any, rows: np.ndarray, epoch: int | None
+    ) -> list[list[View]]:
+        """Return the sequences of tokens, decoded."""
+        return text_views(built.processor, frame, part, rows, epoch)
+
+    def parts(self, built: BuiltInput, column: Column, cell: object, folder: Path | None, grid: int) -> Parts:
+        """Return the words of a text."""
+        del built, folder, grid
+        return text_parts(texts(pd.Series([cell], dtype=object), column)[0])
+
+    def differentiable(self, built: BuiltInput, inputs: Mapping[str, torch.Tensor]) -> Differentiable:
+        """Return the embeddings of tokens."""
+        return text_differentiable(built.processor, cast("TextTower", built.tower), inputs)
 
     def layers(self, tower: Any) -> Mapping[str, LayerMap]:
         """Return the layers of the backbone."""

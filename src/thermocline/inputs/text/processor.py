@@ -17,6 +17,7 @@ from thermocline.inputs.text.standalone import fair_share
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+UNCUT = 1_000_000  # tokens; no text of a frame has as many
 LONGEST = 512  # tokens; a longer default would cost more than it gains on most frames
 
 
@@ -81,6 +82,11 @@ class TextProcessor:
             readings=READINGS[self.pair],
             columns=tuple(self._columns(cut) for cut in cuts) if several else None,
         )
+
+    def uncut(self) -> TextProcessor:
+        """Return the same for texts of any length, to tell how much is cut."""
+        made: dict[str, Any] = {"join": self.join, "max_length": UNCUT, "most": self.most, "pair": self.pair}
+        return TextProcessor(self.tokenizer, self.columns, **made)
 
     def _pieces(self, series: pd.Series[Any], column: Column, *, named: bool) -> list[list[int]]:
         values = [

@@ -17,6 +17,7 @@ from thermocline.contracts.learning import Learning
 from thermocline.contracts.problem import Assembly, Built, Problem
 from thermocline.contracts.reporting import Redrawn, Results, Told
 from thermocline.contracts.request import Request
+from thermocline.contracts.showing import Answer, View
 from thermocline.contracts.starting import Earlier
 from thermocline.data.batches import Rows
 from thermocline.data.columns import Columns
@@ -58,6 +59,7 @@ from thermocline.problems.object_detection.same_pictures import check_apart
 from thermocline.problems.object_detection.split import split_boxes
 from thermocline.problems.object_detection.starting import detector_from, options_as_before
 from thermocline.problems.object_detection.target import BoxTarget
+from thermocline.problems.object_detection.views import box_answer, box_texts, box_views
 from thermocline.registry import find_metric
 from thermocline.registry.metrics import Metric
 
@@ -149,8 +151,9 @@ class ObjectDetection(Problem):
         return split_boxes(found.labels.labels, fraction, seed=seed, pictures=found.labels.pictures)
 
     def take(self, found: Labelled, rows: np.ndarray) -> Labelled:
-        """Return some of the images with their boxes."""
-        return replace(found, frame=found.frame.iloc[rows], labels=found.labels.take(rows))
+        """Return some of the images, with their boxes where they have been read."""
+        boxes: Boxes | None = found.labels
+        return replace(found, frame=found.frame.iloc[rows], labels=None if boxes is None else boxes.take(rows))
 
     def describe_split(self, train: Labelled, valid: Labelled, reason: str) -> str:
         """Return the note that says how many images train and how many validate."""
@@ -283,6 +286,37 @@ class ObjectDetection(Problem):
             for cell, boxes in zip(cells, outputs, strict=True)
         ]
         return show_grid(pictures, [str(name) for name in found.frame.index])
+
+    # -- for a person to look at
+
+    def views(
+        self, found: Labelled, assembly: Assembly, rows: Rows, positions: np.ndarray, epoch: int | None
+    ) -> list[list[View]]:
+        """Return the images as the detector reads them, with boxes where the rows have some."""
+        del found
+        part: Any = rows.parts[TOWER]
+        return box_views(assembly.columns.of("image")[0], part, assembly.target.classes, positions, epoch)
+
+    def label_texts(self, found: Labelled, assembly: Assembly) -> list[str]:
+        """Return how many boxes of each class an image has."""
+        del assembly
+        return box_texts(found.labels.truths())
+
+    def answers(self, outputs: Any, found: Labelled, assembly: Assembly, *, labelled: bool) -> list[Answer]:
+        """Return the boxes that are found, beside those of the labels, on their images."""
+        cells, grey = found.frame[assembly.columns.of("image")[0]], assembly.model.detector.spec.grey
+        truths = found.labels.truths() if labelled else [None] * len(found)
+        return [
+            box_answer(open_image(cell, found.folder, grey), boxes, true, assembly.target.classes)
+            for cell, boxes, true in zip(cells, outputs, truths, strict=True)
+        ]
+
+    def check_importance(self, target: BoxTarget) -> None:
+        """Raise: boxes are found in one column."""
+        raise ConfigError(
+            f"importance compares columns, and a predictor of {target.problem_type} reads one, its images: all of the "
+            "score is lost without it. Use show_results to see which boxes are missed."
+        )
 
     # -- a saved predictor
 

@@ -21,6 +21,7 @@ from thermocline.contracts.learning import Learning
 from thermocline.contracts.problem import Assembly, Built, Problem
 from thermocline.contracts.reporting import Redrawn, Results, Told
 from thermocline.contracts.request import Request
+from thermocline.contracts.showing import Answer, Explained, GradientOutput
 from thermocline.contracts.starting import WHOLE, Earlier
 from thermocline.data.batches import Rows
 from thermocline.data.column_notes import cell_notes, id_notes
@@ -36,6 +37,7 @@ from thermocline.inputs.building import (
 )
 from thermocline.inputs.image.reading import located
 from thermocline.problems.rowwise import peft, tfidf, trees
+from thermocline.problems.rowwise.answers import answers_of, explained_of, gradient_of, texts_of
 from thermocline.problems.rowwise.collector import RowCollector, collector_of
 from thermocline.problems.rowwise.constant import constant_baseline, labels_in_words
 from thermocline.problems.rowwise.defaults import choose_defaults
@@ -99,6 +101,7 @@ class Rowwise(Problem):
     """
 
     info = INFO
+    takes_features = True
 
     # -- data
 
@@ -367,6 +370,34 @@ class Rowwise(Problem):
     def folds(self, assembly: Assembly, train: Rows, *, seed: int) -> RowFolds:
         """Return the folds of the training rows."""
         return RowFolds.of(assembly.target, train, seed)
+
+    # -- for a person to look at
+
+    def label_texts(self, found: Labelled, assembly: Assembly) -> list[str]:
+        """Return classes, the labels that a row has, or numbers."""
+        target = assembly.target
+        if target.problem_type not in INFO.default_metric:  # of a kind that derives from this one
+            return super().label_texts(found, assembly)
+        return texts_of(found.frame[target.label if isinstance(target.label, str) else list(target.label)], target)
+
+    def answers(self, outputs: Any, found: Labelled, assembly: Assembly, *, labelled: bool) -> list[Answer]:
+        """Return predictions with their probabilities, or how far off they are, beside labels."""
+        if assembly.target.problem_type not in INFO.default_metric:
+            return super().answers(outputs, found, assembly, labelled=labelled)
+        return answers_of(outputs, found.frame, assembly.target, labelled=labelled)
+
+    def check_attribution(self, target: RowTarget) -> None:
+        """Check that outputs are those of this kind: one that derives from it may have others."""
+        if target.problem_type not in INFO.default_metric:
+            super().check_attribution(target)
+
+    def explained(self, outputs: Any, target: RowTarget, of: Any) -> Explained:
+        """Return the probability of a class or label, or the number."""
+        return explained_of(outputs, target, of)
+
+    def gradient_output(self, assembly: Assembly, outputs: Any, of: Any) -> GradientOutput:
+        """Return the same of the network alone."""
+        return gradient_of(assembly, outputs, of)
 
     # -- a saved predictor
 
