@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from thermocline.config import list_presets
-    from thermocline.data.samples import load_sample
+    from thermocline.data.samples import list_samples, load_sample
     from thermocline.errors import ThermoclineError
     from thermocline.predictor import Predictor
     from thermocline.registry.metrics import Metric
@@ -36,6 +36,7 @@ __all__ = [
     "WandB",
     "__version__",
     "list_presets",
+    "list_samples",
     "load_sample",
 ]
 
@@ -56,6 +57,7 @@ _HOME = {
     "ThermoclineRegressor": "thermocline.estimators",
     "WandB": "thermocline.training.trackers",
     "list_presets": "thermocline.config",
+    "list_samples": "thermocline.data.samples",
     "load_sample": "thermocline.data.samples",
 }
 
