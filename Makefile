@@ -6,18 +6,25 @@ PYTHON ?= python3
 VENV ?= .venv
 BOUNDS ?= -c constraints.txt
 NEWEST = .venv-newest
+LOWEST = .venv-lowest
+# What `make lowest` installs beside the package, and the tests that it runs
+LOWEST_EXTRAS = detection,offline,parquet,peft,plots,samples,search,sentencepiece
+LOWEST_TOOLS = 'hypothesis>=6.115' 'packaging>=24' 'pytest>=8.3'
+LOWEST_TESTS = tests/data tests/config tests/tuning tests/test_predictor.py \
+  --ignore=tests/tuning/layers/test_families.py  # a list of all families that the newest transformers has
 
 OFFLINE = $(VENV)/.installed-offline
 DEV = $(VENV)/.installed-dev
 
-.PHONY: help setup demo test notebooks coverage newest lint types clean
+.PHONY: help setup demo test notebooks coverage newest lowest lint types clean
 
 help:
 	@echo "make demo      fine-tune on a sample frame, compare with baselines, save, load, predict (minutes)"
 	@echo "make test      all tests"
-	@echo "make notebooks runs the notebooks from top to bottom"
+	@echo "make notebooks runs the notebooks from top to bottom and compares their key figures"
 	@echo "make coverage  the same, and the share of the code that they run"
 	@echo "make newest    all tests with the newest versions of what Thermocline needs, in $(NEWEST)"
+	@echo "make lowest    a part of the tests with the lowest versions that pyproject.toml allows, in $(LOWEST)"
 	@echo "make lint      ruff: rules and format"
 	@echo "make types     mypy, strict"
 	@echo "make setup     the environment in $(VENV), with everything that development needs"
@@ -35,7 +42,7 @@ test: $(DEV)
 
 notebooks: export OMP_NUM_THREADS = 1
 notebooks: $(DEV)
-	$(VENV)/bin/python -m pytest -n 2 --nbmake notebooks
+	$(VENV)/bin/python -m pytest -n 2 --nbmake $(NOTEBOOKS) notebooks
 
 coverage:
 	$(MAKE) --no-print-directory COVERAGE='--cov --cov-report=' test
@@ -47,6 +54,15 @@ newest:
 	$(NEWEST)/bin/pip freeze --exclude-editable
 	$(MAKE) --no-print-directory VENV=$(NEWEST) test
 
+# pip has no such resolution, so uv does it; what only others require is taken as new as it may be.
+lowest: export OMP_NUM_THREADS = 1
+lowest:
+	$(PYTHON) -m venv --clear $(LOWEST)
+	$(LOWEST)/bin/pip install --quiet uv
+	$(LOWEST)/bin/uv pip install --python $(LOWEST)/bin/python --resolution lowest-direct -e '.[$(LOWEST_EXTRAS)]' $(LOWEST_TOOLS)
+	$(LOWEST)/bin/uv pip list --python $(LOWEST)/bin/python
+	$(LOWEST)/bin/python -m pytest $(LOWEST_TESTS)
+
 lint: $(DEV)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
@@ -55,7 +71,7 @@ types: $(DEV)
 	$(VENV)/bin/mypy
 
 clean:
-	rm -rf $(VENV) $(NEWEST) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage build dist
+	rm -rf $(VENV) $(NEWEST) $(LOWEST) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage build dist
 	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/bin/python:

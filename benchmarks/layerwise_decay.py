@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,39 +24,37 @@ import numpy as np
 import pandas as pd
 
 from thermocline import Predictor, load_sample
+from thermocline.data.sample_facts import SAMPLES
 
 ARMS = ("single_lr", "layerwise_decay")
 RATES = (1e-4, 3e-4, 1e-3)
-PRESETS = ["medium_quality", "offline"]
 SCORES = ("log_loss", "accuracy")
+PRESETS = ["medium_quality", "offline"]
+PARTS = ("train", "test")
 SEEDS = [0, 1, 2, 3, 4]
-COMMON = {
-    "model.text.max_length": 32,
-    "optim.max_epochs": 4,
-    "optim.top_k": 1,
-    "optim.refit": "off",
-    "env.batch_size": 16,
-}
+WEIGHTS = Path("weights") / "hf_mobilenet_v1_0.25_128"
+COMMON = {"optim.max_epochs": 6, "optim.top_k": 1, "optim.refit": "off", "env.batch_size": 16}
 
 
 @dataclass(frozen=True)
 class Case:
-    """A set, its label, how many rows train, validate and test, and options beyond the presets."""
+    """A set, its columns, how many rows train, validate and test, and whether the backbone is the one of images."""
 
     name: str
     label: str
-    text: str
+    column: str
     train: int = 150
     valid: int = 100
-    test: int = 500
-    options: dict[str, Any] = field(default_factory=lambda: dict(COMMON))
+    test: int = 400
+    image: bool = True
 
 
 CASES = [
-    Case("questions", "topic", "question", test=300),
-    Case("text_banking77", "label", "text"),
-    Case("text_sst2", "label", "text"),
-    Case("text_sms_spam", "label", "text"),
+    Case("digits", "label", "image"),
+    Case("img_cifar10_3k", "label", "image"),
+    Case("questions", "topic", "question", test=300, image=False),
+    Case("text_banking77", "label", "text", train=300, image=False),
+    Case("text_sst2", "label", "text", image=False),
 ]
 
 
@@ -80,12 +78,13 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="*", type=int, default=SEEDS)
     parser.add_argument("--out", type=Path, default=here / "results" / "layerwise_decay.json")
     arguments = parser.parse_args()
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = json.loads(arguments.out.read_text()) if arguments.out.is_file() else {}
     for case in CASES:
         frames = rows_of(case, arguments.data) if case.name in arguments.only else None
         if frames is None:
             continue
-        fits = [fit for seed in arguments.seeds for fit in fits_of(case, *frames, seed)]
+        options = options_of(case, arguments.data)
+        fits = [fit for seed in arguments.seeds for fit in fits_of(case, *frames, options, seed)]
         found[case.name] = summary(case, fits)
         print(table(case, found[case.name]), flush=True)
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
@@ -93,19 +92,36 @@ def main() -> None:
 
 
 def rows_of(case: Case, data: Path) -> tuple[pd.DataFrame, pd.DataFrame] | None:
-    """Return the rows to train and validate with, and the test rows; None where the set is not there."""
-    if not case.name.startswith("text_"):
-        frame = load_sample(case.name)[[case.text, case.label]]
-        return frame.iloc[case.test :], frame.iloc[: case.test]
-    folder = data / case.name
-    if not folder.is_dir():
-        print(f"{case.name}: there is no folder {folder}; name the data with --data.")
+    """Return the rows to train and validate with, and the test rows; None where set or weights are not there."""
+    ours = case.name in SAMPLES
+    missing = [] if ours or (data / case.name).is_dir() else [data / case.name]
+    missing += [data / WEIGHTS] if case.image and not (data / WEIGHTS).is_dir() else []
+    if missing:
+        print(f"{case.name}: there is no folder {missing[0]}; name the data with --data.")
         return None
-    train, test = (pd.read_csv(folder / f"{part}.csv")[[case.text, case.label]] for part in ("train", "test"))
+    if ours:
+        frame = load_sample(case.name)[[case.column, case.label]]
+        return frame.iloc[case.test :], frame.iloc[: case.test]
+    train, test = (pd.read_csv(data / case.name / f"{part}.csv")[[case.column, case.label]] for part in PARTS)
+    for frame in (train, test):
+        frame[case.column] = [str((data / case.name / path).resolve()) for path in frame[case.column]]
     return train, test.sample(min(case.test, len(test)), random_state=0)
 
 
-def fits_of(case: Case, pool: pd.DataFrame, test: pd.DataFrame, seed: int) -> list[Fit]:
+def options_of(case: Case, data: Path) -> dict[str, Any]:
+    """Return the options beyond the presets: a small pretrained backbone, for images from the data folder."""
+    if not case.image:
+        return COMMON | {"model.text.max_length": 32}
+    weights = str((data / WEIGHTS).resolve())
+    return COMMON | {
+        "model.image.checkpoint": weights,
+        "model.image.pretrained": True,
+        "model.image.size": 64,
+        "model.image.augment": "none",
+    }
+
+
+def fits_of(case: Case, pool: pd.DataFrame, test: pd.DataFrame, options: dict[str, Any], seed: int) -> list[Fit]:
     """Return a fit for each arm and rate, all with the same rows."""
     order = np.random.default_rng(seed).permutation(len(pool))
     train, valid = pool.iloc[order[: case.train]], pool.iloc[order[case.train : case.train + case.valid]]
@@ -115,8 +131,8 @@ def fits_of(case: Case, pool: pd.DataFrame, test: pd.DataFrame, seed: int) -> li
     for arm in ARMS:
         for rate in RATES:
             predictor = Predictor(case.label, eval_metric="log_loss", verbosity=0)
-            options = case.options | {"optim.lr_choice": arm, "optim.lr": rate}
-            predictor.fit(train, valid, presets=PRESETS, hyperparameters=options, seed=seed)
+            own = options | {"optim.lr_choice": arm, "optim.lr": rate}
+            predictor.fit(train, valid, presets=PRESETS, hyperparameters=own, seed=seed)
             scores = (predictor.evaluate(rows, list(SCORES)) for rows in (valid, shown))
             fits.append(Fit(arm, rate, seed, *scores))
             print(case.name, seed, arm, rate, {k: round(v, 4) for k, v in fits[-1].test.items()}, flush=True)

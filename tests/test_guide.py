@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-GUIDE = Path(__file__).parents[1] / "docs" / "guide"
+DOCS = Path(__file__).parents[1] / "docs"
+GUIDE = DOCS / "guide"
 PAGES = sorted(path for path in GUIDE.glob("*.md") if path.name != "index.md")
 
 
@@ -18,7 +19,7 @@ def _blocks(page: str) -> list[tuple[str, str]]:
     return re.findall(r"^```(\w+)\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [*PAGES, DOCS / "samples.md"], ids=lambda path: path.stem)
 def test_a_page_runs_and_prints_what_it_shows(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import matplotlib
 

@@ -36,7 +36,9 @@ class Board(pd.DataFrame):
         Example:
             `predictor.leaderboard().plot_race()`
         """
-        import matplotlib.pyplot as plt
+        from thermocline.report import plotting
+
+        plt = plotting.pyplot()
 
         if LOSS not in self.columns:
             raise ValueError("There is no race to draw: it is of fits that presets='auto' compares.")

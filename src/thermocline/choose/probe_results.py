@@ -133,7 +133,9 @@ class Probes:
         """
         if not self.depths:
             raise DataError("No layer was probed, so there is no curve. " + " ".join(f"{one}." for one in self.notes))
-        from matplotlib import pyplot
+        from thermocline.report import plotting
+
+        pyplot = plotting.pyplot()
 
         known = self._costs_known
         options: dict[str, Any] = {"height_ratios": [3, 1]} if known else {}

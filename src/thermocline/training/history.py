@@ -50,7 +50,9 @@ class History(pd.DataFrame):
         Returns:
             The axis of the metric.
         """
-        import matplotlib.pyplot as plt
+        from thermocline.report import plotting
+
+        plt = plotting.pyplot()
 
         if ax is None:
             _, ax = plt.subplots(figsize=(6.4, 3.6), layout="constrained")

@@ -45,7 +45,9 @@ def plot_rates(rates: pd.DataFrame, ax: Any = None) -> Any:
     Returns:
         The axis.
     """
-    import matplotlib.pyplot as plt
+    from thermocline.report import plotting
+
+    plt = plotting.pyplot()
     from matplotlib.colors import LogNorm
 
     layers = list(rates.columns)

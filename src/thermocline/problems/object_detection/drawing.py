@@ -72,7 +72,9 @@ def show_grid(images: Sequence[Image], titles: Sequence[str] = (), *, columns: i
     Raises:
         ValueError: No pictures.
     """
-    from matplotlib import pyplot
+    from thermocline.report import plotting
+
+    pyplot = plotting.pyplot()
 
     if not images:
         raise ValueError("There are no pictures to show.")

@@ -30,9 +30,9 @@ def plot(plan: Decisions, ax: Axes | None = None) -> Axes:
         ax: Where to draw; a new figure by default.
     """
     if ax is None:
-        from matplotlib import pyplot
+        from thermocline.report import plotting
 
-        ax = pyplot.subplots(figsize=(9, 4.2), layout="constrained")[1]
+        ax = plotting.pyplot().subplots(figsize=(9, 4.2), layout="constrained")[1]
     from matplotlib import colormaps
 
     cursors = ribbon.moments(plan, _POINTS)
