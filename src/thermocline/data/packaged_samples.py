@@ -116,7 +116,8 @@ def _textures(facts: SampleFacts) -> tuple[np.ndarray, list[str]]:
 def _wine(facts: SampleFacts) -> pd.DataFrame:
     from sklearn.datasets import load_wine
 
-    return load_wine(as_frame=True).frame.rename(columns={"target": facts.label})
+    frame: pd.DataFrame = load_wine(as_frame=True).frame
+    return frame.rename(columns={"target": facts.label})
 
 
 def _breast_cancer(facts: SampleFacts) -> pd.DataFrame:
@@ -124,7 +125,7 @@ def _breast_cancer(facts: SampleFacts) -> pd.DataFrame:
 
     bunch = load_breast_cancer(as_frame=True)
     names = np.asarray(bunch.target_names, dtype=object)
-    frame = bunch.frame.drop(columns="target")
+    frame: pd.DataFrame = bunch.frame.drop(columns="target")
     frame.columns = [str(name).replace(" ", "_") for name in frame.columns]
     return frame.assign(**{facts.label: names[bunch.target]})
 
@@ -132,7 +133,8 @@ def _breast_cancer(facts: SampleFacts) -> pd.DataFrame:
 def _diabetes(facts: SampleFacts) -> pd.DataFrame:
     from sklearn.datasets import load_diabetes
 
-    return load_diabetes(as_frame=True, scaled=False).frame.rename(columns={"target": facts.label})
+    frame: pd.DataFrame = load_diabetes(as_frame=True, scaled=False).frame
+    return frame.rename(columns={"target": facts.label})
 
 
 READERS: dict[str, Callable[[SampleFacts], pd.DataFrame]] = {
