@@ -7,21 +7,28 @@ VENV ?= .venv
 BOUNDS ?= -c constraints.txt
 SITE ?= build/site
 NEWEST = .venv-newest
+LOWEST = .venv-lowest
+# What `make lowest` installs beside the package, and the tests that it runs
+LOWEST_EXTRAS = detection,offline,parquet,peft,plots,samples,search,sentencepiece
+LOWEST_TOOLS = 'hypothesis>=6.115' 'packaging>=24' 'pytest>=8.3'
+LOWEST_TESTS = tests/data tests/config tests/tuning tests/test_predictor.py \
+  --ignore=tests/tuning/layers/test_families.py  # a list of all families that the newest transformers has
 
 OFFLINE = $(VENV)/.installed-offline
 DEV = $(VENV)/.installed-dev
 
-.PHONY: help setup demo test notebooks docs links pictures coverage newest lint types clean
+.PHONY: help setup demo test notebooks docs links pictures coverage newest lowest lint types clean
 
 help:
 	@echo "make demo      fine-tune on a sample frame, compare with baselines, save, load, predict (minutes)"
 	@echo "make test      all tests"
-	@echo "make notebooks runs the notebooks from top to bottom"
+	@echo "make notebooks runs the notebooks from top to bottom and compares their key figures"
 	@echo "make docs      the site of docs/, in build/site; a warning is an error, and no network is needed"
 	@echo "make links     lists the addresses elsewhere that README and docs name; nothing is fetched"
 	@echo "make coverage  the same, and the share of the code that they run"
 	@echo "make pictures  makes the pictures of the docs from real runs (minutes; needs the browser chromium)"
 	@echo "make newest    all tests with the newest versions of what Thermocline needs, in $(NEWEST)"
+	@echo "make lowest    a part of the tests with the lowest versions that pyproject.toml allows, in $(LOWEST)"
 	@echo "make lint      ruff: rules and format"
 	@echo "make types     mypy, strict"
 	@echo "make setup     the environment in $(VENV), with everything that development needs"
@@ -39,7 +46,7 @@ test: $(DEV)
 
 notebooks: export OMP_NUM_THREADS = 1
 notebooks: $(DEV)
-	$(VENV)/bin/python -m pytest -n 2 --nbmake notebooks
+	$(VENV)/bin/python -m pytest -n 2 --nbmake $(NOTEBOOKS) notebooks
 
 # mkdocs-material tells of its successor at each build.
 docs: export NO_MKDOCS_2_WARNING = 1
@@ -63,6 +70,15 @@ newest:
 	$(NEWEST)/bin/pip freeze --exclude-editable
 	$(MAKE) --no-print-directory VENV=$(NEWEST) test
 
+# pip has no such resolution, so uv does it; what only others require is taken as new as it may be.
+lowest: export OMP_NUM_THREADS = 1
+lowest:
+	$(PYTHON) -m venv --clear $(LOWEST)
+	$(LOWEST)/bin/pip install --quiet uv
+	$(LOWEST)/bin/uv pip install --python $(LOWEST)/bin/python --resolution lowest-direct -e '.[$(LOWEST_EXTRAS)]' $(LOWEST_TOOLS)
+	$(LOWEST)/bin/uv pip list --python $(LOWEST)/bin/python
+	$(LOWEST)/bin/python -m pytest $(LOWEST_TESTS)
+
 lint: $(DEV)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
@@ -71,7 +87,7 @@ types: $(DEV)
 	$(VENV)/bin/mypy
 
 clean:
-	rm -rf $(VENV) $(NEWEST) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage build dist
+	rm -rf $(VENV) $(NEWEST) $(LOWEST) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage build dist
 	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/bin/python:

@@ -26,7 +26,7 @@ import torch
 import transformers
 from timm.models import _registry as timm_registry
 from torch import nn
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 from transformers.models.auto import modeling_auto
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
@@ -134,7 +134,7 @@ def transformers_model(task: str, model_type: str, *, num_labels: int | None = N
     raise Unbuildable(f"{task}/{model_type}: {type(reason).__name__}: {text[:300]}") from reason
 
 
-def build(task: str, model_type: str, config: PreTrainedConfig, num_labels: int | None) -> nn.Module:
+def build(task: str, model_type: str, config: PretrainedConfig, num_labels: int | None) -> nn.Module:
     """Build the class that a task maps a type to."""
     name = getattr(modeling_auto, TASKS[task])[model_type]
     cls = getattr(transformers, name if isinstance(name, str) else name[0])
@@ -155,7 +155,7 @@ def quiet() -> Iterator[None]:
         logger.level = level
 
 
-def prepare(config: PreTrainedConfig, num_labels: int | None) -> None:
+def prepare(config: PretrainedConfig, num_labels: int | None) -> None:
     """Set what every configuration needs for a forward offline, sub-configurations included."""
     for part in parts(config):
         if num_labels is not None:
@@ -168,35 +168,35 @@ def prepare(config: PreTrainedConfig, num_labels: int | None) -> None:
                 setattr(part, name, value)
 
 
-def parts(config: PreTrainedConfig) -> Iterator[PreTrainedConfig]:
+def parts(config: PretrainedConfig) -> Iterator[PretrainedConfig]:
     """Yield a configuration and those in it."""
     yield config
     for value in list(vars(config).values()):
-        if isinstance(value, PreTrainedConfig):
+        if isinstance(value, PretrainedConfig):
             yield from parts(value)
 
 
-def default_config(model_type: str) -> PreTrainedConfig:
+def default_config(model_type: str) -> PretrainedConfig:
     """Return a configuration as its class makes it, with what it lacks."""
     return copy.deepcopy(_default_config(model_type))
 
 
 @cache
-def _default_config(model_type: str) -> PreTrainedConfig:
+def _default_config(model_type: str) -> PretrainedConfig:
     with quiet():
         if model_type in COMPOSITES:
             return COMPOSITES[model_type]()
         return CONFIG_MAPPING[model_type](**NEEDED.get(model_type, {}))
 
 
-def pair_config(model_type: str, first: str, second: str) -> Callable[[], PreTrainedConfig]:
+def pair_config(model_type: str, first: str, second: str) -> Callable[[], PretrainedConfig]:
     """Return how to make the configuration of an encoder and a decoder that can be of any type."""
     return lambda: CONFIG_MAPPING[model_type].from_encoder_decoder_configs(
         default_config(first), default_config(second)
     )
 
 
-COMPOSITES: dict[str, Callable[[], PreTrainedConfig]] = {
+COMPOSITES: dict[str, Callable[[], PretrainedConfig]] = {
     "encoder-decoder": pair_config("encoder-decoder", "bert", "bert"),
     "vision-encoder-decoder": pair_config("vision-encoder-decoder", "vit", "bert"),
     "speech-encoder-decoder": pair_config("speech-encoder-decoder", "wav2vec2", "bert"),
@@ -206,7 +206,7 @@ COMPOSITES: dict[str, Callable[[], PreTrainedConfig]] = {
 }
 
 
-def small_config(model_type: str) -> PreTrainedConfig:
+def small_config(model_type: str) -> PretrainedConfig:
     """Return a configuration with few layers, made by its own class, so that what follows from them agrees."""
     if model_type in COMPOSITES:
         config = default_config(model_type)
@@ -218,11 +218,11 @@ def small_config(model_type: str) -> PreTrainedConfig:
         return shrunk(default_config(model_type), NEEDED.get(model_type, {}))
 
 
-def shrunk(config: PreTrainedConfig, needed: Mapping[str, Any]) -> PreTrainedConfig:
+def shrunk(config: PretrainedConfig, needed: Mapping[str, Any]) -> PretrainedConfig:
     """Return a configuration of the same class with few layers, experts and words."""
     changes = {**needed, **cuts(config)}
     for name, value in vars(config).items():
-        if isinstance(value, PreTrainedConfig):
+        if isinstance(value, PretrainedConfig):
             changes[name] = shrunk(value, NEEDED.get(value.model_type, {}))
     if not changes:
         return config
@@ -237,7 +237,7 @@ def shrunk(config: PreTrainedConfig, needed: Mapping[str, Any]) -> PreTrainedCon
         return type(config)(**changes, **listed)
 
 
-def cuts(config: PreTrainedConfig) -> dict[str, Any]:
+def cuts(config: PretrainedConfig) -> dict[str, Any]:
     """Return the smaller numbers of a configuration's own fields."""
     changes: dict[str, Any] = {}
     for name, value in vars(config).items():

@@ -24,6 +24,7 @@ NAMES = [
     "WandB",
     "__version__",
     "list_presets",
+    "list_samples",
     "load_sample",
 ]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from thermocline.config import list_options, list_presets
     from thermocline.config.typed_options import Options
-    from thermocline.data.samples import load_sample
+    from thermocline.data.samples import list_samples, load_sample
     from thermocline.errors import ThermoclineError
     from thermocline.predictor import Predictor
     from thermocline.registry.metrics import Metric
@@ -39,6 +39,7 @@ __all__ = [
     "__version__",
     "list_options",
     "list_presets",
+    "list_samples",
     "load_sample",
 ]
 
@@ -61,6 +62,7 @@ _HOME = {
     "WandB": "thermocline.training.trackers",
     "list_options": "thermocline.config",
     "list_presets": "thermocline.config",
+    "list_samples": "thermocline.data.samples",
     "load_sample": "thermocline.data.samples",
 }
 

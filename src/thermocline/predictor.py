@@ -34,10 +34,10 @@ if TYPE_CHECKING:
     from thermocline.data.tables import Data
     from thermocline.evaluation.report import EvaluationReport
     from thermocline.export.exported import Exported
-    from thermocline.pipeline.fit_summary import FitSummary
     from thermocline.inspection.attributed import Attribution
     from thermocline.inspection.importance_table import Importance
     from thermocline.inspection.shown_rows import ShownRows
+    from thermocline.pipeline.fit_summary import FitSummary
     from thermocline.pipeline.fitted import Fitted
     from thermocline.registry.metrics import Metric
     from thermocline.training.callbacks import Callback
@@ -1003,7 +1003,7 @@ class Predictor:
 
         Example:
             >>> predictor.attribution(test.iloc[[0]]).to_frame().columns.tolist()
-            ['x']
+            ['column', 'part', 'adds']
         """
         from thermocline.inspection.attribution import Way, attribution
 

@@ -55,8 +55,10 @@ def test_every_name_of_a_trainer_is_answered(file, count):
 def test_the_fields_of_the_installed_transformers_are_answered():
     import dataclasses
 
-    from transformers import TrainingArguments
+    from transformers import TrainingArguments, __version__
 
+    if int(__version__.split(".")[0]) < 5:
+        pytest.skip("fields that version 5 took away are not answered")
     names = foreign_names()[FILES.index("transformers")]
     assert [item.name for item in dataclasses.fields(TrainingArguments) if not names.hint(item.name, KEYS)] == []
 

@@ -13,27 +13,51 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from thermocline.data import packaged_samples
 from thermocline.data.docstrings import clean
+from thermocline.data.packaged_samples import PACKAGED, all_rows, digest_of
+from thermocline.data.sample_facts import SAMPLES
 from thermocline.data.samples import digits, docstrings, list_samples, load_sample, mixed
-from thermocline.errors import ConfigError
+from thermocline.errors import ConfigError, DataError, MissingDependencyError
 
+LIBRARIES = {"numpy", "pandas", "scipy", "scikit-learn", "torch"}
+# of `load_sample(name)`, without the image files: which rows there are, and in which order
+AS_LOADED = {
+    "digits": "a7d023a30a80148e",
+    "mixed": "16ccdce1bc4ad826",
+    "penguins": "c0fe64f4c7d9b753",
+    "weather": "8b7f1e8ed5316d4f",
+    "questions": "5faf9b1be2a0c0ce",
+    "textures": "3f9febbfffa1d2a4",
+    "wine": "dd9c74492c22299c",
+    "breast_cancer": "637877e3fd42c03d",
+    "diabetes": "e959fb80f402c2c5",
+}
 OWN = re.compile(r"numpy|pandas|scipy|sklearn|scikit|torch|versionadded|deprecated::|:\w+:`|\b(np|pd)\.", re.IGNORECASE)
 
 
 def test_the_list_names_every_sample(tmp_path):
     table = list_samples()
-    assert list(table["name"]) == ["docstrings", "digits", "mixed"]
+    assert list(table["name"]) == list(SAMPLES)
+    assert (table[["what", "licence", "source"]] != "").all(axis=None)
+    assert set(table["extra"]) == {"", "samples"}
+    assert list(table.loc[~table["fixed"], "name"]) == ["docstrings"]
     for name, label in zip(table["name"], table["label"], strict=True):
         frame = load_sample(name, rows=20, folder=tmp_path)
         assert len(frame) == 20
         assert frame.columns[-1] == label
         pd.testing.assert_frame_equal(frame, load_sample(name, rows=20, folder=tmp_path))
         assert not frame.equals(load_sample(name, rows=20, seed=1, folder=tmp_path))
+        assert frame.attrs["sample"] == name
+        assert frame.attrs["versions"].keys() == (
+            {SAMPLES[name].package or "scikit-learn"} if name != "docstrings" else LIBRARIES
+        )
 
 
 def test_bad_arguments():
-    with pytest.raises(ConfigError, match="Did you mean 'digits'"):
+    with pytest.raises(ConfigError, match="Did you mean 'digits'") as caught:
         load_sample("digit")
+    assert "  penguins: 344 rows, label 'species', CC0; extra 'samples'" in str(caught.value)
     for rows in (0, -1, 2.5, True, "10"):
         with pytest.raises(ConfigError, match="positive whole number"):
             load_sample("mixed", rows=rows)
@@ -115,6 +139,50 @@ def test_each_part_of_the_mixed_frame_tells_something(tmp_path):
     assert urgent.astype(int).corr(target) > 0.3
     depots = target.groupby(frame["depot"]).mean()
     assert depots["airport"] - depots["island"] > 0.4
+
+
+@pytest.mark.parametrize("name", [name for name, facts in SAMPLES.items() if facts.fixed])
+def test_fixed_samples_have_the_same_rows_in_the_same_order_everywhere(name, tmp_path):
+    frame = load_sample(name, folder=tmp_path)
+    assert (len(frame), frame.columns[-1]) == (SAMPLES[name].rows, SAMPLES[name].label)
+    if "image" in frame:
+        frame["image"] = [Path(path).name for path in frame["image"]]  # a number and a digest of the pixels
+    assert digest_of(frame)[:16] == AS_LOADED[name]
+
+
+def test_rows_are_those_of_the_file_and_all_of_them_by_default(tmp_path):
+    for name in PACKAGED:
+        whole, loaded = (f(name, folder=tmp_path).astype(str) for f in (all_rows, load_sample))
+        key = list(whole.columns)
+        pd.testing.assert_frame_equal(
+            whole.sort_values(key, ignore_index=True), loaded.sort_values(key, ignore_index=True)
+        )
+
+
+def test_other_rows_than_expected_are_an_error(monkeypatch):
+    read = packaged_samples.READERS["penguins"]
+    monkeypatch.setitem(packaged_samples.READERS, "penguins", lambda facts: read(facts).iloc[1:])
+    with pytest.raises(DataError, match=r"has other rows .* pip install 'palmerpenguins==0\.1\.6'"):
+        load_sample("penguins")
+
+
+@pytest.mark.parametrize("name", [name for name, facts in SAMPLES.items() if facts.extra])
+def test_a_package_that_is_not_there_is_named_with_its_extra(name, monkeypatch):
+    found = packaged_samples.importlib.util.find_spec
+    missing = SAMPLES[name].module
+    monkeypatch.setattr(
+        packaged_samples.importlib.util, "find_spec", lambda module: None if module == missing else found(module)
+    )
+    with pytest.raises(MissingDependencyError, match=rf"{SAMPLES[name].package}, .* 'thermocline\[samples\]'"):
+        load_sample(name)
+
+
+def test_textures_are_pieces_in_their_own_files(tmp_path):
+    frame = load_sample("textures", folder=tmp_path)
+    assert frame["material"].value_counts().to_dict() == {"brick": 64, "grass": 64, "gravel": 64}
+    assert frame["image"].nunique() == 192
+    with Image.open(frame["image"][0]) as image:
+        assert (image.size, image.mode) == ((64, 64), "L")
 
 
 def digest(frame: pd.DataFrame) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from torch import nn
-from transformers import CONFIG_MAPPING, AutoModelForObjectDetection, PreTrainedConfig
+from transformers import CONFIG_MAPPING, AutoModelForObjectDetection, PretrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_OBJECT_DETECTION_MAPPING_NAMES
 
 TYPES = tuple(MODEL_FOR_OBJECT_DETECTION_MAPPING_NAMES)
@@ -140,7 +140,7 @@ def settings(kind: str) -> dict[str, Any]:
     return {}
 
 
-def config_of(kind: str, classes: int = 3, **changes: Any) -> PreTrainedConfig:
+def config_of(kind: str, classes: int = 3, **changes: Any) -> PretrainedConfig:
     made = CONFIG_MAPPING[kind](**{**settings(kind), **changes})
     if not kind.startswith("pp_ocr"):
         made.num_labels = classes

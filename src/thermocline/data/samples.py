@@ -1,39 +1,26 @@
-"""Sample frames that need no network: docstrings (text and table), digits (images), and a mixed one.
+"""Sample frames that need no network: small real sets that packages ship, docstrings, digits, and a mixed one.
 
-    from thermocline.data.samples import load_sample
-    frame = load_sample("mixed", rows=500)
+    from thermocline import list_samples, load_sample
+    frame = load_sample("penguins")
 
-Each is the same frame for the same seed and the same installed packages.
+Each is the same frame for the same seed, on every machine. The docstrings alone depend on what is installed.
 """
 
 from __future__ import annotations
 
-import getpass
-import hashlib
-import os
-import tempfile
-from collections.abc import Callable
 from functools import lru_cache
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from thermocline.errors import ConfigError, DataError, did_you_mean, listing
+from thermocline.data.packaged_samples import PACKAGED, all_rows
+from thermocline.data.sample_facts import SAMPLES
+from thermocline.data.sample_images import write_images
+from thermocline.errors import ConfigError, DataError, did_you_mean
 
 SIDE = 32  # pixels; the digits are 8 x 8 and most image models need more
-DIGITS = 1797
-
-_SAMPLES: dict[str, tuple[int, str, str]] = {  # name: (default rows, label, what it is)
-    "docstrings": (
-        2500,
-        "library",
-        "first paragraphs of docstrings, with kind and two counts; which library is it?",
-    ),
-    "digits": (DIGITS, "label", "scikit-learn's handwritten digits as PNG files; which digit is it?"),
-    "mixed": (1500, "priority", "parcels: image, note, depot and weight each carry part of the priority"),
-}
-
 _URGENT = (
     "needed for surgery tomorrow",
     "the customer is waiting at the door",
@@ -92,46 +79,75 @@ _DEPOTS = {"harbour": 0.9, "airport": 1.1, "central": 0.2, "north": -0.2, "villa
 
 
 def list_samples() -> pd.DataFrame:
-    """Return the samples as a table: name, rows, label, what.
+    """Return the samples as a table: name, rows, label, what, licence, source, extra, fixed.
+
+    `extra` is what has to be installed (`pip install 'thermocline[samples]'`), or an empty string. `fixed` says whether
+    the rows are the same on every machine.
 
     Example:
-        >>> from thermocline.data.samples import list_samples
-        >>> "mixed" in list_samples()["name"].tolist()
-        True
+        >>> from thermocline import list_samples
+        >>> list_samples().set_index("name").loc["penguins", ["rows", "label", "licence", "extra"]].tolist()
+        [344, 'species', 'CC0', 'samples']
     """
-    rows = [(name, *values) for name, values in _SAMPLES.items()]
-    return pd.DataFrame(rows, columns=["name", "rows", "label", "what"])
+    names = ["rows", "label", "what", "licence", "source", "extra", "fixed"]
+    rows = [(name, *(getattr(facts, part) for part in names)) for name, facts in SAMPLES.items()]
+    return pd.DataFrame(rows, columns=["name", *names])
 
 
 def load_sample(name: str, *, rows: int | None = None, seed: int = 0, folder: str | Path | None = None) -> pd.DataFrame:
-    """Return a sample frame by name.
+    """Return a sample frame by name; `list_samples` has the names. The last column is the label.
+
+    `frame.attrs` says what it is: `sample`, `licence`, `source`, and `versions`, the packages its rows come from.
 
     Args:
-        name: `docstrings`, `digits` or `mixed`.
+        name: Of the sample.
         rows: At most this many; None is the sample's own number.
         seed: Which rows, and in which order.
         folder: Where image files are written; None is a folder of the user's below the temporary one.
 
     Raises:
         ConfigError: No such sample, or `rows` is not a positive whole number.
+        MissingDependencyError: The package that ships the rows is not installed.
+        DataError: That package has other rows than those this version of Thermocline knows.
 
     Example:
-        >>> load_sample("mixed", rows=20).columns.tolist()
-        ['image', 'note', 'depot', 'weight_kg', 'priority']
+        >>> from thermocline import load_sample
+        >>> frame = load_sample("wine", rows=100)
+        >>> frame.shape, sorted(frame["cultivar"].unique().tolist())
+        ((100, 14), [0, 1, 2])
     """
-    if name not in _SAMPLES:
-        raise ConfigError(f"No sample {name!r}; choose from {listing(_SAMPLES)}.{did_you_mean(name, _SAMPLES)}")
-    makers: dict[str, Callable[..., pd.DataFrame]] = {"digits": digits, "mixed": mixed}
+    if name not in SAMPLES:
+        raise ConfigError(f"No sample {name!r}.{did_you_mean(name, SAMPLES)} There is:\n{_overview()}")
     if name == "docstrings":
-        return docstrings(rows=rows, seed=seed)
-    return makers[name](rows=rows, seed=seed, folder=folder)
+        frame = docstrings(rows=rows, seed=seed)
+    elif name in PACKAGED:
+        wanted = _rows(name, rows)
+        whole = all_rows(name, folder=folder)
+        frame = whole.iloc[np.random.default_rng(seed).permutation(len(whole))[:wanted]].reset_index(drop=True)
+    else:
+        frame = {"digits": digits, "mixed": mixed}[name](rows=rows, seed=seed, folder=folder)
+    facts = SAMPLES[name]
+    packages = facts.package or ("numpy pandas scipy scikit-learn torch" if name == "docstrings" else "scikit-learn")
+    versions = {package: metadata.version(package) for package in packages.split()}
+    frame.attrs |= {"sample": name, "licence": facts.licence, "source": facts.source, "versions": versions}
+    return frame
+
+
+def _overview() -> str:
+    """Return the samples as lines: name, rows, label, licence, and the extra where one is needed."""
+    return "\n".join(
+        f"  {name}: {facts.rows} rows, label {facts.label!r}, {facts.licence}"
+        + (f"; extra {facts.extra!r}" if facts.extra else "")
+        for name, facts in SAMPLES.items()
+    )
 
 
 def docstrings(*, rows: int | None = None, seed: int = 0) -> pd.DataFrame:
     """Return docstrings of numpy, pandas, scipy, scikit-learn and torch, as evenly many of each as there are.
 
     Columns: `text`, `kind` (function, class, method), `n_parameters` (NaN without a signature), `n_lines`,
-    and the label `library`. The first call imports the libraries (about ten seconds).
+    and the label `library`. The first call imports the libraries (about ten seconds). Other versions of these
+    libraries have other docstrings: `load_sample("docstrings").attrs["versions"]` says which there were.
 
     Raises:
         ConfigError: `rows` is not a positive whole number.
@@ -161,9 +177,10 @@ def digits(*, rows: int | None = None, seed: int = 0, folder: str | Path | None 
         ConfigError: `rows` is not a positive whole number.
     """
     wanted = _rows("digits", rows)
-    _, target = _pixels()
+    images, target = _pixels()
     order = np.random.default_rng(seed).permutation(len(target))[:wanted]
-    return pd.DataFrame({"image": _write(order, folder), "label": target[order]})
+    paths = write_images(images, order, SIDE, name="digits", folder=folder)
+    return pd.DataFrame({"image": paths, "label": target[order]})
 
 
 def mixed(*, rows: int | None = None, seed: int = 0, folder: str | Path | None = None) -> pd.DataFrame:
@@ -180,7 +197,7 @@ def mixed(*, rows: int | None = None, seed: int = 0, folder: str | Path | None =
     """
     wanted = _rows("mixed", rows)
     generator = np.random.default_rng(seed)
-    _, target = _pixels()
+    images, target = _pixels()
     order = generator.integers(len(target), size=wanted)
     tone = generator.integers(3, size=wanted)
     depots = np.array(list(_DEPOTS))
@@ -190,7 +207,8 @@ def mixed(*, rows: int | None = None, seed: int = 0, folder: str | Path | None =
     urgency += np.array(list(_DEPOTS.values()))[depot] - (np.log(weight) - 1.0) / 0.9
     urgency += generator.normal(0.0, 0.2, size=wanted)
     notes = np.array([_note(generator, kind) for kind in tone], dtype=object)
-    frame = pd.DataFrame({"image": _write(order, folder), "note": notes, "depot": depots[depot], "weight_kg": weight})
+    paths = write_images(images, order, SIDE, name="digits", folder=folder)
+    frame = pd.DataFrame({"image": paths, "note": notes, "depot": depots[depot], "weight_kg": weight})
     for name in ("note", "depot", "weight_kg"):
         frame[name] = frame[name].mask(generator.random(wanted) < 0.03)
     # one cut for all sizes would need the exact distribution; tertiles keep the classes even
@@ -201,7 +219,7 @@ def mixed(*, rows: int | None = None, seed: int = 0, folder: str | Path | None =
 
 def _rows(name: str, rows: int | None) -> int:
     if rows is None:
-        return _SAMPLES[name][0]
+        return SAMPLES[name].rows
     if isinstance(rows, bool) or not isinstance(rows, (int, np.integer)) or rows < 1:
         raise ConfigError(f"rows={rows!r} is not a positive whole number.")
     return int(rows)
@@ -219,9 +237,6 @@ def _note(generator: np.random.Generator, tone: int) -> str:
     return " ".join(parts)
 
 
-# -- image files ----------------------------------------------------------------------------------
-
-
 @lru_cache(maxsize=1)
 def _pixels() -> tuple[np.ndarray, np.ndarray]:
     """Return the digits as uint8 `(1797, 8, 8)` and what they are, int64 `(1797,)`."""
@@ -229,36 +244,3 @@ def _pixels() -> tuple[np.ndarray, np.ndarray]:
 
     bunch = load_digits()
     return np.round(bunch.images * 255 / 16).astype(np.uint8), bunch.target.astype(np.int64)
-
-
-def _write(order: np.ndarray, folder: str | Path | None) -> list[str]:
-    """Write the digits of these numbers as PNG files, each once, and return their paths."""
-    from PIL import Image
-
-    images, _ = _pixels()
-    place = _own_folder() if folder is None else Path(folder).expanduser().resolve()
-    place.mkdir(parents=True, exist_ok=True)
-    paths: dict[int, str] = {}
-    for number in map(int, np.unique(order)):
-        digest = hashlib.sha256(images[number].tobytes() + bytes([SIDE])).hexdigest()[:12]
-        path = place / f"{number:04d}_{digest}.png"
-        if not path.exists():
-            handle, unfinished = tempfile.mkstemp(suffix=".part", dir=place)
-            with os.fdopen(handle, "wb") as file:
-                Image.fromarray(images[number]).resize((SIDE, SIDE), Image.Resampling.BICUBIC).save(file, "PNG")
-            Path(unfinished).replace(path)  # at once or not at all, whoever else is writing
-        paths[number] = str(path)
-    return [paths[int(number)] for number in order]
-
-
-def _own_folder() -> Path:
-    """Return a folder of this user's below the temporary one; another's folder of that name is not used."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):
-        user = "user"
-    folder = Path(tempfile.gettempdir()).resolve() / f"thermocline-{user}" / "digits"
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if hasattr(os, "getuid") and folder.parent.stat().st_uid != os.getuid():
-        return Path(tempfile.mkdtemp(prefix="thermocline-"))
-    return folder

@@ -58,7 +58,7 @@ def whole_figure(report: Content) -> Figure:
     Raises:
         ConfigError: There are none.
     """
-    from matplotlib import pyplot
+    from thermocline.report.plots import pyplot
 
     drawn = [section for section in report.sections if is_drawn(section)]
     if not drawn:
@@ -68,7 +68,7 @@ def whole_figure(report: Content) -> Figure:
         )
     wide = min(2, len(drawn))
     with _styled():
-        figure = pyplot.figure(figsize=(WIDTH * wide, HEIGHT * math.ceil(len(drawn) / wide)), layout="constrained")
+        figure = pyplot().figure(figsize=(WIDTH * wide, HEIGHT * math.ceil(len(drawn) / wide)), layout="constrained")
         for place, section in enumerate(drawn, 1):
             draw(section, figure.add_subplot(math.ceil(len(drawn) / wide), wide, place))
     return figure

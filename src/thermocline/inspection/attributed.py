@@ -144,8 +144,11 @@ class Attribution:
 
         Returns:
             A figure that no one has to close.
+
+        Example:
+            >>> predictor.attribution(test.iloc[[0]]).plot().savefig("parts.png")
         """
-        from matplotlib import pyplot
+        from thermocline.report.plots import pyplot
 
         single = [one for one in self.cells if one.picture is None and len(one.values) <= 1]
         drawn = [one for one in self.cells if one not in single]
@@ -153,7 +156,7 @@ class Attribution:
             texts = tuple(f"{one.column} = {text}" for one in single for text in one.texts)
             values = np.concatenate([one.values for one in single])
             drawn.append(CellParts("cells" if len(single) > 1 else single[0].column, texts, values))
-        figure, axes = pyplot.subplots(
+        figure, axes = pyplot().subplots(
             1, len(drawn), figsize=(4.6 * len(drawn), 4.2), layout="constrained", squeeze=False
         )
         for ax, one in zip(axes.flat, drawn, strict=True):
@@ -164,7 +167,7 @@ class Attribution:
         figure.suptitle(
             f"row {self.row}: {self.what}: {self.value:.3g} ({self.method})".replace("$", r"\$"), fontsize=10
         )
-        pyplot.close(figure)  # a notebook would show an open figure a second time
+        pyplot().close(figure)  # a notebook would show an open figure a second time
         return figure
 
 

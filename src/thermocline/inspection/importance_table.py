@@ -166,13 +166,16 @@ class Importance:
 
         Returns:
             The axes.
+
+        Example:
+            >>> predictor.importance(test, repeats=2).plot().figure.savefig("importance.png")
         """
         rows = self.rows[:most][::-1]
         if ax is None:
-            from matplotlib import pyplot
+            from thermocline.report.plots import pyplot
 
-            figure, ax = pyplot.subplots(figsize=(7, 1.3 + 0.32 * len(rows)), layout="constrained")
-            pyplot.close(figure)  # a notebook would show an open figure a second time
+            figure, ax = pyplot().subplots(figsize=(7, 1.3 + 0.32 * len(rows)), layout="constrained")
+            pyplot().close(figure)  # a notebook would show an open figure a second time
         places = range(len(rows))
         colours = ["#2a8fbd" if row.clear is not False else "#9aa7ad" for row in rows]
         errors = [0.0 if math.isnan(row.error) else ERRORS * row.error for row in rows]

@@ -101,21 +101,24 @@ class ShownRows:
 
         Returns:
             A figure that no one has to close.
+
+        Example:
+            >>> predictor.show_results(test, n=4).plot(columns=2).savefig("rows.png")
         """
-        from matplotlib import pyplot
+        from thermocline.report.plots import pyplot
 
         aspect = max(map(_aspect, self.cards))
         wide = min(columns or (2 if aspect < WIDE else 3), len(self.cards))
         rows = -(-len(self.cards) // wide)
         unit = 3.3 if aspect >= WIDE else 5.0  # inches
         size = (unit * wide, (0.88 * unit * min(aspect, 1.6) + 0.9) * rows)
-        figure, axes = pyplot.subplots(rows, wide, figsize=size, layout="constrained", squeeze=False)
+        figure, axes = pyplot().subplots(rows, wide, figsize=size, layout="constrained", squeeze=False)
         for place, ax in enumerate(axes.flat):
             if place < len(self.cards):
                 _draw_card(ax, self.cards[place])
             else:
                 ax.set_axis_off()
-        pyplot.close(figure)  # a notebook would show an open figure a second time
+        pyplot().close(figure)  # a notebook would show an open figure a second time
         return figure
 
 

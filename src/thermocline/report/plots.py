@@ -32,15 +32,19 @@ _LOOK: Any = {
 
 
 def pyplot() -> Any:
-    """Return `matplotlib.pyplot`.
+    """Return `matplotlib.pyplot`; matplotlib is an extra.
 
     Raises:
         MissingDependencyError: matplotlib is not installed.
     """
     try:
         from matplotlib import pyplot as module
-    except ImportError as error:
-        raise MissingDependencyError("Plots need the package matplotlib. Install it: pip install matplotlib") from error
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] != "matplotlib":
+            raise
+        raise MissingDependencyError(
+            "Plots need the package matplotlib. Install it: pip install 'thermocline[plots]'"
+        ) from None
     return module
 
 

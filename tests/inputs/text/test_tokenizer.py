@@ -69,3 +69,31 @@ def test_a_random_models_special_ids_are_the_tokenizers(kind):
     for key in ("bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id"):
         value = getattr(config, key, None)
         assert value is None or value < len(tokenizer)
+
+
+@pytest.mark.parametrize(
+    ("said", "package"),
+    [
+        (
+            "LlamaTokenizer requires the SentencePiece library but it was not found in your environment.",
+            "sentencepiece",
+        ),
+        ("requires the protobuf library but it was not found", "protobuf"),
+    ],
+)
+def test_a_package_that_a_tokenizer_needs_is_named_with_its_extra(said, package, tmp_path, monkeypatch):
+    import transformers
+
+    from thermocline.errors import CheckpointError, MissingDependencyError
+    from thermocline.inputs.text import tokenizer as module
+
+    def refuse(*args, **kwargs):
+        raise ImportError(said)
+
+    (tmp_path / "spiece.model").write_bytes(b"")
+    monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", refuse)
+    with pytest.raises(CheckpointError, match="cannot be loaded"):  # both packages are there: another fault
+        module.load_tokenizer(tmp_path, name="some/model")
+    monkeypatch.setattr(module, "_is_there", lambda name: False)
+    with pytest.raises(MissingDependencyError, match=rf"needs the package {package}, .*'thermocline\[sentencepiece\]'"):
+        module.load_tokenizer(tmp_path, name="some/model")

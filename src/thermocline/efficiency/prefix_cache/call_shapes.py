@@ -18,6 +18,7 @@ _MOST_ANSWERS = 50_000  # answers that are remembered
 _ROUTING = {
     getattr(torch.ops.aten, name)
     for name in ("_grouped_mm", "bincount", "histc", "masked_select", "nonzero", "nonzero_static")
+    if hasattr(torch.ops.aten, name)  # torch 2.6 has no `_grouped_mm`
 }
 
 

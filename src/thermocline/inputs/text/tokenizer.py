@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thermocline.backbones.pretrained import TOKENIZER_FILES, has_tokenizer
-from thermocline.errors import CheckpointError, ConfigError, first_line
+from thermocline.errors import CheckpointError, ConfigError, MissingDependencyError, first_line
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -20,6 +21,7 @@ def load_tokenizer(folder: Path, *, name: str, trust_remote_code: bool = False) 
 
     Raises:
         CheckpointError: There is none, or it cannot be read.
+        MissingDependencyError: It takes the package sentencepiece or protobuf, which is not installed.
     """
     from transformers import AutoTokenizer
 
@@ -32,6 +34,11 @@ def load_tokenizer(folder: Path, *, name: str, trust_remote_code: bool = False) 
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=trust_remote_code)
     except Exception as error:
+        if lacking := _lacking(error):
+            raise MissingDependencyError(
+                f"The tokenizer of {name!r} needs the package {lacking}, which is not installed. Install it: "
+                "pip install 'thermocline[sentencepiece]'"
+            ) from None
         raise CheckpointError(
             f"The tokenizer of {name!r} cannot be loaded ({type(error).__name__}: {first_line(error)})."
         ) from None
@@ -41,6 +48,22 @@ def load_tokenizer(folder: Path, *, name: str, trust_remote_code: bool = False) 
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token or tokenizer.convert_ids_to_tokens(0)
     tokenizer.model_max_length = int(min(tokenizer.model_max_length, 1_000_000))
     return tokenizer
+
+
+def _lacking(error: BaseException) -> str:
+    """Return the package that an error of transformers asks for, of those in the extra `sentencepiece`."""
+    text = str(error).lower()
+    for package, module in (("sentencepiece", "sentencepiece"), ("protobuf", "google.protobuf")):
+        if package in text and not _is_there(module):
+            return package
+    return ""
+
+
+def _is_there(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # there is no package `google` at all
+        return False
 
 
 def train_tokenizer(texts: Iterable[str], *, most: int = VOCABULARY) -> PreTrainedTokenizerBase:

@@ -72,7 +72,7 @@ def show_grid(images: Sequence[Image], titles: Sequence[str] = (), *, columns: i
     Raises:
         ValueError: No pictures.
     """
-    from matplotlib import pyplot
+    from thermocline.report.plots import pyplot
 
     if not images:
         raise ValueError("There are no pictures to show.")
@@ -80,7 +80,7 @@ def show_grid(images: Sequence[Image], titles: Sequence[str] = (), *, columns: i
     rows = -(-len(images) // wide)
     aspect = max(image.height / image.width for image in images)
     width = 4.6 if wide > 1 else 7.0
-    figure, axes = pyplot.subplots(
+    figure, axes = pyplot().subplots(
         rows, wide, figsize=(width * wide, (width * min(aspect, 2.0) + 0.3) * rows), layout="constrained", squeeze=False
     )
     for place, axis in enumerate(axes.flat):
@@ -89,7 +89,7 @@ def show_grid(images: Sequence[Image], titles: Sequence[str] = (), *, columns: i
             axis.imshow(images[place])
             if place < len(titles):
                 axis.set_title(titles[place], fontsize=9)
-    pyplot.close(figure)  # a notebook would show an open figure a second time
+    pyplot().close(figure)  # a notebook would show an open figure a second time
     return figure
 
 
