@@ -103,7 +103,7 @@ def rows_of(case: Case, data: Path) -> tuple[pd.DataFrame, pd.DataFrame] | None:
         frame = load_sample(case.name)[[case.column, case.label]]
         return frame.iloc[case.test :], frame.iloc[: case.test]
     train, test = (pd.read_csv(data / case.name / f"{part}.csv")[[case.column, case.label]] for part in PARTS)
-    for frame in (train, test):
+    for frame in (train, test) if case.image else ():
         frame[case.column] = [str((data / case.name / path).resolve()) for path in frame[case.column]]
     return train, test.sample(min(case.test, len(test)), random_state=0)
 
@@ -111,7 +111,7 @@ def rows_of(case: Case, data: Path) -> tuple[pd.DataFrame, pd.DataFrame] | None:
 def options_of(case: Case, data: Path) -> dict[str, Any]:
     """Return the options beyond the presets: a small pretrained backbone, for images from the data folder."""
     if not case.image:
-        return COMMON | {"model.text.max_length": 32}
+        return COMMON | {"model.text.max_length": 32, "model.tfidf": "off"}  # the network alone
     weights = str((data / WEIGHTS).resolve())
     return COMMON | {
         "model.image.checkpoint": weights,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -14,8 +13,7 @@ import pytest
 
 from support.drawn import faults_of, texts_of
 from thermocline.choose.leaderboard import COMPLETE, KEPT, PRUNED, WHOLE, Entry, Leaderboard
-from thermocline.errors import MissingDependencyError
-from thermocline.report.plots import drawn, look, pyplot, score_limits
+from thermocline.report.plots import drawn, pyplot, score_limits
 from thermocline.report.svg import GREY
 from thermocline.training.history import History
 from thermocline.tuning.layers.layer import Layer
@@ -121,12 +119,6 @@ def test_the_settings_of_matplotlib_are_as_before() -> None:
         assert same is ax
     assert title.get_color() == GREY
     assert dict(mpl.rcParams) == before
-
-
-def test_without_matplotlib_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(MissingDependencyError, match="pip install matplotlib"):
-        look()
 
 
 @pytest.mark.parametrize(

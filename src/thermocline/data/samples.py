@@ -86,8 +86,8 @@ def list_samples() -> pd.DataFrame:
 
     Example:
         >>> from thermocline import list_samples
-        >>> list_samples().set_index("name").loc["penguins", ["rows", "label", "licence", "extra"]].tolist()
-        [344, 'species', 'CC0', 'samples']
+        >>> list_samples().set_index("name").loc["penguins", ["label", "licence", "extra"]].tolist()
+        ['species', 'CC0', 'samples']
     """
     names = ["rows", "label", "what", "licence", "source", "extra", "fixed"]
     rows = [(name, *(getattr(facts, part) for part in names)) for name, facts in SAMPLES.items()]
