@@ -185,7 +185,7 @@ def test_too_many_unreadable_images(make_predictor, pictures):
     assert "row 2: column 'img'" in message
     assert "row 5: column 'img'" in message
     assert "row 9: column 'img'" in message
-    assert "At most 5% may (data.max_unreadable_images)" in message
+    assert "At most 5 % may (data.max_unreadable_images)" in message
 
 
 def test_a_few_unreadable_images(make_predictor, pictures, tiny, image_folder):

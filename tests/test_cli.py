@@ -167,7 +167,7 @@ def test_a_copied_preset_and_a_file_of_overrides_can_be_used(
     assert main([*command, "--verbosity", "2"]) == 0
     said = capsys.readouterr().out
     assert "preset:mine.yaml" in said
-    assert "warm-up over the first 30%" in said
+    assert "warm-up over the first 30 %" in said
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,7 @@ def test_no_more_layers_are_frozen_than_half_of_the_steps_need(reviews, text_fol
     chosen = found["model.frozen_layers"]
     assert chosen.source == "measured"
     assert chosen.alternatives
-    assert "with nothing frozen 27% of the steps would fit" in chosen.why
+    assert "with nothing frozen 27 % of the steps would fit" in chosen.why
     kept = {**given, "model.frozen_layers": "embeddings"}
     mine = predictor.recommend(reviews, hyperparameters=kept, time_limit=0.3 * steps)
     assert mine["model.frozen_layers"].source == "user"

@@ -31,7 +31,7 @@ def courses(plan):
 def test_phases_take_what_they_do_not_set():
     plan = explained({**OPTIONS, "optim.phases": PHASES})
     assert courses(plan) == [("wsd", 0.05, 0.25, 0.1), ("cosine", 0.3, 0.1, 0.0), ("wsd", 2, 0.25, 0.1)]
-    assert "for the last 25% falling as 1-sqrt to 0.1" in str(plan)
+    assert "for the last 25 % falling as 1-sqrt to 0.1" in str(plan)
     plain = explained({"optim.phases": PHASES})
     assert courses(plain) == [("cosine", 0.1, 0.1, 0.0), ("cosine", 0.3, 0.1, 0.0), ("cosine", 2, 0.1, 0.0)]
     objects = [Phase("head", "head", epochs=1), Phase("rest", schedule="constant")]

@@ -53,7 +53,7 @@ def within_time(found: Ready, limit: float | None) -> Timed:
     share = _share(now.forecast, limit, times)
     tried = [(share, now)]
     if share < ENOUGH and _is_open(found):
-        why = f"time_limit={duration(limit)}: with nothing frozen {share:.0%} of the steps would fit"
+        why = f"time_limit={duration(limit)}: with nothing frozen {100 * share:.0f} % of the steps would fit"
         for depth in _depths(found):
             frozen = with_options(found, {FROZEN: depth}, why)
             forecast = forecast_ready(frozen, times)
@@ -104,4 +104,6 @@ def _depths(found: Ready) -> Iterator[Selector]:
 
 
 def _alternative(share: float, timed: Timed) -> Alternative:
-    return Alternative({FROZEN: timed.found.assembly.config.model.frozen_layers}, f"{share:.0%} of the steps fit")
+    return Alternative(
+        {FROZEN: timed.found.assembly.config.model.frozen_layers}, f"{100 * share:.0f} % of the steps fit"
+    )

@@ -34,7 +34,7 @@ def add(commands: Any) -> None:
 
 def _options(given: argparse.Namespace) -> None:
     from thermocline.config import json_schema, lookup
-    from thermocline.report.tables import screen_width
+    from thermocline.report.screen import screen_width
 
     if given.schema:
         print(json_schema.text(), end="")

@@ -68,7 +68,9 @@ def whole_figure(report: Content) -> Figure:
         )
     wide = min(2, len(drawn))
     with _styled():
-        figure = pyplot().figure(figsize=(WIDTH * wide, HEIGHT * math.ceil(len(drawn) / wide)), layout="constrained")
+        figure: Figure = pyplot().figure(
+            figsize=(WIDTH * wide, HEIGHT * math.ceil(len(drawn) / wide)), layout="constrained"
+        )
         for place, section in enumerate(drawn, 1):
             draw(section, figure.add_subplot(math.ceil(len(drawn) / wide), wide, place))
     return figure

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from thermocline.errors import counted, escaped
 from thermocline.evaluation.plain_values import are_numbers, column, number, shortened
+from thermocline.report.screen import screen_width
 from thermocline.report.sections import Curve, Matrix, Section, Table
-from thermocline.report.tables import screen_width, table
+from thermocline.report.tables import table
 
 if TYPE_CHECKING:
     from thermocline.evaluation.content import Content

@@ -156,6 +156,7 @@ class Attribution:
             texts = tuple(f"{one.column} = {text}" for one in single for text in one.texts)
             values = np.concatenate([one.values for one in single])
             drawn.append(CellParts("cells" if len(single) > 1 else single[0].column, texts, values))
+        figure: Figure
         figure, axes = pyplot().subplots(
             1, len(drawn), figsize=(4.6 * len(drawn), 4.2), layout="constrained", squeeze=False
         )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from thermocline.errors import escaped
-from thermocline.report.tables import screen_width
+from thermocline.report.screen import screen_width
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

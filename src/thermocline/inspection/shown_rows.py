@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from thermocline.contracts.showing import Answer, View
 from thermocline.errors import counted, escaped
 from thermocline.inspection.pictures import draw_picture, headings, html_picture, side_by_side
-from thermocline.report.tables import STYLE, html_table, screen_width
+from thermocline.report.screen import screen_width
+from thermocline.report.tables import STYLE, html_table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -112,6 +113,7 @@ class ShownRows:
         rows = -(-len(self.cards) // wide)
         unit = 3.3 if aspect >= WIDE else 5.0  # inches
         size = (unit * wide, (0.88 * unit * min(aspect, 1.6) + 0.9) * rows)
+        figure: Figure
         figure, axes = pyplot().subplots(rows, wide, figsize=size, layout="constrained", squeeze=False)
         for place, ax in enumerate(axes.flat):
             if place < len(self.cards):

@@ -89,7 +89,7 @@ def test_rates_and_momentum_of_an_optimizer():
 def test_the_plan_says_so():
     plan = LayerPlan.build(ONE, schedule={"backbone": "cosine", "*": "constant"}, warmup={"head": 5, "*": 0.25})
     assert (
-        "warm-up over 5 steps (head), the first 25% (rest) of its steps, then cosine (backbone), constant (rest)"
+        "warm-up over 5 steps (head), the first 25 % (rest) of its steps, then cosine (backbone), constant (rest)"
         in str(plan)
     )
 

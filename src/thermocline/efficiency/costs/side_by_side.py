@@ -57,7 +57,7 @@ class SideBySide:
 
     @property
     def _title(self) -> str:
-        share = "" if self.ratio is None else f": {self.ratio:.0%} of the memory on top of the weights"
+        share = "" if self.ratio is None else f": {100 * self.ratio:.0f} % of the memory on top of the weights"
         return f"The backbone unfrozen and frozen{share}"
 
     def __str__(self) -> str:

@@ -62,7 +62,7 @@ def readable_rows(
     count = f"{len(faults)} of {counted(len(frame), 'row')} of {what} {verb} images that cannot be read: {shown}"
     if len(faults) > most * len(frame) or len(faults) == len(frame):
         raise ImageReadError(
-            f"{count}. At most {most:.0%} may (data.max_unreadable_images). {start_of(folder)}Correct the paths, or "
+            f"{count}. At most {100 * most:.0f} % may (data.max_unreadable_images). {start_of(folder)}Correct the paths, or "
             "drop these rows."
         )
     warnings.warn(f"{count}. They are left out.", ThermoclineWarning, stacklevel=7)

@@ -55,7 +55,7 @@ class LinearFormJudge:
         best = min(missed.values(), key=lambda one: float(one.sum()))
         enough = best.mean() + best.std(ddof=1) / np.sqrt(len(best))
         chosen = next(name for name, errors in missed.items() if errors.mean() <= enough)
-        shares = ", ".join(f"{name} {errors.sum() / total:.0%}".replace("%", " %") for name, errors in missed.items())
+        shares = ", ".join(f"{name} {100 * errors.sum() / total:.0f} %" for name, errors in missed.items())
         return chosen, f"of the label's variance, a linear model of {len(rows)} rows misses {shares}"
 
 

@@ -166,14 +166,19 @@ def course(phase: Phase) -> str:
     """Return the schedule of a phase, or its schedules by selector, in words."""
     run = phase.over == "run"
     if phase.schedule == "one_cycle":
-        return f"one cycle{' over the whole run' if run else ''}, rising for {phase.pct_start:.0%}"
+        return f"one cycle{' over the whole run' if run else ''}, rising for {100 * phase.pct_start:.0f} %"
     shape = _each(phase.schedule, lambda one: _shape(one, phase))
     if not phase.warmup:
         return f"{shape}{' over the whole run' if run else ''}"
     scope = "the whole run" if run else "its steps"
-    long = _each(phase.warmup, lambda one: counted(one, "step") if isinstance(one, int) else f"the first {one:.0%}")
+    long = _each(phase.warmup, _length)
     share = "" if isinstance(phase.warmup, int) else f" of {scope}"
     return f"warm-up over {long}{share}, then {shape}"
+
+
+def _length(warmup: float) -> str:
+    """How long a warm-up is, in words: a whole number counts steps."""
+    return counted(warmup, "step") if isinstance(warmup, int) else f"the first {100 * warmup:.0f} %"
 
 
 def _shape(schedule: str, phase: Phase) -> str:
@@ -184,7 +189,7 @@ def _shape(schedule: str, phase: Phase) -> str:
     if schedule == "cosine_restarts":
         return f"{counted(phase.cycles, 'cosine')}{end}"
     if schedule == "wsd":
-        last = counted(phase.decay, "step") if isinstance(phase.decay, int) else f"{phase.decay:.0%}"
+        last = counted(phase.decay, "step") if isinstance(phase.decay, int) else f"{100 * phase.decay:.0f} %"
         return f"constant, for the last {last} falling as {phase.decay_shape}{end}"
     return {"inverse_sqrt": "inverse square root"}.get(schedule, schedule) + end
 
