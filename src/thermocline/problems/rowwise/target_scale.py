@@ -69,7 +69,8 @@ def chosen_scale(
         return target, ()
     what = "squared" if squared else "absolute"
     return log, (
-        f"{target.labels[0]} is learnt as its logarithm: {what} errors of linear models are {100 * share:.0f} % smaller so",
+        f"{target.labels[0]} is learnt as its logarithm: "
+        f"{what} errors of linear models are {100 * share:.0f} % smaller so",
     )
 
 
