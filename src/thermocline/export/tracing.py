@@ -110,8 +110,8 @@ def _check_unordered(pair: list[np.ndarray], what: str) -> None:
         others = float((off > TOLERANCE * _scale(own)).mean())
         if others > OTHERS:
             raise ExportError(
-                f"{what} gives other outputs than the model in {100 * others:.0f} % of the places of a made-up row, by up "
-                f"to {off.max():.2g}. Where a model chooses among equal scores, as one that was hardly trained does, "
+                f"{what} gives other outputs than the model in {100 * others:.0f} % of the places of a made-up row, by "
+                f"up to {off.max():.2g}. Where a model chooses among equal scores, as one that was hardly trained does, "
                 f"train it longer. {NOTHING}"
             )
 
