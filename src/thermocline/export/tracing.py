@@ -111,8 +111,8 @@ def _check_unordered(pair: list[np.ndarray], what: str) -> None:
         if others > OTHERS:
             raise ExportError(
                 f"{what} gives other outputs than the model in {100 * others:.0f} % of the places of a made-up row, by "
-                f"up to {off.max():.2g}. Where a model chooses among equal scores, as one that was hardly trained does, "
-                f"train it longer. {NOTHING}"
+                f"up to {off.max():.2g}. Where a model chooses among equal scores, as one that was hardly trained "
+                f"does, train it longer. {NOTHING}"
             )
 
 

@@ -62,8 +62,8 @@ def readable_rows(
     count = f"{len(faults)} of {counted(len(frame), 'row')} of {what} {verb} images that cannot be read: {shown}"
     if len(faults) > most * len(frame) or len(faults) == len(frame):
         raise ImageReadError(
-            f"{count}. At most {100 * most:.0f} % may (data.max_unreadable_images). {start_of(folder)}Correct the "
-            "paths, or drop these rows."
+            f"{count}. At most {100 * most:.0f} % may (data.max_unreadable_images). {start_of(folder)}"
+            "Correct the paths, or drop these rows."
         )
     warnings.warn(f"{count}. They are left out.", ThermoclineWarning, stacklevel=7)
     kept = np.setdiff1d(np.arange(len(frame)), list(faults))
