@@ -132,7 +132,8 @@ class Recommendation:
 
     def __str__(self) -> str:
         lines = [paragraph(self.headline), table([row[:4] for row in self._rows()], _HEADER[:4])]
-        others = [paragraph(f"  or {each}", indent="     ") for one in self.choices for each in one.alternatives]
+        alternatives = dict.fromkeys(str(each) for one in self.choices for each in one.alternatives)
+        others = [paragraph(f"  or {each}", indent="     ") for each in alternatives]
         probes = [] if self.probes is None else [str(self.probes)]
         return "\n".join([*lines, *(["Alternatives:", *others] if others else []), *probes, str(self.forecast)])
 
