@@ -39,12 +39,13 @@ SHORTER: dict[str, dict[str, str]] = {
     "tutorials/choosing.md": {
         "rows=400": "rows=100",
         "frame[:300], frame[300:]": "frame[:80], frame[80:]",
+        'memory="2GB"': 'memory="64GB"',
         '"optim.arms": 3}': '"optim.arms": 2, "optim.max_steps": 2}',
         '"optim.max_epochs": "int(1, 3)"': '"optim.max_steps": "int(2, 3)"',
         '{"trials": 4}': '{"trials": 2}',
     },
     "how-to/adapters.md": {"rows=300": "rows=60"},
-    "how-to/budget.md": {"rows=300": "rows=60"},
+    "how-to/budget.md": {"rows=300": "rows=60", 'memory="900MB"': 'memory="64GB"'},
     "how-to/freeze.md": {"rows=400": "rows=60"},
     "how-to/from_autogluon.md": {'"optim.max_epochs": 3': WITHOUT_WORDS},
     "how-to/from_composer.md": {'"optim.max_epochs": 4': SMALL_IMAGES},
@@ -54,7 +55,7 @@ SHORTER: dict[str, dict[str, str]] = {
     "how-to/imbalance.md": {
         "900": "300",
         "frame[:700], frame[700:]": "frame[:220], frame[220:]",
-        '"optim.max_epochs": 8': '"optim.max_epochs": 4, "model.table.width": 32, "model.trees": "off"',
+        '"optim.max_epochs": 8': '"optim.max_steps": 4, "model.table.width": 32, "model.trees": "off"',
     },
     "how-to/kaggle.md": {
         "as_frame=True).frame": "as_frame=True).frame.iloc[:, -4:]",
@@ -62,7 +63,10 @@ SHORTER: dict[str, dict[str, str]] = {
         "seed=seed": f"seed=seed, {NO_TREES}",
     },
     "how-to/long_text.md": {'"optim.max_steps": 4': WITHOUT_WORDS},
-    "how-to/memory.md": {"rows=300": "rows=60"},
+    "how-to/memory.md": {
+        "rows=300": "rows=60",
+        'presets=["medium_quality", "offline"], memory="2GB"': f'presets="offline", {FEW_STEPS}, memory="64GB"',
+    },
     "how-to/own_model.md": {'"optim.max_steps": 4': SMALL_IMAGES},
     "how-to/presets.md": {'"model.trees": "off"': '"model.trees": "off", "optim.max_steps": 4'},
     "how-to/search.md": {'"optim.max_epochs": "int(1, 3)"': '"optim.max_steps": "int(1, 3)"'},
