@@ -2,7 +2,7 @@
 
     make pictures        or        python benchmarks/pictures.py [--runs FOLDER] [--only plan race]
 
-The runs are fits of MiniLM on 400 docstrings of five libraries (`load_sample("docstrings")`), with one thread and one
+The runs are fits of MiniLM on 400 questions on nine topics (`load_sample("questions")`), with one thread and one
 seed; `docs/pictures/made_from.json` says with what versions. They are saved in the folder of `--runs` and used again.
 The plan is photographed as a notebook shows it, by a headless Chromium (`--chromium`), the others are drawn by
 matplotlib; texts get the colour of the page.
@@ -43,8 +43,8 @@ VERSIONS = ["torch", "transformers", "numpy", "pandas", "scipy", "scikit-learn",
 
 
 def rows() -> pd.DataFrame:
-    """The training rows: texts, and which library they are from."""
-    return load_sample("docstrings", rows=ROWS)[["text", "library"]]
+    """The training rows: questions, and their topics."""
+    return load_sample("questions", rows=ROWS)[["question", "topic"]]
 
 
 def fitted(runs: Path, name: str, **options: Any) -> Predictor:
@@ -52,7 +52,7 @@ def fitted(runs: Path, name: str, **options: Any) -> Predictor:
     folder = runs / name
     if folder.exists():
         return Predictor.load(folder)
-    predictor = Predictor("library", eval_metric="accuracy", path=folder, verbosity=1)
+    predictor = Predictor("topic", eval_metric="accuracy", path=folder, verbosity=1)
     return predictor.fit(rows(), **options)
 
 
@@ -93,7 +93,7 @@ def rates(runs: Path) -> Any:
 
 def probes(_: Path) -> Any:
     """What the layers of the backbone hold."""
-    found = Predictor("library", verbosity=0).recommend(rows(), presets=PRESETS, probes=True).probes
+    found = Predictor("topic", verbosity=0).recommend(rows(), presets=PRESETS, probes=True).probes
     assert found is not None
     return found.plot()
 
@@ -167,7 +167,7 @@ def main() -> None:
     TO.mkdir(parents=True, exist_ok=True)
     for name in arguments.only:
         write(name, PICTURES[name](arguments.runs), arguments.chromium)
-    made_from = {"sample": f"docstrings, {ROWS} rows", **{name: version(name) for name in VERSIONS}}
+    made_from = {"sample": f"questions, {ROWS} rows", **{name: version(name) for name in VERSIONS}}
     (TO / "made_from.json").write_text(json.dumps(made_from, indent=2) + "\n", encoding="utf-8")
     print(f"by {thermocline.__file__}")
 

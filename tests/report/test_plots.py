@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 
 from support.drawn import faults_of, texts_of
 from thermocline.choose.leaderboard import COMPLETE, KEPT, PRUNED, WHOLE, Entry, Leaderboard
-from thermocline.report.plots import drawn, pyplot, score_limits
+from thermocline.report.plots import drawn, look, pyplot, score_limits
 from thermocline.report.svg import GREY
 from thermocline.training.history import History
 from thermocline.tuning.layers.layer import Layer
@@ -27,6 +28,26 @@ mpl.use("Agg")
 def closed() -> Iterator[None]:
     yield
     pyplot().close("all")
+
+
+@pytest.fixture
+def as_before() -> Iterator[None]:
+    before = mpl.is_interactive()
+    yield
+    mpl.interactive(before)
+
+
+@pytest.mark.usefixtures("as_before")
+@pytest.mark.parametrize("fails", [False, True])
+def test_what_a_backend_turns_on_with_the_first_figure_stays_on(*, fails: bool) -> None:
+    """The one of notebooks is loaded within our look, and shows figures only while matplotlib is interactive."""
+    mpl.interactive(False)
+    with pytest.raises(KeyError) if fails else nullcontext(), look():
+        mpl.interactive(True)
+        if fails:
+            raise KeyError
+    assert mpl.is_interactive()
+    assert mpl.rcParams["legend.frameon"] == mpl.rcParamsDefault["legend.frameon"]
 
 
 def layer_map(blocks: int) -> LayerMap:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from thermocline.errors import MissingDependencyError
@@ -48,8 +48,12 @@ def pyplot() -> Any:
     return module
 
 
-def look() -> AbstractContextManager[None]:
+@contextmanager
+def look() -> Iterator[None]:
     """Return the context in which our own figures are made; matplotlib's settings are as before after it.
+
+    Except whether it is interactive: the first figure loads the backend, and that of a notebook turns it on. Turned off
+    again, no later figure would be shown.
 
     Example:
         >>> with look():
@@ -58,9 +62,17 @@ def look() -> AbstractContextManager[None]:
         0.0
     """
     pyplot()
-    from matplotlib import rc_context
+    from matplotlib import interactive, is_interactive, rc_context
 
-    return rc_context(_LOOK)
+    on = is_interactive()
+    try:
+        with rc_context(_LOOK):
+            try:
+                yield
+            finally:
+                on = is_interactive()
+    finally:
+        interactive(on)
 
 
 @contextmanager
