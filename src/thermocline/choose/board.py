@@ -46,6 +46,7 @@ class Board(pd.DataFrame):
         lines = [{**line, "color": f"C{place}"} for place, line in enumerate(self.to_dict(orient="records"))]
         count = 2 if stages else 1
         height = 1.2 + 0.32 * max(len(lines), 6)
+        figure: Figure
         figure, axes = plt.subplots(1, count, figsize=(5.2 * count, height), layout="constrained", squeeze=False)
         if stages:
             _draw_losses(axes[0, 0], lines, [*stages, LOSS])

@@ -82,6 +82,7 @@ def show_grid(images: Sequence[Image], titles: Sequence[str] = (), *, columns: i
     rows = -(-len(images) // wide)
     aspect = max(image.height / image.width for image in images)
     width = 4.6 if wide > 1 else 7.0
+    figure: Figure
     figure, axes = pyplot.subplots(
         rows, wide, figsize=(width * wide, (width * min(aspect, 2.0) + 0.3) * rows), layout="constrained", squeeze=False
     )
