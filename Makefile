@@ -8,11 +8,12 @@ BOUNDS ?= -c constraints.txt
 SITE ?= build/site
 NEWEST = .venv-newest
 LOWEST = .venv-lowest
-# What `make lowest` installs beside the package, and the tests that it runs
+# What `make lowest` installs beside the package, and the tests that it runs: not the list of all families of models
+# that the newest transformers and timm have.
 LOWEST_EXTRAS = detection,offline,parquet,peft,plots,samples,search,sentencepiece
 LOWEST_TOOLS = 'hypothesis>=6.115' 'packaging>=24' 'pytest>=8.3'
 LOWEST_TESTS = tests/data tests/config tests/tuning tests/test_predictor.py \
-  --ignore=tests/tuning/layers/test_families.py  # a list of all families that the newest transformers has
+  --ignore=tests/tuning/layers/test_families.py
 
 OFFLINE = $(VENV)/.installed-offline
 DEV = $(VENV)/.installed-dev
