@@ -47,7 +47,7 @@ test: $(DEV)
 
 notebooks: export OMP_NUM_THREADS = 1
 notebooks: $(DEV)
-	$(VENV)/bin/python -m pytest -n 2 --nbmake $(NOTEBOOKS) notebooks
+	$(VENV)/bin/python -m pytest -n 2 --nbmake notebooks $(NOTEBOOKS)
 
 # mkdocs-material tells of its successor at each build.
 docs: export NO_MKDOCS_2_WARNING = 1

@@ -263,7 +263,8 @@ def test_random_weights_are_said(reviews, text_folder):
 # -- how it shows --------------------------------------------------------------------------------------------------
 
 
-def test_it_prints_and_is_html_and_a_frame_and_a_picture(reviews, text_folder):
+def test_it_prints_and_is_html_and_a_frame_and_a_picture(reviews, text_folder, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
     found = probes(reviews, text_options(text_folder))
     text = str(found)
     assert text.startswith("Linear probes on 38 training rows, 5 folds, nothing is trained")

@@ -82,7 +82,7 @@ def test_a_fit_prints_columns_of_any_name(encoding, monkeypatch):
     monkeypatch.setattr(sys, "stdout", out)
     monkeypatch.setattr(sys, "stderr", bars)
     frame = make_table(40).rename(columns=STRANGE)
-    Predictor("y").fit(frame, hyperparameters=ONCE).predict(frame.assign(日本=None))
+    Predictor("y", verbosity=2).fit(frame, hyperparameters=ONCE).predict(frame.assign(日本=None))
     assert "\\u65e5\\u672c" in text_of(out)
     assert "training" in text_of(bars)
 
