@@ -28,7 +28,8 @@ def courses(plan):
     return [(one.schedule, one.warmup, one.decay, one.final) for one in plan.phases]
 
 
-def test_phases_take_what_they_do_not_set():
+def test_phases_take_what_they_do_not_set(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
     plan = explained({**OPTIONS, "optim.phases": PHASES})
     assert courses(plan) == [("wsd", 0.05, 0.25, 0.1), ("cosine", 0.3, 0.1, 0.0), ("wsd", 2, 0.25, 0.1)]
     assert "for the last 25 % falling as 1-sqrt to 0.1" in str(plan)

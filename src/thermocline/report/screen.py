@@ -54,14 +54,15 @@ def columns_of(text: str) -> int:
 def folded(text: str, width: int) -> list[str]:
     """Return a text as lines that are no wider than `width`, broken between words.
 
-    A word that is wider is broken after a sign such as `.`, `/` or `_`, and elsewhere only where it has none.
+    A number stays with its `%`. A word that is wider is broken after a sign such as `.`, `/` or `_`, and elsewhere only
+    where it has none.
 
     Example:
         >>> folded("encoder.layer.[0-11] trains", 12)
         ['encoder.', 'layer.[0-11]', 'trains']
     """
     lines = [""]
-    for word in re.findall(r"\S+|\s+", text):
+    for word in re.findall(r"\S+(?: %)?|\s+", text):
         while columns_of(lines[-1]) + columns_of(word) > width:
             if not lines[-1].strip():  # the word alone is too wide
                 head = _head(word, width)
