@@ -27,7 +27,7 @@ from thermocline import Predictor, load_sample
 from thermocline.data.sample_facts import SAMPLES
 
 ARMS = ("single_lr", "layerwise_decay")
-RATES = (1e-4, 3e-4, 1e-3)
+RATES = (1e-4, 3e-4, 1e-3, 3e-3)
 SCORES = ("log_loss", "accuracy")
 PRESETS = ["medium_quality", "offline"]
 PARTS = ("train", "test")
