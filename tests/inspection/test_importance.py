@@ -166,6 +166,7 @@ def test_the_table_prints_in_80_columns_and_draws(monkeypatch):
     assert repr(made) == str(made)
     assert "<i>" not in made._repr_html_()
     assert "&lt;i&gt;" in made._repr_html_()
+    assert made._repr_html_().count("<img class=bar") == len(made.rows)
     assert [patch.get_width() for patch in made.plot().patches] == pytest.approx([0.5, 0.0, 0.25])
     frame = made.to_frame()
     assert frame["clear"].tolist()[:2] == [True, False]

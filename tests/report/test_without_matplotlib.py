@@ -5,15 +5,30 @@ import sys
 import pytest
 
 from thermocline.errors import MissingDependencyError
+from thermocline.evaluation.report import EvaluationReport
 from thermocline.report import plots
+from thermocline.report.sections import Bars
 
 
-def test_without_matplotlib_the_extra_is_named(monkeypatch):
+@pytest.fixture
+def without_matplotlib(monkeypatch):
     for name in [name for name in sys.modules if name.split(".")[0] == "matplotlib"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(sys, "meta_path", [Without("matplotlib"), *sys.meta_path])
+
+
+def test_without_matplotlib_the_extra_is_named(without_matplotlib):
     with pytest.raises(MissingDependencyError, match=r"pip install 'thermocline\[plots\]'"):
         plots.pyplot()
+
+
+def test_a_report_is_html_without_its_pictures(without_matplotlib):
+    section = Bars("AP by class", "AP", {"cat": 0.5})
+    report = EvaluationReport("object_detection", "rois", 9, sections=(section,))
+    html = report._repr_html_()
+    assert "AP by class" in html
+    assert "pip install &#x27;thermocline[plots]&#x27;" in html
+    assert "<img" not in html
 
 
 class Without:

@@ -1,8 +1,7 @@
-"""The pictures of a report. Text and axes are grey, which is legible on white and on black; the rest is transparent."""
+"""The pictures of a report, in the look of all plots."""
 
 from __future__ import annotations
 
-import base64
 import io
 import math
 import warnings
@@ -14,7 +13,9 @@ import numpy as np
 
 from thermocline.errors import ConfigError
 from thermocline.evaluation.plain_values import column, number, shortened
+from thermocline.report.plots import COLORS, look, pyplot
 from thermocline.report.sections import Bars, Curve, Matrix, Points, Section
+from thermocline.report.svg import BLUE, GREY, data_address
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,29 +23,13 @@ if TYPE_CHECKING:
 
     from thermocline.evaluation.content import Content
 
-GREY = "#7d7d7d"
-COLOURS = ("#2a8fbd", "#d1782c", "#3a9d6a", "#b3569b")
-"""Of lines, in their order; each has a contrast of 3 to white and to #111."""
-
 WIDTH, HEIGHT = 5.6, 3.5  # inches of one picture
 DPI = 144
 MOST_BARS = 20
 NAME = 20  # letters of a name at an axis
 
-_STYLE: Any = {
-    "figure.facecolor": "none",
-    "axes.facecolor": "none",
-    "savefig.facecolor": "none",
-    "text.color": GREY,
-    "axes.labelcolor": GREY,
-    "axes.edgecolor": GREY,
-    "axes.titlecolor": GREY,
-    "xtick.color": GREY,
-    "ytick.color": GREY,
-    "font.size": 9,
-    "text.usetex": False,
-    "text.parse_math": False,
-}
+_TEXTS: Any = {"font.size": 9, "text.usetex": False, "text.parse_math": False}
+"""Of the texts: names of classes are drawn as they are."""
 
 
 def is_drawn(section: Section) -> bool:
@@ -58,8 +43,6 @@ def whole_figure(report: Content) -> Figure:
     Raises:
         ConfigError: There are none.
     """
-    from thermocline.report.plots import pyplot
-
     drawn = [section for section in report.sections if is_drawn(section)]
     if not drawn:
         raise ConfigError(
@@ -80,8 +63,6 @@ def picture(section: Section) -> str:
     """Return the picture of a section as an HTML image that holds its own data."""
     from html import escape
 
-    from matplotlib.figure import Figure
-
     with _styled(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of letters that the font lacks
         high = HEIGHT
@@ -89,12 +70,14 @@ def picture(section: Section) -> str:
             high = min(HEIGHT, 0.8 + 0.3 * len(section.bars))
         elif isinstance(section, Matrix):
             high += 0.15 * max(0, len(section.names) - 6)
+        from matplotlib.figure import Figure
+
         figure = Figure(figsize=(WIDTH, high), layout="constrained")
         draw(section, figure.add_subplot(), title="")
         out = io.BytesIO()
         figure.savefig(out, format="png", dpi=DPI, transparent=True)
-    data = base64.b64encode(out.getvalue()).decode("ascii")
-    return f'<img alt="{escape(section.title)}" width={round(WIDTH * 96)} src="data:image/png;base64,{data}">'
+    address = data_address(out.getvalue(), "image/png")
+    return f'<img alt="{escape(section.title)}" width={round(WIDTH * 96)} src="{address}">'
 
 
 def draw(section: Section, ax: Axes, *, title: str | None = None) -> None:
@@ -107,16 +90,15 @@ def draw(section: Section, ax: Axes, *, title: str | None = None) -> None:
     }
     drawing[type(section)](section, ax)
     ax.set_title(_safe(section.title if title is None else title), loc="left", fontsize="medium")
-    for side in ("top", "right"):
-        ax.spines[side].set_visible(False)
 
 
 @contextmanager
 def _styled() -> Iterator[None]:
-    from matplotlib import rc_context
+    with look():
+        from matplotlib import rc_context
 
-    with rc_context(_STYLE):
-        yield
+        with rc_context(_TEXTS):
+            yield
 
 
 def _curve(given: Curve, ax: Axes) -> None:
@@ -124,12 +106,12 @@ def _curve(given: Curve, ax: Axes) -> None:
         ax.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--", label="equal")
     for place, (name, heights) in enumerate(given.lines.items()):
         marker = "o" if given.points else None
-        ax.plot(given.x, heights, color=COLOURS[place % len(COLOURS)], marker=marker, markersize=4, label=_safe(name))
+        ax.plot(given.x, heights, color=COLORS[place % len(COLORS)], marker=marker, markersize=4, label=_safe(name))
     for name, where in given.marks.items():
         ax.axvline(where, color=GREY, linewidth=1, linestyle=":", label=_safe(name))
     _axes(given.axes, ax)
     if len(given.lines) + len(given.marks) + given.diagonal > 1:
-        ax.legend(fontsize="small", frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+        ax.legend(fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
 def _matrix(given: Matrix, ax: Axes) -> None:
@@ -139,7 +121,7 @@ def _matrix(given: Matrix, ax: Axes) -> None:
     shares = np.divide(values, sums, out=np.zeros_like(values), where=sums > 0)
     from matplotlib.colors import LinearSegmentedColormap
 
-    shades = LinearSegmentedColormap.from_list("thermocline", ["#2a8fbd00", "#2a8fbdff"])
+    shades = LinearSegmentedColormap.from_list("thermocline", [f"{BLUE}00", f"{BLUE}ff"])
     ax.imshow(shares, cmap=shades, vmin=0, vmax=1, aspect="auto")
     names, small = [_safe(shortened(name, NAME)) for name in given.names], len(values) > 6
     texts = column(values.ravel().tolist())
@@ -161,7 +143,7 @@ def _bars(given: Bars, ax: Axes) -> None:
     shown = list(given.bars.items())[:MOST_BARS]
     names, values = [_safe(shortened(str(name), NAME)) for name, _ in shown], [value for _, value in shown]
     places = range(len(shown))
-    ax.barh(places, [0.0 if math.isnan(value) else value for value in values], color=COLOURS[0], height=0.65)
+    ax.barh(places, [0.0 if math.isnan(value) else value for value in values], color=BLUE, height=0.65)
     for place, value in enumerate(values):
         ax.text(max(0.0, value if value == value else 0.0), place, f" {number(value)}", va="center", fontsize="small")
     ax.set_yticks(places, names)
@@ -172,7 +154,7 @@ def _bars(given: Bars, ax: Axes) -> None:
 
 def _points(given: Points, ax: Axes) -> None:
     ax.axhline(given.level, color=GREY, linewidth=1, linestyle="--")
-    ax.scatter(given.x, given.y, s=12, alpha=0.7, color=COLOURS[0], linewidths=0)
+    ax.scatter(given.x, given.y, s=12, alpha=0.7, color=BLUE, linewidths=0)
     _axes(given.axes, ax)
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
-from thermocline.errors import escaped
+from thermocline.errors import MissingDependencyError, escaped
 from thermocline.evaluation.as_figure import is_drawn, picture
 from thermocline.evaluation.as_text import as_table, explained, headline, score_cells, table_cells, table_notes
 from thermocline.report.sections import Section
-from thermocline.report.tables import STYLE, html_table
+from thermocline.report.tables import html_block, html_table
 
 if TYPE_CHECKING:
     from thermocline.evaluation.content import Content
@@ -32,7 +32,7 @@ def report_html(report: Content) -> str:
         parts.append(html_table([[escaped(one) for one in row] for row in cells], header, right))
     parts += [f"<div class=f>{_text(note)}</div>" for note in explained(report)]
     parts += [_section(section) for section in report.sections]
-    return f"{STYLE}<div class=tcl>{''.join(parts)}</div>"
+    return html_block(*parts)
 
 
 def report_page(report: Content) -> str:
@@ -43,7 +43,7 @@ def report_page(report: Content) -> str:
 def _section(section: Section) -> str:
     heading = f"<div class=w style='margin-top:16px'>{_text(section.title)}</div>"
     shown, notes = as_table(section), [getattr(section, "note", "")]
-    drawn = picture(section) if is_drawn(section) else ""
+    drawn = _drawn(section)
     if shown is None:
         return f"{heading}{drawn}{_notes(notes)}"
     cells, header, right = table_cells(shown)
@@ -51,6 +51,16 @@ def _section(section: Section) -> str:
     if drawn:  # the numbers behind a picture
         made = f"<details><summary class=f>numbers</summary>{made}</details>"
     return f"{heading}{drawn}{made}{_notes(table_notes(shown))}"
+
+
+def _drawn(section: Section) -> str:
+    """The picture of a section; without matplotlib, what to install for it."""
+    if not is_drawn(section):
+        return ""
+    try:
+        return picture(section)
+    except MissingDependencyError as error:
+        return _notes([str(error)])
 
 
 def _notes(notes: list[str]) -> str:

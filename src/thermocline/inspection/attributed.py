@@ -12,7 +12,9 @@ import pandas as pd
 from thermocline.contracts.showing import CellParts
 from thermocline.errors import counted, escaped
 from thermocline.inspection.pictures import draw_picture, headings, html_picture
-from thermocline.report.tables import STYLE, html_cells, table
+from thermocline.report.plots import look, pyplot
+from thermocline.report.svg import GREY
+from thermocline.report.tables import html_block, html_cells, html_lines, table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -104,9 +106,8 @@ class Attribution:
         notes = "".join(f"<div class=f>{escape(note)}</div>" for note in self.notes)
         blocks = "".join(self._html_cell(one) for one in self.cells if one.picture is not None or len(one.values) > 1)
         single = [one for one in self.cells if one.picture is None and len(one.values) <= 1]
-        return f"{STYLE}<div class=tcl><b>{escape(self._title())}</b>{notes}{self._legend()}</div>{blocks}" + (
-            self._html_single(single) if single else ""
-        )
+        table_of_single = self._html_single(single) if single else ""
+        return html_block(html_lines([self._title()], strong=True), notes, self._legend()) + blocks + table_of_single
 
     def _legend(self) -> str:
         if not self.signed:
@@ -148,27 +149,23 @@ class Attribution:
         Example:
             >>> predictor.attribution(test.iloc[[0]]).plot().savefig("parts.png")
         """
-        from thermocline.report.plots import pyplot
-
         single = [one for one in self.cells if one.picture is None and len(one.values) <= 1]
         drawn = [one for one in self.cells if one not in single]
         if single:
             texts = tuple(f"{one.column} = {text}" for one in single for text in one.texts)
             values = np.concatenate([one.values for one in single])
             drawn.append(CellParts("cells" if len(single) > 1 else single[0].column, texts, values))
-        figure: Figure
-        figure, axes = pyplot().subplots(
-            1, len(drawn), figsize=(4.6 * len(drawn), 4.2), layout="constrained", squeeze=False
-        )
-        for ax, one in zip(axes.flat, drawn, strict=True):
-            if one.picture is not None:
-                _draw_heat(ax, one, signed=self.signed)
-            else:
-                _draw_bars(ax, one)
-        figure.suptitle(
-            f"row {self.row}: {self.what}: {self.value:.3g} ({self.method})".replace("$", r"\$"), fontsize=10
-        )
-        pyplot().close(figure)  # a notebook would show an open figure a second time
+        title = f"row {self.row}: {self.what}: {self.value:.3g} ({self.method})".replace("$", r"\$")
+        with look():
+            figure: Figure = pyplot().figure(figsize=(4.6 * len(drawn), 4.2), layout="constrained")
+            for place, one in enumerate(drawn, 1):
+                ax = figure.add_subplot(1, len(drawn), place)
+                if one.picture is not None:
+                    _draw_heat(ax, one, signed=self.signed)
+                else:
+                    _draw_bars(ax, one)
+            figure.suptitle(title, fontsize=10)
+            pyplot().close(figure)  # a notebook would show an open figure a second time
         return figure
 
 
@@ -243,12 +240,10 @@ def _draw_bars(ax: Axes, one: CellParts) -> None:
     colours = [tuple(level / 255 for level in (RAISES if value > 0 else LOWERS)) for _, value in named]
     ax.barh(range(len(named)), [value for _, value in named], color=colours)
     ax.set_yticks(range(len(named)), [_short(name).replace("$", r"\$") for name, _ in named], fontsize=8)
-    ax.axvline(0, color="#888888", lw=1)
+    ax.axvline(0, color=GREY, lw=1)
     ax.locator_params(axis="x", nbins=5)
     ax.set_title(one.column.replace("$", r"\$"), fontsize=9)
     ax.set_xlabel("adds", fontsize=8)
-    for side in ("top", "right"):
-        ax.spines[side].set_visible(False)
 
 
 def _short(text: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from html import escape
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +12,9 @@ import pandas as pd
 
 from thermocline.errors import counted
 from thermocline.inspection.pictures import headings
-from thermocline.report.tables import STYLE, html_cells, table
+from thermocline.report.plots import drawn
+from thermocline.report.svg import BLUE, GREY, bar
+from thermocline.report.tables import html_block, html_lines, html_table, table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,6 +25,7 @@ ERRORS = 2.0
 UNCLEAR = "within 2 SE of 0"
 _HEADER = ("column", "type", "score lost", "SE", "")
 _NUMBERS = (2, 3)
+_UNCLEAR_COLOUR = "#9aa7ad"
 
 
 @dataclass(frozen=True)
@@ -148,14 +150,9 @@ class Importance:
 
     def _repr_html_(self) -> str:
         most = max((abs(row.importance) for row in self.rows), default=0.0) or 1.0
-        head = "".join(f"<div>{escape(line)}</div>" for line in (self._title(), *self.notes))
-        header = html_cells(_HEADER, _NUMBERS, tag="th")
-        body = ""
-        for row, cells in zip(self.rows, self._cells(), strict=True):
-            bar = f"<span class=bar style='width:{max(0.0, 90 * row.importance / most):.0f}px'></span>"
-            body += f"<tr>{html_cells(cells[:-1], _NUMBERS)}<td>{bar} {escape(row.remark)}</td></tr>"
-        made = f"<table class=tcl><thead><tr>{header}</tr></thead><tbody>{body}</tbody></table>"
-        return f"{STYLE}<div class=tcl>{head}{made}</div>"
+        lines = html_lines([self._title(), *self.notes])
+        bars = [bar(max(0.0, row.importance / most)) for row in self.rows]
+        return html_block(lines, html_table(self._cells(), _HEADER, _NUMBERS, pictures=bars))
 
     def plot(self, ax: Axes | None = None, *, most: int = 20) -> Axes:
         """Draw the losses as bars with two standard errors on each side.
@@ -171,23 +168,18 @@ class Importance:
             >>> predictor.importance(test, repeats=2).plot().figure.savefig("importance.png")
         """
         rows = self.rows[:most][::-1]
-        if ax is None:
-            from thermocline.report.plots import pyplot
-
-            figure, ax = pyplot().subplots(figsize=(7, 1.3 + 0.32 * len(rows)), layout="constrained")
-            pyplot().close(figure)  # a notebook would show an open figure a second time
-        places = range(len(rows))
-        colours = ["#2a8fbd" if row.clear is not False else "#9aa7ad" for row in rows]
-        errors = [0.0 if math.isnan(row.error) else ERRORS * row.error for row in rows]
-        ax.barh(places, [row.importance for row in rows], color=colours, xerr=errors, ecolor="#555555", capsize=3)
-        ax.set_yticks(places, [row.column.replace("$", r"\$") for row in rows])
-        ax.axvline(0, color="#888888", lw=1)
-        left = len(self.rows) - len(rows)
-        more = f"; {left} more columns not drawn" if left else ""
-        ax.set_xlabel(f"{self.metric} lost when shuffled, ± 2 SE{more}")
-        ax.set_title(f"{self.metric} {self.score:.4g} of {counted(self.n_rows, 'row')}", fontsize="medium", loc="left")
-        for side in ("top", "right"):
-            ax.spines[side].set_visible(False)
+        with drawn(ax, (7, 1.3 + 0.32 * len(rows))) as ax:
+            colours = [BLUE if row.clear is not False else _UNCLEAR_COLOUR for row in rows]
+            errors = [0.0 if math.isnan(row.error) else ERRORS * row.error for row in rows]
+            losses = [row.importance for row in rows]
+            ax.barh(range(len(rows)), losses, color=colours, xerr=errors, ecolor=GREY, capsize=3)
+            ax.set_yticks(range(len(rows)), [row.column.replace("$", r"\$") for row in rows])
+            ax.axvline(0, color=GREY, lw=1)
+            left = len(self.rows) - len(rows)
+            more = f"; {left} more columns not drawn" if left else ""
+            ax.set_xlabel(f"{self.metric} lost when shuffled, ± 2 SE{more}")
+            scored = f"{self.metric} {self.score:.4g} of {counted(self.n_rows, 'row')}"
+            ax.set_title(scored, fontsize="medium", loc="left")
         return ax
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import textwrap
 from collections.abc import Iterable
@@ -13,6 +12,7 @@ import numpy as np
 
 from thermocline.errors import escaped
 from thermocline.report.screen import screen_width
+from thermocline.report.svg import data_address
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,10 +38,10 @@ def html_picture(picture: np.ndarray, name: str, *, width: int = 200) -> str:
     image.thumbnail((MOST_SIDE, MOST_SIDE))
     out = io.BytesIO()
     image.save(out, format="PNG")
-    data = base64.b64encode(out.getvalue()).decode("ascii")
+    address = data_address(out.getvalue(), "image/png")
     pixelated = ";image-rendering:pixelated" if max(picture.shape[:2]) < SMALL_SIDE else ""
     style = f"width:100%;max-width:{width}px;display:block;margin:4px 0{pixelated}"
-    return f'<img alt="{escape(name, quote=True)}" style="{style}" src="data:image/png;base64,{data}">'
+    return f'<img alt="{escape(name, quote=True)}" style="{style}" src="{address}">'
 
 
 def draw_picture(ax: Axes, picture: np.ndarray) -> None:

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 from thermocline.contracts.showing import Answer, View
 from thermocline.errors import counted, escaped
 from thermocline.inspection.pictures import draw_picture, headings, html_picture, side_by_side
+from thermocline.report.plots import look, pyplot
 from thermocline.report.screen import screen_width
-from thermocline.report.tables import STYLE, html_table
+from thermocline.report.svg import GREY
+from thermocline.report.tables import html_block, html_lines, html_table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,7 +32,8 @@ _COLOURS = {True: "#12805c", False: "#c8501e", None: ""}
 _STYLE = (
     "<style>.tcr{display:flex;flex-wrap:wrap;gap:10px;font:13px/1.4 system-ui,sans-serif}"
     ".tcr>div{border:1px solid #8886;border-radius:6px;padding:8px 10px;width:280px;overflow-wrap:break-word}"
-    ".tcr td{padding-right:8px!important}"
+    ".tcr .tcl td,.tcr .tcl th{padding-right:8px!important;white-space:normal!important}"
+    ".tcr .tcl td>div{min-width:0!important}"
     ".tcr p{margin:4px 0;max-height:9.8em;overflow:auto}.tcr .h{font-weight:600}.tcr .f{opacity:.65;font-size:12px}"
     ".tcr .k{font-size:12px;font-weight:600;border-radius:4px;padding:0 5px;color:#fff!important}</style>"
 )
@@ -92,7 +95,8 @@ class ShownRows:
     def _repr_html_(self) -> str:
         lines = "".join(f"<div class=f>{escape(note)}</div>" for note in self.notes)
         cards = "".join(map(_html_card, self.cards))
-        return f"{STYLE}{_STYLE}<div class=tcl><b>{escape(self.title)}</b>{lines}</div><div class=tcr>{cards}</div>"
+        head = html_block(html_lines([self.title], strong=True), lines)
+        return f"{head}{_STYLE}<div class=tcr>{cards}</div>"
 
     def plot(self, *, columns: int | None = None) -> Figure:
         """Draw the rows side by side.
@@ -106,21 +110,16 @@ class ShownRows:
         Example:
             >>> predictor.show_results(test, n=4).plot(columns=2).savefig("rows.png")
         """
-        from thermocline.report.plots import pyplot
-
         aspect = max(map(_aspect, self.cards))
         wide = min(columns or (2 if aspect < WIDE else 3), len(self.cards))
         rows = -(-len(self.cards) // wide)
         unit = 3.3 if aspect >= WIDE else 5.0  # inches
         size = (unit * wide, (0.88 * unit * min(aspect, 1.6) + 0.9) * rows)
-        figure: Figure
-        figure, axes = pyplot().subplots(rows, wide, figsize=size, layout="constrained", squeeze=False)
-        for place, ax in enumerate(axes.flat):
-            if place < len(self.cards):
-                _draw_card(ax, self.cards[place])
-            else:
-                ax.set_axis_off()
-        pyplot().close(figure)  # a notebook would show an open figure a second time
+        with look():
+            figure: Figure = pyplot().figure(figsize=size, layout="constrained")
+            for place, card in enumerate(self.cards, 1):
+                _draw_card(figure.add_subplot(rows, wide, place), card)
+            pyplot().close(figure)  # a notebook would show an open figure a second time
         return figure
 
 
@@ -215,17 +214,14 @@ def _draw_card(ax: Axes, card: RowCard) -> None:
     pictures = _pictures(card)
     said, note = _said(card)
     under = ", ".join(filter(None, [note, MARKS[_right(card)]]))
-    ax.set_title(
-        "\n".join([*_folded(said, 2), *_folded(under, 1)]), fontsize=9, color=_COLOURS[_right(card)] or "black"
-    )
+    ax.set_title("\n".join([*_folded(said, 2), *_folded(under, 1)]), fontsize=9, color=_COLOURS[_right(card)] or GREY)
     own = card.answer is not None and card.answer.picture is not None
     texts = [] if own else [view for view in card.views if view.picture is None]
     if pictures:
         draw_picture(ax, side_by_side(pictures))
         ax.set_xlabel("\n".join(_plot_lines(texts, 5)), fontsize=7, loc="left")
         return
-    ax.set_xticks([])
-    ax.set_yticks([])
+    ax.set_axis_off()
     ax.text(0.02, 0.97, "\n".join(_plot_lines(texts, 13)), va="top", ha="left", fontsize=7.5, transform=ax.transAxes)
 
 

@@ -8,7 +8,7 @@ from html import escape
 
 from thermocline.errors import escaped
 from thermocline.report.screen import end_cut, folded, painted, screen_width
-from thermocline.report.tables import STYLE
+from thermocline.report.tables import html_block
 
 _GAP = 2
 
@@ -69,7 +69,7 @@ class Headed:
             for one in self._shown
         )
         title = f"<div class=w>{escape(self.title)}</div>" if self.title else ""
-        return f"{STYLE}<div class=tcl>{title}<table class=tcl><tbody>{rows}</tbody></table></div>"
+        return html_block(title, f"<table class=tcl><tbody>{rows}</tbody></table>")
 
     @property
     def _shown(self) -> list[Section]:

@@ -43,10 +43,13 @@ def image(drawing: str, alt: str, *, width: float, height: float, classes: str =
         classes: Of the element.
     """
     own = f" class={classes}" if classes else ""
-    code = b64encode(drawing.encode()).decode()
-    return (
-        f'<img{own} alt="{escape(alt)}" width={width:.0f} height={height:.0f} src="data:image/svg+xml;base64,{code}">'
-    )
+    address = data_address(drawing.encode(), "image/svg+xml")
+    return f'<img{own} alt="{escape(alt)}" width={width:.0f} height={height:.0f} src="{address}">'
+
+
+def data_address(content: bytes, kind: str) -> str:
+    """Return the address of an image that holds the image itself; `kind` such as `image/png`."""
+    return f"data:{kind};base64,{b64encode(content).decode('ascii')}"
 
 
 def rectangle(x: float, y: float, width: float, height: float, *, fill: str = BLUE, opacity: float = 1.0) -> str:
