@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from thermocline.report.plain import plain
 
 EXITS = {
     0: "done",
@@ -91,21 +92,7 @@ def json_line(value: Any) -> str:
         >>> json_line({"id": 7, "price": float("nan")})
         '{"id": 7, "price": null}'
     """
-    return json.dumps(_plain(value), allow_nan=False)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(name): _plain(one) for name, one in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(one) for one in value]
-    if type(value).__module__ == "numpy" and hasattr(value, "tolist"):
-        return _plain(value.tolist())
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return None if type(value).__name__ in ("NAType", "NaTType") else str(value)
+    return json.dumps(plain(value), allow_nan=False)
 
 
 def load(given: argparse.Namespace) -> Any:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from thermocline.errors import counted, escaped
 from thermocline.evaluation.plain_values import are_numbers, column, number, shortened
-from thermocline.report.screen import screen_width
+from thermocline.report.screen import folded, screen_width
 from thermocline.report.sections import Curve, Matrix, Section, Table
 from thermocline.report.tables import table
 
@@ -132,4 +131,4 @@ def _notes(notes: Sequence[str]) -> list[str]:
 
 
 def _wrapped(text: str) -> str:
-    return "\n".join(textwrap.wrap(escaped(text), screen_width(), break_on_hyphens=False))
+    return "\n".join(folded(escaped(text), screen_width()))

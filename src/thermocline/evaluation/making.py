@@ -17,6 +17,7 @@ from thermocline.evaluation import bootstrap
 from thermocline.evaluation.content import Score
 from thermocline.evaluation.plain_values import shortened
 from thermocline.evaluation.report import EvaluationReport
+from thermocline.pipeline.arguments import whole_number
 from thermocline.pipeline.predict import metrics_for, scored
 from thermocline.registry import find_metric
 from thermocline.registry.metrics import Metric
@@ -80,11 +81,10 @@ def top_losses(
         ConfigError: `n` is no whole number above 0; or this kind of problem has no loss of a row.
         DataError: As `report`.
     """
-    if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
-        raise ConfigError(f"n is how many rows are returned, a whole number of at least 1, not {n!r}.")
+    n = whole_number("n", n, 1)
     results, _ = scored(assembly, data, image_folder=image_folder, verbosity=verbosity)
     known = assembly.problem.row_report(assembly, results)
-    places = _highest(known, int(n))
+    places = _highest(known, n)
     frame = results.found.frame.iloc[places]
     known, labels = known.iloc[places], [name for name in assembly.target.labels if name in frame.columns]
     others = frame.drop(columns=labels)

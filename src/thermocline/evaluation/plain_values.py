@@ -1,35 +1,17 @@
-"""Values of reports as plain JSON values, and as the text of a cell."""
+"""Values of reports as the text of a cell."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from thermocline.report.screen import end_cut
+
 LONGEST = 40
 """Letters of a text in a cell; what is longer is cut."""
-
-
-def jsonable(value: Any) -> Any:
-    """Return a value as JSON takes it: NaN and infinities are None, keys texts, what is no plain value its text.
-
-    Example:
-        >>> jsonable({1: (np.float32(0.5), float("nan"))})
-        {'1': [0.5, None]}
-    """
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if value is None or isinstance(value, (bool, int, str)):
-        return value
-    if isinstance(value, Mapping):
-        return {str(key): jsonable(one) for key, one in value.items()}
-    if isinstance(value, (Sequence, np.ndarray)) and not isinstance(value, (bytes, bytearray)):
-        return [jsonable(one) for one in value]
-    return str(value)
 
 
 def number(value: float | None, *, size: float | None = None) -> str:
@@ -83,8 +65,7 @@ def _cell(value: Any, size: float | None) -> str:
 
 def shortened(text: str, longest: int = LONGEST) -> str:
     """Return a text as one line, cut where it is longer."""
-    line = " ".join(text.split())
-    return line if len(line) <= longest else f"{line[: longest - 1]}…"
+    return end_cut(" ".join(text.split()), longest)
 
 
 def are_numbers(values: Sequence[Any]) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from thermocline.errors import ConfigError, OutputWriteError, first_line
 from thermocline.evaluation.content import Content
-from thermocline.evaluation.plain_values import jsonable
+from thermocline.report.plain import plain
 from thermocline.report.sections import Section
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class EvaluationReport(Content):
         sections = [{"kind": type(one).__name__.lower()} | asdict(one) for one in self.sections]
         names = ("problem_type", "label", "rows", "unit", "baseline", "draws", "notes")
         facts = {name: getattr(self, name) for name in names}
-        made: dict[str, Any] = jsonable({**facts, "scores": scores, "sections": sections})
+        made: dict[str, Any] = plain({**facts, "scores": scores, "sections": sections})
         return made
 
     def save(self, path: str | os.PathLike[str]) -> Path:

@@ -13,6 +13,7 @@ from thermocline.contracts.showing import CellParts
 from thermocline.errors import counted, escaped
 from thermocline.inspection.pictures import draw_picture, headings, html_picture
 from thermocline.report.plots import look, pyplot
+from thermocline.report.screen import end_cut
 from thermocline.report.svg import GREY
 from thermocline.report.tables import html_block, html_cells, html_lines, table
 
@@ -247,5 +248,4 @@ def _draw_bars(ax: Axes, one: CellParts) -> None:
 
 
 def _short(text: str) -> str:
-    plain = escaped(text)
-    return plain if len(plain) <= 28 else plain[:27] + "…"
+    return end_cut(escaped(text), 28)

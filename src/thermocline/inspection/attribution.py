@@ -16,8 +16,9 @@ from thermocline.contracts.showing import CellParts, Parts
 from thermocline.data.column_rules import missing_mask
 from thermocline.errors import ConfigError, DataError, did_you_mean, listing
 from thermocline.inspection.attributed import Attribution
-from thermocline.inspection.checks import used_columns, whole
+from thermocline.inspection.checks import used_columns
 from thermocline.inspection.gradients import METHODS, attributed_by_gradients, check_captum
+from thermocline.pipeline.arguments import whole_number
 from thermocline.pipeline.predict import found_rows, outputs_of
 
 OCCLUSION = "occlusion"
@@ -50,7 +51,7 @@ class Way:
         """
         if self.method not in WAYS:
             raise ConfigError(f"method={self.method!r} is none of {listing(WAYS)}.{did_you_mean(self.method, WAYS)}")
-        whole("grid", self.grid, 1, MOST_GRID)
+        whole_number("grid", self.grid, 1, MOST_GRID)
         if self.method != OCCLUSION:
             check_captum(self.method)
 

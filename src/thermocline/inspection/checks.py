@@ -5,24 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
-
 from thermocline.contracts.problem import Assembly
 from thermocline.errors import ConfigError, DataError, MissingColumnError, did_you_mean, listing
 from thermocline.pipeline.arguments import shown
-
-
-def whole(name: str, value: Any, least: int, most: int | None = None) -> int:
-    """Return a whole number.
-
-    Raises:
-        ConfigError: It is none, or not within the limits.
-    """
-    right = isinstance(value, int | np.integer) and not isinstance(value, bool) and value >= least
-    if not right or (most is not None and value > most):
-        limits = f"of at least {least}" if most is None else f"from {least} to {most:,}"
-        raise ConfigError(f"{name} is a whole number {limits}, not {shown(value)}.")
-    return int(value)
 
 
 def used_columns(assembly: Assembly, given: Any, *, what: str = "columns") -> list[str]:

@@ -18,9 +18,9 @@ from thermocline.contracts.labelled import Labelled
 from thermocline.contracts.problem import Assembly
 from thermocline.data.batches import Rows
 from thermocline.errors import ConfigError, DataError, counted, listing
-from thermocline.inspection.checks import check_some_rows, used_columns, whole
+from thermocline.inspection.checks import check_some_rows, used_columns
 from thermocline.inspection.importance_table import Importance, ImportanceRow
-from thermocline.pipeline.arguments import check_seed, shown
+from thermocline.pipeline.arguments import check_seed, shown, whole_number
 from thermocline.pipeline.predict import found_rows, how_to_pass
 from thermocline.registry import find_metric, named_metric
 from thermocline.registry.metrics import Metric
@@ -55,10 +55,10 @@ class Shuffling:
         Raises:
             ConfigError: One is out of range.
         """
-        whole("repeats", self.repeats, 1)
+        whole_number("repeats", self.repeats, 1)
         check_seed(self.seed)
         if self.max_rows is not None:
-            whole("max_rows", self.max_rows, 2)
+            whole_number("max_rows", self.max_rows, 2)
 
     def units(self, assembly: Assembly) -> dict[str, list[str]]:
         """Return name → columns that are shuffled together, in the order of the columns.

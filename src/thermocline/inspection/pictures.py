@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import textwrap
 from collections.abc import Iterable
 from html import escape
 from typing import TYPE_CHECKING
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from thermocline.errors import escaped
-from thermocline.report.screen import screen_width
+from thermocline.report.screen import folded, screen_width
 from thermocline.report.svg import data_address
 
 if TYPE_CHECKING:
@@ -56,7 +55,7 @@ def draw_picture(ax: Axes, picture: np.ndarray) -> None:
 
 def headings(texts: Iterable[str]) -> list[str]:
     """Return texts as lines that fit the screen."""
-    return [line for text in texts for line in textwrap.wrap(escaped(text), screen_width())]
+    return [line for text in texts for line in folded(escaped(text), screen_width())]
 
 
 def side_by_side(pictures: list[np.ndarray]) -> np.ndarray:

@@ -15,9 +15,9 @@ from thermocline.data.batches import Rows
 from thermocline.data.label_columns import label_columns
 from thermocline.data.tables import as_frame, as_rows
 from thermocline.errors import ConfigError, DataError, MissingColumnError, counted
-from thermocline.inspection.checks import check_some_rows, whole
+from thermocline.inspection.checks import check_some_rows
 from thermocline.inspection.shown_rows import RowCard, ShownRows
-from thermocline.pipeline.arguments import check_flags, check_seed, shown
+from thermocline.pipeline.arguments import check_flags, check_seed, shown, whole_number
 from thermocline.pipeline.predict import found_rows, outputs_of
 from thermocline.pipeline.ready import ready
 
@@ -49,8 +49,8 @@ class Choice:
         Raises:
             ConfigError: One is none.
         """
-        whole("n", self.n, 1, MOST_SHOWN)
-        whole("epoch", self.epoch, 0)
+        whole_number("n", self.n, 1, MOST_SHOWN)
+        whole_number("epoch", self.epoch, 0)
         check_seed(self.seed)
         check_flags(augmented=self.augmented)
         least = self.least_score

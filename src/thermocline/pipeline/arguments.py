@@ -76,6 +76,18 @@ def check_seed(value: Any) -> None:
         raise ConfigError(f"seed is a whole number from 0 to {LARGEST_SEED}, not {shown(value)}.")
 
 
+def whole_number(name: str, value: Any, least: int, most: int | None = None) -> int:
+    """Return a whole number.
+
+    Raises:
+        ConfigError: It is none, or not within the limits.
+    """
+    if not _is_whole(value) or value < least or (most is not None and value > most):
+        limits = f"of at least {least}" if most is None else f"from {least} to {most:,}"
+        raise ConfigError(f"{name} is a whole number {limits}, not {shown(value)}.")
+    return int(value)
+
+
 def seconds_of(value: Any) -> float | None:
     """Return a time limit in seconds; None where there is none, or it is infinite.
 
