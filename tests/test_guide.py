@@ -12,7 +12,6 @@ from support.pages import DOCS, REPOSITORY, WIDEST_CODE, blocks_of, links_of, ru
 from thermocline.cli import _parser
 
 PAGES = sorted(path for path in DOCS.rglob("*.md") if path.parent != DOCS or path.name == "index.md")
-SECTIONS = ("tutorials", "how-to", "explanation")
 IDS = [str(path.relative_to(DOCS)) for path in PAGES]
 
 # What is shorter in a test: of each page texts that are replaced (support/pages.py).
@@ -108,13 +107,6 @@ def _lines(block) -> list[str]:
 def test_every_command_line_can_be_read(line: str) -> None:
     words = shlex.split(line.split(" > ")[0], comments=True)  # without what the shell redirects
     assert callable(_parser().parse_args(words[1:]).run)
-
-
-@pytest.mark.parametrize("section", SECTIONS)
-def test_an_index_names_every_page_of_its_folder(section: str) -> None:
-    index = DOCS / section / "index.md"
-    linked = {target.split("#")[0] for target in links_of(index)}
-    assert {path.name for path in index.parent.glob("*.md")} - {"index.md"} <= linked
 
 
 @pytest.mark.parametrize("path", PAGES, ids=IDS)

@@ -11,22 +11,16 @@ from pathlib import Path
 import pytest
 import yaml
 
-REPOSITORY = Path(__file__).parents[1]
-DOCS = REPOSITORY / "docs"
+from support.pages import DOCS, REPOSITORY, links_of
+
 SECTIONS = ("tutorials", "how-to", "reference", "explanation")
 PAGES = sorted([*DOCS.rglob("*.md"), *REPOSITORY.glob("*.md")])
-LINK = re.compile(r"\]\(([^)\s]+)\)")
-CODE = re.compile(r"^(`{3,}).*?^\1$", flags=re.MULTILINE | re.DOTALL)
-
-
-def _links(path: Path) -> list[str]:
-    return LINK.findall(CODE.sub("", path.read_text(encoding="utf-8")))
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(REPOSITORY)))
 def test_links_into_the_repository_lead_somewhere(path: Path) -> None:
     made = DOCS / "reference"  # its other pages are written while the site is built
-    for link in _links(path):
+    for link in links_of(path):
         target = path.parent / link.split("#")[0]
         if ":" not in link and not link.startswith("#") and target.resolve().parent != made:
             assert target.exists(), f"{path.name}: {link}"
@@ -35,7 +29,7 @@ def test_links_into_the_repository_lead_somewhere(path: Path) -> None:
 @pytest.mark.parametrize("section", SECTIONS)
 def test_each_page_is_linked_from_the_index_of_its_section(section: str) -> None:
     index = DOCS / section / "index.md"
-    linked = {link.split("#")[0] for link in _links(index)}
+    linked = {link.split("#")[0] for link in links_of(index)}
     assert {path.name for path in index.parent.glob("*.md")} - {"index.md"} <= linked
 
 

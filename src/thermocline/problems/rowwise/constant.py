@@ -13,8 +13,10 @@ from thermocline.data.batches import Rows
 from thermocline.problems.rowwise.metrics import score
 from thermocline.problems.rowwise.target import MIDDLE, RowTarget
 
-_LEAST = 1e-6  # share of a class that no training row has
 _MOST_NAMED = 8  # classes
+
+UNSEEN = 1e-6
+"""Share of a class that no training row has."""
 
 
 def constant_baseline(target: RowTarget, train: Rows, valid: Rows) -> Baseline | None:
@@ -33,7 +35,7 @@ def constant_baseline(target: RowTarget, train: Rows, valid: Rows) -> Baseline |
     outputs = _outputs(target, train)
     if outputs is None or train.target is None or valid.target is None or not len(valid):
         return None
-    plain = replace(target, temperature=1.0, threshold=MIDDLE if target.problem_type == "binary" else None)
+    plain = uncalibrated(target)
     metric = target.metric or target.eval_metric
     every = np.tile(outputs.astype(np.float32), (len(valid), 1))
     try:
@@ -54,11 +56,34 @@ def _outputs(target: RowTarget, train: Rows) -> np.ndarray | None:
     weight = np.ones(len(train)) if train.weight is None else train.weight.astype(np.float64)
     if target.problem_type == "regression":
         return None if target.levels else np.average(train.target.astype(np.float64), axis=0, weights=weight)
+    return share_outputs(target, class_shares(target, train.target, weight), UNSEEN)
+
+
+def uncalibrated(target: RowTarget) -> RowTarget:
+    """Return a target that takes outputs as they are, with a threshold of a half between two classes."""
+    return replace(target, temperature=1.0, threshold=MIDDLE if target.problem_type == "binary" else None)
+
+
+def class_shares(target: RowTarget, encoded: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Return the share of the rows float64 `(classes or labels,)` that each class or label has.
+
+    Args:
+        target: Of classes or labels.
+        encoded: Class numbers `(rows,)`, or `(rows, labels)` of 0 and 1.
+        weight: Row weights float64 `(rows,)`.
+    """
     if target.problem_type == "multilabel":
-        share = np.average(train.target.astype(np.float64), axis=0, weights=weight).clip(_LEAST, 1 - _LEAST)
-        return np.asarray(np.log(share) - np.log1p(-share))
-    counts = np.bincount(train.target, weights=weight, minlength=target.width)
-    return np.asarray(np.log((counts / counts.sum()).clip(_LEAST)))
+        return np.asarray(np.average(encoded.astype(np.float64), axis=0, weights=weight))
+    counts = np.bincount(encoded, weights=weight, minlength=target.width)
+    return np.asarray(counts / counts.sum())
+
+
+def share_outputs(target: RowTarget, shares: np.ndarray, least: float) -> np.ndarray:
+    """Return the outputs whose probabilities are these shares; none is below `least`, as its logarithm is taken."""
+    if target.problem_type == "multilabel":
+        kept = shares.clip(least, 1 - least)
+        return np.asarray(np.log(kept) - np.log1p(-kept))
+    return np.asarray(np.log(shares.clip(least)))
 
 
 def labels_in_words(frame: pd.DataFrame, target: RowTarget) -> str:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from thermocline.contracts.reporting import Results, Told
 from thermocline.errors import ConfigError
+from thermocline.problems.rowwise.constant import class_shares, share_outputs, uncalibrated
 from thermocline.problems.rowwise.metrics import score
 from thermocline.problems.rowwise.redrawn import Scored, log_losses
 from thermocline.problems.rowwise.report_classes import class_sections
@@ -122,13 +123,10 @@ def _constant(rows: Scored) -> tuple[str, RowTarget, np.ndarray, np.ndarray]:
         outputs = np.quantile(truth, levels) if levels else np.array([mean])
         words = f"always {mean:.4g}, the mean of these rows" if not levels else "always the quantiles of these rows"
         return words, plain, truth[:, None], outputs
-    plain = replace(target, temperature=1.0, threshold=MIDDLE if target.problem_type == "binary" else None)
+    shares = class_shares(target, rows.encoded, weight)
     if target.problem_type == "multilabel":
-        shares = np.clip(np.average(rows.truth, axis=0, weights=weight), SURE, 1 - SURE)
         words = "each label as more than half of these rows have it, with its share as probability"
-        return words, plain, rows.encoded, np.log(shares / (1 - shares))
-    sums = np.bincount(rows.encoded, weights=weight, minlength=len(target.classes))
-    shares = np.clip(sums / sums.sum(), SURE, 1.0)
-    most = target.classes[int(shares.argmax())]
-    words = f"always {most!r}, the most frequent class of these rows, with the classes' shares as probabilities"
-    return words, plain, rows.encoded, np.log(shares)
+    else:
+        most = target.classes[int(shares.argmax())]
+        words = f"always {most!r}, the most frequent class of these rows, with the classes' shares as probabilities"
+    return words, uncalibrated(target), rows.encoded, share_outputs(target, shares, SURE)
