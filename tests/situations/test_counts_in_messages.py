@@ -12,10 +12,10 @@ from thermocline.data.columns import infer_columns
 from thermocline.data.frames import check_frame
 from thermocline.data.splitting import split_note
 from thermocline.errors import ColumnTypeError, DataError, LabelError, counted
+from thermocline.inputs.labelled_frames import drop_weightless, row_weights
 from thermocline.inputs.text.processor import choose_max_length
 from thermocline.pipeline.prepare import prepare
 from thermocline.problems.rowwise.label_values import quantities, zero_one
-from thermocline.problems.rowwise.reading import drop_weightless, row_weights
 from thermocline.problems.rowwise.target import RowTarget
 from thermocline.report.console import Console
 

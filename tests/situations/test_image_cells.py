@@ -20,7 +20,7 @@ from thermocline.errors import ColumnTypeError
 from thermocline.inputs.image.cell_identity import cell_contents, cell_names
 from thermocline.inputs.image.files import open_image, unreadable_rows
 from thermocline.inputs.image.header_size import image_size
-from thermocline.problems.rowwise.reading import feature_columns
+from thermocline.inputs.labelled_frames import feature_columns
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (9, 12, 3), dtype=np.uint8)
 

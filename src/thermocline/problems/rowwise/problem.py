@@ -36,6 +36,12 @@ from thermocline.inputs.building import (
     usable_rows,
 )
 from thermocline.inputs.image.reading import located
+from thermocline.inputs.labelled_frames import (
+    check_weight_column,
+    feature_columns,
+    read_rows,
+    row_weights,
+)
 from thermocline.problems.rowwise import peft, tfidf, trees
 from thermocline.problems.rowwise.answers import answers_of, explained_of, gradient_of, texts_of
 from thermocline.problems.rowwise.collector import RowCollector, collector_of
@@ -52,13 +58,7 @@ from thermocline.problems.rowwise.model import FusionModel, layers_of
 from thermocline.problems.rowwise.objective import by_row, row_losses
 from thermocline.problems.rowwise.own_metrics import tried
 from thermocline.problems.rowwise.probe import start_of
-from thermocline.problems.rowwise.reading import (
-    check_weight_column,
-    feature_columns,
-    read_rows,
-    row_weights,
-    warn_of_rare_class,
-)
+from thermocline.problems.rowwise.rare_class import warn_of_rare_class
 from thermocline.problems.rowwise.redrawn import redrawn_of
 from thermocline.problems.rowwise.reporting import row_report, scored_rows, told
 from thermocline.problems.rowwise.same_images import warn_of_training_images

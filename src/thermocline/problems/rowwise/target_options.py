@@ -14,9 +14,9 @@ import torch
 from thermocline.config import ResolvedConfig
 from thermocline.contracts.request import Request
 from thermocline.errors import ConfigError, did_you_mean, first_line, listing
+from thermocline.inputs.labelled_frames import row_weights
 from thermocline.problems.rowwise.losses import DEFAULTS, Loss, check_fits, read_loss
 from thermocline.problems.rowwise.objective import own_losses
-from thermocline.problems.rowwise.reading import row_weights
 from thermocline.problems.rowwise.target import RowTarget
 
 BALANCED = "balanced"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,13 +16,10 @@ from thermocline.data.frames import check_columns, check_frame, check_names, rea
 from thermocline.data.image_columns import check_images_read
 from thermocline.data.image_files import Naming, image_files, image_name
 from thermocline.data.label_columns import label_columns
-from thermocline.errors import ConfigError, DataError, ThermoclineWarning, counted, listing
+from thermocline.errors import ConfigError, DataError, counted, listing
 from thermocline.inputs.image.reading import located
-from thermocline.problems.rowwise.target import RowTarget
 
 LARGEST_WEIGHT = 1e12
-RARE = 0.1
-"""A class of two with a smaller share of the rows is warned of."""
 
 
 def read_rows(data: object, reading: Reading) -> Labelled:
@@ -118,24 +114,6 @@ def check_weight_column(request: Request) -> None:
     """
     if request.weight is not None and request.weight in label_columns(request.label):
         raise ConfigError(f"sample_weight {request.weight!r} is the label. Name another column.")
-
-
-def warn_of_rare_class(target: RowTarget, frame: pd.DataFrame) -> None:
-    """Warn of what accuracy would hide, where one of two classes has few rows."""
-    if target.problem_type != "binary":
-        return
-    sizes = np.bincount(target.encode(frame), minlength=2)
-    code = int(sizes.argmin())
-    share, rare, other = sizes[code] / sizes.sum(), target.classes[code], target.classes[1 - code]
-    if share >= RARE:
-        return
-    named = f"The positive class {rare!r}" if rare == target.positive else f"Class {rare!r}"
-    warnings.warn(
-        f"{named} has {sizes[code]:,} of {counted(int(sizes.sum()), 'row')} ({100 * share:.2g} %): to answer {other!r} "
-        f"every time has an accuracy of {1 - share:.3g}. See balanced_accuracy, f1 or average_precision.",
-        ThermoclineWarning,
-        stacklevel=6,
-    )
 
 
 def drop_weightless(frame: pd.DataFrame, weight: str | None, what: str) -> tuple[pd.DataFrame, list[str]]:
