@@ -19,14 +19,14 @@ def wide(tmp_path_factory):
         tmp_path_factory.mktemp("checkpoints") / "wide",
         "bert",
         hidden_size=64,
-        num_hidden_layers=4,
+        num_hidden_layers=3,
         num_attention_heads=2,
         intermediate_size=512,
         max_position_embeddings=512,
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def long_texts():
     words = ["red", "green", "blue", "stone", "river", "cloud", "tree", "house"]
     texts = [" ".join(words[(row * 7 + at * (row % 3 + 1)) % 8] for at in range(200)) for row in range(48)]
@@ -37,18 +37,30 @@ def options(folder, **more):
     return {**TINY, "model.text.checkpoint": str(folder), "env.batch_size": 32, "model.text.max_length": 60, **more}
 
 
+RECOMMENDED = {}
+
+
 def recommended(frame, folder, memory, **more):
+    """A recommendation for the one frame there is, made once; one that is not possible raises each time."""
     given = options(folder, **more)
-    return Predictor("y", verbosity=0).recommend(frame, hyperparameters=given, memory=memory)
+    key = memory, repr(sorted(given.items()))
+    if key not in RECOMMENDED:
+        RECOMMENDED[key] = Predictor("y", verbosity=0).recommend(frame, hyperparameters=given, memory=memory)
+    return RECOMMENDED[key]
+
+
+NEEDED = {}
 
 
 def needed(frame, folder, **more):
-    """What a fit takes at most, and what it takes at the least."""
-    with pytest.raises(NotEnoughMemoryError) as raised:
-        recommended(frame, folder, "1MB", **more)
-    least = re.search(r"it takes up to (\d+) MB", str(raised.value))
-    assert "memory=1 MB is too little" in str(raised.value)
-    return int(least[1])
+    """What a fit takes at the least; found once."""
+    key = repr(sorted(options(folder, **more).items()))
+    if key not in NEEDED:
+        with pytest.raises(NotEnoughMemoryError) as raised:
+            recommended(frame, folder, "1MB", **more)
+        assert "memory=1 MB is too little" in str(raised.value)
+        NEEDED[key] = int(re.search(r"it takes up to (\d+) MB", str(raised.value))[1])
+    return NEEDED[key]
 
 
 def test_what_costs_no_accuracy_is_changed_first(long_texts, wide):
