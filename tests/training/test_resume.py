@@ -35,7 +35,7 @@ def test_stopped_anywhere_is_never_stopped(name, optimizer, tmp_path):
     whole = fit(tmp_path / "whole", watch, every=0, **options)
     assert {cursor.phase for cursor in watch.cursors} == set(range(len(whole[0].run.plan.phases)))
     stops = stops_of(whole[0], watch.cursors)
-    for every in (1, 4):  # resumed where it was stopped, and some steps before
+    for every in (1, 4) if name == "thaw and freeze again" else (1,):  # resumed where it was stopped; steps before too
         resumed(tmp_path / str(every), stops, whole, watch.seen, every=every, **options)
 
 
