@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from thermocline.data.moving import to_device
 from thermocline.errors import ConfigError
-from thermocline.training.device import Precision, choose_device, choose_precision, to_device
+from thermocline.training.device import Precision, choose_device, choose_precision
 
 
 def test_what_is_given_is_taken():

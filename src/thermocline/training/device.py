@@ -115,10 +115,3 @@ def launch_note() -> tuple[str, ...]:
         f"{', '.join(found)} of the environment {'is' if len(found) == 1 else 'are'} without effect: a fit is one "
         "process by itself",
     )
-
-
-def to_device(batch: Any, device: torch.device) -> Any:
-    """Move the tensors of a nested batch to a device (not at all where they are there already)."""
-    if isinstance(batch, torch.Tensor):
-        return batch.to(device, non_blocking=True)
-    return {key: to_device(value, device) for key, value in batch.items()}

@@ -14,8 +14,8 @@ from torch import nn
 from thermocline.contracts.learning import Collector
 from thermocline.data.batches import Rows
 from thermocline.data.loading import Wanted, load
+from thermocline.data.moving import moved
 from thermocline.data.order import inference_order
-from thermocline.training.device import to_device
 
 ORDER_STREAM = 0x0BDE
 
@@ -79,7 +79,7 @@ def collect(model: nn.Module, rows: Rows, collector: Collector, how: Pass) -> in
             if not how.in_time():
                 break
             positions = batch["rows"].numpy()
-            with torch.inference_mode(), how.autocast(), how.serving(to_device(batch, how.device)) as given:
+            with torch.inference_mode(), how.autocast(), how.serving(moved(batch, how.device)) as given:
                 values = collector.compute(given)
             collector.add(positions, values)
             passed += len(positions)

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from thermocline.data.moving import on_host
 from thermocline.data.pixel_cache import Keep, PixelCache, pixels_kept
 from thermocline.data.row_names import first_rows
 from thermocline.data.row_part import RowPart
@@ -313,6 +314,6 @@ def targets(batch: Mapping[str, torch.Tensor]) -> list[dict[str, torch.Tensor]]:
     Args:
         batch: `counts`, `labels` and `boxes` of `DetectionRows.batch`, as tensors.
     """
-    counts = batch["counts"].tolist()
+    counts = on_host(batch, "counts").tolist()
     pairs = zip(torch.split(batch["labels"], counts), torch.split(batch["boxes"], counts), strict=True)
     return [{"class_labels": labels, "boxes": boxes} for labels, boxes in pairs]
