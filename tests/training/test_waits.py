@@ -76,7 +76,8 @@ def test_a_steady_step_on_texts_waits_for_nothing(text, more):
 @pytest.mark.parametrize("layers", [["re:.*"], ["embeddings", "encoder.layer.0"]], ids=["whole", "prefix"])
 def test_a_steady_step_on_stored_outputs_waits_for_nothing(text, layers):
     stored = {"model.text.frozen_layers": layers, "optim.cache_prefix": "memory"}
-    assert waiting(make_texts(), {**LONG, **text, **stored}) == {}
+    found = waiting(make_texts(), {**LONG, **text, **stored})
+    assert not found.keys() - {1}  # in which a batch from the store is compared with one that is computed
 
 
 @pytest.mark.parametrize("missing", [False, True])
