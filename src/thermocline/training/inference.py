@@ -75,14 +75,19 @@ def collect(model: nn.Module, rows: Rows, collector: Collector, how: Pass) -> in
         wanted = (Wanted(part, None, how.without(part)) for part in order)
         workers = how.num_workers if len(order) > MANY_BATCHES else 0
         batches = load(rows, wanted, num_workers=workers, pin_memory=how.device.type == "cuda")
+        ahead = how.device.type == "cuda"  # a batch is collected when the next one runs: nothing waits in between
+        held: list[tuple[np.ndarray, Any]] = []
         for batch in how.progress(batches, len(order)):
             if not how.in_time():
                 break
             positions = batch["rows"].numpy()
             with torch.inference_mode(), how.autocast(), how.serving(moved(batch, how.device)) as given:
-                values = collector.compute(given)
-            collector.add(positions, values)
+                held.append((positions, collector.compute(given)))
+            while len(held) > ahead:
+                collector.add(*held.pop(0))
             passed += len(positions)
+        for one in held:
+            collector.add(*one)
     finally:
         for module, mode in modes:
             module.training = mode
