@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -115,3 +115,25 @@ def launch_note() -> tuple[str, ...]:
         f"{', '.join(found)} of the environment {'is' if len(found) == 1 else 'are'} without effect: a fit is one "
         "process by itself",
     )
+
+
+@contextmanager
+def kernels(choice: str, device: torch.device) -> Iterator[None]:
+    """Have a CUDA GPU compute as `env.kernels` says inside the context; what torch was set to is put back after it.
+
+    Args:
+        choice: `exact`: as torch is set. `fast`: products of float32 matrices in TF32, which has 10 bits for 23 of the
+            mantissa, and cuDNN tries its algorithms for a convolution when it meets a shape first.
+        device: Another one than CUDA is not touched.
+    """
+    if choice == "exact" or device.type != "cuda":
+        yield
+        return
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.benchmark
+    torch.set_float32_matmul_precision("high")
+    torch.backends.cudnn.benchmark = True
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+        torch.backends.cudnn.benchmark = before[1]

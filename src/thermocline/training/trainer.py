@@ -21,7 +21,7 @@ from thermocline.training import best_states, checkpoint_content
 from thermocline.training.batch_norm import norm_eval_of, single_values_allowed
 from thermocline.training.calling import Calling
 from thermocline.training.closing import close
-from thermocline.training.device import Precision
+from thermocline.training.device import Precision, kernels
 from thermocline.training.ema import Ema
 from thermocline.training.history import History
 from thermocline.training.optimizing import choice_of
@@ -104,8 +104,8 @@ class Trainer:
             NonFiniteError: The loss or the gradient norm stayed infinite or NaN.
             ResumeError: The checkpoint to resume is further than this run goes.
         """
-        one_value = single_values_allowed(self.run.assembly, self.record)
-        with self.scorer.stages.of(TRAINING), self.numbers, self.savings.installed(), one_value:
+        one_value, fast = single_values_allowed(self.run.assembly, self.record), self._kernels()
+        with self.scorer.stages.of(TRAINING), self.numbers, fast, self.savings.installed(), one_value:
             try:
                 self.begin()
                 if not self.run.states:
@@ -302,6 +302,9 @@ class Trainer:
         return optimizer
 
     # parts of these
+
+    def _kernels(self) -> AbstractContextManager[None]:
+        return kernels(self.run.env.kernels, self.device)
 
     def _recorder(self) -> Recorder:
         run, begin = self.run, self.run.time_limit.elapsed
