@@ -298,7 +298,14 @@ class EnvConfig:
         varies=False,
         example=64,
     )
-    num_workers: int = option(0, "Processes that load batches.", at_least=0, at_most=1024, varies=False, example=4)
+    num_workers: int | None = option(
+        None,
+        "Processes that load batches; null: none, or up to 8 where a CUDA GPU is given images.",
+        at_least=0,
+        at_most=1024,
+        varies=False,
+        example=4,
+    )
     precision: Precision = option("auto", "Number format of the forward pass; auto fits the device.")
     device: Device = option("auto", "Where the model runs; auto: the fastest present.", varies=False)
     compile: bool = option(False, "Compile backbones with torch.compile; pays on long runs.", varies=False)

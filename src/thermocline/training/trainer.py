@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from typing import Any
 
 import numpy as np
@@ -104,8 +104,9 @@ class Trainer:
             NonFiniteError: The loss or the gradient norm stayed infinite or NaN.
             ResumeError: The checkpoint to resume is further than this run goes.
         """
-        one_value, fast = single_values_allowed(self.run.assembly, self.record), self._kernels()
-        with self.scorer.stages.of(TRAINING), self.numbers, fast, self.savings.installed(), one_value:
+        one_value = single_values_allowed(self.run.assembly, self.record)
+        fast, workers = kernels(self.run.env.kernels, self.device), closing(self.scorer.workers)
+        with self.scorer.stages.of(TRAINING), self.numbers, fast, workers, self.savings.installed(), one_value:
             try:
                 self.begin()
                 if not self.run.states:
@@ -303,9 +304,6 @@ class Trainer:
 
     # parts of these
 
-    def _kernels(self) -> AbstractContextManager[None]:
-        return kernels(self.run.env.kernels, self.device)
-
     def _recorder(self) -> Recorder:
         run, begin = self.run, self.run.time_limit.elapsed
         rates, reporting = Rates(run.plan.labels, self.total_steps), run.reporting
@@ -346,7 +344,7 @@ class Trainer:
     def _training_batches(self, start: int) -> Iterator[list[Batch]]:
         """Yield the micro-batches of every step of the run from a step on (0-based)."""
         steps, pin = self._micro_batches(start), self.device.type == "cuda"
-        return load_steps(self.run.train, steps, num_workers=self.run.env.num_workers, pin_memory=pin)
+        return load_steps(self.run.train, steps, num_workers=self.run.workers, pin_memory=pin)
 
     def _micro_batches(self, start: int) -> Iterator[list[Wanted]]:
         """Yield which rows the micro-batches of every step hold, from a step on."""

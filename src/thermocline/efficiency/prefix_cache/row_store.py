@@ -1,4 +1,4 @@
-"""Tensors stored by row, in memory, of the host or of a GPU, or in mapped files: the outputs of a frozen prefix for every row."""
+"""Tensors stored by row, in memory (also a GPU's) or in mapped files: the outputs of a frozen prefix for every row."""
 
 from __future__ import annotations
 

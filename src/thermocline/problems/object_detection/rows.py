@@ -204,6 +204,11 @@ class DetectionRows(RowPart):
         return {"pixels": ((rows, 3, *self.spec.outer(_pairs([self.spec.inner(*self._own_size(0))]))), torch.uint8)}
 
     @property
+    def decodes(self) -> bool:
+        """True: of images."""
+        return True
+
+    @property
     def _has_all_sizes(self) -> bool:
         """Whether all but the pixels can be made without an image, in one shape for every batch."""
         return not self.augmented and self.spec.one_size and self.own_sizes is not None and len(self) > 0
