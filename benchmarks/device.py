@@ -29,7 +29,6 @@ from thermocline.contracts.request import Request
 from thermocline.data.loading import Wanted, load_steps
 from thermocline.data.moving import to_device
 from thermocline.pipeline.ready import ready
-from thermocline.training.device import choose_device
 from thermocline.training.run import Run, Storage
 from thermocline.training.trainer import Trainer
 from thermocline.tuning.apply import LRSetter
@@ -49,9 +48,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "device.json")
     given = parser.parse_args()
     if given.device == "cuda" and not torch.cuda.is_available():
-        print(
-            f"There is no CUDA GPU here (torch {torch.__version__} finds {choose_device('auto')[0]}): nothing is measured."
-        )
+        print(f"There is no CUDA GPU here (torch {torch.__version__}). Nothing is measured.")
         return
     name = torch.cuda.get_device_name() if given.device == "cuda" else "cpu"
     results: dict[str, Any] = {"torch": torch.__version__, "device": name, "batch": given.batch}
