@@ -28,11 +28,11 @@ import torch
 
 from thermocline import load_sample
 from thermocline.contracts.request import Request
+from thermocline.data.moving import to_device
 from thermocline.data.order import epoch_order
 from thermocline.pipeline.ready import ready
 from thermocline.training import checkpoint_content
 from thermocline.training.checkpoint_store import CheckpointStore
-from thermocline.training.device import to_device
 from thermocline.training.run import Run, Storage
 from thermocline.training.trainer import Trainer
 from thermocline.tuning.apply import LRSetter

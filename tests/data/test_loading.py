@@ -1,16 +1,18 @@
 """Loading: what is wanted, in order, read lazily, the same with workers and without."""
 
 import itertools
+import os
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from thermocline.data import loading
+from thermocline.data import loading, worker_processes
 from thermocline.data.batches import Rows
 from thermocline.data.columns import Column
-from thermocline.data.loading import Wanted, load, load_steps
+from thermocline.data.loading import KeptWorkers, Wanted, load, load_steps
+from thermocline.data.row_part import RowPart
 from thermocline.errors import ImageReadError
 from thermocline.inputs.image.processor import ImageProcessor
 from thermocline.inputs.image.spec import ImageSpec
@@ -115,3 +117,49 @@ def test_workers_pin_too(monkeypatch):
 def test_pinned_memory_on_a_gpu(workers):
     batch = next(load(rows_of(3), [Wanted(np.array([0, 1]))], num_workers=workers, pin_memory=True))
     assert batch["text"]["input_ids"].is_pinned()
+
+
+class Telling(RowPart):
+    """Rows that tell in which process they were made."""
+
+    decodes = True
+
+    def __len__(self):
+        return 9
+
+    def batch(self, rows, epoch=None):
+        return {"made": np.full(len(rows), os.getpid())}
+
+
+def test_worker_processes_stay_for_the_next_pass_over_the_same_rows():
+    rows, kept = Rows({"telling": Telling()}), KeptWorkers()
+
+    def passed(most):
+        plan = [Wanted(np.array([i]), None) for i in range(9)]
+        batches = itertools.islice(load(rows, plan, num_workers=1, kept=kept), most)
+        return [(batch["rows"].item(), batch["telling"]["made"].item()) for batch in batches]
+
+    first, cut, again = passed(9), passed(2), passed(9)  # one that is left in the middle changes nothing
+    assert first == again == [(row, first[0][1]) for row in range(9)]
+    assert cut == first[:2]
+    assert first[0][1] != os.getpid()
+    assert passed(1) == first[:1]
+    kept.close()
+    assert [row for row, _ in passed(9)] == list(range(9))
+    assert passed(1)[0][1] != first[0][1]
+    kept.close()
+
+
+def test_worker_processes_are_started_unasked_where_a_gpu_would_wait_for_images(monkeypatch):
+    images, method = Rows({"telling": Telling()}), ["fork"]
+    monkeypatch.setattr(worker_processes, "_method", lambda: method[0])
+    monkeypatch.setattr(worker_processes.os, "sched_getaffinity", lambda _: set(range(6)))
+    chosen = worker_processes.chosen_number
+    assert chosen(None, images, "cuda") == 5
+    assert chosen(None, images, "cpu") == chosen(None, rows_of(3), "cuda") == 0
+    assert chosen(0, images, "cuda") == 0
+    assert chosen(3, rows_of(3), "cpu") == 3
+    monkeypatch.setattr(worker_processes.os, "sched_getaffinity", lambda _: set(range(64)))
+    assert chosen(None, images, "cuda") == worker_processes.MOST_CHOSEN
+    method[0] = "spawn"  # the caller's script would run again
+    assert chosen(None, images, "cuda") == 0

@@ -120,7 +120,7 @@ class Trap:
 
 def bits(trainer, optimizer):
     """A hash of everything that the next step depends on."""
-    digest = hashlib.sha256(json.dumps([trainer.cursor.to_dict(), trainer.losses, trainer.worse]).encode())
+    digest = hashlib.sha256(json.dumps([trainer.cursor.to_dict(), trainer.results.losses, trainer.worse]).encode())
     digest.update(json.dumps(numbers_by_name(optimizer, trainer.model)).encode())
     tensors = {**trainer.model.state_dict(), **state_by_name(optimizer, trainer.model)}
     for name in sorted(tensors):

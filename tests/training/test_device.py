@@ -1,10 +1,13 @@
 """Device and precision: chosen with a reason."""
 
+from contextlib import suppress
+
 import pytest
 import torch
 
+from thermocline.data.moving import to_device
 from thermocline.errors import ConfigError
-from thermocline.training.device import Precision, choose_device, choose_precision, to_device
+from thermocline.training.device import Precision, choose_device, choose_precision, kernels
 
 
 def test_what_is_given_is_taken():
@@ -60,3 +63,20 @@ def test_nested_batches_are_moved():
     assert moved["b"]["c"].device.type == "meta"
     here = to_device(batch, torch.device("cpu"))
     assert here["a"] is batch["a"]  # no copy where nothing is to be done
+
+
+def settings():
+    return torch.get_float32_matmul_precision(), torch.backends.cudnn.benchmark
+
+
+def test_fast_kernels_are_set_for_cuda_alone_and_put_back():
+    before = settings()
+    for choice, device, inside in [
+        ("fast", "cuda", ("high", True)),
+        ("exact", "cuda", before),
+        ("fast", "cpu", before),
+    ]:
+        with suppress(ZeroDivisionError), kernels(choice, torch.device(device)):
+            assert settings() == inside
+            raise ZeroDivisionError
+        assert settings() == before

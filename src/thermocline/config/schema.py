@@ -41,6 +41,7 @@ Device: TypeAlias = Literal["auto", "cpu", "cuda", "mps"]
 Logger: TypeAlias = Literal["tensorboard", "csv", "mlflow", "wandb"]
 CachePrefix: TypeAlias = Literal["auto", "off", "memory", "disk"]
 CacheImages: TypeAlias = Literal["auto", "off", "memory", "disk"]
+Kernels: TypeAlias = Literal["exact", "fast"]
 Checkpointing: TypeAlias = int | str | tuple[int | str, ...] | None
 """`auto`, `all`, or selectors as in `FrozenLayers`. `efficiency.memory.checkpointing` reads it."""
 
@@ -297,10 +298,23 @@ class EnvConfig:
         varies=False,
         example=64,
     )
-    num_workers: int = option(0, "Processes that load batches.", at_least=0, at_most=1024, varies=False, example=4)
+    num_workers: int | None = option(
+        None,
+        "Processes that load batches; null: none, or up to 8 where a CUDA GPU is given images.",
+        at_least=0,
+        at_most=1024,
+        varies=False,
+        example=4,
+    )
     precision: Precision = option("auto", "Number format of the forward pass; auto fits the device.")
     device: Device = option("auto", "Where the model runs; auto: the fastest present.", varies=False)
     compile: bool = option(False, "Compile backbones with torch.compile; pays on long runs.", varies=False)
+    kernels: Kernels = option(
+        "exact",
+        "How a CUDA GPU computes in a fit; fast: TF32 for float32 products, convolutions tried first.",
+        varies=False,
+        example="fast",
+    )
     cache_images: CacheImages = option(
         "auto", "Where decoded and resized images are kept from epoch to epoch.", varies=False
     )

@@ -42,12 +42,59 @@ class _Cutter(Dataset[Batch | DataError]):
             return error
 
 
+class _Plan:
+    """What is wanted next; a loader whose worker processes stay is given another one each time."""
+
+    def __init__(self) -> None:
+        self.wanted: Iterator[Wanted] = iter(())
+
+    def __iter__(self) -> Iterator[Wanted]:
+        return self.wanted
+
+
+class KeptWorkers:
+    """Worker processes that stay for the next pass over the same rows: to start them takes longer than a few batches.
+
+    Each of the rows has its own, until `close`.
+
+    Args:
+        once: Whether they end with the first pass instead.
+    """
+
+    def __init__(self, *, once: bool = False) -> None:
+        self._once = once
+        self._loaders: dict[int, tuple[Rows, DataLoader[Any], _Plan]] = {}
+
+    def loader(self, rows: Rows, wanted: Iterator[Wanted], number: int, *, pin_memory: bool) -> DataLoader[Any]:
+        """Return the loader of rows, which makes what is wanted when it is iterated over."""
+        if id(rows) not in self._loaders:
+            plan = _Plan()
+            made: DataLoader[Any] = DataLoader(
+                _Cutter(rows),
+                batch_size=None,
+                sampler=plan,
+                num_workers=min(number, most()),  # a saved predictor's may be that of a larger machine
+                pin_memory=pin_memory,
+                persistent_workers=not self._once,
+                generator=torch.Generator(),  # or the workers' seed would be drawn from the caller's
+            )
+            self._loaders[id(rows)] = rows, made, plan
+        _, loader, plan = self._loaders[id(rows)]
+        plan.wanted = wanted
+        return loader
+
+    def close(self) -> None:
+        """End the processes."""
+        self._loaders.clear()
+
+
 def load(
     rows: Rows,
     plan: Iterable[Wanted | tuple[np.ndarray, int | None]],
     *,
     num_workers: int = 0,
     pin_memory: bool = False,
+    kept: KeptWorkers | None = None,
 ) -> Iterator[Batch]:
     """Yield the batch of everything in `plan`, in order.
 
@@ -57,6 +104,7 @@ def load(
             one, or two ahead for each worker.
         num_workers: Processes that prepare batches ahead; 0 prepares them here. The result is the same.
         pin_memory: Put the tensors where a CUDA device copies them from while the program goes on.
+        kept: Where worker processes stay for another plan of the same rows; None: they end with this one.
 
     Raises:
         DataError: A row cannot be read; it is raised where its batch is due.
@@ -69,14 +117,7 @@ def load(
             yield _pinned(batch) if pin_memory else batch
         return
     check_main_guard()
-    batches: DataLoader[Any] = DataLoader(
-        _Cutter(rows),
-        batch_size=None,
-        sampler=wanted,
-        num_workers=min(num_workers, most()),  # a saved predictor's may be that of a larger machine
-        pin_memory=pin_memory,
-        generator=torch.Generator(),  # or the workers' seed would be drawn from the caller's
-    )
+    batches = (kept or KeptWorkers(once=True)).loader(rows, wanted, num_workers, pin_memory=pin_memory)
     with starting(num_workers):
         stream: Iterator[Any] = iter(batches)
     while True:

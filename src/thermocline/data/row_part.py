@@ -83,6 +83,11 @@ class RowPart:
         yield from ()
 
     @property
+    def decodes(self) -> bool:
+        """Whether batches are decoded from files, which takes longer than handing them on from another process."""
+        return False
+
+    @property
     def lengths(self) -> np.ndarray | None:
         """Tokens of each item; see the class."""
         return None

@@ -7,15 +7,40 @@ import os
 import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from thermocline.errors import ConfigError, counted, first_line
 
+if TYPE_CHECKING:
+    from thermocline.data.batches import Rows
+
 GUARD = "Put what the script does under `if __name__ == '__main__':`"
+
+
+MOST_CHOSEN = 8
+"""Worker processes that are started where no number is given."""
 
 
 def most() -> int:
     """Return how many worker processes at most this machine is given."""
     return max(16, 4 * (os.cpu_count() or 1))
+
+
+def chosen_number(given: int | None, rows: Rows, device: str) -> int:
+    """Return how many worker processes make batches.
+
+    Args:
+        given: What was asked for; None: as many as there are CPUs but one, up to `MOST_CHOSEN`, where a GPU would wait
+            for images to be decoded and processes start without running the script again; else none.
+        rows: The rows of the batches.
+        device: Where the batches go, `cpu`, `cuda` or `mps`.
+    """
+    if given is not None:
+        return given
+    if device != "cuda" or _method() != "fork" or not any(part.decodes for part in rows.parts.values()):
+        return 0
+    here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(MOST_CHOSEN, here - 1)
 
 
 def check_number(workers: int) -> None:

@@ -13,11 +13,11 @@ import torch
 from thermocline.contracts.labelled import Labelled
 from thermocline.contracts.problem import Assembly
 from thermocline.contracts.showing import CellParts, Differentiable, GradientOutput
+from thermocline.data.moving import to_device
 from thermocline.errors import ConfigError, MissingDependencyError, listing
 from thermocline.inspection.attributed import Attribution
 from thermocline.pipeline.predict import how_to_pass
 from thermocline.report.console import Console
-from thermocline.training.device import to_device
 
 STEPS = 32
 """Points on the way from the baseline to the row, at which integrated gradients are taken."""

@@ -19,6 +19,7 @@ from thermocline.contracts.request import Request
 from thermocline.data.batches import Rows, decoded_kept
 from thermocline.data.memory_budget import Budget
 from thermocline.data.pixel_cache import Keep
+from thermocline.data.worker_processes import chosen_number
 from thermocline.errors import ThermoclineWarning
 from thermocline.pipeline.arguments import memory_of, seconds_of
 from thermocline.pipeline.budget import within_memory
@@ -78,7 +79,8 @@ def fit(request: Request, among: Among = Among()) -> Fitted:
     given, content = [*make_loggers(config.env.loggers), *request.loggers], resumed.content if resumed else None
     best_states = places.best_states(resumed)
     budget = Budget.of(config.env.cache_memory)
-    keep = Keep(config.env.cache_images, budget, places.cache, shared=config.env.num_workers > 0)
+    workers = chosen_number(config.env.num_workers, train, config.env.device)
+    keep = Keep(config.env.cache_images, budget, places.cache, shared=workers > 0)
     with ExitStack() as stack:
         stack.callback(places.tidy, best_states)
         loggers = stack.enter_context(opened(given, _run_info(request, assembly, places, resumed), content))

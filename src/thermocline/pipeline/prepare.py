@@ -77,7 +77,7 @@ def prepare(request: Request) -> Prepared:
 def _prepared(request: Request, problem: Problem, config: ResolvedConfig) -> Prepared:
     if request.training:
         check_loggers(request, config)
-        check_number(config.env.num_workers)
+        check_number(config.env.num_workers or 0)
     problem.check_request(request, config)
     config = with_device(config)
     check_optimizer(config)

@@ -17,6 +17,7 @@ from thermocline.data.batches import Batch, Rows
 from thermocline.data.order import epoch_order, micro_batches
 from thermocline.training import best_states
 from thermocline.training.state import TrainingState
+from thermocline.training.stepping import loss_of
 
 PASSES = 4.0  # a training step over rows, in passes without gradients
 
@@ -65,7 +66,7 @@ def _trained(trainer: TrainingState, epochs: int) -> bool:
             group["lr"] = rate * (1 - step / len(steps))
         batches = [_batch(run.train, run.valid, rows, epoch) for rows in parts]
         stepper.seed_with(int(seeds[step]))
-        loss = stepper.gradients(batches, epoch, cached=False)
+        loss = loss_of(stepper.gradients(batches, epoch, cached=False))
         if not math.isfinite(loss) or not math.isfinite(stepper.clip(optimizer, trainer.trainable)):
             return False
         stepper.update(optimizer)

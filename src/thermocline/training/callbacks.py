@@ -19,8 +19,11 @@ class Training(Protocol):
     """What of a trainer a state is of; see `trainer.Trainer` for each attribute."""
 
     cursor: Cursor
-    loss: float
     lr: float
+
+    @property
+    def results(self) -> Any:
+        """The losses of steps."""
 
     @property
     def best(self) -> Any:
@@ -71,7 +74,7 @@ class FitState:
     ) -> None:
         record = training.record
         self._of, self._now, self._cursor, self._kept = of, training.cursor, cursor, kept_scores
-        self._loss, self._lr, self._best = training.loss, training.lr, training.best.best
+        self._loss, self._lr, self._best = training.results.last, training.lr, training.best.best
         self._rows, self._known = record.rows, len(record.rows)
         self._at = monotonic()
 
@@ -107,8 +110,8 @@ class FitState:
 
     @property
     def loss(self) -> float:
-        """The loss of the last step; NaN before the first."""
-        return self._loss
+        """The loss of the last step; NaN before the first. A GPU is waited for where it is read."""
+        return float(self._loss)
 
     @property
     def train_loss(self) -> float:

@@ -77,6 +77,7 @@ def write(trainer: TrainingState, optimizer: Optimizer | None) -> Path:
     """
     store = trainer.run.storage.store
     assert store
+    trainer.results.read()
     for logger in trainer.run.reporting.loggers:
         logger.flush()  # lines up to here are not written again
     tensors = {
@@ -101,13 +102,13 @@ def _content(trainer: TrainingState) -> dict[str, Any]:
         "rows": trainer.record.rows,
         "rates": [[step, *rates] for step, rates in trainer.record.rates.taken.items()],
         "seconds": trainer.record.clock(),
-        "losses": trainer.losses,
+        "losses": trainer.results.losses,
         "worse": trainer.worse,
         "to_beat": trainer.to_beat,
-        "bad_steps": trainer.bad_steps,
+        "bad_steps": trainer.results.bad_steps,
         "start": trainer.start,
         "lr": trainer.lr,
-        "loss": trainer.loss,
+        "loss": float(trainer.results.last),
         "still": _frozen_hash(trainer),
         "scoring": {"seconds": trainer.scorer.seconds},
         "callbacks": trainer.calling.content(),
@@ -152,11 +153,11 @@ def restore(trainer: TrainingState, checkpoint: Checkpoint) -> None:
     trainer.best.adopt(_best(checkpoint))
     rates = {int(step): values for step, *values in content["rates"]}
     trainer.record.resume(content["seconds"], content["rows"], rates)
-    trainer.losses = [float(loss) for loss in content["losses"]]
-    trainer.worse, trainer.bad_steps = content["worse"], content["bad_steps"]
+    trainer.results.losses = [float(loss) for loss in content["losses"]]
+    trainer.worse, trainer.results.bad_steps = content["worse"], content["bad_steps"]
     trainer.to_beat = float(content.get("to_beat", max((kept["score"] for kept in content["best"]), default=-math.inf)))
     trainer.start, trainer.lr = content["start"], content["lr"]
-    trainer.loss = content.get("loss", math.nan)
+    trainer.results.last.take(content.get("loss", math.nan))
     trainer.scorer.seconds = content["scoring"]["seconds"]
     for note in trainer.calling.restore(content.get("callbacks", {})):
         trainer.record.note(note)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -117,8 +117,23 @@ def launch_note() -> tuple[str, ...]:
     )
 
 
-def to_device(batch: Any, device: torch.device) -> Any:
-    """Move the tensors of a nested batch to a device (not at all where they are there already)."""
-    if isinstance(batch, torch.Tensor):
-        return batch.to(device, non_blocking=True)
-    return {key: to_device(value, device) for key, value in batch.items()}
+@contextmanager
+def kernels(choice: str, device: torch.device) -> Iterator[None]:
+    """Have a CUDA GPU compute as `env.kernels` says inside the context; what torch was set to is put back after it.
+
+    Args:
+        choice: `exact`: as torch is set. `fast`: products of float32 matrices in TF32, which has 10 bits for 23 of the
+            mantissa, and cuDNN tries its algorithms for a convolution when it meets a shape first.
+        device: Another one than CUDA is not touched.
+    """
+    if choice == "exact" or device.type != "cuda":
+        yield
+        return
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.benchmark
+    torch.set_float32_matmul_precision("high")
+    torch.backends.cudnn.benchmark = True
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+        torch.backends.cudnn.benchmark = before[1]

@@ -50,8 +50,13 @@ class Ema:
         return self.decay * (1 - math.exp(-(self.steps + 1) / self.warmup))
 
     @torch.no_grad()
-    def update(self) -> None:
-        """Move the average towards the model; call it after every optimizer step."""
+    def update(self, moved: torch.Tensor | None = None) -> None:
+        """Move the average towards the model; call it after every optimizer step.
+
+        Args:
+            moved: Whether there was one, bool, on the device, for nobody to wait for; None: there was. Where there was
+                none, the average stays, and `steps` is to be lowered once that is known.
+        """
         weight = 1 - self.rate
         self.steps += 1
         moving: tuple[list[torch.Tensor], list[torch.Tensor]] = ([], [])
@@ -61,9 +66,11 @@ class Ema:
                 moving[0].append(average)
                 moving[1].append(value.detach())
             else:  # a count of batches
-                average.copy_(value)
+                average.copy_(value if moved is None else torch.where(moved, value, average))
         if moving[0]:
             differences = torch._foreach_sub(moving[1], moving[0])
+            if moved is not None:
+                differences = [torch.where(moved, one, 0.0) for one in differences]
             torch._foreach_add_(moving[0], differences, alpha=weight)
 
     @contextmanager

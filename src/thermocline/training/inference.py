@@ -13,9 +13,10 @@ from torch import nn
 
 from thermocline.contracts.learning import Collector
 from thermocline.data.batches import Rows
-from thermocline.data.loading import Wanted, load
+from thermocline.data.loading import KeptWorkers, Wanted, load
+from thermocline.data.moving import moved
 from thermocline.data.order import inference_order
-from thermocline.training.device import to_device
+from thermocline.data.worker_processes import chosen_number
 
 ORDER_STREAM = 0x0BDE
 
@@ -31,7 +32,8 @@ class Pass:
         batch_size: Rows a batch.
         device: Where the model is.
         autocast: The precision.
-        num_workers: Processes that prepare batches, where there are more than `MANY_BATCHES`.
+        num_workers: Processes that prepare batches, where there are more than `MANY_BATCHES`; None: the usual number.
+        kept: Where these stay for the next pass over the same rows; None: they end.
         in_time: Asked before every batch; False ends the pass early.
         progress: Wraps the batches, given their number.
         serving: Around every forward pass, given the batch; what it yields is run.
@@ -44,7 +46,8 @@ class Pass:
     batch_size: int
     device: torch.device
     autocast: Callable[[], AbstractContextManager[Any]] = nullcontext
-    num_workers: int = 0
+    num_workers: int | None = 0
+    kept: KeptWorkers | None = None
     in_time: Callable[[], bool] = lambda: True
     progress: Callable[[Iterable[Any], int], Iterable[Any]] = lambda batches, _: batches
     serving: Callable[[Any], AbstractContextManager[Any]] = nullcontext
@@ -73,16 +76,21 @@ def collect(model: nn.Module, rows: Rows, collector: Collector, how: Pass) -> in
     order = _order(rows, how)
     try:
         wanted = (Wanted(part, None, how.without(part)) for part in order)
-        workers = how.num_workers if len(order) > MANY_BATCHES else 0
-        batches = load(rows, wanted, num_workers=workers, pin_memory=how.device.type == "cuda")
+        number = chosen_number(how.num_workers, rows, how.device.type) if len(order) > MANY_BATCHES else 0
+        batches = load(rows, wanted, num_workers=number, pin_memory=how.device.type == "cuda", kept=how.kept)
+        ahead = how.device.type == "cuda"  # a batch is collected when the next one runs: nothing waits in between
+        held: list[tuple[np.ndarray, Any]] = []
         for batch in how.progress(batches, len(order)):
             if not how.in_time():
                 break
             positions = batch["rows"].numpy()
-            with torch.inference_mode(), how.autocast(), how.serving(to_device(batch, how.device)) as given:
-                values = collector.compute(given)
-            collector.add(positions, values)
+            with torch.inference_mode(), how.autocast(), how.serving(moved(batch, how.device)) as given:
+                held.append((positions, collector.compute(given)))
+            while len(held) > ahead:
+                collector.add(*held.pop(0))
             passed += len(positions)
+        for one in held:
+            collector.add(*one)
     finally:
         for module, mode in modes:
             module.training = mode

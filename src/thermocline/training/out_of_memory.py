@@ -17,8 +17,8 @@ MESSAGES = ("DefaultCPUAllocator", "out of memory", "ALLOC_FAILED")
 """Parts of messages of torch's RuntimeErrors: of the CPU, of MPS and drivers, of cuBLAS and cuDNN."""
 
 
-def gradients_that_fit(trainer: TrainingState, step: int, parts: Sequence[Batch]) -> float:
-    """Add up the gradients of a step, and return the loss; without memory for it, try again in halves.
+def gradients_that_fit(trainer: TrainingState, step: int, parts: Sequence[Batch]) -> tuple[torch.Tensor, ...]:
+    """Add up the gradients of a step, and return its losses; without memory for it, try again in halves.
 
     A step is repeated with the same seed, and the smaller micro-batch stays for the rest of the run. Running statistics
     of a BatchNorm in training mode have then seen some rows twice.
@@ -35,7 +35,7 @@ def gradients_that_fit(trainer: TrainingState, step: int, parts: Sequence[Batch]
     while True:
         trainer.stepper.seed(step)
         said = _attempt(trainer, parts, epoch)
-        if isinstance(said, float):
+        if not isinstance(said, str):
             return said
         for parameter in trainer.trainable:
             parameter.grad = None
@@ -50,8 +50,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(part in str(error) for part in MESSAGES)
 
 
-def _attempt(trainer: TrainingState, parts: Sequence[Batch], epoch: int) -> float | str:
-    """Return the loss, or what the allocator said; its traceback, which holds tensors, ends here."""
+def _attempt(trainer: TrainingState, parts: Sequence[Batch], epoch: int) -> tuple[torch.Tensor, ...] | str:
+    """Return the losses, or what the allocator said; its traceback, which holds tensors, ends here."""
     small = [part for one in parts for part in _cut(trainer, one, epoch)]
     try:
         return trainer.stepper.gradients(small, epoch)

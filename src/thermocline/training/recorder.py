@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from thermocline.training.history import History
 from thermocline.training.rates import Rates
 from thermocline.training.run import Reporting
+
+if TYPE_CHECKING:
+    from thermocline.training.step_results import StepResults
 
 NAN = float("nan")
 
@@ -24,6 +27,9 @@ class Recorder:
         reporting: Where lines and numbers go.
         rates: Where the rates of layers are kept.
         sizes: The parameters of each layer.
+
+    Attributes:
+        before: Called before anything is said: what is known later of earlier steps is said first.
     """
 
     def __init__(
@@ -38,6 +44,7 @@ class Recorder:
         self.steps_per_epoch, self.rates, self.sizes = steps_per_epoch, rates, sizes
         self.say, self.say_detail, self.loggers = reporting.say, reporting.detail, reporting.loggers
         self.rows: list[dict[str, Any]] = []
+        self.before: Callable[[], None] = lambda: None
 
     def resume(self, seconds: float, rows: Sequence[Mapping[str, Any]], rates: Mapping[int, list[float]]) -> None:
         """Continue what an earlier process recorded."""
@@ -56,6 +63,7 @@ class Recorder:
 
     def add(self, step: int, values: Mapping[str, Any], *, quiet: bool = False) -> None:
         """Add a row; without `quiet` it is printed."""
+        self.before()
         epoch = step / self.steps_per_epoch
         row = {"epoch": epoch, "step": step, "train_loss": NAN, "lr": NAN, **values, "seconds": round(self.clock(), 3)}
         self.rows.append(row)
@@ -78,15 +86,18 @@ class Recorder:
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Pass finite numbers on to every logger."""
+        self.before()
         for logger in self.loggers:
             logger.log(step, {name: value for name, value in values.items() if math.isfinite(value)})
 
-    def take(self, step: int, loss: float, rates: Mapping[str, float], frozen: Collection[str]) -> None:
+    def take(self, step: int, results: StepResults, rates: Mapping[str, float], frozen: Collection[str]) -> None:
         """Keep the rates of a step, and pass them on to the loggers with its loss and how much is frozen.
+
+        Loggers are told as soon as the loss is known.
 
         Args:
             step: The step.
-            loss: Its loss.
+            results: Knows its loss, the last, or will.
             rates: The rate of each layer; one that is not among them never trains.
             frozen: The layers that did not train in it.
         """
@@ -94,17 +105,18 @@ class Recorder:
         if self.loggers:
             each = {f"lr/{label}": rates.get(label, 0.0) for label in self.rates.labels}
             share = sum(self.sizes[label] for label in frozen) / max(1, sum(self.sizes.values()))
-            self.log(step, {"loss": loss, **each, "frozen/layers": len(frozen), "frozen/share": share})
+            also = {**each, "frozen/layers": len(frozen), "frozen/share": share}
+            results.then(lambda loss: self.log(step, {"loss": loss, **also}))
 
-    def show(self, bar: Any, losses: Sequence[float]) -> None:
+    def show(self, bar: Any, results: StepResults) -> None:
         """Show the loss on a progress bar, where it is one.
 
         Args:
             bar: What wraps the steps.
-            losses: The losses of the steps since the last validation.
+            results: Knows the losses of the steps since the last validation; they are read where there is a bar.
         """
-        if losses and hasattr(bar, "set_postfix"):
-            bar.set_postfix(loss=f"{np.mean(losses[-20:]):.4f}", refresh=False)
+        if hasattr(bar, "set_postfix") and results.losses:
+            bar.set_postfix(loss=f"{np.mean(results.losses[-20:]):.4f}", refresh=False)
 
     def history(self) -> History:
         """Return what was recorded, the columns always in one order."""

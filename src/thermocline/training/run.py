@@ -14,6 +14,7 @@ from thermocline.contracts.labelled import Labelled
 from thermocline.contracts.problem import Assembly
 from thermocline.data.batches import Rows
 from thermocline.data.memory_budget import Budget
+from thermocline.data.worker_processes import chosen_number
 from thermocline.training.callbacks import Callback
 from thermocline.training.checkpoint_store import Checkpoint, CheckpointStore
 from thermocline.training.open_loggers import OpenLogger
@@ -123,6 +124,11 @@ class Run:
     def env(self) -> EnvConfig:
         """The `env` section of the configuration."""
         return self.assembly.config.env
+
+    @property
+    def workers(self) -> int:
+        """How many processes make batches of the training rows."""
+        return chosen_number(self.env.num_workers, self.train, self.env.device)
 
     @property
     def facts(self) -> Mapping[str, Any]:

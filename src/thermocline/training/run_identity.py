@@ -40,6 +40,7 @@ HARMLESS = (
     "env.precision",
     "env.device",
     "env.compile",
+    "env.kernels",
     "env.cache_images",
     "env.cache_memory",
     "env.cache_folder",
@@ -52,7 +53,16 @@ HARMLESS = (
 )
 """What may change besides: where the work is done, and what is decided at its end."""
 
-ROUNDING = ("torch", "threads", "cpu", "env.device", "env.precision", "env.micro_batch_size", "env.micro_batch_tokens")
+ROUNDING = (
+    "torch",
+    "threads",
+    "cpu",
+    "env.device",
+    "env.precision",
+    "env.kernels",
+    "env.micro_batch_size",
+    "env.micro_batch_tokens",
+)
 """Those of them that the rounding of sums depends on: a run that goes on with others has other bits."""
 
 WORDING = ("task: reason",)

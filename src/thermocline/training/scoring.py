@@ -13,6 +13,7 @@ import numpy as np
 from thermocline.contracts.closing import Compute
 from thermocline.contracts.collecting import ArrayCollector
 from thermocline.contracts.learning import Collector, Learning, Start
+from thermocline.data.loading import KeptWorkers
 from thermocline.efficiency.prefix_cache.cache import PrefixCache
 from thermocline.errors import ThermoclineWarning, counted
 from thermocline.registry import metric_of
@@ -39,6 +40,7 @@ class Scorer:
         outputs: What was scored last, float32 `(rows, width)`, NaN where a row was left out; None where the problem
             collects no arrays.
         stages: How long what takes time has taken.
+        workers: The processes that make batches of validation; closed at the end of a fit.
         not_started: Why there is no start of the head, in words, where the time is the reason, else nothing.
     """
 
@@ -54,6 +56,7 @@ class Scorer:
         self.seconds = 0.0
         self.cut = self.not_started = ""
         self.stages = Stages()
+        self.workers = KeptWorkers()
         self.outputs: np.ndarray | None = None
 
     def score(self) -> tuple[float, dict[str, float]]:
@@ -158,6 +161,7 @@ class Scorer:
             device=next(run.model.parameters()).device,
             autocast=self.autocast,
             num_workers=run.env.num_workers,
+            kept=self.workers,
             in_time=lambda: run.time_limit.elapsed < until,
             progress=lambda batches, total: run.reporting.show(batches, total, title),
             serving=lambda batch: self.cache.serving(split, batch),

@@ -18,6 +18,7 @@ from thermocline.training.recorder import Recorder
 from thermocline.training.run import Run
 from thermocline.training.run_length import RunLength
 from thermocline.training.scoring import Scorer
+from thermocline.training.step_results import StepResults
 from thermocline.training.stepping import Stepper
 from thermocline.tuning.apply import AppliedPlan
 from thermocline.tuning.schedule.cursor import Cursor
@@ -58,13 +59,11 @@ class TrainingState(Protocol):
     scorer: Scorer
     ema: Ema | None
     record: Recorder
+    results: StepResults
     start: str
     lr: float
-    loss: float
-    losses: list[float]
     worse: int
     to_beat: float
-    bad_steps: int
     interrupted: bool
 
     @property

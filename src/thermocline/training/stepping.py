@@ -15,8 +15,9 @@ import torch
 
 from thermocline.contracts.learning import Learning
 from thermocline.data.batches import Batch
+from thermocline.data.moving import moved
 from thermocline.errors import ConfigError
-from thermocline.training.device import Precision, to_device
+from thermocline.training.device import Precision
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -56,8 +57,10 @@ class Stepper:
         if self._device.type == "cuda":
             torch.cuda.manual_seed(number)
 
-    def gradients(self, parts: Sequence[Batch], epoch: int, *, cached: bool = True) -> float:
-        """Add up the gradients of a step's micro-batches, and return the loss.
+    def gradients(self, parts: Sequence[Batch], epoch: int, *, cached: bool = True) -> tuple[torch.Tensor, ...]:
+        """Add up the gradients of a step's micro-batches, and return their losses, whose sum is the step's.
+
+        The losses stay on the device; `loss_of` reads them.
 
         Args:
             parts: The micro-batches.
@@ -65,30 +68,49 @@ class Stepper:
             cached: Whether they are training rows, of which frozen layers may have given something before.
         """
         total = sum(self._objective.weight(part) for part in parts)
-        loss_sum = 0.0
+        losses = []
         for part in parts:
-            batch = part if self._device.type == "cpu" else to_device(part, self._device)
+            batch = self.move(part)
             serving = self._cache.serving("train", batch, epoch) if cached else nullcontext(batch)
             more = {} if self._varying is None else self._varying()
             with self._autocast(), serving as given:
                 outputs = self._model({**given, **more} if more else given)
             loss = self._objective.total(outputs, {**batch, **more} if more else batch) / max(total, 1e-12)
             (loss if self._scaler is None else self._scaler.scale(loss)).backward()
-            loss_sum += loss.item()
-        return loss_sum
+            losses.append(loss.detach())
+        return tuple(losses)
+
+    def move(self, batch: Batch) -> Batch:
+        """Return a batch on the device."""
+        return batch if self._device.type == "cpu" else moved(batch, self._device)
 
     def clip(self, optimizer: Optimizer, parameters: Sequence[torch.nn.Parameter]) -> float:
-        """Clip the gradients and return their norm before.
+        """Clip the gradients and return their norm before, which is read from the device.
 
         Without clipping the norm is still looked at, since an infinite one ruins the weights.
         """
-        if self._scaler is not None:
-            self._scaler.unscale_(optimizer)
-        grads = [p.grad for p in parameters if p.grad is not None]
-        norm = _total_norm(grads)
+        grads = self._unscaled(optimizer, parameters)
+        norm = _total_norm(grads).item() if grads else 0.0
         if self._limit is not None and norm > self._limit:
             torch._foreach_mul_(grads, self._limit / (norm + 1e-6))
         return norm
+
+    def clip_unread(self, optimizer: Optimizer, parameters: Sequence[torch.nn.Parameter]) -> torch.Tensor:
+        """Clip the gradients as `clip` does, bit for bit, and return their norm, which nobody waits for."""
+        grads = self._unscaled(optimizer, parameters)
+        if not grads:
+            return torch.zeros((), device=self._device)
+        norm = _total_norm(grads)
+        if self._limit is not None:
+            wide = norm.double()  # the factor is computed as Python does, and rounded once
+            factor = torch.where(wide > self._limit, self._limit / (wide + 1e-6), 1.0)
+            torch._foreach_mul_(grads, factor.to(norm.dtype))
+        return norm
+
+    def _unscaled(self, optimizer: Optimizer, parameters: Sequence[torch.nn.Parameter]) -> list[torch.Tensor]:
+        if self._scaler is not None:
+            self._scaler.unscale_(optimizer)
+        return [p.grad for p in parameters if p.grad is not None]
 
     def update(self, optimizer: Optimizer) -> None:
         """Move the weights; with fp16's scaler, unless the gradients are infinite, which lowers its scale."""
@@ -98,13 +120,50 @@ class Stepper:
             self._scaler.step(optimizer)
             self._scaler.update()
 
+    def update_if_finite(
+        self, optimizer: Optimizer, losses: Sequence[torch.Tensor], norm: torch.Tensor
+    ) -> torch.Tensor:
+        """Move the weights as `update` does, unless a loss or the norm is not finite; the device decides.
 
-def _total_norm(grads: list[torch.Tensor]) -> float:
+        Args:
+            optimizer: One that `decides_on_device`.
+            losses: Of the micro-batches.
+            norm: Of the gradients.
+
+        Returns:
+            Whether they moved, bool, on the device.
+        """
+        finite = torch.isfinite(norm)
+        for loss in losses:
+            finite = finite & torch.isfinite(loss)
+        if self._scaler is not None:
+            self.update(optimizer)
+            return finite
+        optimizer.found_inf = (~finite).float()  # type: ignore[attr-defined]  # as torch's GradScaler says it
+        try:
+            optimizer.step()
+        finally:
+            del optimizer.found_inf  # type: ignore[attr-defined]
+        return finite
+
+
+def loss_of(losses: Sequence[torch.Tensor]) -> float:
+    """Return the loss of a step, read from the device: the sum of those of its micro-batches."""
+    return sum((loss.item() for loss in losses), 0.0)
+
+
+def decides_on_device(optimizer: Optimizer) -> bool:
+    """Whether an optimizer leaves a step out by a tensor's value: the fused ones of Adam's family do.
+
+    The fused SGD of torch does too, but begins with a momentum of arbitrary values where it leaves out the first step.
+    """
+    return isinstance(optimizer, torch.optim.Adam) and all(group.get("fused") for group in optimizer.param_groups)
+
+
+def _total_norm(grads: list[torch.Tensor]) -> torch.Tensor:
     """Return the norm of all gradients, as `torch.nn.utils.get_total_norm` does in several times the time."""
-    if not grads:
-        return 0.0
     norms = torch._foreach_norm(grads)
-    return float(torch.linalg.vector_norm(torch.stack(norms)) if len(norms) > 1 else norms[0])
+    return torch.linalg.vector_norm(torch.stack(norms)) if len(norms) > 1 else norms[0]
 
 
 def check_micro_batches(run: Run, *, whole_batch: bool) -> None:

@@ -55,7 +55,7 @@ def time_steps(run: Run, clock: Callable[[], float] = time.perf_counter) -> Step
             taken = [_timed(trainer, optimizer, parts, load, watch) for load, parts in _typical_batches(trainer, watch)]
             validation = _validation_seconds(trainer, watch)
     compute, load = (statistics.median(times) for times in zip(*taken[1:], strict=True))
-    workers = run.env.num_workers
+    workers = run.workers
     start = trainer.learning.start
     return StepTimes(
         phase=number,

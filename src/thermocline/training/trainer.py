@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
 from typing import Any
 
 import numpy as np
@@ -15,13 +15,13 @@ from thermocline.data.batches import Batch
 from thermocline.data.loading import Wanted, load_steps
 from thermocline.data.order import epoch_order, micro_batches
 from thermocline.efficiency.costs.forecast import passes
-from thermocline.errors import NonFiniteError, counted
+from thermocline.errors import counted
 from thermocline.optimizers.state import rates_of, reset_state
 from thermocline.training import best_states, checkpoint_content
 from thermocline.training.batch_norm import norm_eval_of, single_values_allowed
 from thermocline.training.calling import Calling
 from thermocline.training.closing import close
-from thermocline.training.device import Precision
+from thermocline.training.device import Precision, kernels
 from thermocline.training.ema import Ema
 from thermocline.training.history import History
 from thermocline.training.optimizing import choice_of
@@ -34,11 +34,11 @@ from thermocline.training.run_length import RunLength
 from thermocline.training.run_savings import aligned_rows, changed_notes, savings_of
 from thermocline.training.scoring import Scorer
 from thermocline.training.stages import END, TRAINING
-from thermocline.training.stepping import Stepper, check_micro_batches
+from thermocline.training.step_results import StepResults
+from thermocline.training.stepping import Stepper, check_micro_batches, decides_on_device, loss_of
 from thermocline.tuning.apply import AppliedPlan, LRSetter
 from thermocline.tuning.random_numbers import RandomNumbers
 
-PATIENCE_NON_FINITE = 10  # steps in a row
 SHOW_EVERY = 10  # steps
 
 
@@ -80,14 +80,16 @@ class Trainer:
         self.pacing = Pacing.of(run, self.length, self.savings)
         self.stepper = Stepper(run, self.learning, self.precision, self.savings.cache, self.total_steps)
         self.record = self._recorder()
+        self.results = StepResults(self.record, self.ema, fp16=env.precision == "fp16")
+        self.record.before = self.results.read  # what is said of earlier steps is said first
+        self.reads_late = self.device.type == "cuda"  # whether losses stay on the device; on the CPU reading is free
         self.calling = Calling(run.callbacks)
         self.cadence = checkpoint_content.Cadence(env.checkpoint_every if run.storage.store else 0)
         self.start = self.learning.untrained  # what step 0 is
-        self.lr, self.loss = 0.0, math.nan  # of the step before: the base rate, and the loss also where it was skipped
+        self.lr = 0.0  # the base rate of the step before
         self.trainable: list[torch.nn.Parameter] = []
         self.efficiency_set = False  # whether caches and checkpointed layers were set for a phase yet
-        self.losses: list[float] = []
-        self.worse = self.bad_steps = 0
+        self.worse = 0
         self.to_beat = -math.inf  # the score that the next one is compared with for patience
         self.interrupted = False  # by Ctrl-C
         self.settled = Settled(run.assembly.target)  # by the end of the fit
@@ -103,7 +105,8 @@ class Trainer:
             ResumeError: The checkpoint to resume is further than this run goes.
         """
         one_value = single_values_allowed(self.run.assembly, self.record)
-        with self.scorer.stages.of(TRAINING), self.numbers, self.savings.installed(), one_value:
+        fast, workers = kernels(self.run.env.kernels, self.device), closing(self.scorer.workers)
+        with self.scorer.stages.of(TRAINING), self.numbers, fast, workers, self.savings.installed(), one_value:
             try:
                 self.begin()
                 if not self.run.states:
@@ -170,12 +173,13 @@ class Trainer:
             self._pace(bar)
             last = self.cursor.total_steps
             if step % SHOW_EVERY == 1 or step == last:
-                self.record.show(bar, self.losses)
+                self.record.show(bar, self.results)
             if self.length.validates(step, last, self.run.optim.val_check_interval):
                 self._validate_if_due(step)
                 self.applied.train()
             self.calling.parts_end(self)
             self.save_checkpoint(optimizer)
+        self.results.read()
         if hasattr(bar, "close"):
             bar.close()
 
@@ -190,7 +194,7 @@ class Trainer:
         self.pacing.took(self.cursor.phase, self.run.time_limit.elapsed - begin)
         taken = self.cursor
         if self.run.plan.timeline.stretch(taken).start == taken.step or step % self.record.rates.every == 0:
-            self.record.take(step, self.loss, rates_of(optimizer), self.applied.frozen)
+            self.record.take(step, self.results, rates_of(optimizer), self.applied.frozen)
         self.cursor = self.run.plan.next(taken)
         self.calling.step_ends(self, taken)
 
@@ -227,18 +231,31 @@ class Trainer:
     def step(self, step: int, batches: Iterator[list[Batch]], optimizer: Any) -> None:
         """Take one optimizer step over the micro-batches of an effective batch."""
         parts = next(batches)  # before the seed: making a batch may draw random numbers, here or in a worker
-        loss = gradients_that_fit(self, step, parts)
+        losses = gradients_that_fit(self, step, parts)
+        if self.reads_late and decides_on_device(optimizer):
+            self._update_unread(step, losses, optimizer)
+        else:
+            self._update(step, loss_of(losses), optimizer)
+        optimizer.zero_grad(set_to_none=True)
+
+    def _update(self, step: int, loss: float, optimizer: Any) -> None:
+        """Clip and move the weights, unless something is not finite."""
         norm = self.stepper.clip(optimizer, self.trainable)
-        self.loss = loss
         if math.isfinite(loss) and math.isfinite(norm):
             self.stepper.update(optimizer)
             if self.ema is not None:
                 self.ema.update()
-            self.losses.append(loss)
-            self.bad_steps = 0
-        else:
-            self._skip(step, loss, norm, optimizer)
-        optimizer.zero_grad(set_to_none=True)
+        elif self.precision.scaler is not None:
+            self.stepper.update(optimizer)  # the scaler skips it and lowers its scale
+        self.results.took(step, loss, norm)
+
+    def _update_unread(self, step: int, losses: Sequence[torch.Tensor], optimizer: Any) -> None:
+        """Do the same without waiting for the device: it decides, and is asked later."""
+        norm = self.stepper.clip_unread(optimizer, self.trainable)
+        moved = self.stepper.update_if_finite(optimizer, losses, norm)
+        if self.ema is not None:
+            self.ema.update(moved)
+        self.results.left(step, losses, norm)
 
     def validate(self, step: int, note: str = "") -> float:
         """Score the validation rows, keep the state if it is among the best, and write a line of history.
@@ -246,6 +263,7 @@ class Trainer:
         Returns:
             The score; more is better.
         """
+        self.results.read()
         self.calling.validation_begins(self)
         with self.average():
             score = self._validated(step, note)
@@ -256,8 +274,8 @@ class Trainer:
         score, values = self.scorer.score()
         if self.scorer.cut:
             note = "; ".join(part for part in (note, f"validated on {self.scorer.cut}") if part)
-        train_loss = float(np.mean(self.losses)) if self.losses else math.nan
-        self.losses = []
+        losses, self.results.losses = self.results.losses, []
+        train_loss = float(np.mean(losses)) if losses else math.nan
         first = self.best.best is None
         scored = best_states.Scored(score, self.scorer.outputs)
         is_best = self.best.offer(step, scored, lambda: best_states.tuned_state(self.model, self.frozen))
@@ -326,7 +344,7 @@ class Trainer:
     def _training_batches(self, start: int) -> Iterator[list[Batch]]:
         """Yield the micro-batches of every step of the run from a step on (0-based)."""
         steps, pin = self._micro_batches(start), self.device.type == "cuda"
-        return load_steps(self.run.train, steps, num_workers=self.run.env.num_workers, pin_memory=pin)
+        return load_steps(self.run.train, steps, num_workers=self.run.workers, pin_memory=pin)
 
     def _micro_batches(self, start: int) -> Iterator[list[Wanted]]:
         """Yield which rows the micro-batches of every step hold, from a step on."""
@@ -356,24 +374,10 @@ class Trainer:
 
     def _validate_if_due(self, step: int) -> None:
         """Validate, unless no step was taken since, or the time is up and there is an earlier state to keep."""
-        if self.losses and (self.best.best is None or self.run.time_limit.allows(self.scorer.seconds)):
+        if self.results.losses and (self.best.best is None or self.run.time_limit.allows(self.scorer.seconds)):
             self.cursor = self.run.plan.observe(self.cursor, self.validate(step))
 
     def _closing_seconds(self) -> float:
         """What the end of training takes: a validation, and one more where a soup is tried."""
         soups = 0 if self.run.optim.top_k_average == "best" else 1
         return 1.3 * self.scorer.seconds * (1 + soups)
-
-    def _skip(self, step: int, loss: float, norm: float, optimizer: Any) -> None:
-        """Skip a step that is not finite; fp16's scaler expects some, a run of them is an error."""
-        if self.run.env.precision == "fp16":
-            self.stepper.update(optimizer)  # the scaler skips it and lowers its scale
-        self.bad_steps += 1
-        if self.bad_steps == 1 and self.run.env.precision != "fp16":
-            self.record.note(f"step {step} skipped: loss {loss}, gradient norm {norm}")
-        if self.bad_steps >= PATIENCE_NON_FINITE:
-            raise NonFiniteError(
-                f"The loss ({loss}) or the gradient norm ({norm}) was not finite for {self.bad_steps} steps in a row, "
-                f"up to step {step}. Lower optim.lr, raise optim.warmup, or set env.precision=fp32; check numeric "
-                "columns for extreme values."
-            )

@@ -392,3 +392,17 @@ def test_timm_backbones_are_described_without_a_download() -> None:
     from thermocline.tuning.layers.detector_parts import offline
 
     assert offline(config).backbone_config.use_pretrained_backbone is False
+
+
+@pytest.mark.parametrize("kind", ["rt_detr", "detr"])
+def test_images_in_channels_last_give_the_same_boxes(kind, tmp_path):
+    detector, given = random_detector(kind, tmp_path).eval(), batch(target(0, 1), target(2))
+    seen = []
+    detector.model.register_forward_pre_hook(lambda *call: seen.append(call[2]["pixel_values"]), with_kwargs=True)
+    with torch.no_grad():
+        before = detector(given)
+        detector.channels_last_on = frozenset({"cpu"})
+        after = detector(given)
+    assert [one.is_contiguous(memory_format=torch.channels_last) for one in seen] == [False, True]
+    assert torch.allclose(before["outputs"].logits, after["outputs"].logits, atol=1e-5)
+    assert torch.allclose(before["loss"], after["loss"], atol=1e-5)

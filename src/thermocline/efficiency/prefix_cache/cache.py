@@ -19,6 +19,7 @@ from torch import nn
 
 from thermocline.data.batches import Batch, Rows
 from thermocline.data.memory_budget import GIGABYTE
+from thermocline.data.moving import on_host
 from thermocline.efficiency.prefix_cache.cached_tower import CachedTower
 from thermocline.efficiency.prefix_cache.deferred_calls import DeferredCalls
 from thermocline.efficiency.prefix_cache.open_stores import open_stores
@@ -153,7 +154,7 @@ class PrefixCache:
                 continue
             if tower is None or whole or tower.deferred is not None:
                 return None
-            positions = batch["rows"].cpu().numpy() if positions is None else positions
+            positions = on_host(batch, "rows").numpy() if positions is None else positions
             features = tower.features(split, positions, epoch)
             if features is None:
                 return None
@@ -162,7 +163,7 @@ class PrefixCache:
 
     @contextmanager
     def _serving(self, split: str, batch: Batch, epoch: int | None) -> Iterator[Batch]:
-        positions = batch["rows"].cpu().numpy()
+        positions = on_host(batch, "rows").numpy()
         with ExitStack() as stack:
             batch = dict(batch)
             for name in self._towers:

@@ -54,7 +54,7 @@ class DeferredCalls:
         self._undo: list[Callable[[], None]] = []
         self.call_counts: Counter[str] = Counter()
         self._trained_ran = False  # whether something that trains ran in this pass
-        self._random: list[torch.Tensor] = []  # the state of the generators when the pass began
+        self._random = _random_states(torch.device("cpu"))  # the state of the generators when the pass began
         self.draws_random = False
 
     @property
@@ -141,7 +141,7 @@ class DeferredCalls:
             value: torch.Tensor = call.output(index)
         finally:
             self._computing = computing
-        self.draws_random |= not all(map(torch.equal, before, _random_states(device)))
+        self.draws_random |= not _same(before, _random_states(device))
         return value
 
     # what is deferred
@@ -184,7 +184,7 @@ class DeferredCalls:
         ]
         if not values:
             return False
-        return self._trained_ran or not all(map(torch.equal, self._random, _random_states(self._shapes.device)))
+        return self._trained_ran or not _same(self._random, _random_states(self._shapes.device))
 
     def _compute_inputs(self, module: nn.Module, args: Any, kwargs: Any) -> tuple[Any, Any]:
         if self._computing:
@@ -214,11 +214,17 @@ def _trains(tensor: torch.Tensor) -> bool:
     return tensor.requires_grad
 
 
-def _random_states(device: torch.device) -> list[torch.Tensor]:
-    states = [torch.get_rng_state()]
-    if device.type == "cuda":
-        states.append(torch.cuda.get_rng_state(device))
-    return states
+def _random_states(device: torch.device) -> tuple[torch.Tensor, int, int]:
+    """Return the state of the CPU's generator, and of a GPU's its seed and how much it gave: no copy is made of it."""
+    if device.type != "cuda":
+        return torch.get_rng_state(), 0, 0
+    index = torch.cuda.current_device() if device.index is None else device.index
+    generator = torch.cuda.default_generators[index]
+    return torch.get_rng_state(), generator.initial_seed(), generator.get_offset()
+
+
+def _same(one: tuple[torch.Tensor, int, int], other: tuple[torch.Tensor, int, int]) -> bool:
+    return one[1:] == other[1:] and torch.equal(one[0], other[0])
 
 
 def _is_inactive_dropout(func: Any, kwargs: Any) -> bool:

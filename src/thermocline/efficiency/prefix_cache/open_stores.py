@@ -1,4 +1,4 @@
-"""Opens the stores of a cached tower: in memory as far as the budget goes, else in files."""
+"""Opens the stores of a cached tower: on its GPU where they are small, in memory within the budget, else in files."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from thermocline.data.memory_budget import GIGABYTE
@@ -18,6 +19,8 @@ from thermocline.tuning.layers.layer_map import LayerMap
 
 DISK_SHARE = 0.5
 """Share of the free disk space that files may take."""
+GPU_SHARE = 0.1
+"""Share of a GPU's free memory that stored values may take; what they replace took more, while it ran."""
 
 
 def open_stores(
@@ -37,7 +40,10 @@ def open_stores(
     """
     stores = {split: _store(tower, split, options, None) for split, rows in tower.rows.items() if len(rows)}
     size = sum(store.bytes_needed(form) for store in stores.values() for form in forms.values())
-    if options.mode != "disk" and options.budget.take(size):
+    if options.mode != "disk" and size <= room_on(tower.device):
+        tower.where = "on the GPU"
+        stores = {split: _store(tower, split, options, None, tower.device) for split in stores}
+    elif options.mode != "disk" and options.budget.take(size):
         tower.budget_bytes = size
     elif options.mode == "memory":
         left = options.budget.left / GIGABYTE
@@ -59,9 +65,16 @@ def open_stores(
     return None
 
 
-def _store(tower: CachedTower, split: str, options: CacheOptions, folder: Path | None) -> RowStore:
+def room_on(device: torch.device) -> int:
+    """Return the bytes that stored values may take on a device; 0 where it is the host."""
+    return int(GPU_SHARE * torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else 0
+
+
+def _store(
+    tower: CachedTower, split: str, options: CacheOptions, folder: Path | None, device: torch.device | None = None
+) -> RowStore:
     rows = tower.rows[split]
-    return RowStore(rows.item_count, rows.lengths, folder=folder, facts=options.facts)
+    return RowStore(rows.item_count, rows.lengths, folder=folder, device=device, facts=options.facts)
 
 
 def _existing(folder: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Tensors stored by row, in memory or in mapped files: the outputs of a frozen prefix for every row."""
+"""Tensors stored by row, in memory (also a GPU's) or in mapped files: the outputs of a frozen prefix for every row."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from thermocline.data.moving import sent
 from thermocline.data.reserving import reserve
 
 _VERSION = 1
@@ -94,6 +95,7 @@ class RowStore:
         items: Number of items.
         lengths: Tokens of every item, or `None` where all are alike.
         folder: Where files are; `None` keeps values in memory.
+        device: Whose memory that is; None: the host's.
         facts: What the values depend on; files of other facts are not used.
 
     Attributes:
@@ -106,9 +108,10 @@ class RowStore:
         lengths: np.ndarray | None = None,
         *,
         folder: Path | None = None,
+        device: torch.device | None = None,
         facts: Mapping[str, Any] | None = None,
     ) -> None:
-        self.items, self.lengths, self.folder = items, lengths, folder
+        self.items, self.lengths, self.folder, self.device = items, lengths, folder, device
         self._facts = {"version": _VERSION, "items": items, **(facts or {})}
         self._starts = None if lengths is None else np.concatenate([[0], np.cumsum(lengths)])
         self._stored: dict[str, _Stored] = {}
@@ -162,7 +165,7 @@ class RowStore:
         places, dtype = self._places(form), getattr(torch, form.dtype)
         count = places * math.prod(form.row)
         if self.folder is None:
-            values, filled = torch.empty(count, dtype=dtype), np.zeros(self.items, np.uint8)
+            values, filled = torch.empty(count, dtype=dtype, device=self.device), np.zeros(self.items, np.uint8)
             checksums: np.ndarray | None = None
             files: list[Path] = []
         else:
@@ -182,9 +185,10 @@ class RowStore:
         rows = value.detach().permute(stored.form.order)
         if stored.form.by_token:
             source, target = self._tokens(items, value.shape[1])
-            stored.values[target] = rows.flatten(0, 1)[source].to(stored.values.device)
+            own = rows.flatten(0, 1)[sent(source, rows.device)]
+            stored.values[sent(target, stored.values.device)] = own.to(stored.values.device)
         else:
-            stored.values[torch.from_numpy(items)] = rows.to(stored.values.device)
+            stored.values[sent(torch.from_numpy(items), stored.values.device)] = rows.to(stored.values.device)
         if stored.checksums is not None:
             stored.checksums[items] = [self._checksum(stored, item) for item in items]
         stored.filled[items] = 1
@@ -207,12 +211,13 @@ class RowStore:
         if form.by_token:
             assert width is not None
             source, target = self._tokens(items, width)
-            out = torch.zeros(len(items) * width, *form.row, dtype=stored.values.dtype)
-            out[source] = stored.values[target]
+            there = stored.values.device
+            out = torch.zeros(len(items) * width, *form.row, dtype=stored.values.dtype, device=there)
+            out[sent(source, there)] = stored.values[sent(target, there)]
             out = out.view(len(items), width, *form.row)
         else:
-            out = stored.values[torch.from_numpy(items)]
-        out = out if out.device == device else out.to(device, non_blocking=True)
+            out = stored.values[sent(torch.from_numpy(items), stored.values.device)]
+        out = out if out.device == device else sent(out, device)
         return out if form.in_order else out.permute(form.back)
 
     def forget(self) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from thermocline.data.batches import Rows
+from thermocline.data.moving import moved
 from thermocline.data.order import inference_order
 from thermocline.data.row_part import identity_of
 from thermocline.efficiency.prefix_cache.row_store import Form, form_of
@@ -138,4 +139,4 @@ class TowerRows:
 
 
 def _on(arrays: Mapping[str, np.ndarray], device: torch.device) -> dict[str, torch.Tensor]:
-    return {key: torch.from_numpy(np.ascontiguousarray(array)).to(device) for key, array in arrays.items()}
+    return moved({key: torch.from_numpy(np.ascontiguousarray(array)) for key, array in arrays.items()}, device)

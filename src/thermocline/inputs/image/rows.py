@@ -62,6 +62,11 @@ class ImageRows(RowPart):
         return len(self.cells)
 
     @property
+    def decodes(self) -> bool:
+        """True: of images."""
+        return True
+
+    @property
     def per_row(self) -> int:
         """Image columns."""
         return len(self.cells[0]) if self.cells else 1

@@ -11,6 +11,7 @@ from torch import nn
 from thermocline.backbones.adapters import Adapters
 from thermocline.contracts.mixing import Mixing
 from thermocline.contracts.tower import MAP, ROW, Tower
+from thermocline.data.moving import on_host, sent
 from thermocline.inputs.image.feature_map import MapLayout, find_layout, hidden_states
 from thermocline.inputs.image.spec import ImageSpec
 from thermocline.tuning.random_numbers import RandomNumbers
@@ -79,15 +80,15 @@ class ImageTower(Tower):
             out = encode(inputs["pixels"].flatten(0, 1))
             out = out.reshape(*present.shape, *out.shape[1:])
             out = torch.where(present.reshape(*present.shape, *(1 for _ in out.shape[2:])), out, 0.0)
-        elif bool(present.all()):
+        elif bool((known := on_host(inputs, "present")).all()):
             out = encode(inputs["pixels"].flatten(0, 1))
             out = out.reshape(*present.shape, *out.shape[1:])
         else:
             shape = self._map_shape if grain == MAP else (self.features,)
-            some = bool(present.any())
-            features = encode(inputs["pixels"][present]) if some else self.mean.new_zeros(0, *shape)
+            places = tuple(sent(each, present.device) for each in known.nonzero(as_tuple=True))
+            features = encode(inputs["pixels"][places]) if len(places[0]) else self.mean.new_zeros(0, *shape)
             out = torch.zeros(*present.shape, *features.shape[1:], device=present.device, dtype=features.dtype)
-            out = out.index_put((present,), features)
+            out = out.index_put(places, features)
         return out if grain == MAP else out.flatten(1)
 
     def row_states(self, states: torch.Tensor, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor | None:
@@ -99,7 +100,7 @@ class ImageTower(Tower):
             inputs: As in `forward`.
         """
         present = inputs["present"]
-        if not 2 <= states.dim() <= 4 or len(states) != int(present.sum()):
+        if not 2 <= states.dim() <= 4 or len(states) != int(on_host(inputs, "present").sum()):
             return None
         last = states.dim() == 3 or getattr(self.backbone, "output_fmt", "NCHW") == "NHWC"
         places = tuple(range(1, states.dim() - 1)) if last else (2, 3)[: states.dim() - 2]

@@ -14,7 +14,9 @@ from torch import nn
 
 from thermocline.backbones.adapters import Adapters
 from thermocline.contracts.tower import ROW, TOKEN, Tower
+from thermocline.data.moving import HOST, on_host
 from thermocline.errors import listing
+from thermocline.inputs.text.known_mask import KnownMask
 from thermocline.inputs.text.rows import APART, JOINT, READINGS
 
 if TYPE_CHECKING:
@@ -76,11 +78,16 @@ class TextTower(Tower):
         """
         self.check_grain(grain)
         mask = inputs["attention_mask"].flatten(0, -2)
-        states: torch.Tensor = self.backbone(input_ids=inputs["input_ids"].flatten(0, -2), attention_mask=mask)[0]
+        given = KnownMask.of(mask, on_host(inputs, "attention_mask")) if self._may_know(inputs) else mask
+        states: torch.Tensor = self.backbone(input_ids=inputs["input_ids"].flatten(0, -2), attention_mask=given)[0]
         if grain == TOKEN:
             return states
         pooled = self._pooled(states, mask)
         return pooled if self.pair == JOINT else _compared(pooled.view(-1, READINGS[self.pair], pooled.shape[-1]))
+
+    def _may_know(self, inputs: Mapping[str, torch.Tensor]) -> bool:
+        """Whether the host has a copy of the inputs, and the backbone is not compiled, which keeps to plain tensors."""
+        return HOST in inputs and self.backbone._compiled_call_impl is None
 
     def row_states(self, states: torch.Tensor, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor | None:
         """Return the mean of a layer's output over real tokens; two texts that are read apart are compared.

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from thermocline.contracts.learning import Objective
+from thermocline.data.moving import on_host
 from thermocline.problems.object_detection.model import TOWER
 
 
@@ -15,4 +16,4 @@ def over_boxes() -> Objective:
 
 
 def _boxes(batch: Mapping[str, Any]) -> float:
-    return max(float(batch[TOWER]["counts"].sum()), 1.0)
+    return max(float(on_host(batch[TOWER], "counts").sum()), 1.0)

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from thermocline.data.moving import on_host
 from thermocline.data.pixel_cache import Keep, PixelCache, pixels_kept
 from thermocline.data.row_names import first_rows
 from thermocline.data.row_part import RowPart
@@ -203,6 +204,11 @@ class DetectionRows(RowPart):
         return {"pixels": ((rows, 3, *self.spec.outer(_pairs([self.spec.inner(*self._own_size(0))]))), torch.uint8)}
 
     @property
+    def decodes(self) -> bool:
+        """True: of images."""
+        return True
+
+    @property
     def _has_all_sizes(self) -> bool:
         """Whether all but the pixels can be made without an image, in one shape for every batch."""
         return not self.augmented and self.spec.one_size and self.own_sizes is not None and len(self) > 0
@@ -313,6 +319,6 @@ def targets(batch: Mapping[str, torch.Tensor]) -> list[dict[str, torch.Tensor]]:
     Args:
         batch: `counts`, `labels` and `boxes` of `DetectionRows.batch`, as tensors.
     """
-    counts = batch["counts"].tolist()
+    counts = on_host(batch, "counts").tolist()
     pairs = zip(torch.split(batch["labels"], counts), torch.split(batch["boxes"], counts), strict=True)
     return [{"class_labels": labels, "boxes": boxes} for labels, boxes in pairs]
