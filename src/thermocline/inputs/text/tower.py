@@ -15,10 +15,16 @@ from torch import nn
 from thermocline.backbones.adapters import Adapters
 from thermocline.contracts.tower import ROW, TOKEN, Tower
 from thermocline.errors import listing
+from thermocline.inputs.own_backbone import OwnRecord
+from thermocline.inputs.own_outputs import tensor_of
 from thermocline.inputs.text.rows import APART, JOINT, READINGS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+
+STATES = ("last_hidden_state", "pooler_output")
+"""Where a module of the caller's own has the features of its tokens, or of the row."""
 
 
 class TextTower(Tower):
@@ -28,6 +34,9 @@ class TextTower(Tower):
         backbone: A model whose first output is `(rows, tokens, width)`.
         pooling: `cls` (first token), `mean` (over real tokens) or `last` (last real token).
         pretrained: Whether the backbone has pretrained weights.
+        features: Features of a sequence; None: as the backbone's configuration says.
+        by_token: Whether the backbone gives features of tokens, and not of rows.
+        own: What is known of a backbone of the caller's own; else None.
 
     Attributes:
         pair: How two texts are read: `joint`, `apart` or `both`; see `read_pair`.
@@ -35,15 +44,25 @@ class TextTower(Tower):
         adapters: The adapters in the backbone, or None.
     """
 
-    def __init__(self, backbone: nn.Module, *, pooling: str, pretrained: bool) -> None:
+    def __init__(
+        self,
+        backbone: nn.Module,
+        *,
+        pooling: str,
+        pretrained: bool,
+        features: int | None = None,
+        by_token: bool = True,
+        own: OwnRecord | None = None,
+    ) -> None:
         super().__init__()
+        self.own, self.by_token = own, by_token
         self.backbone = backbone
         self.pooling = pooling
         self.pretrained = pretrained
-        config: Any = backbone.config
+        config: Any = getattr(backbone, "config", None)
         if getattr(config, "use_cache", False):
             config.use_cache = False  # keys and values are for generation, which is not done
-        self.features = int(getattr(config, "hidden_size", None) or config.d_model)
+        self.features = features or int(getattr(config, "hidden_size", None) or config.d_model)
         self.read_pair(JOINT)
         self.adapters: Adapters | None = None
 
@@ -76,10 +95,11 @@ class TextTower(Tower):
         """
         self.check_grain(grain)
         mask = inputs["attention_mask"].flatten(0, -2)
-        states: torch.Tensor = self.backbone(input_ids=inputs["input_ids"].flatten(0, -2), attention_mask=mask)[0]
+        out = self.backbone(input_ids=inputs["input_ids"].flatten(0, -2), attention_mask=mask)
+        states: torch.Tensor = out[0] if self.own is None else tensor_of(out, STATES)
         if grain == TOKEN:
             return states
-        pooled = self._pooled(states, mask)
+        pooled = self._pooled(states, mask) if self.by_token else states
         return pooled if self.pair == JOINT else _compared(pooled.view(-1, READINGS[self.pair], pooled.shape[-1]))
 
     def row_states(self, states: torch.Tensor, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor | None:
@@ -116,12 +136,23 @@ class TextTower(Tower):
     @property
     def grains(self) -> frozenset[str]:
         """`row`, and `token` where a row is one sequence."""
-        return frozenset({ROW, TOKEN} if self.pair == JOINT else {ROW})
+        return frozenset({ROW, TOKEN} if self.pair == JOINT and self.by_token else {ROW})
 
     @property
     def backbone_module(self) -> nn.Module:
         """The backbone."""
         return self.backbone
+
+    @property
+    def library_module(self) -> nn.Module | None:
+        """The backbone, unless it is the caller's own."""
+        return self.backbone if self.own is None else None
+
+    @property
+    def layer_example(self) -> dict[str, torch.Tensor] | None:
+        """Of a backbone of the caller's own four tokens, int64 `(1, 4)`."""
+        ids = torch.zeros(1, 4, dtype=torch.long)
+        return None if self.own is None else {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
 
     @property
     def varying_shapes(self) -> bool:
@@ -149,7 +180,7 @@ def _compared(readings: torch.Tensor) -> torch.Tensor:
 def token_limit(tower: TextTower, tokenizer: PreTrainedTokenizerBase) -> int:
     """Return the most tokens a row may have: the tokenizer's limit or that of the position embeddings."""
     limit = int(tokenizer.model_max_length)
-    config: Any = tower.backbone.config
+    config: Any = getattr(tower.backbone, "config", None)
     for module in tower.backbone.modules():
         # learned positions that start after the padding index (the RoBERTa family) are fewer
         if isinstance(module, nn.Embedding) and module.num_embeddings == getattr(
