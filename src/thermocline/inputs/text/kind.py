@@ -40,7 +40,7 @@ from thermocline.inputs.text.pairs import settle_pair
 from thermocline.inputs.text.processor import TextProcessor, choose_max_length
 from thermocline.inputs.text.rows import JOINT, Hiding
 from thermocline.inputs.text.tokenizer import VOCABULARY, hiding_token, load_tokenizer, train_tokenizer
-from thermocline.inputs.text.tower import depends_on_padding, token_limit
+from thermocline.inputs.text.tower import PADDED, depends_on_padding, token_limit
 from thermocline.inputs.text.views import text_differentiable, text_parts, text_views
 from thermocline.tuning.layers.layer_map import LayerMap
 
@@ -75,10 +75,15 @@ class TextInput(InputKind):
         if options.pooling == "auto":
             config = config.choose("model.text.pooling", tower.pooling, "fits the model")
         limit = token_limit(tower, tokenizer)
-        exact = not depends_on_padding(tower, len(tokenizer))
+        if tower.own is not None:  # which may not say what it takes
+            limit = min(limit, options.max_length or limit)
+        most = min(options.max_length or limit, limit)
+        if tower.own is not None:
+            check_length(tower, min(most, PADDED))
+        exact = not depends_on_padding(tower, len(tokenizer), most=most)
         config = settle_pair(source, own, tower, tokenizer, config, limit=limit)
         made = partial(TextProcessor, tokenizer, own, join=options.join, pad_to_longest=exact, pair=tower.pair)
-        config = _with_length(config, made(max_length=min(options.max_length or limit, limit)), source.frame, limit)
+        config = _with_length(config, made(max_length=most), source.frame, limit)
         processor = made(max_length=config.model.text.max_length, most=limit)
         if tower.own is not None:
             check_length(tower, config.model.text.max_length)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
+PADDED = 32  # tokens of a row with padding, where it is tried whether features depend on that
 STATES = ("last_hidden_state", "pooler_output")
 """Where a module of the caller's own has the features of its tokens, or of the row."""
 
@@ -192,13 +193,21 @@ def token_limit(tower: TextTower, tokenizer: PreTrainedTokenizerBase) -> int:
     return min(limit, int(places)) if places and int(places) > 0 else limit
 
 
-def depends_on_padding(tower: TextTower, vocabulary: int) -> bool:
-    """Return whether a row's features change with its padding, as FNet's do."""
+def depends_on_padding(tower: TextTower, vocabulary: int, *, most: int = PADDED) -> bool:
+    """Return whether a row's features change with its padding, as FNet's do.
+
+    Args:
+        tower: The tower.
+        vocabulary: How many tokens there are.
+        most: The most tokens that a row may have.
+    """
     was_training = tower.training
     tower.eval()
-    ids = torch.arange(5, 11).remainder(vocabulary).unsqueeze(0)
-    padded = torch.cat([ids, torch.zeros(1, 26, dtype=torch.long)], dim=1)
-    mask = torch.cat([torch.ones_like(ids), torch.zeros(1, 26, dtype=torch.long)], dim=1)
+    width = min(most, PADDED)
+    ids = torch.arange(5, 5 + min(6, width - 1)).remainder(vocabulary).unsqueeze(0)
+    behind = torch.zeros(1, width - ids.shape[1], dtype=torch.long)
+    padded = torch.cat([ids, behind], dim=1)
+    mask = torch.cat([torch.ones_like(ids), behind], dim=1)
     with torch.no_grad():
         alone = tower({"input_ids": ids, "attention_mask": torch.ones_like(ids)})
         with_padding = tower({"input_ids": padded, "attention_mask": mask})
