@@ -155,6 +155,11 @@ class Predictor:
         check_problem_type(problem_type)
         check_weight_name(sample_weight)
         own = None if problem is None else own_info(problem)
+        if problem is not None:
+            from thermocline.contracts import own_problem
+            from thermocline.contracts.problem import Problem
+
+            own_problem.check_problem(problem, Problem)
         check_names(problem_type, named_metric(eval_metric), own=own)
         names = label_columns(label)
         self.label = label if isinstance(label, str | list) else list(names)

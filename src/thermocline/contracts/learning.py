@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 
+from thermocline.contracts.own_problem import loss_checked
 from thermocline.data.batches import Rows
 
 if TYPE_CHECKING:
@@ -35,6 +36,9 @@ class Objective:
     total: Callable[[Any, Mapping[str, Any]], torch.Tensor]
     weight: Callable[[Mapping[str, Any]], float]
     whole_batch: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "total", loss_checked(self.total))
 
 
 class Start(Protocol):
