@@ -156,8 +156,8 @@ class Predictor:
         check_weight_name(sample_weight)
         own = None if problem is None else own_info(problem)
         if problem is not None:
-            from thermocline.contracts import own_problem
             from thermocline.contracts.problem import Problem
+            from thermocline.registry import own_problem
 
             own_problem.check_problem(problem, Problem)
         check_names(problem_type, named_metric(eval_metric), own=own)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 
-from thermocline.contracts.own_problem import loss_checked
 from thermocline.data.batches import Rows
+from thermocline.registry.own_problem import loss_checked
 
 if TYPE_CHECKING:
     import torch

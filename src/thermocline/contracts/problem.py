@@ -22,7 +22,6 @@ from thermocline.contracts.closing import Closing, Settled
 from thermocline.contracts.exporting import ExportForm
 from thermocline.contracts.labelled import Labelled, Reading
 from thermocline.contracts.learning import Collector, Learning
-from thermocline.contracts.own_problem import CHECKED, checked
 from thermocline.contracts.probing import LinearFolds
 from thermocline.contracts.reporting import Redrawn, Results, Told
 from thermocline.contracts.request import Request
@@ -34,6 +33,7 @@ from thermocline.data.splitting import random_rows, split_note, valid_share
 from thermocline.errors import ConfigError, ExportError
 from thermocline.registry import ProblemInfo
 from thermocline.registry.metrics import Metric
+from thermocline.registry.own_problem import CHECKED, checked
 from thermocline.tuning.layers.layer_map import LayerMap
 from thermocline.tuning.plan.layer_plan import LayerPlan
 
@@ -619,4 +619,4 @@ class Problem:
 
 
 def _text(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if pd.api.types.is_float(value) else str(value)

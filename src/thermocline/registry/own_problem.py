@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -238,3 +238,25 @@ def loss_checked(total: Callable[[Any, Mapping[str, Any]], Any]) -> Callable[[An
         return found
 
     return call
+
+
+def scores_of(collector: Any, metric: str, asked: Sequence[Any]) -> dict[str, float]:
+    """Return the scores of a collector, checked to hold the metric that decides.
+
+    Args:
+        collector: It has collected all rows.
+        metric: The metric that decides.
+        asked: What it is asked for.
+    """
+    found = collector.scores(asked)
+    value = found.get(metric) if isinstance(found, dict) else None
+    if not isinstance(value, int | float | np.integer | np.floating):
+        raise ConfigError(
+            f"{type(collector).__name__}.scores returned {_shown(found)} for {_plain(asked)}: it returns name "
+            f"→ number as a dict, with {metric!r} among them; NaN where it is not defined."
+        )
+    return dict(found)
+
+
+def _plain(asked: Sequence[Any]) -> str:
+    return listing(one if isinstance(one, str) else one.name for one in asked)

@@ -15,10 +15,10 @@ from support.own_problems import Counts, CountTarget, visits
 from support.tiny import TINY, told
 from thermocline import Predictor
 from thermocline.contracts.learning import Learning, Objective
-from thermocline.contracts.own_problem import NEEDED
 from thermocline.contracts.problem import Problem
 from thermocline.errors import ConfigError, LabelError
 from thermocline.problems.rowwise.problem import Rowwise
+from thermocline.registry.own_problem import NEEDED
 
 QUICK = {**TINY, "optim.lr": 0.02, "optim.max_epochs": 4}
 
