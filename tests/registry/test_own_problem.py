@@ -17,7 +17,10 @@ from thermocline import Predictor
 from thermocline.contracts.learning import Learning, Objective
 from thermocline.contracts.problem import Problem
 from thermocline.errors import ConfigError, LabelError
+from thermocline.problems.rowwise.collector import RowCollector
 from thermocline.problems.rowwise.problem import Rowwise
+from thermocline.problems.rowwise.target import RowTarget
+from thermocline.registry import MetricInfo
 from thermocline.registry.own_problem import NEEDED
 
 QUICK = {**TINY, "optim.lr": 0.02, "optim.max_epochs": 4}
@@ -171,3 +174,89 @@ def test_kinds_that_derive_from_rowwise_are_complete():
         pass
 
     assert Predictor("y", problem=Mine()).problem_type is None
+
+
+class NumberTarget(RowTarget):
+    """A number, as it is."""
+
+    @property
+    def width(self) -> int:
+        return 1
+
+    def encode(self, frame, *, what="the data"):
+        return frame[self.label].to_numpy(np.float32)
+
+
+class Distances(Rowwise):
+    """Derives from `Rowwise`, for a problem type of its own."""
+
+    info = replace(
+        Rowwise.info,
+        name="distances",
+        problem_types=("distances",),
+        metrics=(MetricInfo("off", False, ("distances",)),),
+        default_metric={"distances": "off"},
+        usual_metrics={"distances": ()},
+    )
+    split = Problem.split
+
+    def find_target(self, found, request):
+        return NumberTarget("distances", request.label, (), ("float64",), eval_metric="off", reason="distances")
+
+    def learning(self, assembly, train, *, seed):
+        def total(outputs, batch):
+            return (outputs[:, 0] - batch["target"]).abs().sum()
+
+        return Learning(Objective(total, lambda batch: float(len(batch["rows"]))))
+
+    def collector(self, assembly, rows, found, *, scoring, **options):
+        class Distance(RowCollector):
+            def scores(self, metrics):
+                return {"off": float(np.abs(self.values[:, 0] - self._encoded).mean())}
+
+        return Distance(assembly.model, assembly.target, rows)
+
+    def predictions(self, outputs, target, index):
+        return pd.Series(outputs[:, 0], index=index, name=target.label)
+
+    def read_target(self, described):
+        return NumberTarget.from_dict(described)
+
+
+@pytest.mark.parametrize("name", Rowwise.of_its_types)
+def test_what_rowwise_does_for_its_own_types_alone_is_asked_for(name):
+    kind = type("Partly", (Distances,), {name: getattr(Rowwise, name)})
+    message = told(ConfigError, ValueError, lambda: Predictor("x", problem=kind()))
+    assert f"define {name}(self, " in message
+    assert "That of Rowwise is for 'binary', 'multiclass', 'multilabel', 'regression' alone" in message
+
+
+def test_a_kind_of_rowwise_with_a_type_of_its_own(tmp_path):
+    frame = visits()
+    fitted = Predictor("x", problem=Distances(), path=tmp_path / "own", verbosity=0).fit(frame, hyperparameters=QUICK)
+    assert Predictor.load(fitted.path, problem=Distances(), verbosity=0).evaluate(frame) == fitted.evaluate(frame)
+    assert "Use predict" in told(ConfigError, ValueError, lambda: fitted.predict_proba(frame))
+
+    class Unread(Distances):
+        def read_target(self, described):
+            return RowTarget.from_dict(described)
+
+    def fit() -> Predictor:
+        return Predictor("x", problem=Unread(), path=tmp_path / "unread", verbosity=0).fit(frame, hyperparameters=QUICK)
+
+    assert "read_target makes a RowTarget again of what NumberTarget.to_dict gives" in told(
+        ConfigError, ValueError, fit
+    )
+
+    class Classless(Distances):
+        def find_target(self, found, request):
+            return RowTarget("distances", request.label, (), ("float64",), eval_metric="off", reason="distances")
+
+    message = told(
+        ConfigError,
+        ValueError,
+        lambda: Predictor("x", problem=Classless(), verbosity=0).fit(
+            frame, hyperparameters={**QUICK, "data.valid_fraction": 0.2}
+        ),
+    )
+    assert "define encode(self, frame" in message

@@ -118,6 +118,8 @@ class Problem:
         info: The light record of this kind.
         takes_features: Whether its model takes `{"features": …}` in the place of a tower's part of a batch, as
             `problems.rowwise.model.FusionModel` does: a tower whose columns stay the same is not run again then.
+        of_its_types: Methods that serve the problem types of this class alone: one that derives from it for others has
+            to define them.
 
     Example:
         >>> from thermocline.contracts.problem import Problem
@@ -128,13 +130,14 @@ class Problem:
 
     info: ProblemInfo
     takes_features: bool = False
+    of_its_types: tuple[str, ...] = ()
 
     def __init_subclass__(cls, **named: Any) -> None:
         super().__init_subclass__(**named)
         types = {"read": Labelled, "keep_usable": Labelled, "find_columns": Columns, "build": Built, "rows": Rows}
         types["learning"] = Learning
         for name in CHECKED & vars(cls).keys():
-            setattr(cls, name, checked(cls.__name__, name, vars(cls)[name], types))
+            setattr(cls, name, checked(name, vars(cls)[name], types))
 
     # -- data
 

@@ -52,13 +52,32 @@ def check_problem(problem: Any, base: type) -> None:
             f"problem is a {kind}, which does not derive from thermocline.contracts.problem.Problem. Derive from it, "
             "or from thermocline.problems.rowwise.problem.Rowwise where rows have features and one label."
         )
-    faults = [_undefined(name, base) for name in NEEDED if getattr(type(problem), name) is getattr(base, name)]
+    faults = [_undefined(name, base) for name in NEEDED if _same(type(problem), base, name)]
+    faults += _of_other_types(problem)
     faults += [fault for name in NEEDED if (fault := _arguments(problem, name, base))]
     faults += _of_info(problem.info)
     if faults:
         raise ConfigError(
             f"{kind} is not complete; docs/how-to/own_problem.md has a whole one:\n  - " + "\n  - ".join(faults)
         )
+
+
+def _same(kind: type, base: type, name: str) -> bool:
+    """Whether a class has a method from a class that it derives from."""
+    mine, theirs = (inspect.unwrap(getattr(one, name)) for one in (kind, base))
+    return mine is theirs
+
+
+def _of_other_types(problem: Any) -> list[str]:
+    """Return a line for each method that is inherited from a kind of other problem types, and serves these alone."""
+    faults = []
+    for base in type(problem).__mro__[1:]:
+        names, types = vars(base).get("of_its_types", ()), getattr(getattr(base, "info", None), "problem_types", ())
+        if set(problem.info.problem_types) <= set(types):
+            continue
+        own = [name for name in names if _same(type(problem), base, name)]
+        faults += [f"{_undefined(name, base)} That of {base.__name__} is for {listing(types)} alone." for name in own]
+    return faults
 
 
 def _undefined(name: str, base: type) -> str:
@@ -113,11 +132,10 @@ def _of_info(info: ProblemInfo) -> list[str]:
 # -- what methods return -------------------------------------------------------------------------------------------
 
 
-def checked(kind: str, name: str, method: Callable[..., Any], types: Mapping[str, Any]) -> Callable[..., Any]:
+def checked(name: str, method: Callable[..., Any], types: Mapping[str, Any]) -> Callable[..., Any]:
     """Return a method whose result is checked, with an error that says what it has to be.
 
     Args:
-        kind: The class that defines it.
         name: Its name.
         method: The method.
         types: Name of a method → the class that it returns.
@@ -132,7 +150,7 @@ def checked(kind: str, name: str, method: Callable[..., Any], types: Mapping[str
         )
         said = said or ("" if check is None else check(self, found, args))
         if said:
-            raise ConfigError(f"{kind}.{name} returned {_shown(found)}: {said}.")
+            raise ConfigError(f"{type(self).__name__}.{name} returned {_shown(found)}: {said}.")
         return found
 
     return call
@@ -155,7 +173,14 @@ def _target(problem: Any, found: Any, _: tuple[Any, ...]) -> str:
     return ""
 
 
-def _described(_problem: Any, found: Any, _: tuple[Any, ...]) -> str:
+def _described(problem: Any, found: Any, args: tuple[Any, ...]) -> str:
+    target = args[0].target if args else None
+    again = None if target is None else problem.read_target(json.loads(json.dumps(target.to_dict())))
+    if type(again) is not type(target):
+        return (
+            f"read_target makes a {type(again).__name__} again of what {type(target).__name__}.to_dict gives, and "
+            f"find_target returned a {type(target).__name__}. Let read_target return the same class"
+        )
     try:
         json.dumps(found)
     except (TypeError, ValueError) as error:
