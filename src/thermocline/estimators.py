@@ -44,6 +44,7 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
         eval_metric: str | Metric | Callable[..., Any] | None = None,
         time_limit: float | str | None = None,
         memory: int | str | None = None,
+        model: Any = None,
         random_state: Any = 0,
         verbosity: int = 0,
     ) -> None:
@@ -53,6 +54,7 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
         self.eval_metric = eval_metric
         self.time_limit = time_limit
         self.memory = memory
+        self.model = model
         self.random_state = random_state
         self.verbosity = verbosity
 
@@ -119,6 +121,7 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
             self._problem_type,
             self.eval_metric,
             sample_weight=None if sample_weight is None else weight,
+            model=self.model,
             verbosity=self.verbosity,
             **self._more(),
         )
@@ -210,6 +213,7 @@ class ThermoclineClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
         positive_class: Of two classes the one that `eval_metric` and the threshold are about.
         time_limit: Seconds of one `fit`, or a text such as `"20m"`.
         memory: Memory that training may take.
+        model: A module of your own as backbone, as of `Predictor`.
         random_state: The seed. None is 0: the same data give the same model. A `RandomState` draws one.
         verbosity: 0 prints nothing.
 
@@ -246,6 +250,7 @@ class ThermoclineClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
         positive_class: Any = None,
         time_limit: float | str | None = None,
         memory: int | str | None = None,
+        model: Any = None,
         random_state: Any = 0,
         verbosity: int = 0,
     ) -> None:
@@ -256,6 +261,7 @@ class ThermoclineClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
             eval_metric=eval_metric,
             time_limit=time_limit,
             memory=memory,
+            model=model,
             random_state=random_state,
             verbosity=verbosity,
         )

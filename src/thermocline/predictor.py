@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
 import pandas as pd
 
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from thermocline.tuning.plan.layer_plan import LayerPlan
 
 Label = str | Sequence[str]
+OwnModel: TypeAlias = "nn.Module | tuple[nn.Module, Any] | Mapping[str, Any] | None"
 
 #: Attributes that the constructor sets by what it was given.
 _GIVEN = (
@@ -57,6 +58,7 @@ _GIVEN = (
     "_problem_type",
     "_eval_metric",
     "_problem",
+    "_model",
 )
 #: Those that a fit sets, as they are before.
 _UNFITTED: Mapping[str, Any] = {
@@ -91,6 +93,8 @@ class Predictor:
         sample_weight: A column of row weights, used in the loss and in validation; no feature.
         problem: A kind of problem of your own in place of `problem_type`: an instance of a class that derives from
             `thermocline.contracts.problem.Problem`.
+        model: Modules of your own as backbones: an `nn.Module` for images, `(module, tokenizer)` for texts, or both as
+            a dict, `{"image": module, "text": (module, tokenizer)}` (docs/how-to/own_model.md). A copy is trained.
         verbosity: 0 says nothing. 1 prints a summary when a fit begins and when it ends and a line for each validation,
             shows progress in a terminal or a notebook, and notes what predictions come across in the logger
             `thermocline`. 2 prints all columns, options and layers too.
@@ -141,6 +145,7 @@ class Predictor:
         positive_class: Any = None,
         sample_weight: str | None = None,
         problem: Problem | None = None,
+        model: OwnModel = None,
         verbosity: int = 1,
     ) -> None:
         from thermocline.data.label_columns import label_columns
@@ -150,6 +155,11 @@ class Predictor:
         check_problem_type(problem_type)
         check_weight_name(sample_weight)
         own = None if problem is None else own_info(problem)
+        if problem is not None:
+            from thermocline.contracts.problem import Problem
+            from thermocline.registry import own_problem
+
+            own_problem.check_problem(problem, Problem)
         check_names(problem_type, named_metric(eval_metric), own=own)
         names = label_columns(label)
         self.label = label if isinstance(label, str | list) else list(names)
@@ -162,6 +172,8 @@ class Predictor:
             self._problem_type = problem_type  # the object that was given, as sklearn.base.clone checks
         self._eval_metric = eval_metric
         self._problem = problem
+        self._model = model
+        _own_modules(model)
         vars(self).update(_UNFITTED)
 
     @keeps_global_state
@@ -725,6 +737,7 @@ class Predictor:
             "positive_class": self._positive_class,
             "sample_weight": self.sample_weight,
             "problem": self._problem,
+            "model": self._model,
             "verbosity": self.verbosity,
         }
 
@@ -1111,6 +1124,7 @@ class Predictor:
         *,
         device: str | torch.device = "auto",
         problem: Problem | None = None,
+        model: OwnModel = None,
         trust_remote_code: bool = False,
         verbosity: int = 1,
     ) -> Predictor:
@@ -1120,11 +1134,14 @@ class Predictor:
             path: The folder; `~` is expanded.
             device: Where it predicts: `cpu`, `cuda`, `cuda:1`, `mps`; `auto`: the fastest that is there.
             problem: The kind of problem of your own that it was fitted with; built-in kinds need none.
+            model: The modules of your own that it was fitted with, as in the constructor. A copy of them gets the
+                weights that were saved.
             trust_remote_code: Whether code that a text backbone brought with its pretrained weights may run.
             verbosity: As in the constructor.
 
         Raises:
-            ArtifactError: There is none, it is damaged, or a newer version wrote it.
+            ArtifactError: There is none, it is damaged, or a newer version wrote it; or it was fitted with a module of
+                your own, and none that fits its weights was given.
             ConfigError: The path is no path, or verbosity no whole number; the device is not there; or the predictor is
                 of a kind of problem that is not installed and was not given.
 
@@ -1139,7 +1156,7 @@ class Predictor:
         from thermocline.training.device import device_of
 
         folder, place = folder_argument(path), device_of(device)
-        loaded = artifact.load(folder, artifact.Trust(problem, trust_remote_code))
+        loaded = artifact.load(folder, artifact.Trust(problem, trust_remote_code, _own_modules(model)))
         assembly = loaded.assembly
         assembly.model.to(place)
         target = assembly.target
@@ -1151,6 +1168,7 @@ class Predictor:
             positive_class=getattr(target, "positive", None),
             sample_weight=assembly.weight,
             problem=problem,
+            model=model,
             verbosity=verbosity,
         )
         made._take(loaded)
@@ -1353,6 +1371,7 @@ class Predictor:
             positive_class=self._positive_class,
             weight=self.sample_weight,
             problem=self._problem,
+            objects=_own_modules(self._model),
             presets=presets,
             hyperparameters=hyperparameters,
             column_types=column_types,
@@ -1465,7 +1484,8 @@ class Predictor:
             if self.path is None or facts is None:
                 return False
             trust = resume.trusts_remote_code(request)
-            ended = Predictor.load(self.path, problem=self._problem, trust_remote_code=trust, verbosity=self.verbosity)
+            code: dict[str, Any] = {"problem": self._problem, "model": self._model, "trust_remote_code": trust}
+            ended = Predictor.load(self.path, **code, verbosity=self.verbosity)
             resume.check_ended(request, ended._fitted(), facts)
         except (ResumeError, ArtifactError):
             if overwrite:
@@ -1475,6 +1495,15 @@ class Predictor:
         self._ended, self._leaderboard, self._saved_at = ended._ended, ended._leaderboard, self.path
         self._reference, self._seconds = ended._reference, {}
         return True
+
+
+def _own_modules(model: Any) -> Mapping[str, Any]:
+    """Return the caller's own modules by option, checked."""
+    if model is None:
+        return {}
+    from thermocline.inputs.own_backbone import backbones_of
+
+    return backbones_of(model)
 
 
 def _is_raced(request: Request) -> bool:

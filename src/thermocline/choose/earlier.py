@@ -32,7 +32,7 @@ def saved_earlier(request: Request, facts: Mapping[str, Any], *, overwrite: bool
     if path is None or not request.resume or not (path / MANIFEST).is_file():
         return None
     plain = replace(request, drawn=Drawn("no trial"))
-    fitted = artifact.load(path, artifact.Trust(request.problem, resume.trusts_remote_code(plain)))
+    fitted = artifact.load(path, artifact.Trust.of(request, remote_code=resume.trusts_remote_code(plain)))
     different = _differing(fitted, facts, path)
     if not different:
         return fitted

@@ -94,7 +94,7 @@ def _kept(one: Race, prepared: Prepared) -> Fitted:
     path = one.folder.trial(number)
     if state.result(1, WHOLE) is None and saved_folder.identity_of(path) is None:
         raise KeyboardInterrupt  # before there was anything to keep
-    fitted = artifact.load(path, artifact.Trust(request.problem, resume.trusts_remote_code(request)))
+    fitted = artifact.load(path, artifact.Trust.of(request, remote_code=resume.trusts_remote_code(request)))
     metric = metric_of(prepared.problem.info, prepared.target)
     entries = tuple(_entries(one, number))
     board = Leaderboard(metric.name, metric.greater_is_better, entries, state.facts)

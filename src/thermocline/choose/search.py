@@ -93,7 +93,7 @@ class Search:
             ThermoclineError: All of them failed; it is the error of the first.
         """
         board = self.leaderboard()
-        trust = artifact.Trust(self.request.problem, resume.trusts_remote_code(self._trial_request(None)))
+        trust = artifact.Trust.of(self.request, remote_code=resume.trusts_remote_code(self._trial_request(None)))
         missing: list[str] = []
         for name, folder, identity in self._candidates():
             fitted = self._loaded(folder, identity, trust)

@@ -5,7 +5,7 @@ from .joined import Schema, schema_of
 from .keys import Key
 from .lookup import list_options
 from .option import option
-from .own import is_recorded
+from .own import Needed, is_recorded
 from .presets import Preset, compose, copy_preset, list_presets, preset_names, preset_text, presets_folder, read_preset
 from .reads import Reads, check_read, reads_of
 from .resolve import read_spaces, resolve
@@ -20,6 +20,7 @@ __all__ = [
     "Case",
     "Drawn",
     "Key",
+    "Needed",
     "Preset",
     "Reads",
     "ResolvedConfig",

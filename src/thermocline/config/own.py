@@ -39,6 +39,10 @@ class Own:
         return f"{value.__module__}:{value.__qualname__}{cut}"
 
 
+class Needed(Own):
+    """One without which a saved predictor cannot be built again; it is not saved, and travels whole."""
+
+
 def is_recorded(text: str) -> bool:
     """Whether a text is what is recorded of an object of the caller's own."""
     return bool(_NAME.fullmatch(text))

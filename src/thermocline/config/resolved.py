@@ -8,13 +8,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from thermocline.errors import ConfigError
+from thermocline.errors import ArtifactError, ConfigError
 from thermocline.registry import ProblemInfo
 from thermocline.report.tables import html_block, html_table, table
 
 from .documents import parse_yaml
 from .joined import Schema, nested, schema_of
 from .overrides import BY_HAND, FILE, check_values
+from .own import Own, is_recorded
 from .saved import without_absent_kinds
 from .schema import EnvConfig, OptimConfig
 from .spaces import SEARCH
@@ -192,7 +193,46 @@ class ResolvedConfig:
         for depth in range(len(parts) - 1, -1, -1):
             changed = dataclasses.replace(_follow(self.root, parts[:depth]), **{parts[depth]: changed})
         provenance = {**self.provenance, path: f"{CHOSEN}{why}"}
-        return dataclasses.replace(self, root=changed, provenance=provenance)
+        kept = {name: one for name, one in self.objects.items() if name != path or self[path] == value}
+        return dataclasses.replace(self, root=changed, provenance=provenance, objects=kept)
+
+    def given(self, objects: Mapping[str, Own], argument: str) -> ResolvedConfig:
+        """Return a config with objects that an argument other than the hyperparameters gives for options.
+
+        Args:
+            objects: Dotted name → object, whose name becomes the value.
+            argument: The argument, for the message.
+
+        Raises:
+            ConfigError: The hyperparameters give another value for one of them.
+        """
+        changed = self
+        for path, one in objects.items():
+            origin = self.provenance[path]
+            if origin.startswith((BY_HAND, SEARCH)) and self[path] != one.name:
+                raise ConfigError(
+                    f"{path} is set to {shown(self[path])} among the hyperparameters, and {argument} gives {one.name} "
+                    "for it. Leave one of them out."
+                )
+            replaced = self.replaced if origin == BY_HAND else {**self.replaced, path: self[path]}
+            changed = changed.choose(path, one.name, argument)
+            provenance = {**changed.provenance, path: BY_HAND}
+            changed = dataclasses.replace(changed, provenance=provenance, replaced=replaced)
+        return dataclasses.replace(changed, objects={**changed.objects, **objects})
+
+    def with_objects(self, objects: Mapping[str, Any]) -> ResolvedConfig:
+        """Return a saved config with objects whose names it has.
+
+        Raises:
+            ArtifactError: One is for an option that has no name of an object as its value.
+        """
+        for path in objects:
+            if not is_recorded(str(self[path])):
+                raise ArtifactError(
+                    f"The predictor was fitted with {path}={shown(self[path])}, which is no object of yours. Leave "
+                    "out what is given for it."
+                )
+        return dataclasses.replace(self, objects={**self.objects, **objects})
 
     def is_open(self, path: str) -> bool:
         """Say whether the program may settle a value: neither the user nor a search did."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 import numpy as np
 
 from thermocline.data.batches import Rows
+from thermocline.registry.own_problem import loss_checked
 
 if TYPE_CHECKING:
     import torch
@@ -35,6 +36,9 @@ class Objective:
     total: Callable[[Any, Mapping[str, Any]], torch.Tensor]
     weight: Callable[[Mapping[str, Any]], float]
     whole_batch: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "total", loss_checked(self.total))
 
 
 class Start(Protocol):

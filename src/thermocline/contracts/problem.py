@@ -29,10 +29,11 @@ from thermocline.contracts.showing import Answer, Explained, GradientOutput, Vie
 from thermocline.contracts.starting import PART, WHOLE, Earlier, Started, copy_matching, matched_note
 from thermocline.data.batches import Rows
 from thermocline.data.columns import Columns
-from thermocline.data.splitting import split_note
+from thermocline.data.splitting import random_rows, split_note, valid_share
 from thermocline.errors import ConfigError, ExportError
 from thermocline.registry import ProblemInfo
 from thermocline.registry.metrics import Metric
+from thermocline.registry.own_problem import CHECKED, checked
 from thermocline.tuning.layers.layer_map import LayerMap
 from thermocline.tuning.plan.layer_plan import LayerPlan
 
@@ -117,6 +118,8 @@ class Problem:
         info: The light record of this kind.
         takes_features: Whether its model takes `{"features": …}` in the place of a tower's part of a batch, as
             `problems.rowwise.model.FusionModel` does: a tower whose columns stay the same is not run again then.
+        of_its_types: Methods that serve the problem types of this class alone: one that derives from it for others has
+            to define them.
 
     Example:
         >>> from thermocline.contracts.problem import Problem
@@ -127,6 +130,14 @@ class Problem:
 
     info: ProblemInfo
     takes_features: bool = False
+    of_its_types: tuple[str, ...] = ()
+
+    def __init_subclass__(cls, **named: Any) -> None:
+        super().__init_subclass__(**named)
+        types = {"read": Labelled, "keep_usable": Labelled, "find_columns": Columns, "build": Built, "rows": Rows}
+        types["learning"] = Learning
+        for name in CHECKED & vars(cls).keys():
+            setattr(cls, name, checked(name, vars(cls)[name], types))
 
     # -- data
 
@@ -156,10 +167,11 @@ class Problem:
     def check(self, columns: Columns, config: ResolvedConfig) -> None:
         """Check what columns and options show together; nothing is loaded.
 
+        By default there is nothing to check.
+
         Raises:
             CheckpointError: Pretrained weights that cannot be found.
         """
-        raise NotImplementedError
 
     def keep_usable(self, found: Labelled, columns: Columns, reading: Reading) -> Labelled:
         """Return the rows without those that cannot be used, noted and warned of; too many are an error.
@@ -197,13 +209,18 @@ class Problem:
     ) -> tuple[np.ndarray, np.ndarray, str]:
         """Return sorted training positions, sorted validation positions, and why the share was chosen.
 
+        By default rows are drawn at random, whatever their labels.
+
         Args:
             found: All rows.
             target: What the label asks for.
             fraction: Share for validation, or None to choose one.
             seed: The run's seed.
         """
-        raise NotImplementedError
+        del target
+        share, why = valid_share(len(found), fraction)
+        valid = random_rows(len(found), min(max(round(share * len(found)), 1), len(found) - 1), seed)
+        return np.setdiff1d(np.arange(len(found)), valid), valid, why
 
     def take(self, found: Labelled, rows: np.ndarray) -> Labelled:
         """Return some of the rows, with their labels."""
@@ -506,10 +523,13 @@ class Problem:
             labelled: Whether the frame has labels.
         """
         predicted = self.predictions(outputs, assembly.target, found.frame.index)
-        texts = [", ".join(map(str, row)) for row in pd.DataFrame(predicted).astype(object).to_numpy()]
+        numbers = any(dtype.kind == "f" for dtype in pd.DataFrame(predicted).dtypes)
+        texts = [", ".join(map(_text, row)) for row in pd.DataFrame(predicted).astype(object).to_numpy()]
         if not labelled:
             return [Answer(text) for text in texts]
         labels = self.label_texts(found, assembly)
+        if numbers:  # which are never right to the last digit
+            return [Answer(text, label) for text, label in zip(texts, labels, strict=True)]
         return [Answer(text, label, text == label) for text, label in zip(texts, labels, strict=True)]
 
     def check_importance(self, target: Any) -> None:
@@ -599,3 +619,7 @@ class Problem:
             run: Maps arrays of a batch by `"<input>/<array>"`, as tensors, to the exported model's outputs, as tensors.
         """
         raise NotImplementedError
+
+
+def _text(value: Any) -> str:
+    return f"{value:.4g}" if pd.api.types.is_float(value) else str(value)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from thermocline.config import Drawn, ResolvedConfig, resolve
+from thermocline.config import Drawn, Needed, ResolvedConfig, resolve
 from thermocline.registry import ProblemInfo
 from thermocline.tuning.plan.layer_plan import LayerPlan
 
@@ -23,6 +23,7 @@ class Request:
         chosen: Option → the value that the program has settled before, and why.
         began: When the time began, by `time.monotonic()`; None: when the fit begins.
         problem: The caller's own kind of problem (`contracts.problem.Problem`), or None.
+        objects: Option → the caller's own object for it, that was given by an argument (`Predictor(model=…)`).
         callbacks: Callbacks (`training.callbacks.Callback`).
         earlier: The predictor that the fit starts from (`contracts.starting.Earlier`), or None.
         loggers: Loggers (`training.loggers.Logger`), besides those that `env.loggers` names.
@@ -38,6 +39,7 @@ class Request:
     positive_class: Any = None
     weight: str | None = None
     problem: Any = None
+    objects: Mapping[str, Needed] = field(default_factory=dict)
     presets: Any = None
     hyperparameters: Any = None
     column_types: Mapping[str, str] | None = None
@@ -68,4 +70,5 @@ class Request:
         """
         before = None if self.earlier is None else self.earlier.assembly.config
         drawn = self.drawn if drawn is None else drawn
-        return resolve(self.presets, self.hyperparameters, problem=problem, drawn=drawn, earlier=before)
+        config = resolve(self.presets, self.hyperparameters, problem=problem, drawn=drawn, earlier=before)
+        return config.given(self.objects, "Predictor(model=…)")

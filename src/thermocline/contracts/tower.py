@@ -96,6 +96,11 @@ class Tower(nn.Module):
         return self.backbone_module
 
     @property
+    def layer_example(self) -> Any:
+        """Inputs of the backbone for `LayerMap.of`, where its layers are not found without; else None."""
+        return None
+
+    @property
     def varying_shapes(self) -> bool:
         """Whether inputs come in many shapes, so that one compiled kernel has to do for all."""
         return False

@@ -14,6 +14,7 @@ from thermocline.contracts.inputs import BuiltInput, InputKind, RowSource
 from thermocline.contracts.starting import NotTakenError, kept_options
 from thermocline.data.columns import Columns
 from thermocline.data.row_part import RowPart
+from thermocline.inputs.own_backbone import check_read
 from thermocline.registry import InputInfo, input_infos, load
 
 
@@ -30,6 +31,7 @@ def check_inputs(columns: Columns, config: ResolvedConfig) -> None:
         CheckpointError: Pretrained weights that cannot be found.
         ConfigError: An option that does not fit.
     """
+    check_read({info.name: info for info in needed_inputs(columns)}, config)
     for info in needed_inputs(columns):
         load(info).check(columns, config)
 
@@ -93,6 +95,7 @@ def continued_inputs(
     """
     inputs: list[BuiltInput] = []
     anew: dict[str, str] = {}
+    check_read({info.name: info for info in needed_inputs(columns)}, config)
     for info in needed_inputs(columns):
         kind: InputKind = load(info)
         try:

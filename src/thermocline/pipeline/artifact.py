@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,10 @@ import thermocline
 from thermocline import registry
 from thermocline.backbones.pretrained import file_sha256
 from thermocline.backbones.saved_config import no_hub
-from thermocline.config import ResolvedConfig
+from thermocline.config import Needed, ResolvedConfig
 from thermocline.contracts.baseline import Reference
 from thermocline.contracts.problem import Assembly, Built, Problem
+from thermocline.contracts.request import Request
 from thermocline.contracts.starting import Started
 from thermocline.data.columns import Columns
 from thermocline.errors import ArtifactError, ConfigError, MissingDependencyError
@@ -85,10 +86,17 @@ class Trust:
     Attributes:
         problem: The kind of problem, where it is not an installed one.
         remote_code: Whether code that a text backbone brought with its pretrained weights may run.
+        objects: Option → the object whose name was saved for it, and that it is built with.
     """
 
     problem: Problem | None = None
     remote_code: bool = False
+    objects: Mapping[str, Needed] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, request: Request, *, remote_code: bool) -> Trust:
+        """Return what a request brings of the caller's own."""
+        return cls(request.problem, remote_code, request.objects)
 
 
 def load(path: Path, trust: Trust = Trust()) -> Fitted:
@@ -112,7 +120,7 @@ def load(path: Path, trust: Trust = Trust()) -> Fitted:
     problem = _problem_of(path, problem_type, trust.problem)
     offline = nullcontext() if trust.remote_code else no_hub()  # code of a backbone may lie in a hub
     with _damaged(path), offline, RandomNumbers():  # weights are drawn, then loaded over
-        assembly = _read(files, problem, saved, trust_remote_code=trust.remote_code)
+        assembly = _read(files, problem, saved, trust)
         history = History(pd.DataFrame(files.json("history.json")))
         if "rates.json" in files.digests:
             history.lrs = pd.DataFrame(files.json("rates.json")).set_index("step")
@@ -144,17 +152,18 @@ def _write(fitted: Fitted, folder: Path) -> None:
     save_model(assembly.model, str(folder / WEIGHTS))
 
 
-def _read(files: ListedFiles, problem: Problem, saved: dict[str, Any], *, trust_remote_code: bool) -> Assembly:
+def _read(files: ListedFiles, problem: Problem, saved: dict[str, Any], trust: Trust) -> Assembly:
     target = problem.read_target(saved)
     columns = Columns.from_dict(files.json("columns.json"))
     config = ResolvedConfig.from_yaml(files.text("config.yaml"), problem=problem.info)
+    config = config.with_objects(trust.objects)
     described = files.json("towers.json")
     layer_map = LayerMap.from_dict(files.json("layers.json"))
     plan = LayerPlan.from_json(files.text("plan.json"))
     facts = files.json("facts.json") if "facts.json" in files.digests else {}
     folder = files.folder()
     model, inputs = built_as_saved(
-        lambda: problem.rebuild(described, folder, target, config, trust_remote_code=trust_remote_code),
+        lambda: problem.rebuild(described, folder, target, config, trust_remote_code=trust.remote_code),
         Weights.of(files.file(WEIGHTS)),
     )
     load_model(model, str(files.file(WEIGHTS)))

@@ -45,7 +45,7 @@ def saved_earlier(given: Any, request: Request) -> Earlier:
         )
     folder = folder_argument(given)
     remote_code = trusts_remote_code(replace(request, drawn=Drawn("no trial")))
-    return _earlier(artifact.load(folder, artifact.Trust(request.problem, remote_code)), str(folder))
+    return _earlier(artifact.load(folder, artifact.Trust.of(request, remote_code=remote_code)), str(folder))
 
 
 def fitted_earlier(fitted: Fitted, where: str) -> Earlier:

@@ -17,6 +17,7 @@ from thermocline.data.loading import KeptWorkers
 from thermocline.efficiency.prefix_cache.cache import PrefixCache
 from thermocline.errors import ThermoclineWarning, counted
 from thermocline.registry import metric_of
+from thermocline.registry.own_problem import scores_of
 from thermocline.training.inference import Pass, collect
 from thermocline.training.run import Run
 from thermocline.training.stages import PROBE, VALIDATION, Stages
@@ -79,7 +80,7 @@ class Scorer:
         self.cut = "" if passed == len(run.valid) else f"{passed:,} of {counted(len(run.valid), 'row')} (time limit)"
         outputs = collector.outputs()
         self.outputs = outputs if isinstance(outputs, np.ndarray) else None
-        values = collector.scores(self._shown)
+        values = scores_of(collector, self.metric, self._shown)
         self.seconds = run.time_limit.elapsed - begin
         value = values[self.metric]
         if math.isfinite(value):

@@ -25,12 +25,14 @@ from thermocline.inputs.image.cells import is_missing
 from thermocline.inputs.image.files import open_image
 from thermocline.inputs.image.grey_range import grey_range
 from thermocline.inputs.image.info import INFO
+from thermocline.inputs.image.own_build import build_own_image, describe_own_image, own_image, rebuild_own_image
 from thermocline.inputs.image.own_transform import check_transform
 from thermocline.inputs.image.preprocessor import write_preprocessor
 from thermocline.inputs.image.processor import ImageProcessor
 from thermocline.inputs.image.reading import readable_rows
 from thermocline.inputs.image.transforms import MOST_PIXELS, TIMES_CROP
 from thermocline.inputs.image.views import image_differentiable, image_parts, image_views
+from thermocline.inputs.own_layers import layers_of_own
 from thermocline.tuning.layers.layer_map import LayerMap
 
 if TYPE_CHECKING:
@@ -53,7 +55,8 @@ class ImageInput(InputKind):
         """Check that the pretrained weights can be found, and a transform of the caller's own; nothing is loaded."""
         del columns
         _check_augment(config)
-        _source(config)
+        if own_image(config) is None:
+            _source(config)
 
     def usable_rows(
         self, source: RowSource, columns: Columns, config: ResolvedConfig, *, what: str
@@ -71,17 +74,9 @@ class ImageInput(InputKind):
     def build(self, source: RowSource, columns: Columns, config: ResolvedConfig) -> BuiltInput:
         """Build the tower; choose the size of images where it is left open."""
         own = [column for column in columns if column.kind in INFO.column_types]
-        pretrained = _source(config)
-        folder = folder_of(pretrained, "model.image")
-        size = config.model.image.size
-        if size is None:
-            size, why = _choose_size(source, own, pretrained, folder)
-            if size is not None:
-                config = config.choose("model.image.size", size, why)
-        drop_path = config.model.image.drop_path
-        tower = build_image(pretrained, folder, size=size, columns=len(own), drop_path=drop_path)
+        tower, config = _built(source, own, config)
         tower.norm_eval = _norm_eval(config, pretrained=tower.pretrained)
-        if size is None:
+        if config.model.image.size is None:
             config = config.choose("model.image.size", tower.spec.size[0], "the model's own")
         ranges = [grey_range(source.frame[column.name].astype(object).tolist(), source.folder) for column in own]
         return BuiltInput(self, ImageProcessor(own, tower.spec, ranges), tower, config)
@@ -143,20 +138,27 @@ class ImageInput(InputKind):
 
     def layers(self, tower: Any) -> Mapping[str, LayerMap]:
         """Return the layers of the backbone."""
+        if tower.own is not None:
+            example = tower.layer_example
+            return {"backbone": layers_of_own(tower.backbone, example, tower=INFO.name, pretrained=tower.pretrained)}
         return {"backbone": LayerMap.of(tower.backbone, tower=INFO.name, pretrained=tower.pretrained)}
 
     def describe(self, built: BuiltInput, folder: Path) -> dict[str, Any]:
         """Return processor and tower; no files are written."""
         del folder
         tower: Any = built.tower
-        return {"processor": built.processor.to_dict(), "tower": describe_image(tower)}
+        described = describe_image(tower) if tower.own is None else describe_own_image(tower)
+        return {"processor": built.processor.to_dict(), "tower": described}
 
     def rebuild(
         self, described: Mapping[str, Any], folder: Path, config: ResolvedConfig, *, trust_remote_code: bool
     ) -> BuiltInput:
         """Build the tower from its description, with random weights."""
         del folder, trust_remote_code  # image backbones never run code of a checkpoint
-        tower = rebuild_image(check_description(described["tower"]))
+        if described["tower"]["library"] == "own":
+            tower = rebuild_own_image(described["tower"], config)
+        else:
+            tower = rebuild_image(check_description(described["tower"]))
         tower.norm_eval = _norm_eval(config, pretrained=tower.pretrained)
         return BuiltInput(self, ImageProcessor.from_dict(described["processor"]), tower, config)
 
@@ -188,6 +190,22 @@ def _example(shape: tuple[int, ...], rows: int) -> dict[str, np.ndarray]:
     present[-1] = rows == 1
     pixels = rng.integers(0, 256, (rows, *shape), dtype=np.uint8)
     return {"pixels": pixels * present[..., None, None, None].astype(np.uint8), "present": present}
+
+
+def _built(source: RowSource, columns: list[Column], config: ResolvedConfig) -> tuple[ImageTower, ResolvedConfig]:
+    """Return the tower, with a size of images that is chosen where it is left open."""
+    given = own_image(config)
+    if given is not None:
+        return build_own_image(given, config, columns=len(columns)), config
+    pretrained = _source(config)
+    folder = folder_of(pretrained, "model.image")
+    size = config.model.image.size
+    if size is None:
+        size, why = _choose_size(source, columns, pretrained, folder)
+        if size is not None:
+            config = config.choose("model.image.size", size, why)
+    drop_path = config.model.image.drop_path
+    return build_image(pretrained, folder, size=size, columns=len(columns), drop_path=drop_path), config
 
 
 def _source(config: ResolvedConfig) -> Source:

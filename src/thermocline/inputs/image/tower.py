@@ -14,6 +14,8 @@ from thermocline.contracts.tower import MAP, ROW, Tower
 from thermocline.data.moving import on_host, sent
 from thermocline.inputs.image.feature_map import MapLayout, find_layout, hidden_states
 from thermocline.inputs.image.spec import ImageSpec
+from thermocline.inputs.own_backbone import OwnRecord
+from thermocline.inputs.own_outputs import image_features
 from thermocline.tuning.random_numbers import RandomNumbers
 
 
@@ -28,6 +30,7 @@ class ImageTower(Tower):
         spec: The preprocessing that fits the backbone; pixels arrive as uint8 and are normalised here.
         columns: Number of image columns.
         pretrained: Whether the backbone has pretrained weights.
+        own: What is known of a backbone of the caller's own, which may give other outputs (`own_outputs`); else None.
 
     Attributes:
         features: Features of an image.
@@ -35,9 +38,14 @@ class ImageTower(Tower):
         adapters: The adapters in the backbone, or None.
     """
 
-    def __init__(self, backbone: nn.Module, spec: ImageSpec, *, columns: int, pretrained: bool) -> None:
+    def __init__(
+        self, backbone: nn.Module, spec: ImageSpec, *, columns: int, pretrained: bool, own: OwnRecord | None = None
+    ) -> None:
         super().__init__()
-        self.backbone = backbone.to(memory_format=torch.channels_last)  # convolutions take a third less time
+        self.own = own
+        # convolutions take a third less time; code of the caller's own may ask for views that are not there then
+        self._format = torch.channels_last if own is None else torch.contiguous_format
+        self.backbone = backbone.to(memory_format=torch.channels_last) if own is None else backbone
         self.spec = spec
         self.pretrained = pretrained
         self.columns = columns
@@ -117,6 +125,8 @@ class ImageTower(Tower):
     def encode(self, pixels: torch.Tensor) -> torch.Tensor:
         """Map uint8 pixels `(images, 3, h, w)` to features `(images, features)`."""
         out = self.backbone(self._normalised(pixels))
+        if self.own is not None:
+            return image_features(out, class_token=self._class_token)
         if isinstance(out, torch.Tensor):
             return out.flatten(1)
         pooled = getattr(out, "pooler_output", None)
@@ -135,6 +145,8 @@ class ImageTower(Tower):
 
     def map_layout(self) -> MapLayout | None:
         """Return how the backbone's hidden states are laid out, or None where that is no map; found on first use."""
+        if self.own is not None:
+            return None
         if not self._layout_known:
             states = self._of_black_image()
             self._layout = find_layout(self.backbone, states, self.spec.size, pooled=self.features)
@@ -168,7 +180,7 @@ class ImageTower(Tower):
 
     def _normalised(self, pixels: torch.Tensor) -> torch.Tensor:
         normalised = (pixels.to(self.mean.dtype) - self.mean) / self.std
-        return normalised.contiguous(memory_format=torch.channels_last)
+        return normalised.contiguous(memory_format=self._format)
 
     @property
     def grains(self) -> frozenset[str]:
@@ -179,6 +191,16 @@ class ImageTower(Tower):
     def backbone_module(self) -> nn.Module:
         """The backbone."""
         return self.backbone
+
+    @property
+    def library_module(self) -> nn.Module | None:
+        """The backbone, unless it is the caller's own."""
+        return self.backbone if self.own is None else None
+
+    @property
+    def layer_example(self) -> torch.Tensor | None:
+        """Of a backbone of the caller's own one image, float `(1, 3, h, w)`."""
+        return None if self.own is None else torch.zeros(1, 3, *self.spec.size)
 
     def conv_example(self) -> tuple[nn.Module, torch.Tensor]:
         """Return the backbone and two images on the meta device, float `(2, 3, h, w)`."""

@@ -24,14 +24,23 @@ from thermocline.data.column_values import texts
 from thermocline.data.columns import Column, Columns
 from thermocline.data.row_part import RowPart
 from thermocline.errors import counted, listing
+from thermocline.inputs.own_layers import layers_of_own
 from thermocline.inputs.text.build import build_text, load_config, rebuild_text
 from thermocline.inputs.text.export_form import text_form
 from thermocline.inputs.text.info import INFO
+from thermocline.inputs.text.own_build import (
+    build_own_text,
+    check_length,
+    describe_own_text,
+    own_text,
+    own_tokenizer,
+    rebuild_own_text,
+)
 from thermocline.inputs.text.pairs import settle_pair
 from thermocline.inputs.text.processor import TextProcessor, choose_max_length
 from thermocline.inputs.text.rows import JOINT, Hiding
 from thermocline.inputs.text.tokenizer import VOCABULARY, hiding_token, load_tokenizer, train_tokenizer
-from thermocline.inputs.text.tower import depends_on_padding, token_limit
+from thermocline.inputs.text.tower import PADDED, depends_on_padding, token_limit
 from thermocline.inputs.text.views import text_differentiable, text_parts, text_views
 from thermocline.tuning.layers.layer_map import LayerMap
 
@@ -53,34 +62,31 @@ class TextInput(InputKind):
     def check(self, columns: Columns, config: ResolvedConfig) -> None:
         """Check that the pretrained weights can be found; nothing is loaded."""
         del columns
-        _source(config)
+        if own_text(config) is None:
+            _source(config)
 
     def build(self, source: RowSource, columns: Columns, config: ResolvedConfig) -> BuiltInput:
         """Build tokenizer and tower; choose pooling, reading and number of tokens where they are left open."""
         options = config.model.text
         own = [column for column in columns if column.kind in INFO.column_types]
-        pretrained = _source(config)
-        folder = folder_of(pretrained, "model.text")
-        tokenizer, trained = _tokenizer(source.frame, own, pretrained, folder, trust=options.trust_remote_code)
-        tower = build_text(
-            pretrained,
-            folder,
-            tokenizer if trained else None,
-            pooling=options.pooling,
-            trust_remote_code=options.trust_remote_code,
-        )
-        if trained:
-            tower.notes += (f"tokenizer of {len(tokenizer)} pieces trained on the training texts",)
+        tokenizer, tower = _built(source, own, config)
         if options.token_dropout:
             hiding_token(tokenizer)
         if options.pooling == "auto":
             config = config.choose("model.text.pooling", tower.pooling, "fits the model")
         limit = token_limit(tower, tokenizer)
-        exact = not depends_on_padding(tower, len(tokenizer))
+        if tower.own is not None:  # which may not say what it takes
+            limit = min(limit, options.max_length or limit)
+        most = min(options.max_length or limit, limit)
+        if tower.own is not None:
+            check_length(tower, min(most, PADDED))
+        exact = not depends_on_padding(tower, len(tokenizer), most=most)
         config = settle_pair(source, own, tower, tokenizer, config, limit=limit)
         made = partial(TextProcessor, tokenizer, own, join=options.join, pad_to_longest=exact, pair=tower.pair)
-        config = _with_length(config, made(max_length=min(options.max_length or limit, limit)), source.frame, limit)
+        config = _with_length(config, made(max_length=most), source.frame, limit)
         processor = made(max_length=config.model.text.max_length, most=limit)
+        if tower.own is not None:
+            check_length(tower, config.model.text.max_length)
         return BuiltInput(self, processor, tower, config)
 
     def continued(self, before: BuiltInput, source: RowSource, columns: Columns, config: ResolvedConfig) -> BuiltInput:
@@ -131,13 +137,17 @@ class TextInput(InputKind):
 
     def layers(self, tower: Any) -> Mapping[str, LayerMap]:
         """Return the layers of the backbone."""
+        if tower.own is not None:
+            example = tower.layer_example
+            return {"backbone": layers_of_own(tower.backbone, example, tower=INFO.name, pretrained=tower.pretrained)}
         return {"backbone": LayerMap.of(tower.backbone, tower=INFO.name, pretrained=tower.pretrained)}
 
     def describe(self, built: BuiltInput, folder: Path) -> dict[str, Any]:
         """Return processor, pooling and adapters; write the configuration and the tokenizer below `folder`."""
         tower: Any = built.tower
         with quiet_transformers():
-            tower.backbone.config.save_pretrained(str(folder / FOLDER))
+            if tower.own is None:
+                tower.backbone.config.save_pretrained(str(folder / FOLDER))
             built.processor.tokenizer.save_pretrained(str(folder / FOLDER))
         for stray in (folder / FOLDER).glob("*.py"):  # remote code is never saved
             stray.unlink()
@@ -146,21 +156,25 @@ class TextInput(InputKind):
             "pooling": tower.pooling,
             "pretrained": tower.pretrained,
             "adapters": None if tower.adapters is None else tower.adapters.to_dict(),
+            **({} if tower.own is None else {"own": describe_own_text(tower)}),
         }
 
     def rebuild(
         self, described: Mapping[str, Any], folder: Path, config: ResolvedConfig, *, trust_remote_code: bool
     ) -> BuiltInput:
         """Build the tower from its saved configuration, with random weights, and load the tokenizer."""
-        adapters = described.get("adapters")
-        tower = rebuild_text(
-            folder / FOLDER,
-            pooling=described["pooling"],
-            pretrained=described["pretrained"],
-            trust_remote_code=trust_remote_code,
-            adapters=Adapters.from_dict(adapters) if adapters else None,
-        )
-        tower.read_pair(described["processor"].get("pair", JOINT))
+        if "own" in described:
+            tower = rebuild_own_text(described, config)
+        else:
+            adapters = described.get("adapters")
+            tower = rebuild_text(
+                folder / FOLDER,
+                pooling=described["pooling"],
+                pretrained=described["pretrained"],
+                trust_remote_code=trust_remote_code,
+                adapters=Adapters.from_dict(adapters) if adapters else None,
+            )
+            tower.read_pair(described["processor"].get("pair", JOINT))
         if only_shapes():  # the tokenizer has no part in them
             return BuiltInput(self, None, tower, config)
         tokenizer = load_tokenizer(folder / FOLDER, name=str(folder), trust_remote_code=trust_remote_code)
@@ -174,6 +188,29 @@ class TextInput(InputKind):
     def export_form(self, built: BuiltInput, folder: Path) -> InputForm:
         """Return how columns are joined, with special tokens and lengths; write the tokenizer."""
         return text_form(built.processor, folder)
+
+
+def _built(
+    source: RowSource, columns: list[Column], config: ResolvedConfig
+) -> tuple[PreTrainedTokenizerBase, TextTower]:
+    """Return tokenizer and tower."""
+    given, options = own_text(config), config.model.text
+    if given is not None:
+        tokenizer = own_tokenizer(given)
+        return tokenizer, build_own_text(given, tokenizer, config)
+    pretrained = _source(config)
+    folder = folder_of(pretrained, "model.text")
+    tokenizer, trained = _tokenizer(source.frame, columns, pretrained, folder, trust=options.trust_remote_code)
+    tower = build_text(
+        pretrained,
+        folder,
+        tokenizer if trained else None,
+        pooling=options.pooling,
+        trust_remote_code=options.trust_remote_code,
+    )
+    if trained:
+        tower.notes += (f"tokenizer of {len(tokenizer)} pieces trained on the training texts",)
+    return tokenizer, tower
 
 
 def _source(config: ResolvedConfig) -> Source:

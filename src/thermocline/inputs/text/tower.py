@@ -16,11 +16,18 @@ from thermocline.backbones.adapters import Adapters
 from thermocline.contracts.tower import ROW, TOKEN, Tower
 from thermocline.data.moving import HOST, on_host
 from thermocline.errors import listing
+from thermocline.inputs.own_backbone import OwnRecord
+from thermocline.inputs.own_outputs import tensor_of
 from thermocline.inputs.text.known_mask import KnownMask
 from thermocline.inputs.text.rows import APART, JOINT, READINGS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+
+PADDED = 32  # tokens of a row with padding, where it is tried whether features depend on that
+STATES = ("last_hidden_state", "pooler_output")
+"""Where a module of the caller's own has the features of its tokens, or of the row."""
 
 
 class TextTower(Tower):
@@ -30,6 +37,9 @@ class TextTower(Tower):
         backbone: A model whose first output is `(rows, tokens, width)`.
         pooling: `cls` (first token), `mean` (over real tokens) or `last` (last real token).
         pretrained: Whether the backbone has pretrained weights.
+        features: Features of a sequence; None: as the backbone's configuration says.
+        by_token: Whether the backbone gives features of tokens, and not of rows.
+        own: What is known of a backbone of the caller's own; else None.
 
     Attributes:
         pair: How two texts are read: `joint`, `apart` or `both`; see `read_pair`.
@@ -37,15 +47,25 @@ class TextTower(Tower):
         adapters: The adapters in the backbone, or None.
     """
 
-    def __init__(self, backbone: nn.Module, *, pooling: str, pretrained: bool) -> None:
+    def __init__(
+        self,
+        backbone: nn.Module,
+        *,
+        pooling: str,
+        pretrained: bool,
+        features: int | None = None,
+        by_token: bool = True,
+        own: OwnRecord | None = None,
+    ) -> None:
         super().__init__()
+        self.own, self.by_token = own, by_token
         self.backbone = backbone
         self.pooling = pooling
         self.pretrained = pretrained
-        config: Any = backbone.config
+        config: Any = getattr(backbone, "config", None)
         if getattr(config, "use_cache", False):
             config.use_cache = False  # keys and values are for generation, which is not done
-        self.features = int(getattr(config, "hidden_size", None) or config.d_model)
+        self.features = features or int(getattr(config, "hidden_size", None) or config.d_model)
         self.read_pair(JOINT)
         self.adapters: Adapters | None = None
 
@@ -79,15 +99,16 @@ class TextTower(Tower):
         self.check_grain(grain)
         mask = inputs["attention_mask"].flatten(0, -2)
         given = KnownMask.of(mask, on_host(inputs, "attention_mask")) if self._may_know(inputs) else mask
-        states: torch.Tensor = self.backbone(input_ids=inputs["input_ids"].flatten(0, -2), attention_mask=given)[0]
+        out = self.backbone(input_ids=inputs["input_ids"].flatten(0, -2), attention_mask=given)
+        states: torch.Tensor = out[0] if self.own is None else tensor_of(out, STATES)
         if grain == TOKEN:
             return states
-        pooled = self._pooled(states, mask)
+        pooled = self._pooled(states, mask) if self.by_token else states
         return pooled if self.pair == JOINT else _compared(pooled.view(-1, READINGS[self.pair], pooled.shape[-1]))
 
     def _may_know(self, inputs: Mapping[str, torch.Tensor]) -> bool:
-        """Whether the host has a copy of the inputs, and the backbone is not compiled, which keeps to plain tensors."""
-        return HOST in inputs and self.backbone._compiled_call_impl is None
+        """Whether the host has a copy of the inputs, and the backbone is one of transformers that is not compiled."""
+        return HOST in inputs and self.own is None and self.backbone._compiled_call_impl is None
 
     def row_states(self, states: torch.Tensor, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor | None:
         """Return the mean of a layer's output over real tokens; two texts that are read apart are compared.
@@ -123,12 +144,23 @@ class TextTower(Tower):
     @property
     def grains(self) -> frozenset[str]:
         """`row`, and `token` where a row is one sequence."""
-        return frozenset({ROW, TOKEN} if self.pair == JOINT else {ROW})
+        return frozenset({ROW, TOKEN} if self.pair == JOINT and self.by_token else {ROW})
 
     @property
     def backbone_module(self) -> nn.Module:
         """The backbone."""
         return self.backbone
+
+    @property
+    def library_module(self) -> nn.Module | None:
+        """The backbone, unless it is the caller's own."""
+        return self.backbone if self.own is None else None
+
+    @property
+    def layer_example(self) -> dict[str, torch.Tensor] | None:
+        """Of a backbone of the caller's own four tokens, int64 `(1, 4)`."""
+        ids = torch.zeros(1, 4, dtype=torch.long)
+        return None if self.own is None else {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
 
     @property
     def varying_shapes(self) -> bool:
@@ -156,7 +188,7 @@ def _compared(readings: torch.Tensor) -> torch.Tensor:
 def token_limit(tower: TextTower, tokenizer: PreTrainedTokenizerBase) -> int:
     """Return the most tokens a row may have: the tokenizer's limit or that of the position embeddings."""
     limit = int(tokenizer.model_max_length)
-    config: Any = tower.backbone.config
+    config: Any = getattr(tower.backbone, "config", None)
     for module in tower.backbone.modules():
         # learned positions that start after the padding index (the RoBERTa family) are fewer
         if isinstance(module, nn.Embedding) and module.num_embeddings == getattr(
@@ -168,13 +200,21 @@ def token_limit(tower: TextTower, tokenizer: PreTrainedTokenizerBase) -> int:
     return min(limit, int(places)) if places and int(places) > 0 else limit
 
 
-def depends_on_padding(tower: TextTower, vocabulary: int) -> bool:
-    """Return whether a row's features change with its padding, as FNet's do."""
+def depends_on_padding(tower: TextTower, vocabulary: int, *, most: int = PADDED) -> bool:
+    """Return whether a row's features change with its padding, as FNet's do.
+
+    Args:
+        tower: The tower.
+        vocabulary: How many tokens there are.
+        most: The most tokens that a row may have.
+    """
     was_training = tower.training
     tower.eval()
-    ids = torch.arange(5, 11).remainder(vocabulary).unsqueeze(0)
-    padded = torch.cat([ids, torch.zeros(1, 26, dtype=torch.long)], dim=1)
-    mask = torch.cat([torch.ones_like(ids), torch.zeros(1, 26, dtype=torch.long)], dim=1)
+    width = min(most, PADDED)
+    ids = torch.arange(5, 5 + min(6, width - 1)).remainder(vocabulary).unsqueeze(0)
+    behind = torch.zeros(1, width - ids.shape[1], dtype=torch.long)
+    padded = torch.cat([ids, behind], dim=1)
+    mask = torch.cat([torch.ones_like(ids), behind], dim=1)
     with torch.no_grad():
         alone = tower({"input_ids": ids, "attention_mask": torch.ones_like(ids)})
         with_padding = tower({"input_ids": padded, "attention_mask": mask})

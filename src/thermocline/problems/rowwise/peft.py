@@ -110,7 +110,9 @@ def _adapted(tower: Any, name: str, options: ModelConfig) -> LayerMap:
     method = options.peft
     assert method is not None
     chosen = _CHOSEN[method](backbone) if method in _CHOSEN else ()
-    layer_map = LayerMap.of(backbone, tower=name, pretrained=bool(tower.pretrained), adapters=chosen)
+    layer_map = LayerMap.of(
+        backbone, example=tower.layer_example, tower=name, pretrained=bool(tower.pretrained), adapters=chosen
+    )
     if not layer_map.confident:
         raise LayerMapError(
             f"model.peft={method!r} needs the layers of the {name} backbone ({type(backbone).__name__}), and they "

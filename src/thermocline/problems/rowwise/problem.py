@@ -102,6 +102,7 @@ class Rowwise(Problem):
 
     info = INFO
     takes_features = True
+    of_its_types = ("find_target", "split", "learning", "collector", "predictions", "read_target")
 
     # -- data
 
@@ -346,6 +347,9 @@ class Rowwise(Problem):
         Raises:
             ConfigError: The target is a number.
         """
+        own = type(self).probabilities is not Rowwise.probabilities
+        if target.problem_type not in INFO.problem_types and not own:  # of a kind that derives from this one
+            super().check_probabilities(target)
         if target.problem_type == "regression":
             raise ConfigError(f"{target.labels[0]!r} is a regression target: there are no probabilities. Use predict.")
 

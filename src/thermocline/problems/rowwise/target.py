@@ -131,7 +131,15 @@ class RowTarget:
     @property
     def width(self) -> int:
         """How many outputs a model has: one per class or label, one for regression, or one per quantile."""
-        return max(1, len(self.levels)) if self.problem_type == "regression" else len(self.classes)
+        if self.problem_type == "regression":
+            return max(1, len(self.levels))
+        if not self.classes:
+            raise ConfigError(
+                f"{type(self).__name__} has no classes for {self.problem_type!r} labels. Where labels are no classes, "
+                "define encode(self, frame, *, what='the data'), which returns an array (rows, …), and width, the "
+                "outputs of the head."
+            )
+        return len(self.classes)
 
     @property
     def loss_name(self) -> str:
