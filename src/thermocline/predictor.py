@@ -18,7 +18,6 @@ from thermocline.pipeline.global_state import keeps_global_state
 if TYPE_CHECKING:
     import numpy as np
     import torch
-    from matplotlib.figure import Figure
     from torch import nn
 
     from thermocline.choose.board import Board
@@ -800,12 +799,12 @@ class Predictor:
     @keeps_global_state
     def show(
         self, data: Data, *, least_score: float = 0.3, image_folder: str | os.PathLike[str] | None = None
-    ) -> Figure:
-        """Draw predictions on their rows: boxes on images.
+    ) -> Any:
+        """Show predictions on their rows: boxes on images, a figure; entities in texts, which print themselves.
 
         Args:
             data: A few rows, such as `frame.head()`.
-            least_score: Boxes of a lower score are not drawn.
+            least_score: Boxes and entities of a lower score are left out.
             image_folder: As `predict`.
 
         Raises:

@@ -38,7 +38,6 @@ from thermocline.tuning.plan.layer_plan import LayerPlan
 
 if TYPE_CHECKING:
     import torch
-    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -468,8 +467,8 @@ class Problem:
             DataError: No rows, or too many for a picture.
         """
 
-    def picture(self, outputs: Any, found: Labelled, assembly: Assembly) -> Figure:
-        """Draw collected outputs on their rows, after `check_picture`."""
+    def picture(self, outputs: Any, found: Labelled, assembly: Assembly) -> Any:
+        """Return collected outputs on their rows, after `check_picture`: a figure, or what prints and shows itself."""
         raise NotImplementedError
 
     # -- for a person to look at

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -28,9 +28,6 @@ from thermocline.registry.metrics import Metric, negates
 from thermocline.report.console import Console
 from thermocline.training.device import choose_device
 from thermocline.training.inference import Pass, collect
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 BATCHES_SHOWN = 50
 """Batches from which a pass shows its progress."""
@@ -223,8 +220,8 @@ def score(assembly: Assembly, data: object, *, image_folder: object = None, verb
 
 def show(
     assembly: Assembly, data: object, *, image_folder: object = None, verbosity: int = 0, **options: Any
-) -> Figure:
-    """Draw predictions on their rows.
+) -> Any:
+    """Return predictions on their rows: a figure, or what prints and shows itself.
 
     Raises:
         ConfigError: The problem draws nothing, or an option does not fit.
