@@ -116,6 +116,7 @@ class Problem:
         info: The light record of this kind.
         takes_features: Whether its model takes `{"features": …}` in the place of a tower's part of a batch, as
             `problems.rowwise.model.FusionModel` does: a tower whose columns stay the same is not run again then.
+        least_shown: The least score of what `show` and `show_results` show where nothing is asked for.
 
     Example:
         >>> from thermocline.contracts.problem import Problem
@@ -126,6 +127,7 @@ class Problem:
 
     info: ProblemInfo
     takes_features: bool = False
+    least_shown: float = 0.3
 
     # -- data
 

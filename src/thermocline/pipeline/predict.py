@@ -229,6 +229,8 @@ def show(
     """
     problem = assembly.problem
     problem.check_drawable(assembly.target)
+    if options.get("least_score") is None:
+        options["least_score"] = problem.least_shown
     found = _read(assembly, data, "predict", image_folder)
     problem.check_picture(found, assembly, **options)
     outputs = _outputs(assembly, found, Console(verbosity), **options)

@@ -25,7 +25,10 @@ class TokenModel(nn.Module):
     Attributes:
         towers: The tower, by name.
         head: A linear layer over the features of a token.
+        takes_features: Whether features of rows may stand in place of the tower's inputs; see `PrefixCache`.
     """
+
+    takes_features = False
 
     def __init__(self, tower: Tower, outputs: int) -> None:
         super().__init__()

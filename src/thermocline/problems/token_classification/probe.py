@@ -20,7 +20,7 @@ from thermocline.problems.token_classification.target import EntityTarget
 
 A_WINDOW = 8
 """Tokens of a window that a probe is fitted to: at most half of them of entities where it has others."""
-MOST_TOKENS = 40_000
+MOST_TOKENS = 24_000
 MOST_BYTES = 400_000_000
 STREAM = 0x70B3
 
@@ -93,7 +93,7 @@ class TokenStart:
             device=self.model.head.weight.device,
             seconds_left=seconds_left,
             overwrite=True,
-            to_tune=True,
+            to_tune=False,
         )
         self._write(probe)
         return f"probe: {probe.note}, on {counted(len(encoded), 'token')} of {counted(len(rows), 'window')}"

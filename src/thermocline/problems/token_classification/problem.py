@@ -63,6 +63,7 @@ class TokenClassification(Problem):
     """
 
     info = INFO
+    least_shown = 0.0
 
     # -- data
 
@@ -277,6 +278,11 @@ class TokenClassification(Problem):
             for name, text, entities in zip(found.frame.index, texts, outputs, strict=True)
         ]
         return EntityTexts(tuple(shown), assembly.target.classes)
+
+    def check_importance(self, target: EntityTarget) -> None:
+        """Raise: there is one column."""
+        del target
+        raise ConfigError("token_classification reads one column, so there is no importance of columns. Use report.")
 
     def label_texts(self, found: Labelled, assembly: Assembly) -> list[str]:
         """Return the entities of each row, with their classes."""
