@@ -49,10 +49,10 @@ def save_tiny(folder: Path, *, kind: str = "bert", places: int = 64) -> Path:
     tokenizer = train_tokenizer(make_marked(200)["text"], most=300)
     tokenizer.model_max_length = places
     config = CONFIG_MAPPING[kind](
-        hidden_size=16,
+        hidden_size=24,
         num_hidden_layers=2,
         num_attention_heads=2,
-        intermediate_size=32,
+        intermediate_size=48,
         max_position_embeddings=places,
         hidden_dropout_prob=0.0,
         attention_probs_dropout_prob=0.0,

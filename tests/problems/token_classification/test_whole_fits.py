@@ -117,7 +117,7 @@ def test_results_reports_and_rows_with_most_errors(fitted, frame):
     rows = {row[0]: row for row in report["Classes"].rows}
     assert rows["city"][3] == per_class["entity_f1/city"]
     top = fitted.top_losses(frame, 3)
-    assert (top["entities"] == top["found"] + top["missed"]).all()
+    assert (top["true"] == top["found"] + top["missed"]).all()
     with pytest.raises(ConfigError, match="one column"):
         fitted.importance(frame)
 

@@ -75,7 +75,7 @@ def row_report(results: Results) -> pd.DataFrame:
     """Return how many entities of each row were found.
 
     Returns:
-        `entities` (true ones), `found`, `missed`, `wrong`, and `loss`: those missed plus the scores of wrong ones.
+        `true` (true entities), `found`, `missed`, `wrong`, and `loss`: those missed plus the scores of wrong ones.
     """
     lines = []
     for true, found in zip(results.found.labels.rows, results.outputs, strict=True):
@@ -83,7 +83,7 @@ def row_report(results: Results) -> pd.DataFrame:
         wrong = [one for one in found if (one["start"], one["end"], one["label"]) not in keys]
         right = len(found) - len(wrong)
         lines.append((len(keys), right, len(keys) - right, len(wrong), _loss(len(keys) - right, wrong)))
-    names = ["entities", "found", "missed", "wrong", "loss"]
+    names = ["true", "found", "missed", "wrong", "loss"]
     return pd.DataFrame(lines, index=results.found.frame.index, columns=names)
 
 
