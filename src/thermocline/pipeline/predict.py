@@ -218,9 +218,7 @@ def score(assembly: Assembly, data: object, *, image_folder: object = None, verb
     return found if metric_of(assembly.problem.info, target).greater_is_better else -found
 
 
-def show(
-    assembly: Assembly, data: object, *, image_folder: object = None, verbosity: int = 0, **options: Any
-) -> Any:
+def show(assembly: Assembly, data: object, *, image_folder: object = None, verbosity: int = 0, **options: Any) -> Any:
     """Return predictions on their rows: a figure, or what prints and shows itself.
 
     Raises:

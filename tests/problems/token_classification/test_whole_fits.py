@@ -146,7 +146,9 @@ def test_each_lr_choice(frame, checkpoint, choice):
     rates = {layer.name: layer.lr_scale for layer in made.plan.layers}
     head, *others = (rates.pop("head"), *rates.values())
     assert (len(set(others)), all(one < head for one in others)) == {
-        "single_lr": (1, False), "two_stage": (1, True), "layerwise_decay": (3, True)
+        "single_lr": (1, False),
+        "two_stage": (1, True),
+        "layerwise_decay": (3, True),
     }[choice]
 
 
@@ -217,13 +219,19 @@ def test_a_process_that_is_killed_is_resumed_by_another(frame, checkpoint, tmp_p
 
 
 def test_a_fit_that_starts_from_another_matches_classes_by_value(fitted, frame):
-    renamed = [[{**one, "label": {"city": "place"}.get(one["label"], one["label"])} for one in row]
-               for row in frame["entities"]]
+    renamed = [
+        [{**one, "label": {"city": "place"}.get(one["label"], one["label"])} for one in row]
+        for row in frame["entities"]
+    ]
     other = frame.assign(entities=renamed)
-    again = Predictor("entities", "ner", verbosity=0).fit(other, start_from=fitted, hyperparameters={"optim.max_epochs": 1})
+    again = Predictor("entities", "ner", verbosity=0).fit(
+        other, start_from=fitted, hyperparameters={"optim.max_epochs": 1}
+    )
     said = " ".join(again._fitted().built.notes)
     assert "1 of 2 classes; new are 'place'; 'city' are no labels any more" in said
-    whole = Predictor("entities", "ner", verbosity=0).fit(frame, start_from=fitted, hyperparameters={"optim.max_epochs": 1})
+    whole = Predictor("entities", "ner", verbosity=0).fit(
+        frame, start_from=fitted, hyperparameters={"optim.max_epochs": 1}
+    )
     assert whole.history["val_entity_f1"].dropna().iloc[0] > 0.9
 
 
@@ -232,7 +240,9 @@ def test_the_command_line(frame, checkpoint, tmp_path, capsys):
     frame.assign(entities=frame["entities"].map(json.dumps)).to_csv(file, index=False)
     options = [f"{key}={json.dumps(value)}" for key, value in tiny(checkpoint, **{"optim.max_epochs": 4}).items()]
     model = tmp_path / "model"
-    code = cli.main(["fit", str(file), "--label", "entities", "--problem-type", "ner", "--out", str(model), "--set", *options])
+    code = cli.main(
+        ["fit", str(file), "--label", "entities", "--problem-type", "ner", "--out", str(model), "--set", *options]
+    )
     assert code in (0, None), capsys.readouterr()
     capsys.readouterr()
     cli.main(["evaluate", str(model), str(file)])

@@ -84,9 +84,7 @@ class TextInput(InputKind):
         limit = token_limit(tower, tokenizer)
         exact = not depends_on_padding(tower, len(tokenizer))
         config = settle_pair(source, own, tower, tokenizer, config, limit=limit)
-        made = partial(
-            self.processor_type, tokenizer, own, join=options.join, pad_to_longest=exact, pair=tower.pair
-        )
+        made = partial(self.processor_type, tokenizer, own, join=options.join, pad_to_longest=exact, pair=tower.pair)
         config = self.with_length(config, made(max_length=min(options.max_length or limit, limit)), source.frame, limit)
         processor = made(max_length=config.model.text.max_length, most=limit)
         return BuiltInput(self, processor, tower, config)

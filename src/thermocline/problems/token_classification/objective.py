@@ -39,9 +39,7 @@ def over_tokens(smoothing: float = 0.0) -> Objective:
 def token_losses(outputs: torch.Tensor, tags: torch.Tensor, smoothing: float = 0.0) -> torch.Tensor:
     """Return the loss of each token, float32 `(windows, tokens)`, 0 where it has no tag."""
     flat = outputs.float().flatten(0, 1)
-    losses = F.cross_entropy(
-        flat, tags.flatten(), reduction="none", ignore_index=IGNORED, label_smoothing=smoothing
-    )
+    losses = F.cross_entropy(flat, tags.flatten(), reduction="none", ignore_index=IGNORED, label_smoothing=smoothing)
     return losses.view(tags.shape)
 
 

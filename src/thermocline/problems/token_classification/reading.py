@@ -39,7 +39,9 @@ def check_arguments(request: Request) -> None:
     if request.weight == request.label:
         raise ConfigError(f"sample_weight {request.weight!r} is the label. Name another column.")
     if request.column_types is not None and not isinstance(request.column_types, Mapping):
-        raise ConfigError(f"column_types maps a column to its type, such as {{'note': 'text'}}, not {request.column_types!r}.")
+        raise ConfigError(
+            f"column_types maps a column to its type, such as {{'note': 'text'}}, not {request.column_types!r}."
+        )
     odd = {name: kind for name, kind in dict(request.column_types or {}).items() if kind not in ("text", "null")}
     if odd:
         raise ConfigError(
@@ -130,10 +132,13 @@ def _text_column(frame: pd.DataFrame, reading: Reading) -> str:
 
 
 def _only_text(frame: pd.DataFrame, what: str) -> str:
-    lists = [name for name in frame.columns if frame[name].map(lambda cell: isinstance(parsed(cell), list)).any()]
+    lists = [name for name in frame.columns if any(isinstance(parsed(cell), list) for cell in frame[name].tolist())]
+    words = [name for name in frame.columns if name not in lists and any(map(_is_words, frame[name].tolist()))]
+    if len(words) == 1:
+        return words[0]
     columns = infer_columns(frame.drop(columns=lists))
-    texts = columns.of("text") or [one.name for one in columns if one.kind == "categorical" and one.form == "category"]
-    if len(texts) == 1 and not (lists and not columns.of("text")):
+    texts = columns.of("text") or words
+    if len(texts) == 1:
         return texts[0]
     if texts:
         raise DataError(
@@ -143,6 +148,10 @@ def _only_text(frame: pd.DataFrame, what: str) -> str:
     hint = f" {listing(lists)} holds lists: if these are tokens, set data.tokens={lists[0]!r}." if lists else ""
     held = listing([f"{one.name}: {one.kind}" for one in columns])
     raise DataError(f"{what} has no column of texts ({held or 'there is only the label'}).{hint}")
+
+
+def _is_words(cell: object) -> bool:
+    return isinstance(cell, str) and any(char.isalpha() for char in cell)
 
 
 def _texts(frame: pd.DataFrame, column: str, what: str) -> list[str]:

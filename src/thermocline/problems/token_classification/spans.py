@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from thermocline.data.row_names import plain
-from thermocline.errors import LabelError, counted, listing
+from thermocline.errors import LabelError, counted
 
 
 class Span(NamedTuple):
@@ -99,7 +99,7 @@ def settled(
         rows.append(kept)
     if faults and not longest:
         raise LabelError(
-            f"{where} has spans that overlap in {counted(len(faults), 'row')}: {listing(faults, limit=3)}. "
+            f"{where} has spans that overlap in {counted(len(faults), 'row')}: {'; '.join(faults[:3])}. "
             "One character has one label here. Correct them, or set data.overlapping_spans=longest to keep the longest."
         )
     notes = []
@@ -130,7 +130,7 @@ def _longest(spans: Sequence[Span]) -> tuple[Span, ...]:
 
 def _overlap(spans: Sequence[Span], text: str, row: str) -> str:
     """Return the first two spans that overlap, in words."""
-    ordered = sorted(spans)if all(isinstance(one.label, str) for one in spans) else list(spans)
+    ordered = sorted(spans) if all(isinstance(one.label, str) for one in spans) else list(spans)
     for place, one in enumerate(ordered):
         for other in ordered[place + 1 :]:
             if one.start < other.end and other.start < one.end:

@@ -54,6 +54,4 @@ class EntityTarget:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> EntityTarget:
         """Inverse of `to_dict`."""
-        return cls(
-            values["label"], tuple(values["classes"]), values["eval_metric"], values["reason"], values["units"]
-        )
+        return cls(values["label"], tuple(values["classes"]), values["eval_metric"], values["reason"], values["units"])
