@@ -11,7 +11,7 @@ import numpy as np
 from thermocline.data.splitting import SPLIT_STREAM, size_note, valid_share
 
 
-def split_with_classes(  # noqa: PLR0913
+def split_with_classes(
     labels: Sequence[Sequence[Any]],
     fraction: float | None,
     *,

@@ -48,8 +48,8 @@ def test_columns_that_do_not_fit():
     assert "data.text_column='text'" in said
     found, _ = read(both, options={"data.text_column": "title"})
     assert list(found.frame.columns) == ["title", "entities"]
-    assert list(read(both, column_types={"title": "null"})[0].frame.columns)[0] == "text"
-    assert list(read(both, column_types={"title": "text"})[0].frame.columns)[0] == "title"
+    assert next(iter(read(both, column_types={"title": "null"})[0].frame.columns)) == "text"
+    assert next(iter(read(both, column_types={"title": "text"})[0].frame.columns)) == "title"
     assert "is no column of train_data" in message(ConfigError, ValueError, FRAME, options={"data.text_column": "txt"})
     assert "'txt'" in message(MissingColumnError, KeyError, FRAME.rename(columns={"entities": "txt"}), label="txtt")
     numbers = FRAME.assign(text=np.arange(len(FRAME)) * 1.5)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -37,7 +39,7 @@ def test_windows_cover_a_text_and_each_token_is_decided_once(count, room, stride
     for one in windows:
         assert one.start <= one.first <= one.last <= one.end <= count
         assert one.end - one.start <= room
-    for left, right in zip(windows[:-1], windows[1:], strict=True):
+    for left, right in itertools.pairwise(windows):
         assert left.end - right.start >= stride
         for token in range(right.start, left.end):  # the window in which it is most inside
             inside = [min(token - one.start, one.end - 1 - token) for one in (left, right)]
@@ -123,6 +125,6 @@ def test_a_frame_without_rows_and_texts_that_are_missing(bytes_tokenizer):
     made = processor(bytes_tokenizer, 16)
     assert len(made.rows(pd.DataFrame({"text": []}))) == 0
     rows = made.rows(pd.DataFrame({"text": ["", "Ada"]}))
-    assert [len(one) for one in rows.tokens][0] == 0
+    assert next(len(one) for one in rows.tokens) == 0
     assert len(rows) == 2
     assert load_tokenizer  # the same tokenizer is loaded from a folder in the fits

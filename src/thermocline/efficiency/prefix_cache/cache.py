@@ -38,8 +38,8 @@ class PrefixCache:
     """Stores the outputs of frozen first layers.
 
     Args:
-        model: A model with `towers`, whose `features` takes `{"features": …}` in place of a tower's inputs. One that does
-            not, such as one over the features of tokens, has an attribute `takes_features` that is False.
+        model: A model with `towers`, whose `features` takes `{"features": …}` in place of a tower's inputs. One that
+            does not, such as one over the features of tokens, has an attribute `takes_features` that is False.
         layer_map: Its layers.
         rows: `train`, and `valid`, whose batches are always the same.
         options: How.

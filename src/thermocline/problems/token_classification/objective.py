@@ -13,7 +13,6 @@ from thermocline.contracts.learning import Objective
 from thermocline.problems.token_classification.model import TOWER
 from thermocline.problems.token_classification.rows import IGNORED
 
-
 NOTHING = 1e-9
 """The weight of a batch without any tagged token, whose loss is 0."""
 

@@ -1,4 +1,4 @@
-"""Spans of a text of some classes: named entities, from any text backbone of transformers that gives features of tokens."""
+"""Spans of a text of some classes, such as named entities, from any text backbone that gives features of tokens."""
 
 from __future__ import annotations
 

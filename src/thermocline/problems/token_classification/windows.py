@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -103,6 +104,6 @@ def windows_of(count: int, room: int, stride: int) -> Iterable[Window]:
         return [Window(0, count, 0, count)]
     number = -(-(count - stride) // (room - stride))
     starts = np.linspace(0, count - room, number).round().astype(int).tolist()
-    middles = [(left + room + right) // 2 for left, right in zip(starts[:-1], starts[1:], strict=True)]
+    middles = [(left + room + right) // 2 for left, right in itertools.pairwise(starts)]
     borders = [0, *middles, count]
     return [Window(start, start + room, borders[k], borders[k + 1]) for k, start in enumerate(starts)]
