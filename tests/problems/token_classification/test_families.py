@@ -55,13 +55,3 @@ def test_backbone_and_head_have_layers(kind: str) -> None:
     assert all(one.pretrained for one in backbone)
     assert not head[0].pretrained
     assert model.head.in_features == model.towers["text"].features
-
-
-@pytest.mark.parametrize(
-    "kind", ["bert", "roberta", "deberta-v2", "distilbert", "electra", "xlm-roberta", "gpt2", "mpnet"]
-)
-def test_each_token_gets_its_logits(kind: str) -> None:
-    model, _ = built(kind)
-    ids = torch.ones(2, 7, dtype=torch.long, device="meta")
-    out = model({"text": {"input_ids": ids, "attention_mask": torch.ones_like(ids)}})
-    assert out.shape == (2, 7, TAGS)
