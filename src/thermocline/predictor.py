@@ -18,7 +18,6 @@ from thermocline.pipeline.global_state import keeps_global_state
 if TYPE_CHECKING:
     import numpy as np
     import torch
-    from matplotlib.figure import Figure
     from torch import nn
 
     from thermocline.choose.board import Board
@@ -812,13 +811,13 @@ class Predictor:
 
     @keeps_global_state
     def show(
-        self, data: Data, *, least_score: float = 0.3, image_folder: str | os.PathLike[str] | None = None
-    ) -> Figure:
-        """Draw predictions on their rows: boxes on images.
+        self, data: Data, *, least_score: float | None = None, image_folder: str | os.PathLike[str] | None = None
+    ) -> Any:
+        """Show predictions on their rows: boxes on images, a figure; entities in texts, which print themselves.
 
         Args:
             data: A few rows, such as `frame.head()`.
-            least_score: Boxes of a lower score are not drawn.
+            least_score: Boxes or entities of a lower score are left out; None: boxes below 0.3.
             image_folder: As `predict`.
 
         Raises:
@@ -896,7 +895,7 @@ class Predictor:
         n: int = 9,
         *,
         seed: int = 0,
-        least_score: float = 0.3,
+        least_score: float | None = None,
         image_folder: str | os.PathLike[str] | None = None,
     ) -> ShownRows:
         """Show a few rows with their label and what the model predicts for them: right, wrong, or how far off.
@@ -905,7 +904,8 @@ class Predictor:
             data: As `predict`. Without labels predictions are shown alone.
             n: The most rows that are shown.
             seed: Which rows.
-            least_score: Where boxes are predicted: those of a lower score are left out.
+            least_score: Where boxes or entities are predicted: those of a lower score are left out; None: boxes below
+                0.3.
             image_folder: As `predict`.
 
         Returns:

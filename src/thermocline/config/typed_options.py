@@ -39,6 +39,11 @@ ModelDetectorOptions = TypedDict("ModelDetectorOptions", {
     "frozen_layers": Selectors,
 }, total=False)
 
+ModelEntitiesOptions = TypedDict("ModelEntitiesOptions", {
+    "stride": int | str | None,
+    "units": Literal["auto", "space", "word", "token"],
+}, total=False)
+
 ModelFusionOptions = TypedDict("ModelFusionOptions", {
     "width": int | str,
     "dropout": float | str,
@@ -86,6 +91,9 @@ DataOptions = TypedDict("DataOptions", {
     "max_categories": int | str,
     "box_format": Literal["xyxy", "xywh"],
     "bad_boxes": Literal["error", "drop"],
+    "text_column": str | os.PathLike[str] | None,
+    "tokens": str | os.PathLike[str] | None,
+    "overlapping_spans": Literal["error", "longest"],
 }, total=False)
 
 EnvOptions = TypedDict("EnvOptions", {
@@ -108,6 +116,7 @@ EnvOptions = TypedDict("EnvOptions", {
 
 ModelOptions = TypedDict("ModelOptions", {
     "detector": ModelDetectorOptions,
+    "entities": ModelEntitiesOptions,
     "fusion": ModelFusionOptions,
     "image": ModelImageOptions,
     "table": ModelTableOptions,
@@ -159,6 +168,8 @@ ModelOptions = TypedDict("ModelOptions", {
     "detector.score_threshold": float,
     "detector.max_boxes": int,
     "detector.frozen_layers": Selectors,
+    "entities.stride": int | str | None,
+    "entities.units": Literal["auto", "space", "word", "token"],
 }, total=False)
 
 OptimOptions = TypedDict("OptimOptions", {
@@ -204,6 +215,7 @@ Options = TypedDict("Options", {
     "env": EnvOptions,
     "model": ModelOptions,
     "model.detector": ModelDetectorOptions,
+    "model.entities": ModelEntitiesOptions,
     "model.fusion": ModelFusionOptions,
     "model.image": ModelImageOptions,
     "model.table": ModelTableOptions,
@@ -256,6 +268,8 @@ Options = TypedDict("Options", {
     "model.detector.score_threshold": float,
     "model.detector.max_boxes": int,
     "model.detector.frozen_layers": Selectors,
+    "model.entities.stride": int | str | None,
+    "model.entities.units": Literal["auto", "space", "word", "token"],
     "optim.optimizer": Literal["adamw", "adam", "sgd", "nadam", "radam", "adafactor", "lion", "muon", "adamw8bit"] | Callable[..., Any],
     "optim.optimizer_args": Structure,
     "optim.lr": float | str | Rates | None,
@@ -298,6 +312,9 @@ Options = TypedDict("Options", {
     "data.max_categories": int | str,
     "data.box_format": Literal["xyxy", "xywh"],
     "data.bad_boxes": Literal["error", "drop"],
+    "data.text_column": str | os.PathLike[str] | None,
+    "data.tokens": str | os.PathLike[str] | None,
+    "data.overlapping_spans": Literal["error", "longest"],
     "env.batch_size": int | str | None,
     "env.micro_batch_size": int | str | None,
     "env.micro_batch_tokens": int | str | None,

@@ -39,7 +39,6 @@ from thermocline.tuning.plan.layer_plan import LayerPlan
 
 if TYPE_CHECKING:
     import torch
-    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -120,6 +119,7 @@ class Problem:
             `problems.rowwise.model.FusionModel` does: a tower whose columns stay the same is not run again then.
         of_its_types: Methods that serve the problem types of this class alone: one that derives from it for others has
             to define them.
+        least_shown: The least score of what `show` and `show_results` show where nothing is asked for.
 
     Example:
         >>> from thermocline.contracts.problem import Problem
@@ -131,6 +131,7 @@ class Problem:
     info: ProblemInfo
     takes_features: bool = False
     of_its_types: tuple[str, ...] = ()
+    least_shown: float = 0.3
 
     def __init_subclass__(cls, **named: Any) -> None:
         super().__init_subclass__(**named)
@@ -485,8 +486,8 @@ class Problem:
             DataError: No rows, or too many for a picture.
         """
 
-    def picture(self, outputs: Any, found: Labelled, assembly: Assembly) -> Figure:
-        """Draw collected outputs on their rows, after `check_picture`."""
+    def picture(self, outputs: Any, found: Labelled, assembly: Assembly) -> Any:
+        """Return collected outputs on their rows, after `check_picture`: a figure, or what prints and shows itself."""
         raise NotImplementedError
 
     # -- for a person to look at

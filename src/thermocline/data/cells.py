@@ -35,12 +35,14 @@ class CellRules:
         as_text: Columns whose cells stay text, because the user gave them a type that is not numeric.
         numeric: Columns that the user says are numbers: leading zeros are no codes there.
         typed: Columns that are typed by their values; None: all.
+        written: Whether every other cell is the text that is written, of which only an empty one is missing.
     """
 
     labels: tuple[str, ...] = ()
     as_text: frozenset[str] = frozenset()
     numeric: frozenset[str] = frozenset()
     typed: frozenset[str] | None = None
+    written: bool = False
 
 
 def read_cells(frame: pd.DataFrame, rules: CellRules) -> pd.DataFrame:
@@ -50,7 +52,7 @@ def read_cells(frame: pd.DataFrame, rules: CellRules) -> pd.DataFrame:
 
 
 def _read_column(series: pd.Series[Any], name: str, rules: CellRules) -> pd.Series[Any]:
-    missing = frozenset({""}) if name in rules.labels else MISSING_CELLS
+    missing = frozenset({""}) if rules.written or name in rules.labels else MISSING_CELLS
     if name not in rules.as_text and (rules.typed is None or name in rules.typed):
         codes, distinct = pd.factorize(series.to_numpy(dtype=object))
         values = _typed(distinct.tolist(), missing, codes=name not in rules.numeric)

@@ -218,7 +218,7 @@ def _nearly_numbers(counts: Counter[str]) -> str:
     """Return a note where a few values keep a column from being numeric, else an empty string."""
     odd = {text: count for text, count in counts.items() if number_or_none(text) is None or CODE.match(text)}
     total, others = sum(counts.values()), sum(odd.values())
-    if others > 0.1 * total:
+    if not odd or others > 0.1 * total:
         return ""
     return f"{total - others:,} of {total:,} values are numbers, but not {next(iter(odd))[:20]!r}; "
 

@@ -34,14 +34,14 @@ class Choice:
         seed: Which; the run's seed where rows are varied as in training.
         augmented: Whether they are read as in training.
         epoch: Of training, whose variants are shown.
-        least_score: Boxes of a lower score are left out.
+        least_score: Boxes or entities of a lower score are left out; None: as the kind of problem has it.
     """
 
     n: int = 9
     seed: int = 0
     augmented: bool = True
     epoch: int = 0
-    least_score: float = 0.3
+    least_score: float | None = None
 
     def check(self) -> None:
         """Check the arguments.
@@ -53,7 +53,7 @@ class Choice:
         whole_number("epoch", self.epoch, 0)
         check_seed(self.seed)
         check_flags(augmented=self.augmented)
-        least = self.least_score
+        least = 0.0 if self.least_score is None else self.least_score
         if isinstance(least, bool) or not isinstance(least, int | float) or not 0 <= least <= 1:
             raise ConfigError(f"least_score is a number from 0 to 1, not {shown(least)}.")
 
@@ -135,7 +135,8 @@ def results_of(
     found = problem.take(found, choice.positions(total))
     rows = problem.rows(found, assembly, labelled=False)
     views = problem.views(found, assembly, rows, np.arange(len(found)), None)
-    outputs = outputs_of(assembly, found, verbosity=verbosity, least_score=choice.least_score)
+    least = problem.least_shown if choice.least_score is None else choice.least_score
+    outputs = outputs_of(assembly, found, verbosity=verbosity, least_score=least)
     answers = problem.answers(outputs, found, assembly, labelled=labelled)
     names = map(str, found.frame.index)
     cards = [RowCard(name, tuple(own), one.label, one) for name, own, one in zip(names, views, answers, strict=True)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -28,9 +28,6 @@ from thermocline.registry.metrics import Metric, negates
 from thermocline.report.console import Console
 from thermocline.training.device import choose_device
 from thermocline.training.inference import Pass, collect
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 BATCHES_SHOWN = 50
 """Batches from which a pass shows its progress."""
@@ -221,10 +218,8 @@ def score(assembly: Assembly, data: object, *, image_folder: object = None, verb
     return found if metric_of(assembly.problem.info, target).greater_is_better else -found
 
 
-def show(
-    assembly: Assembly, data: object, *, image_folder: object = None, verbosity: int = 0, **options: Any
-) -> Figure:
-    """Draw predictions on their rows.
+def show(assembly: Assembly, data: object, *, image_folder: object = None, verbosity: int = 0, **options: Any) -> Any:
+    """Return predictions on their rows: a figure, or what prints and shows itself.
 
     Raises:
         ConfigError: The problem draws nothing, or an option does not fit.
@@ -232,6 +227,8 @@ def show(
     """
     problem = assembly.problem
     problem.check_drawable(assembly.target)
+    if options.get("least_score") is None:
+        options["least_score"] = problem.least_shown
     found = _read(assembly, data, "predict", image_folder)
     problem.check_picture(found, assembly, **options)
     outputs = _outputs(assembly, found, Console(verbosity), **options)

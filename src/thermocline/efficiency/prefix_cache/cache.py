@@ -12,6 +12,7 @@ import shutil
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,8 @@ class PrefixCache:
     """Stores the outputs of frozen first layers.
 
     Args:
-        model: A model with `towers`, whose `features` takes `{"features": …}` in place of a tower's inputs.
+        model: A model with `towers`, whose `features` takes `{"features": …}` in place of a tower's inputs. One that
+            does not, such as one over the features of tokens, has an attribute `takes_features` that is False.
         layer_map: Its layers.
         rows: `train`, and `valid`, whose batches are always the same.
         options: How.
@@ -80,6 +82,8 @@ class PrefixCache:
         frozen = frozenset(frozen)
         for name in self._towers:
             prefix = prefix_of(self.layer_map, name, frozen)
+            if not getattr(self.model, "takes_features", True):
+                prefix = replace(prefix, whole=False)
             if prefix.labels == self._labels.get(name, ()) and not fresh:
                 continue
             self._drop(name)

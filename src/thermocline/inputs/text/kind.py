@@ -38,7 +38,7 @@ from thermocline.inputs.text.own_build import (
 )
 from thermocline.inputs.text.pairs import settle_pair
 from thermocline.inputs.text.processor import TextProcessor, choose_max_length
-from thermocline.inputs.text.rows import JOINT, Hiding
+from thermocline.inputs.text.rows import JOINT, Hiding, TextRows
 from thermocline.inputs.text.tokenizer import VOCABULARY, hiding_token, load_tokenizer, train_tokenizer
 from thermocline.inputs.text.tower import PADDED, depends_on_padding, token_limit
 from thermocline.inputs.text.views import text_differentiable, text_parts, text_views
@@ -55,9 +55,15 @@ FOLDER = "text"
 
 
 class TextInput(InputKind):
-    """Text columns, joined into one sequence of tokens a row; two may be read apart."""
+    """Text columns, joined into one sequence of tokens a row; two may be read apart.
+
+    Attributes:
+        processor_type: What turns frames into rows. A kind of problem that reads texts in another way derives from it,
+            and from this class.
+    """
 
     info = INFO
+    processor_type: type[TextProcessor] = TextProcessor
 
     def check(self, columns: Columns, config: ResolvedConfig) -> None:
         """Check that the pretrained weights can be found; nothing is loaded."""
@@ -82,8 +88,8 @@ class TextInput(InputKind):
             check_length(tower, min(most, PADDED))
         exact = not depends_on_padding(tower, len(tokenizer), most=most)
         config = settle_pair(source, own, tower, tokenizer, config, limit=limit)
-        made = partial(TextProcessor, tokenizer, own, join=options.join, pad_to_longest=exact, pair=tower.pair)
-        config = _with_length(config, made(max_length=most), source.frame, limit)
+        made = partial(self.processor_type, tokenizer, own, join=options.join, pad_to_longest=exact, pair=tower.pair)
+        config = self.with_length(config, made(max_length=most), source.frame, limit)
         processor = made(max_length=config.model.text.max_length, most=limit)
         if tower.own is not None:
             check_length(tower, config.model.text.max_length)
@@ -104,9 +110,9 @@ class TextInput(InputKind):
                 config = config.choose("model.text.pair", pair, f"{counted(len(names), 'text column')}")
         if config.model.text.max_length is None:
             config = config.choose("model.text.max_length", old.max_length, "as in the fit that this one starts from")
-        made = partial(TextProcessor, old.tokenizer, own, join=config.model.text.join, most=old.most, pair=pair)
+        made = partial(self.processor_type, old.tokenizer, own, join=config.model.text.join, most=old.most, pair=pair)
         processor = made(max_length=config.model.text.max_length, pad_to_longest=old.pad_to_longest)
-        config = _with_length(config, processor, source.frame, old.most)
+        config = self.with_length(config, processor, source.frame, old.most)
         return BuiltInput(
             self, made(max_length=config.model.text.max_length, pad_to_longest=old.pad_to_longest), tower, config
         )
@@ -114,11 +120,40 @@ class TextInput(InputKind):
     def rows(self, built: BuiltInput, source: RowSource) -> RowPart:
         """Tokenise the text columns of a frame."""
         processor: TextProcessor = built.processor
-        rows, share = processor.rows(source.frame), built.config.model.text.token_dropout
+        rows, share = self.read(built, source.frame), built.config.model.text.token_dropout
         if not (share and source.training):
             return rows
         token, special = hiding_token(processor.tokenizer), processor.tokenizer.all_special_ids
         return replace(rows, hiding=Hiding(share, token, tuple(special), source.seed))
+
+    def read(self, built: BuiltInput, frame: pd.DataFrame) -> TextRows:
+        """Tokenise the text columns of a frame, no tokens hidden."""
+        processor: TextProcessor = built.processor
+        return processor.rows(frame)
+
+    def with_length(
+        self, config: ResolvedConfig, processor: TextProcessor, frame: pd.DataFrame, limit: int
+    ) -> ResolvedConfig:
+        """Return the configuration with the most tokens of a sequence.
+
+        Args:
+            config: Says what was asked for.
+            processor: Cuts where the model's limit is.
+            frame: The training rows.
+            limit: The most tokens that the model takes.
+        """
+        asked = config.model.text.max_length
+        if asked is None:
+            length, why = self.chosen_length(processor, frame, limit)
+            return config.choose("model.text.max_length", length, why)
+        if asked > limit:
+            why = f"the model takes no more ({asked} was asked for)"
+            return config.choose("model.text.max_length", limit, why)
+        return config
+
+    def chosen_length(self, processor: TextProcessor, frame: pd.DataFrame, limit: int) -> tuple[int, str]:
+        """Return the most tokens of a sequence where nothing is asked for, and why; see `with_length`."""
+        return choose_max_length(processor.rows(frame).longest, limit)
 
     def views(
         self, built: BuiltInput, frame: pd.DataFrame, part: Any, rows: np.ndarray, epoch: int | None
@@ -178,7 +213,7 @@ class TextInput(InputKind):
         if only_shapes():  # the tokenizer has no part in them
             return BuiltInput(self, None, tower, config)
         tokenizer = load_tokenizer(folder / FOLDER, name=str(folder), trust_remote_code=trust_remote_code)
-        return BuiltInput(self, TextProcessor.from_dict(described["processor"], tokenizer), tower, config)
+        return BuiltInput(self, self.processor_type.from_dict(described["processor"], tokenizer), tower, config)
 
     def write_preprocessing(self, built: BuiltInput, folder: Path) -> None:
         """Write the tokenizer."""
@@ -228,22 +263,3 @@ def _tokenizer(
     values = [str(value) for name in names for value in frame[name].dropna()]
     most = getattr(load_config(source, folder, trust_remote_code=trust), "vocab_size", None)
     return train_tokenizer([*names, *values], most=min(VOCABULARY, int(most or VOCABULARY))), True
-
-
-def _with_length(config: ResolvedConfig, processor: TextProcessor, frame: pd.DataFrame, limit: int) -> ResolvedConfig:
-    """Return the configuration with the most tokens of a sequence.
-
-    Args:
-        config: Says what was asked for.
-        processor: Cuts where the model's limit is.
-        frame: The training rows.
-        limit: The most tokens that the model takes.
-    """
-    asked = config.model.text.max_length
-    if asked is None:
-        length, why = choose_max_length(processor.rows(frame).longest, limit)
-        return config.choose("model.text.max_length", length, why)
-    if asked > limit:
-        why = f"the model takes no more ({asked} was asked for)"
-        return config.choose("model.text.max_length", limit, why)
-    return config

@@ -65,7 +65,7 @@ class TextTower(Tower):
         config: Any = getattr(backbone, "config", None)
         if getattr(config, "use_cache", False):
             config.use_cache = False  # keys and values are for generation, which is not done
-        self.features = features or int(getattr(config, "hidden_size", None) or config.d_model)
+        self.features = features or _hidden_size(config)
         self.read_pair(JOINT)
         self.adapters: Adapters | None = None
 
@@ -166,6 +166,15 @@ class TextTower(Tower):
     def varying_shapes(self) -> bool:
         """Texts come in many widths."""
         return True
+
+
+def _hidden_size(config: Any) -> int:
+    """Return the width of hidden states; of a backbone that reads more than texts that of its text part."""
+    for one in (config, config.get_text_config()):
+        for name in ("hidden_size", "d_model"):
+            if size := getattr(one, name, None):
+                return int(size)
+    raise AttributeError(f"{type(config).__name__} names neither hidden_size nor d_model")
 
 
 def _mean(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
