@@ -94,8 +94,8 @@ def _embedded(assembly: Assembly, data: object, side: str, how: Mapping[str, Any
             how["image_folder"] = found.folder
     if name not in frame.columns:
         raise DataError(
-            f"The data have no column {name!r}, which is the {side}.{did_you_mean(name, list(frame.columns))} They have "
-            f"{listing(frame.columns, limit=10)}. Rename it, or pass the column alone: data['...']."
+            f"The data have no column {name!r}, which is the {side}.{did_you_mean(name, list(frame.columns))} "
+            f"They have {listing(frame.columns, limit=10)}. Rename it, or pass the column alone: data['...']."
         )
     frame = frame[[name]]
     cells = frame[name].astype(object)

@@ -1,8 +1,8 @@
 """The text tower: any encoder or decoder that transformers' AutoModel builds, with a pooling.
 
 Two texts may be read apart and compared: `[u, v, |u − v|, u · v]` of their features u and v (InferSent: Conneau et al.
-2017; SBERT: Reimers and Gurevych 2019), and their cosine. Or the texts of any number of columns are read one by one, and
-their features stand side by side.
+2017; SBERT: Reimers and Gurevych 2019), and their cosine. Or the texts of any number of columns are read one by one,
+and their features stand side by side.
 """
 
 from __future__ import annotations

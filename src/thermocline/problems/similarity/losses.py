@@ -222,5 +222,7 @@ def loss_for(form: str, asked: str | None, *, mixed: bool, label: object) -> Pai
     if form not in KNOWN[loss.name].forms:
         fitting = [name for name, kind in KNOWN.items() if form in kind.forms]
         words = {GRADED: f"{label!r} holds grades", BINARY: f"{label!r} has two classes", POSITIVES: "all pairs match"}
-        raise ConfigError(f"optim.loss={asked!r} is not for these pairs: {words[form]}. Choose from {listing(fitting)}.")
+        raise ConfigError(
+            f"optim.loss={asked!r} is not for these pairs: {words[form]}. Choose from {listing(fitting)}."
+        )
     return loss

@@ -114,4 +114,3 @@ def _correlation(name: str, cosines: np.ndarray, value: np.ndarray, weight: np.n
     x, y = x - np.average(x, weights=weight), y - np.average(y, weights=weight)
     scale = math.sqrt(float((weight * x * x).sum()) * float((weight * y * y).sum()))
     return float((weight * x * y).sum()) / scale if scale > 0 else math.nan
-

@@ -26,18 +26,27 @@ from thermocline.problems.similarity.target import ORDER
 KINDS = ("text", "image")
 
 
-def pair_columns(found: Labelled, request: Request, config: ResolvedConfig) -> tuple[Columns, dict[str, str]]:
+def asked_roles(request: Request, config: ResolvedConfig) -> dict[str, str]:
+    """Return side → column, for the sides that were named."""
+    negative = config.section("data", PairOptions).negative
+    return {**request.roles, **({} if negative is None else {"negative": negative})}
+
+
+def pair_columns(found: Labelled, request: Request, asked: Mapping[str, str]) -> tuple[Columns, dict[str, str]]:
     """Return the columns, the sides first and in order, and side → column.
+
+    Args:
+        found: The frame.
+        request: Label, weight and column types.
+        asked: The sides that were named.
 
     Raises:
         DataError: There are no two columns for the sides.
         ConfigError: A side is the label, the weight or another side.
         ColumnTypeError: A side that is neither text nor images.
     """
-    frame, given = found.frame, dict(request.column_types or {})
+    frame, given, roles = found.frame, dict(request.column_types or {}), dict(asked)
     left = [*label_columns(request.label), *([request.weight] if request.weight else [])]
-    negative = config.section("data", PairOptions).negative
-    roles = {**request.roles, **({} if negative is None else {"negative": negative})}
     _check_roles(roles, left)
     check_columns(frame, roles.values(), what="train_data")
     inferred = infer_columns(frame, exclude=left, column_types=given)

@@ -43,7 +43,7 @@ from thermocline.problems.similarity.labels import metric_for, target_of, values
 from thermocline.problems.similarity.losses import read_loss
 from thermocline.problems.similarity.model import SimilarityModel, layers_of
 from thermocline.problems.similarity.options import SimilarityOptions
-from thermocline.problems.similarity.pairs import check_sides, contents, guess_note, pair_columns
+from thermocline.problems.similarity.pairs import asked_roles, check_sides, contents, guess_note, pair_columns
 from thermocline.problems.similarity.settle import settle
 from thermocline.problems.similarity.split import split_pairs
 from thermocline.problems.similarity.start import CorrelatedStart
@@ -89,7 +89,7 @@ class Similarity(Problem):
         if reading.columns is not None and not reading.for_fit:
             check_sides(found.frame, reading.columns.used, what=reading.what)
         if reading.purpose == "train":
-            columns, roles = pair_columns(found, reading.request, reading.config)
+            columns, roles = pair_columns(found, reading.request, asked_roles(reading.request, reading.config))
             check_sides(found.frame, list(roles.values()), what=reading.what)
             kinds = {columns[name].kind for name in roles.values()}
             asked = found.frame, reading.request, reading.config, roles
@@ -100,10 +100,7 @@ class Similarity(Problem):
     def find_columns(self, found: Labelled, request: Request) -> Columns:
         """Return the columns: the sides in order, then others, which are not used."""
         target: PairTarget = found.labels
-        return pair_columns(found, replace(request, roles=dict(target.roles)), self._config(request))[0]
-
-    def _config(self, request: Request) -> ResolvedConfig:
-        return request.settled(self.info)
+        return pair_columns(found, request, target.roles)[0]
 
     def check(self, columns: Columns, config: ResolvedConfig) -> None:
         """Check that every input's pretrained weights can be found, and that there is something to adapt."""
@@ -122,6 +119,7 @@ class Similarity(Problem):
 
     def find_target(self, found: Labelled, request: Request) -> PairTarget:
         """Return what the labels say of pairs."""
+        del request
         target: PairTarget = found.labels
         return target
 
@@ -267,7 +265,9 @@ class Similarity(Problem):
             ConfigError: There are none.
         """
         if target.form != BINARY:
-            raise ConfigError("There are no classes of pairs here, so no probabilities. Use predict, which gives scores.")
+            raise ConfigError(
+                "There are no classes of pairs here, so there are no probabilities. Use predict, which gives scores."
+            )
 
     def probabilities(self, outputs: np.ndarray, target: PairTarget, index: pd.Index[Any]) -> pd.DataFrame:
         """Return probabilities of the two classes."""

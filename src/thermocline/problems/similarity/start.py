@@ -78,8 +78,8 @@ class CorrelatedStart:
                 bias[: len(weight)] = -weight @ part.mean(axis=0)
                 linear.bias.copy_(torch.from_numpy(bias).to(linear.bias))
         return (
-            f"projections start from the correlations of {counted(len(known), 'pair')}: {len(strength)} directions, the "
-            f"strongest {strength[0]:.2f}"
+            f"projections start from the correlations of {counted(len(known), 'pair')}: {len(strength)} directions, "
+            f"the strongest {strength[0]:.2f}"
         )
 
 

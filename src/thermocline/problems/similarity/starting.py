@@ -26,7 +26,9 @@ def head_from(earlier: Earlier, model: Any, anew: Mapping[str, str]) -> tuple[St
     started = Started(earlier.where, earlier.fingerprint, towers)
     lines = [f"{started}: the towers {listing(towers)}"]
     lines += [f"{name} tower: starts anew, {why}" for name, why in anew.items()]
-    fits = not anew and all(name in before and before[name].weight.shape == one.weight.shape for name, one in head.items())
+    fits = not anew and all(
+        name in before and before[name].weight.shape == one.weight.shape for name, one in head.items()
+    )
     if not fits:
         return started, (*lines, "the projections start anew")
     with torch.no_grad():

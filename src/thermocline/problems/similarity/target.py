@@ -12,7 +12,6 @@ from scipy.special import expit
 
 from thermocline.problems.similarity.info import BINARY, GRADED, POSITIVES, TYPE
 
-
 ORDER = ("query", "response", "negative")
 """The sides of a row, in the order of their embeddings."""
 
