@@ -13,11 +13,11 @@ from thermocline.contracts.collecting import ArrayCollector
 from thermocline.data.batches import Rows
 from thermocline.problems.similarity.metrics import score_pairs
 from thermocline.problems.similarity.model import SimilarityModel
-from thermocline.problems.similarity.target import PairTarget
+from thermocline.problems.similarity.target import PairTarget, cosines_of
 
 
 class PairCollector(ArrayCollector):
-    """Collects embeddings `(rows, sides * width)`, or cosines `(rows, 1)`.
+    """Collects embeddings of query and response float32 `(rows, 2 * width)`, or cosines float64 `(rows, 1)`.
 
     Args:
         model: The model.
@@ -27,8 +27,18 @@ class PairCollector(ArrayCollector):
     """
 
     def __init__(self, model: SimilarityModel, target: PairTarget, rows: Rows, *, scoring: bool) -> None:
-        super().__init__(model if scoring else model.cosines, len(rows), width=model.row_width if scoring else 1)
-        self._target, self._rows, self._model = target, rows, model
+        super().__init__(model.pair, len(rows), width=2 * model.width if scoring else 1)
+        self._target, self._rows, self._model, self._scoring = target, rows, model, scoring
+        if not scoring:
+            self.values = np.zeros((len(rows), 1))
+
+    def add(self, positions: np.ndarray, values: torch.Tensor) -> None:
+        """Keep what a batch gave; of predictions the cosines alone."""
+        if self._scoring:
+            super().add(positions, values)
+            return
+        self.values[positions, 0] = cosines_of(values.float().cpu().numpy())
+        self.reached[positions] = True
 
     def scores(self, metrics: Sequence[Any]) -> dict[str, float]:
         """Return metrics over the rows that were reached."""

@@ -88,7 +88,7 @@ def _positives() -> PairTarget:
 def _read(series: pd.Series[Any], positive_class: Any) -> PairTarget:
     """Return form, classes and range of a label."""
     check_given(series)
-    values = series.astype(object).map(plain)
+    values = pd.Series([plain(value) for value in series.astype(object)], index=series.index, dtype=object)
     distinct = list(dict.fromkeys(values))
     if len(distinct) == 1:
         raise LabelError(

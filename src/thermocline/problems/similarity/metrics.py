@@ -28,12 +28,12 @@ def score_pairs(
     Args:
         target: What the label asks for; its threshold counts, or is looked for where it is None.
         metrics: Their canonical names.
-        outputs: Embeddings float32 `(rows, sides * width)`.
+        outputs: Embeddings of query and response, float32 `(rows, 2 * width)`.
         encoded: Values and contents `(rows, 1 + sides)`.
         weight: Row weights, or None.
         device: Where search is computed.
     """
-    cosines, value = cosines_of(outputs, len(target.sides)), encoded[:, 0]
+    cosines, value = cosines_of(outputs), encoded[:, 0]
     found: dict[str, float] = {}
     ranked: Ranked | None = None
     for name in metrics:
@@ -43,8 +43,7 @@ def score_pairs(
             found[name] = of_classes(name, target, cosines, value, weight)
         else:
             if ranked is None:
-                pairs = outputs.reshape(len(outputs), len(target.sides), -1)[:, :2]
-                ranked = Ranked.of(pairs, encoded[:, 1:3], value > 0, device)
+                ranked = Ranked.of(outputs.reshape(len(outputs), 2, -1), encoded[:, 1:3], value > 0, device)
             found[name] = ranked.score(name)
     return found
 

@@ -52,11 +52,15 @@ class SimilarityModel(nn.Module):
         return self.width * self.sides
 
     def features(self, batch: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-        """Return tower → its features of each of its columns, `(rows, columns, features)`, of towers in the batch."""
+        """Return tower → its features of each of its columns, `(rows, columns, features)`, of towers in the batch.
+
+        A tower whose features are known is not run: its place in the batch holds `{"features": (rows, width)}`.
+        """
         found = {}
         for name, tower in self.towers.items():
             if name in batch:
-                features = tower(batch[name])
+                given = batch[name]
+                features = given["features"] if "features" in given else tower(given)
                 found[name] = features.reshape(len(features), -1, self.features_of[name])
         return found
 
@@ -66,10 +70,10 @@ class SimilarityModel(nn.Module):
         sides = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
         return F.normalize(sides.float(), dim=2).flatten(1)
 
-    def cosines(self, batch: Mapping[str, Any]) -> torch.Tensor:
-        """Return the cosine of query and response, float32 `(rows, 1)`."""
-        each = self(batch).unflatten(1, (self.sides, self.width))
-        return (each[:, 0] * each[:, 1]).sum(dim=1, keepdim=True)  # type: ignore[no-any-return]
+    def pair(self, batch: Mapping[str, Any]) -> torch.Tensor:
+        """Return the embeddings of query and response alone, `(rows, 2 * width)`."""
+        both: torch.Tensor = self(batch)[:, : 2 * self.width]
+        return both
 
 
 def layers_of(model: SimilarityModel, inputs: Iterable[BuiltInput], adapted: Mapping[str, LayerMap]) -> LayerMap:

@@ -67,6 +67,7 @@ class Similarity(Problem):
     """
 
     info = INFO
+    takes_features = True
 
     # -- data
 
@@ -84,7 +85,9 @@ class Similarity(Problem):
             )
 
     def read(self, data: object, reading: Reading) -> Labelled:
-        """Read a frame."""
+        """Read a frame; a column of responses that do not match is needed in training data alone."""
+        if reading.columns is not None:
+            reading = replace(reading, columns=_compared(reading.columns, asked_roles(reading.request, reading.config)))
         found = read_rows(data, reading)
         if reading.columns is not None and not reading.for_fit:
             check_sides(found.frame, reading.columns.used, what=reading.what)
@@ -111,6 +114,7 @@ class Similarity(Problem):
         """Find where images lie, and leave out rows with images that cannot be read."""
         found = located(found, columns.of("image"), reading)
         if reading.purpose == "validate":
+            columns = _compared(columns, asked_roles(reading.request, reading.config))
             check_sides(found.frame, columns.used, what=reading.what)
         source = RowSource(found.frame, found.folder)
         rows, notes = usable_rows(source, columns, reading.config, what=reading.what)
@@ -200,13 +204,16 @@ class Similarity(Problem):
         """Turn pairs into rows, with how much they match and which contents are the same where they are labelled."""
         source = RowSource(found.frame, found.folder, training=training, seed=seed)
         inputs, target, weight = assembly.built.inputs, assembly.target, None
+        names = [one for one in target.sides if training or one != target.roles.get("negative")]
+        if not training and "negative" in target.roles:
+            inputs = {name: one.restricted(names) for name, one in inputs.items()}
         rows = Rows({name: one.with_config(assembly.config).rows(source) for name, one in inputs.items()})
         if not labelled:
             return rows
         if assembly.weight is not None and assembly.weight in found.frame.columns:
             weight = row_weights(found.frame, assembly.weight, "data").astype(np.float32)
         value = values_of(found.frame, target)
-        encoded = np.column_stack([value, contents(found.frame, target.sides, assembly.columns)])
+        encoded = np.column_stack([value, contents(found.frame, names, assembly.columns)])
         return replace(rows, target=encoded, weight=weight)
 
     def learning(self, assembly: Assembly, train: Rows, *, seed: int) -> Learning:
@@ -256,7 +263,7 @@ class Similarity(Problem):
 
     def predictions(self, outputs: np.ndarray, target: PairTarget, index: pd.Index[Any]) -> pd.Series[Any]:
         """Return grades in the label's units, classes, or cosines."""
-        return target.decode(cosines_of(outputs, len(target.sides)), index)
+        return target.decode(cosines_of(outputs), index)
 
     def check_probabilities(self, target: PairTarget) -> None:
         """Check that there are two classes.
@@ -271,7 +278,7 @@ class Similarity(Problem):
 
     def probabilities(self, outputs: np.ndarray, target: PairTarget, index: pd.Index[Any]) -> pd.DataFrame:
         """Return probabilities of the two classes."""
-        return target.proba(cosines_of(outputs, len(target.sides)), index)
+        return target.proba(cosines_of(outputs), index)
 
     def features(self, assembly: Assembly) -> Callable[[Any], torch.Tensor]:
         """Return the model: its embeddings are what is compared."""
@@ -303,7 +310,7 @@ class Similarity(Problem):
         """Return scores, or classes, beside labels."""
         target: PairTarget = assembly.target
         labelled = labelled and target.label is not None
-        return answers_of(cosines_of(outputs, len(target.sides)), found.frame, target, labelled=labelled)
+        return answers_of(cosines_of(outputs), found.frame, target, labelled=labelled)
 
     def label_texts(self, found: Labelled, assembly: Assembly) -> list[str]:
         """Return the labels as text; of pairs that all match `matches`."""
@@ -332,6 +339,11 @@ class Similarity(Problem):
         inputs = rebuild_inputs(described, folder, config, trust_remote_code=trust_remote_code)
         model = self.model(inputs, target, Columns.from_dict(described["pairs"]), config)
         return model, {one.kind.info.name: one for one in inputs}
+
+
+def _compared(columns: Columns, roles: Mapping[str, str]) -> Columns:
+    """Return the columns without that of responses that do not match."""
+    return Columns(tuple(one for one in columns if one.name != roles.get("negative")))
 
 
 def _read_alone(columns: Columns, config: ResolvedConfig) -> ResolvedConfig:

@@ -35,7 +35,7 @@ def settle(assembly: Assembly, closing: Closing) -> Settled:
         return none
     rows = closing.rows["valid"]
     assert rows.target is not None
-    cosines, value = cosines_of(closing.valid_outputs, len(target.sides)), rows.target[:, 0]
+    cosines, value = cosines_of(closing.valid_outputs), rows.target[:, 0]
     known = np.isfinite(cosines) & (rows.weights > 0)
     cosines, value, weight = cosines[known], value[known], rows.weights[known].astype(np.float64)
     if len(value) < FEWEST or len(np.unique(value)) < 2 or np.ptp(cosines) <= 0:

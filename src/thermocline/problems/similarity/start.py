@@ -69,7 +69,7 @@ class CorrelatedStart:
         if len(known) < FEWEST_ROWS or not np.isfinite(known).all():
             return ""
         parts = np.split(known, [self._widths[0]], axis=1)
-        maps, strength = correlated(*parts, self._model.width)
+        maps = correlated(*parts, self._model.width)
         for linear, part, weight in zip(self._model.head.values(), parts, maps, strict=True):
             with torch.no_grad():
                 linear.weight.mul_(SMALL * float(np.abs(weight).mean()) / float(linear.weight.abs().mean()))
@@ -77,14 +77,11 @@ class CorrelatedStart:
                 bias = np.zeros(self._model.width)
                 bias[: len(weight)] = -weight @ part.mean(axis=0)
                 linear.bias.copy_(torch.from_numpy(bias).to(linear.bias))
-        return (
-            f"projections start from the correlations of {counted(len(known), 'pair')}: {len(strength)} directions, "
-            f"the strongest {strength[0]:.2f}"
-        )
+        return f"projections start from the correlations of {counted(len(known), 'pair')}"
 
 
-def correlated(x: np.ndarray, y: np.ndarray, width: int) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
-    """Return linear maps of two sets of features in whose outputs they go together, and how strongly.
+def correlated(x: np.ndarray, y: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return linear maps of two sets of features in whose outputs they go together, strongest first.
 
     Args:
         x: float64 `(rows, features)`.
@@ -92,14 +89,14 @@ def correlated(x: np.ndarray, y: np.ndarray, width: int) -> tuple[tuple[np.ndarr
         width: At most so many directions.
 
     Returns:
-        `(directions, features)` and `(directions, others)`; and the correlations, falling.
+        `(directions, features)` and `(directions, others)`.
     """
     x, y = x - x.mean(axis=0), y - y.mean(axis=0)
     left, right = _whitening(x), _whitening(y)
     u, strength, v = np.linalg.svd(left @ (x.T @ y / len(x)) @ right, full_matrices=False)
     count = min(width, len(x) - 1, len(strength))
     scale = np.sqrt(strength[:count])[:, None]
-    return (scale * (u.T[:count] @ left), scale * (v[:count] @ right)), strength[:count]
+    return scale * (u.T[:count] @ left), scale * (v[:count] @ right)
 
 
 def _whitening(x: np.ndarray) -> np.ndarray:

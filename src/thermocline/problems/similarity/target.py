@@ -108,14 +108,13 @@ class PairTarget:
         return cls(**{**own, "classes": tuple(own["classes"])})
 
 
-def cosines_of(outputs: np.ndarray, sides: int) -> np.ndarray:
+def cosines_of(outputs: np.ndarray) -> np.ndarray:
     """Return the cosines of query and response, float64 `(rows,)`, NaN where a row has no outputs.
 
     Args:
-        outputs: Embeddings of the sides, `(rows, sides * width)`; or the cosines, `(rows, 1)`.
-        sides: Sides of a row.
+        outputs: Embeddings of query and response, `(rows, 2 * width)`; or the cosines, `(rows, 1)`.
     """
     if outputs.shape[1] == 1:
         return np.asarray(outputs[:, 0], dtype=np.float64)
-    each = outputs.reshape(len(outputs), sides, -1)
+    each = outputs.reshape(len(outputs), 2, -1)
     return np.asarray((each[:, 0].astype(np.float64) * each[:, 1].astype(np.float64)).sum(axis=1))
