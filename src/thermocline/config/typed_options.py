@@ -56,6 +56,10 @@ ModelImageOptions = TypedDict("ModelImageOptions", {
     "frozen_layers": Selectors,
 }, total=False)
 
+ModelSimilarityOptions = TypedDict("ModelSimilarityOptions", {
+    "width": int | str,
+}, total=False)
+
 ModelTableOptions = TypedDict("ModelTableOptions", {
     "width": int | str,
     "blocks": int | str,
@@ -72,7 +76,7 @@ ModelTextOptions = TypedDict("ModelTextOptions", {
     "pooling": Literal["auto", "cls", "mean", "last"],
     "max_length": int | str | None,
     "join": Literal["names", "separator"],
-    "pair": Literal["auto", "joint", "apart", "both"],
+    "pair": Literal["auto", "joint", "apart", "both", "each"],
     "token_dropout": float | str,
     "frozen_layers": Selectors,
     "trust_remote_code": bool,
@@ -86,6 +90,7 @@ DataOptions = TypedDict("DataOptions", {
     "max_categories": int | str,
     "box_format": Literal["xyxy", "xywh"],
     "bad_boxes": Literal["error", "drop"],
+    "negative": str | os.PathLike[str] | None,
 }, total=False)
 
 EnvOptions = TypedDict("EnvOptions", {
@@ -109,6 +114,7 @@ ModelOptions = TypedDict("ModelOptions", {
     "detector": ModelDetectorOptions,
     "fusion": ModelFusionOptions,
     "image": ModelImageOptions,
+    "similarity": ModelSimilarityOptions,
     "table": ModelTableOptions,
     "text": ModelTextOptions,
     "frozen_layers": Selectors,
@@ -126,7 +132,7 @@ ModelOptions = TypedDict("ModelOptions", {
     "text.pooling": Literal["auto", "cls", "mean", "last"],
     "text.max_length": int | str | None,
     "text.join": Literal["names", "separator"],
-    "text.pair": Literal["auto", "joint", "apart", "both"],
+    "text.pair": Literal["auto", "joint", "apart", "both", "each"],
     "text.token_dropout": float | str,
     "text.frozen_layers": Selectors,
     "text.trust_remote_code": bool,
@@ -158,6 +164,7 @@ ModelOptions = TypedDict("ModelOptions", {
     "detector.score_threshold": float,
     "detector.max_boxes": int,
     "detector.frozen_layers": Selectors,
+    "similarity.width": int | str,
 }, total=False)
 
 OptimOptions = TypedDict("OptimOptions", {
@@ -205,6 +212,7 @@ Options = TypedDict("Options", {
     "model.detector": ModelDetectorOptions,
     "model.fusion": ModelFusionOptions,
     "model.image": ModelImageOptions,
+    "model.similarity": ModelSimilarityOptions,
     "model.table": ModelTableOptions,
     "model.text": ModelTextOptions,
     "optim": OptimOptions,
@@ -223,7 +231,7 @@ Options = TypedDict("Options", {
     "model.text.pooling": Literal["auto", "cls", "mean", "last"],
     "model.text.max_length": int | str | None,
     "model.text.join": Literal["names", "separator"],
-    "model.text.pair": Literal["auto", "joint", "apart", "both"],
+    "model.text.pair": Literal["auto", "joint", "apart", "both", "each"],
     "model.text.token_dropout": float | str,
     "model.text.frozen_layers": Selectors,
     "model.text.trust_remote_code": bool,
@@ -255,6 +263,7 @@ Options = TypedDict("Options", {
     "model.detector.score_threshold": float,
     "model.detector.max_boxes": int,
     "model.detector.frozen_layers": Selectors,
+    "model.similarity.width": int | str,
     "optim.optimizer": Literal["adamw", "adam", "sgd", "nadam", "radam", "adafactor", "lion", "muon", "adamw8bit"] | Callable[..., Any],
     "optim.optimizer_args": Structure,
     "optim.lr": float | str | Rates | None,
@@ -297,6 +306,7 @@ Options = TypedDict("Options", {
     "data.max_categories": int | str,
     "data.box_format": Literal["xyxy", "xywh"],
     "data.bad_boxes": Literal["error", "drop"],
+    "data.negative": str | os.PathLike[str] | None,
     "env.batch_size": int | str | None,
     "env.micro_batch_size": int | str | None,
     "env.micro_batch_tokens": int | str | None,

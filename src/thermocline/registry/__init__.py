@@ -213,14 +213,15 @@ def check_roles(label: object, roles: Mapping[str, Any], problem_type: str | Non
     others = [one.problem_types[0] for one in problem_infos() if roles.keys() & one.roles.keys()]
     for name, column in roles.items():
         if name not in info.roles:
-            kinds = listing([f"problem_type={one!r}" for one in others])
+            kinds = " and ".join(f"problem_type={one!r}" for one in others)
             raise ConfigError(f"{name}={column!r} is for {kinds}, not for {info.name} problems. Leave it out.")
         if not isinstance(column, str):
             raise ConfigError(f"{name} is the name of a column ({info.roles[name]}), not {column!r}.")
         if column == label:
             raise ConfigError(f"{name}={column!r} is the label. Name the column that holds {info.roles[name]}.")
     if len(set(roles.values())) < len(roles):
-        raise ConfigError(f"{listing([f'{one}={name!r}' for one, name in roles.items()])}: name two different columns.")
+        same = " and ".join(f"{one}={name!r}" for one, name in roles.items())
+        raise ConfigError(f"{same} are one column: name two different columns.")
     if label is None and not info.label_optional:
         raise ConfigError("label is a column name or a list of column names, not None.")
 

@@ -69,7 +69,7 @@ def _check_roles(roles: Mapping[str, str], left: Sequence[str]) -> None:
     wrong = [f"{role}={name!r}" for role, name in roles.items() if name in left or names.count(name) > 1]
     if wrong:
         raise ConfigError(
-            f"{listing(wrong)}: a column has one use. Query, response, data.negative, label and sample_weight are "
+            f"{', '.join(wrong)}: a column has one use. Query, response, data.negative, label and sample_weight are "
             "different columns."
         )
 
