@@ -9,6 +9,7 @@ import thermocline
 NAMES = [
     "CSV",
     "Callback",
+    "Corpus",
     "FitState",
     "LayerMap",
     "LayerPlan",

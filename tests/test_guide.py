@@ -35,6 +35,12 @@ SHORTER: dict[str, dict[str, str]] = {
         "parcels[:320], parcels[320:]": "parcels[:80], parcels[80:]",
         OFFLINE_FIT: f'fit(train, presets=["medium_quality", "offline"], hyperparameters={{{SMALL_IMAGES}}})',
     },
+    "tutorials/matching.md": {
+        "[:400], frame[400:]": "[:60], frame[60:120]",
+        'frame["reply"], k=3': 'frame["reply"][:40], k=3',
+        "corpus(frame)": "corpus(frame[:40])",
+        '"optim.max_epochs": 2': '"optim.max_steps": 2',
+    },
     "tutorials/choosing.md": {
         "rows=400": "rows=100",
         "frame[:300], frame[300:]": "frame[:80], frame[80:]",

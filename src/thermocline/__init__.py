@@ -22,6 +22,7 @@ __version__ = "0.1.0"
 __all__ = [
     "CSV",
     "Callback",
+    "Corpus",
     "FitState",
     "LayerMap",
     "LayerPlan",
@@ -46,6 +47,7 @@ __all__ = [
 _HOME = {
     "CSV": "thermocline.training.loggers",
     "Callback": "thermocline.training.callbacks",
+    "Corpus": "thermocline.pipeline.corpus",
     "FitState": "thermocline.training.callbacks",
     "LayerMap": "thermocline.tuning.layers.layer_map",
     "LayerPlan": "thermocline.tuning.plan.layer_plan",

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from thermocline.inspection.attributed import Attribution
     from thermocline.inspection.importance_table import Importance
     from thermocline.inspection.shown_rows import ShownRows
+    from thermocline.pipeline.corpus import Corpus
     from thermocline.pipeline.fit_summary import FitSummary
     from thermocline.pipeline.fitted import Fitted
     from thermocline.registry.metrics import Metric
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from thermocline.training.loggers import Logger
     from thermocline.tuning.plan.layer_plan import LayerPlan
 
-Label = str | Sequence[str]
+Label = str | Sequence[str] | None
 OwnModel: TypeAlias = "nn.Module | tuple[nn.Module, Any] | Mapping[str, Any] | None"
 
 #: Attributes that the constructor sets by what it was given.
@@ -58,6 +59,8 @@ _GIVEN = (
     "_eval_metric",
     "_problem",
     "_model",
+    "query",
+    "response",
 )
 #: Those that a fit sets, as they are before.
 _UNFITTED: Mapping[str, Any] = {
@@ -77,7 +80,8 @@ class Predictor:
     """Fine-tunes pretrained backbones on frames of text, images, categories and numbers.
 
     Args:
-        label: The label column; a list of columns for `multilabel`.
+        label: The label column; a list of columns for `multilabel`. None: pairs that all match, of
+            `problem_type="similarity"`.
         problem_type: `binary`, `multiclass`, `multilabel` or `regression`, inferred from the label by default;
             `classification` where the classes decide which; or another of `thermocline.registry.problem_types()`,
             which are never inferred (docs/tutorials/detection.md).
@@ -90,6 +94,9 @@ class Predictor:
             `true`, `positive` or `pos`, else the class that has fewer training rows, of two equally frequent ones the
             later in order. Classes keep their order, and `predict_proba` its columns.
         sample_weight: A column of row weights, used in the loss and in validation; no feature.
+        query: For `problem_type="similarity"`: the column of texts or images that are compared, or searched with.
+        response: Likewise: the column that they are compared with, or that is searched. Without both, the two columns
+            of texts or images, in order.
         problem: A kind of problem of your own in place of `problem_type`: an instance of a class that derives from
             `thermocline.contracts.problem.Problem`.
         model: Modules of your own as backbones: an `nn.Module` for images, `(module, tokenizer)` for texts, or both as
@@ -143,13 +150,15 @@ class Predictor:
         *,
         positive_class: Any = None,
         sample_weight: str | None = None,
+        query: str | None = None,
+        response: str | None = None,
         problem: Problem | None = None,
         model: OwnModel = None,
         verbosity: int = 1,
     ) -> None:
         from thermocline.data.label_columns import label_columns
         from thermocline.pipeline.arguments import check_problem_type, check_weight_name, verbosity_of
-        from thermocline.registry import check_names, named_metric, own_info, problem_type_of
+        from thermocline.registry import check_names, check_roles, named_metric, own_info, problem_type_of
 
         check_problem_type(problem_type)
         check_weight_name(sample_weight)
@@ -161,7 +170,9 @@ class Predictor:
             own_problem.check_problem(problem, Problem)
         check_names(problem_type, named_metric(eval_metric), own=own)
         names = label_columns(label)
-        self.label = label if isinstance(label, str | list) else list(names)
+        self.query, self.response = query, response
+        check_roles(label, self._roles, problem_type, own=own)
+        self.label = label if label is None or isinstance(label, str | list) else list(names)
         self.path = path
         self._positive_class = positive_class
         self.sample_weight = sample_weight
@@ -735,6 +746,8 @@ class Predictor:
             "path": self._path,
             "positive_class": self._positive_class,
             "sample_weight": self.sample_weight,
+            "query": self.query,
+            "response": self.response,
             "problem": self._problem,
             "model": self._model,
             "verbosity": self.verbosity,
@@ -788,26 +801,85 @@ class Predictor:
             to_best_device(self._fitted().model)
 
     @keeps_global_state
-    def embed(self, data: Data, *, image_folder: str | os.PathLike[str] | None = None) -> np.ndarray:
+    def embed(
+        self, data: Data, *, side: str | None = None, image_folder: str | os.PathLike[str] | None = None
+    ) -> np.ndarray:
         """Return the features below the head, float32 `(rows, width)`, towers side by side.
 
-        Trees beside the network have no part in them.
+        Trees beside the network have no part in them. Of `problem_type="similarity"` they are those that are compared,
+        each side of length 1.
 
         Args:
-            data: As `predict`.
+            data: As `predict`. With `side` only the column of that side is needed; also a Series or a list of its
+                texts or images, or one text.
+            side: For `problem_type="similarity"`: `query` or `response`; None: both, one behind the other.
             image_folder: As `predict`.
 
         Raises:
-            ConfigError: The problem has no features of a whole row.
+            ConfigError: The problem has no features of a whole row, or there is no such side.
 
         Example:
             >>> vectors = predictor.embed(test)
             >>> vectors.shape, vectors.dtype
             ((16, 100), dtype('float32'))
         """
-        from thermocline.pipeline.predict import embed
+        from thermocline.pipeline.searching import embed_side
 
-        return embed(self._fitted(), data, image_folder=image_folder, verbosity=self.verbosity)
+        return embed_side(self._fitted(), data, side, image_folder=image_folder, verbosity=self.verbosity)
+
+    @keeps_global_state
+    def corpus(self, data: Data, *, image_folder: str | os.PathLike[str] | None = None) -> Corpus:
+        """Return responses with their embeddings, to search in them again and again, or to save them.
+
+        Args:
+            data: A table with the column of responses, a Series or a list of texts or images.
+            image_folder: As `predict`.
+
+        Raises:
+            ConfigError: The problem is not `similarity`.
+
+        Example:
+            >>> shop = matcher.corpus(["a red chair", "a blue lamp"])
+            >>> shop
+            Corpus(2 rows, 32 numbers each)
+        """
+        from thermocline.pipeline.searching import corpus
+
+        return corpus(self._fitted(), data, image_folder=image_folder, verbosity=self.verbosity)
+
+    @keeps_global_state
+    def search(
+        self, queries: Data, corpus: Data | Corpus, k: int = 10, *, image_folder: str | os.PathLike[str] | None = None
+    ) -> pd.DataFrame:
+        """Return the responses that match each query best, exactly: every query is compared with every response.
+
+        Responses of the same score stand in the order of the corpus. Scores are cosines, computed in blocks, so that
+        memory does not grow with queries times responses.
+
+        Args:
+            queries: A table with the column of queries, a Series or a list of texts or images, or one text.
+            corpus: The responses, alike; or what `corpus` returned, or `Corpus.load`.
+            k: How many responses a query; all of them where there are fewer.
+            image_folder: As `predict`.
+
+        Returns:
+            Columns `query`, `response`, `score` (float32) and `rank` (from 1), on the index of the queries, which
+            repeats. A side that is no text or path is shown by its index.
+
+        Raises:
+            ConfigError: The problem is not `similarity`; `k` is no whole number of at least 1; or the corpus is of
+                other weights.
+            DataError: There are no queries, or no responses.
+
+        Example:
+            >>> matcher.search("a red chair", ["a blue lamp", "a red chair"], k=1)[["response", "rank"]]
+                  response  rank
+            0  a red chair     1
+        """
+        from thermocline.pipeline.searching import search
+
+        given = {"image_folder": image_folder, "verbosity": self.verbosity}
+        return search(self._fitted(), queries, corpus, k, **given)
 
     @keeps_global_state
     def show(
@@ -1161,12 +1233,13 @@ class Predictor:
         assembly.model.to(place)
         target = assembly.target
         made = cls(
-            target.label if isinstance(target.label, str) else list(target.label),
+            target.label if isinstance(target.label, str | None) else list(target.label),
             target.problem_type,
             getattr(target, "metric", None) or target.eval_metric,
             folder,
             positive_class=getattr(target, "positive", None),
             sample_weight=assembly.weight,
+            **{name: one for name, one in getattr(target, "roles", {}).items() if name in assembly.problem.info.roles},
             problem=problem,
             model=model,
             verbosity=verbosity,
@@ -1344,6 +1417,12 @@ class Predictor:
             state = f"{self.problem_type}, {towers}, {counted(len(self._assembly.plan.layers), 'layer')}"
         return f"Predictor(label={self.label!r}: {state})"
 
+    @property
+    def _roles(self) -> dict[str, str]:
+        """The columns that were named by what they are for."""
+        given = {"query": self.query, "response": self.response}
+        return {name: column for name, column in given.items() if column is not None}
+
     def _request(
         self,
         train_data: Data,
@@ -1372,6 +1451,7 @@ class Predictor:
             weight=self.sample_weight,
             problem=self._problem,
             objects=_own_modules(self._model),
+            roles=self._roles,
             presets=presets,
             hyperparameters=hyperparameters,
             column_types=column_types,

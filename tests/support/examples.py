@@ -11,6 +11,7 @@ import pandas as pd
 
 import thermocline
 from support.tiny import TINY, make_texts, save_text
+from support.tiny_pairs import make_pairs
 
 BERT = {
     "hidden_size": 32,
@@ -23,7 +24,7 @@ BERT = {
 
 @lru_cache(maxsize=1)
 def example_names(folder: Path) -> dict[str, Any]:
-    """Return `train`, `test`, `tiny`, `predictor`, `pd`, `np` and what `thermocline` exports.
+    """Return `train`, `test`, `tiny`, `predictor`, `matcher`, `pairs`, `pd`, `np` and what `thermocline` exports.
 
     Args:
         folder: Where the text checkpoint is written.
@@ -33,6 +34,10 @@ def example_names(folder: Path) -> dict[str, Any]:
     train, test = example_frame(48), example_frame(16, seed=1)
     predictor = thermocline.Predictor("verdict", verbosity=0).fit(train, hyperparameters=tiny)
     names = {name: getattr(thermocline, name) for name in thermocline.__all__}
+    pairs = make_pairs(24)[["first", "second", "grade"]]
+    matcher = thermocline.Predictor("grade", "similarity", query="first", response="second", verbosity=0)
+    no_table = {name: one for name, one in tiny.items() if not name.startswith(("model.table", "model.fusion"))}
+    names |= {"pairs": pairs, "matcher": matcher.fit(pairs, hyperparameters=no_table)}
     return {**names, "pd": pd, "np": np, "tiny": tiny, "train": train, "test": test, "predictor": predictor}
 
 

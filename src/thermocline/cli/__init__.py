@@ -1,4 +1,4 @@
-"""The command line: thermocline demo | fit | predict | evaluate | report | explain | recommend | export | options | …
+"""The command line: thermocline demo | fit | predict | evaluate | search | report | explain | export | options | …
 
 A command is a module's `add(commands)`, which adds its arguments, and a function that takes what they were given.
 """
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from thermocline.cli import completion, fitting, options, presets, report, using
+from thermocline.cli import completion, fitting, options, presets, report, search, using
 from thermocline.cli.parts import EXITS, KEYS, Help, add_command, exits, json_line
 from thermocline.errors import ThermoclineError, escaped
 from thermocline.report.output import plain_where_needed
@@ -82,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=_version(), help="print the version and exit")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
     _add_demo(commands)
-    for one in (fitting, using, report, options, presets, completion):
+    for one in (fitting, using, search, report, options, presets, completion):
         one.add(commands)
     parser.set_defaults(whole=parser)
     return parser

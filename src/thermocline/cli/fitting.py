@@ -61,18 +61,19 @@ def _add_fit(commands: Any, name: str, run: Any, text: str) -> None:
         completes(more.add_argument("--write-phases", metavar="FILE", help=text), FILE)
         more.add_argument("--timed", action="store_true", help="take a few steps, to tell how long the fit takes")
         add_json(more, "the plan")
-    fit.set_defaults(run=run)
+    fit.set_defaults(run=run, command=fit)
 
 
 def _add_rows(fit: argparse.ArgumentParser) -> None:
     text = ".csv, .tsv or .parquet; images also a folder by class; boxes COCO or VOC"
     completes(fit.add_argument("data", help=f"training data: {text}"), FILE)
     rows = fit.add_argument_group("the rows and what is learnt")
-    rows.add_argument(
-        "--label", action="append", required=True, metavar="COLUMN", help="the label column; several for multilabel"
-    )
+    text = "the label column; several for multilabel; none for pairs that all match"
+    rows.add_argument("--label", action="append", metavar="COLUMN", help=text)
+    rows.add_argument("--query", metavar="COLUMN", help="of similarity: the column that is searched with")
+    rows.add_argument("--response", metavar="COLUMN", help="of similarity: the column that is searched in")
     completes(rows.add_argument("--tuning-data", metavar="FILE", help="rows to validate on"), FILE)
-    types = "binary, multiclass, multilabel, regression or object_detection; by default from the label"
+    types = "binary, multiclass, multilabel, regression, object_detection, similarity; by default from the label"
     completes(rows.add_argument("--problem-type", metavar="TYPE", help=types), TYPE)
     text = "the metric that validation goes by, such as f1"
     completes(rows.add_argument("--eval-metric", metavar="METRIC", help=text), METRIC)
@@ -143,13 +144,17 @@ def _seconds(text: str) -> float | str:
 def _predictor(given: argparse.Namespace, path: str | None) -> Any:
     from thermocline.predictor import Predictor
 
+    if not given.label and not (given.query or given.response):
+        given.command.error("the following arguments are required: --label")
     return Predictor(
-        given.label[0] if len(given.label) == 1 else given.label,
+        given.label[0] if given.label and len(given.label) == 1 else given.label,
         given.problem_type,
         given.eval_metric,
         path,
         positive_class=given.positive_class,
         sample_weight=given.sample_weight,
+        query=given.query,
+        response=given.response,
         verbosity=0 if given.quiet or given.json else given.verbosity,
     )
 

@@ -83,6 +83,14 @@ class BuiltInput:
         """
         return self.kind.rows(self, source)
 
+    def restricted(self, names: Sequence[str]) -> BuiltInput:
+        """Return the same input for some of its columns, where its processor can be `restricted` to them.
+
+        Raises:
+            ValueError: The tower reads the columns together.
+        """
+        return replace(self, processor=self.processor.restricted(names))
+
     def with_config(self, config: ResolvedConfig) -> BuiltInput:
         """Return the same input under a configuration in which more was chosen."""
         return replace(self, config=config)

@@ -392,6 +392,27 @@ class Problem:
         """Return what computes features float `(rows, width)` of a batch, for `embed`; an error where none are."""
         raise ConfigError(f"{assembly.target.problem_type} has no features of a row to embed.")
 
+    def features_width(self, assembly: Assembly) -> int | None:
+        """Return how many features a row has, for data without rows; None where that is not known."""
+        width: int | None = getattr(assembly.model, "row_width", None)
+        return width
+
+    def sides(self, target: Any) -> Mapping[str, str]:
+        """Return side → its column, where rows are pairs whose sides have features of their own; by default none."""
+        del target
+        return {}
+
+    def restricted(self, assembly: Assembly, side: str) -> Assembly:
+        """Return an assembly that reads one of the `sides` alone, whose features are those of that side."""
+        raise ConfigError(
+            f"{assembly.target.problem_type} has no sides such as {side!r}: its rows are no pairs. Use embed(data) "
+            "without side; problem_type='similarity' is for pairs, and search is for those."
+        )
+
+    def usual_metrics(self, target: Any) -> tuple[str, ...]:
+        """Return what `evaluate` reports beside the metric of validation; by default by problem type."""
+        return self.info.usual_metrics[target.problem_type]
+
     def check_probes(self) -> None:
         """Check that features of whole rows can be probed.
 

@@ -29,10 +29,11 @@ class Request:
         loggers: Loggers (`training.loggers.Logger`), besides those that `env.loggers` names.
         drawn: What a search has chosen in place of the spaces among the hyperparameters; None without a search.
         training: Whether a fit follows: what it would write is checked then.
+        roles: Columns that were named by what they are for (`ProblemInfo.roles`): argument → name.
     """
 
     data: object
-    label: str | Sequence[str]
+    label: str | Sequence[str] | None
     tuning_data: object = None
     problem_type: str | None = None
     eval_metric: Any = None
@@ -57,6 +58,7 @@ class Request:
     drawn: Drawn | None = None
     verbosity: int = 1
     training: bool = True
+    roles: Mapping[str, str] = field(default_factory=dict)
 
     def settled(self, problem: ProblemInfo, *, drawn: Drawn | None = None) -> ResolvedConfig:
         """Return the options as presets, hyperparameters and the predictor that the fit starts from settle them.

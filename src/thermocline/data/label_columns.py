@@ -15,11 +15,13 @@ MOST_SHOWN = 8
 
 
 def label_columns(label: object) -> tuple[str, ...]:
-    """Return the label columns as a tuple.
+    """Return the label columns as a tuple; none where the label is None (`ProblemInfo.label_optional`).
 
     Raises:
         ConfigError: Neither a name nor a list of two or more different names.
     """
+    if label is None:
+        return ()
     if isinstance(label, str):
         return (label,)
     names = tuple(label) if isinstance(label, list | tuple | pd.Index | np.ndarray) and np.ndim(label) == 1 else ()

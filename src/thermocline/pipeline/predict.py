@@ -103,7 +103,7 @@ def embed(assembly: Assembly, data: object, *, image_folder: object = None, verb
     features = assembly.problem.features(assembly)
     found = _read(assembly, data, "predict", image_folder)
     rows = assembly.problem.rows(found, assembly, labelled=False)
-    width = None if len(rows) else getattr(assembly.model, "row_width", None)
+    width = None if len(rows) else assembly.problem.features_width(assembly)
     collector = ArrayCollector(features, len(rows), width=width)
     _run(assembly, rows, collector, found, Console(verbosity))
     return collector.values
@@ -174,8 +174,8 @@ def metrics_for(assembly: Assembly, given: Any) -> tuple[tuple[str | Metric, ...
 
 def _usual(assembly: Assembly) -> tuple[list[str], str]:
     """Return the metrics of validation and of the problem type, and one that no saved predictor holds, else nothing."""
-    target, info = assembly.target, assembly.problem.info
-    names = list(dict.fromkeys([target.eval_metric, *info.usual_metrics[target.problem_type]]))
+    target = assembly.target
+    names = list(dict.fromkeys([target.eval_metric, *assembly.problem.usual_metrics(target)]))
     own: Metric | None = getattr(target, "metric", None)
     if own is None or own.function is not None:
         return names, ""

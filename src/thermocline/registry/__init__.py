@@ -53,6 +53,8 @@ class ProblemInfo:
         type_aliases: Other name of a problem type → the problem type.
         open_types: A name for several problem types, one of which the labels decide → these.
         own_metrics: Whether it takes functions as metrics (`thermocline.Metric`).
+        roles: Argument of `Predictor` that names a column by what it is for → what that is, such as `query`.
+        label_optional: Whether data may go without a label: `Predictor(label=None)`.
 
     Example:
         >>> from thermocline.registry import find_problem
@@ -78,6 +80,8 @@ class ProblemInfo:
     type_aliases: Mapping[str, str] = field(default_factory=dict)
     open_types: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     own_metrics: bool = False
+    roles: Mapping[str, str] = field(default_factory=dict)
+    label_optional: bool = False
 
 
 @dataclass(frozen=True)
@@ -191,6 +195,35 @@ def check_names(problem_type: str | None, eval_metric: Any, *, own: ProblemInfo 
     if own is None and problem_type is None and isinstance(eval_metric, str) and is_metric(eval_metric):
         return  # the type is inferred from the label; whether the metric fits shows then
     find_metric(info, eval_metric, problem_type)
+
+
+def check_roles(label: object, roles: Mapping[str, Any], problem_type: str | None, *, own: ProblemInfo | None) -> None:
+    """Check that a kind of problem takes the columns that are named by what they are for, and goes without a label.
+
+    Args:
+        label: As given.
+        roles: Argument → name of a column.
+        problem_type: As given.
+        own: The caller's own kind of problem.
+
+    Raises:
+        ConfigError: It does not; or a role is no name of a column, or two are the same.
+    """
+    info = own or find_problem(problem_type)
+    others = [one.problem_types[0] for one in problem_infos() if roles.keys() & one.roles.keys()]
+    for name, column in roles.items():
+        if name not in info.roles:
+            kinds = " and ".join(f"problem_type={one!r}" for one in others)
+            raise ConfigError(f"{name}={column!r} is for {kinds}, not for {info.name} problems. Leave it out.")
+        if not isinstance(column, str):
+            raise ConfigError(f"{name} is the name of a column ({info.roles[name]}), not {column!r}.")
+        if column == label:
+            raise ConfigError(f"{name}={column!r} is the label. Name the column that holds {info.roles[name]}.")
+    if len(set(roles.values())) < len(roles):
+        same = " and ".join(f"{one}={name!r}" for one, name in roles.items())
+        raise ConfigError(f"{same} are one column: name two different columns.")
+    if label is None and not info.label_optional:
+        raise ConfigError("label is a column name or a list of column names, not None.")
 
 
 def own_info(problem: Any) -> ProblemInfo:

@@ -68,6 +68,11 @@ class ImageProcessor:
         augment = None if augment == "none" else augment
         return ImageRows(cells, folder, self.spec, augment, seed, names, views, self.ranges)
 
+    def restricted(self, names: Sequence[str]) -> ImageProcessor:
+        """Return the same for some of the columns."""
+        kept = [place for place, column in enumerate(self.columns) if column.name in names]
+        return ImageProcessor([self.columns[i] for i in kept], self.spec, [self.ranges[i] for i in kept])
+
     def compare(self, frame: pd.DataFrame, folder: Path | None) -> None:
         """Warn where images hold values outside of the range that their column had in training."""
         for column, grey in zip(self.columns, self.ranges, strict=True):

@@ -10,7 +10,7 @@ import numpy as np
 from thermocline.contracts.exporting import ROWS, InputForm
 from thermocline.errors import ExportError
 from thermocline.inputs.text.processor import TextProcessor
-from thermocline.inputs.text.rows import JOINT, LEAST, READINGS
+from thermocline.inputs.text.rows import JOINT, LEAST, readings_of
 
 TOKENIZER = "tokenizer.json"
 
@@ -39,7 +39,7 @@ def text_form(processor: TextProcessor, folder: Path) -> InputForm:
         "most": processor.most,
         "of_columns": several,
     }
-    readings = READINGS[processor.pair]
+    readings = readings_of(processor.pair, len(processor.columns))
     tokens = "tokens" if processor.pad_to_longest else None
     axes: tuple[str | None, ...] = (ROWS, tokens) if readings == 1 else (ROWS, None, tokens)
     names = ("input_ids", "attention_mask", *(("columns",) if several else ()))
@@ -66,7 +66,8 @@ def _example(processor: TextProcessor, rows: int) -> dict[str, np.ndarray]:
     """Return arrays of made-up tokens, in rows of different lengths."""
     rng = np.random.default_rng(rows)
     width = min(LEAST + rows, processor.most) if processor.pad_to_longest else processor.max_length
-    readings, several = READINGS[processor.pair], len(processor.columns) > 1 and processor.pair == JOINT
+    columns = len(processor.columns)
+    readings, several = readings_of(processor.pair, columns), columns > 1 and processor.pair == JOINT
     shape = (rows * readings, width)
     lengths = np.maximum(width - np.arange(rows * readings) % 4, 1)
     mask = (np.arange(width) < lengths[:, None]).astype(np.int64)

@@ -38,7 +38,7 @@ from thermocline.inputs.text.own_build import (
 )
 from thermocline.inputs.text.pairs import settle_pair
 from thermocline.inputs.text.processor import TextProcessor, choose_max_length
-from thermocline.inputs.text.rows import JOINT, Hiding, TextRows
+from thermocline.inputs.text.rows import EACH, JOINT, Hiding, TextRows
 from thermocline.inputs.text.tokenizer import VOCABULARY, hiding_token, load_tokenizer, train_tokenizer
 from thermocline.inputs.text.tower import PADDED, depends_on_padding, token_limit
 from thermocline.inputs.text.views import text_differentiable, text_parts, text_views
@@ -104,7 +104,9 @@ class TextInput(InputKind):
         tower.pretrained, tower.notes = True, ()
         if names != [column.name for column in old.columns]:
             tower.notes = (f"reads {listing(names)}, and read {listing(column.name for column in old.columns)}",)
-            if pair != JOINT and len(names) != 2:
+            if pair == EACH:
+                tower.read_pair(pair, len(names))  # type: ignore[operator]
+            elif pair != JOINT and len(names) != 2:
                 pair = JOINT
                 tower.read_pair(pair)  # type: ignore[operator]
                 config = config.choose("model.text.pair", pair, f"{counted(len(names), 'text column')}")
@@ -209,7 +211,8 @@ class TextInput(InputKind):
                 trust_remote_code=trust_remote_code,
                 adapters=Adapters.from_dict(adapters) if adapters else None,
             )
-            tower.read_pair(described["processor"].get("pair", JOINT))
+            read = described["processor"]
+            tower.read_pair(read.get("pair", JOINT), len(read["columns"]["columns"]))
         if only_shapes():  # the tokenizer has no part in them
             return BuiltInput(self, None, tower, config)
         tokenizer = load_tokenizer(folder / FOLDER, name=str(folder), trust_remote_code=trust_remote_code)

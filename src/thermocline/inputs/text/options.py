@@ -9,7 +9,7 @@ from thermocline.config.option import TOWER_FROZEN_LAYERS, FrozenLayers, option
 
 Pooling: TypeAlias = Literal["auto", "cls", "mean", "last"]
 Join: TypeAlias = Literal["names", "separator"]
-Pair: TypeAlias = Literal["auto", "joint", "apart", "both"]
+Pair: TypeAlias = Literal["auto", "joint", "apart", "both", "each"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,9 @@ class TextOptions:
     )
     join: Join = option("names", "Several text columns: as `column: value`, or parted by the separator token.")
     pair: Pair = option(
-        "auto", "Two text columns: read in one sequence (joint), each alone and compared (apart), or both."
+        "auto",
+        "Two text columns: read in one sequence (joint), each alone and compared (apart), or both; each: any number of "
+        "them, each alone.",
     )
     token_dropout: float = option(
         0.0,

@@ -13,7 +13,7 @@ from thermocline.data.columns import Column
 from thermocline.data.order import inference_order
 from thermocline.errors import counted
 from thermocline.inputs.text.processor import TextProcessor
-from thermocline.inputs.text.rows import APART, BOTH, JOINT, TextRows
+from thermocline.inputs.text.rows import APART, BOTH, EACH, JOINT, TextRows
 from thermocline.inputs.text.tower import TextTower
 
 if TYPE_CHECKING:
@@ -50,6 +50,9 @@ def settle_pair(
         limit: The most tokens that the model takes.
     """
     asked = config.model.text.pair
+    if asked == EACH:
+        tower.read_pair(EACH, len(columns))
+        return config
     if len(columns) != 2:
         if asked in (APART, BOTH):
             why = f"{asked} compares two text columns; of {counted(len(columns), 'column')} it has no effect"

@@ -11,7 +11,7 @@ import pandas as pd
 from thermocline.data.column_values import texts
 from thermocline.data.columns import Column, Columns
 from thermocline.errors import counted
-from thermocline.inputs.text.rows import APART, JOINT, LEAST, READINGS, TextRows
+from thermocline.inputs.text.rows import APART, EACH, JOINT, LEAST, TextRows, readings_of
 from thermocline.inputs.text.standalone import fair_share
 
 if TYPE_CHECKING:
@@ -34,7 +34,8 @@ class TextProcessor:
         max_length: The most tokens a sequence, special tokens included.
         pad_to_longest: False pads every batch to `max_length` (for models whose features depend on padding).
         most: The most tokens that the model takes; `None` for `max_length`.
-        pair: `joint`, or for two columns `apart` or `both`. A text that is read alone goes without its column's name.
+        pair: `joint`, `each`, or for two columns `apart` or `both`. A text that is read alone goes without its column's
+            name.
     """
 
     def __init__(  # noqa: PLR0913 - what a predictor saves of it
@@ -48,7 +49,7 @@ class TextProcessor:
         most: int | None = None,
         pair: str = JOINT,
     ) -> None:
-        if pair != JOINT and len(columns) != 2:
+        if pair not in (JOINT, EACH) and len(columns) != 2:
             raise ValueError(f"a pair of texts are two columns, not {len(columns)}")
         self.pair = pair
         self.tokenizer = tokenizer
@@ -62,7 +63,7 @@ class TextProcessor:
     def rows(self, frame: pd.DataFrame) -> TextRows:
         """Tokenise a frame's text columns."""
         readings: list[Iterable[Sequence[list[int]]]] = []
-        if self.pair != APART:
+        if self.pair not in (APART, EACH):
             named = self.join == "names" and len(self.columns) > 1
             pieces = [self._pieces(frame[column.name], column, named=named) for column in self.columns]
             readings.append(zip(*pieces, strict=True))
@@ -79,7 +80,7 @@ class TextProcessor:
             None if self.pad_to_longest else self.max_length,
             min(LEAST, self.most),
             most=self.most,
-            readings=READINGS[self.pair],
+            readings=readings_of(self.pair, len(self.columns)),
             columns=tuple(self._columns(cut) for cut in cuts) if several else None,
         )
 
@@ -87,6 +88,18 @@ class TextProcessor:
         """Return the same for texts of any length, to tell how much is cut."""
         made: dict[str, Any] = {"join": self.join, "max_length": UNCUT, "most": self.most, "pair": self.pair}
         return TextProcessor(self.tokenizer, self.columns, **made)
+
+    def restricted(self, names: Sequence[str]) -> TextProcessor:
+        """Return the same for some of the columns, each of which is read alone.
+
+        Raises:
+            ValueError: Columns are read in one sequence, or compared.
+        """
+        if self.pair != EACH:
+            raise ValueError(f"columns are read {self.pair}, not each alone")
+        columns = [column for column in self.columns if column.name in names]
+        made: dict[str, Any] = {"join": self.join, "max_length": self.max_length, "most": self.most, "pair": EACH}
+        return TextProcessor(self.tokenizer, columns, pad_to_longest=self.pad_to_longest, **made)
 
     def _pieces(self, series: pd.Series[Any], column: Column, *, named: bool) -> list[list[int]]:
         values = [

@@ -19,10 +19,16 @@ LANES = 16
 columns beyond the last whole vector of a CPU (16 floats in AVX-512, 8 in AVX2) are added up apart."""
 
 
-JOINT, APART, BOTH = "joint", "apart", "both"
-READINGS = {JOINT: 1, APART: 2, BOTH: 3}
+JOINT, APART, BOTH, EACH = "joint", "apart", "both", "each"
+READINGS: dict[str, int | None] = {JOINT: 1, APART: 2, BOTH: 3, EACH: None}
 """How texts of several columns are read, and the sequences of a row: all columns in one sequence, each of two columns
-alone, or first the one and then the other."""
+alone and compared, first the one and then the other; or each of any number of columns alone, features side by side."""
+
+
+def readings_of(pair: str, columns: int) -> int:
+    """Return the sequences of a row of so many columns."""
+    fixed = READINGS[pair]
+    return columns if fixed is None else fixed
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ class TextReader:
         """
         named = self.settings["join"] == "names" and len(self.columns) > 1
         readings: list[list[list[tuple[int, int]]]] = []
-        if self.pair != "apart":
+        if self.pair not in ("apart", "each"):
             pieces = [self._pieces(rows, name, named=named) for name in self.columns]
             readings.append([self._sequence(list(one)) for one in zip(*pieces, strict=True)])
         if self.pair != "joint":

@@ -1,7 +1,8 @@
 """The text tower: any encoder or decoder that transformers' AutoModel builds, with a pooling.
 
 Two texts may be read apart and compared: `[u, v, |u − v|, u · v]` of their features u and v (InferSent: Conneau et al.
-2017; SBERT: Reimers and Gurevych 2019), and their cosine.
+2017; SBERT: Reimers and Gurevych 2019), and their cosine. Or the texts of any number of columns are read one by one,
+and their features stand side by side.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from thermocline.errors import listing
 from thermocline.inputs.own_backbone import OwnRecord
 from thermocline.inputs.own_outputs import tensor_of
 from thermocline.inputs.text.known_mask import KnownMask
-from thermocline.inputs.text.rows import APART, JOINT, READINGS
+from thermocline.inputs.text.rows import APART, EACH, JOINT, READINGS, readings_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -42,7 +43,7 @@ class TextTower(Tower):
         own: What is known of a backbone of the caller's own; else None.
 
     Attributes:
-        pair: How two texts are read: `joint`, `apart` or `both`; see `read_pair`.
+        pair: How texts of several columns are read: `joint`, `apart`, `both` or `each`; see `read_pair`.
         features: Features of a sequence.
         adapters: The adapters in the backbone, or None.
     """
@@ -69,17 +70,23 @@ class TextTower(Tower):
         self.read_pair(JOINT)
         self.adapters: Adapters | None = None
 
-    def read_pair(self, pair: str) -> None:
-        """Set how two texts are read: in one sequence, or each alone and compared, or both.
+    def read_pair(self, pair: str, columns: int = 2) -> None:
+        """Set how two texts are read: in one sequence, or each alone and compared, or both; or any number, each alone.
+
+        Args:
+            pair: `joint`, `apart`, `both` or `each`.
+            columns: Columns of text, where each is read alone.
 
         Raises:
-            ValueError: Another word than `joint`, `apart` and `both`.
+            ValueError: Another word.
         """
         if pair not in READINGS:
             raise ValueError(f"a pair of texts is read {listing(READINGS)}, not {pair!r}")
-        self.pair = pair
+        self.pair, self.columns = pair, columns
         joint = (self.features,) * (pair != APART)
         self.feature_blocks = () if pair == JOINT else (*joint, *(self.features,) * 4, 1)
+        if pair == EACH:
+            self.feature_blocks = (self.features,) * columns
         self.width = sum(self.feature_blocks) or self.features
 
     def forward(self, inputs: Mapping[str, torch.Tensor], *, grain: str = ROW) -> torch.Tensor:
@@ -103,8 +110,7 @@ class TextTower(Tower):
         states: torch.Tensor = out[0] if self.own is None else tensor_of(out, STATES)
         if grain == TOKEN:
             return states
-        pooled = self._pooled(states, mask) if self.by_token else states
-        return pooled if self.pair == JOINT else _compared(pooled.view(-1, READINGS[self.pair], pooled.shape[-1]))
+        return self._of_rows(self._pooled(states, mask) if self.by_token else states, inputs)
 
     def _may_know(self, inputs: Mapping[str, torch.Tensor]) -> bool:
         """Whether the host has a copy of the inputs, and the backbone is one of transformers that is not compiled."""
@@ -120,8 +126,15 @@ class TextTower(Tower):
         mask = inputs["attention_mask"].flatten(0, -2)
         if states.dim() != 3 or states.shape[:2] != mask.shape:
             return None
-        pooled = _mean(states.float(), mask)
-        return pooled if self.pair == JOINT else _compared(pooled.view(-1, READINGS[self.pair], pooled.shape[-1]))
+        return self._of_rows(_mean(states.float(), mask), inputs)
+
+    def _of_rows(self, pooled: torch.Tensor, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Return features of rows, `(rows, width)`, from those of their sequences."""
+        if self.pair == JOINT:
+            return pooled
+        if self.pair == EACH:
+            return pooled.reshape(len(inputs["input_ids"]), -1)
+        return _compared(pooled.view(-1, readings_of(self.pair, 2), pooled.shape[-1]))
 
     def _pooled(self, states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         if self.pooling == "cls":
@@ -135,7 +148,7 @@ class TextTower(Tower):
         """Return the features of a row of four tokens a reading, `(1, width)`, in eval mode and without gradients."""
         was_training = self.training
         self.eval()
-        ids = torch.ones(1, READINGS[self.pair], 4, dtype=torch.long)
+        ids = torch.ones(1, readings_of(self.pair, self.columns), 4, dtype=torch.long)
         with torch.no_grad():
             features = self({"input_ids": ids, "attention_mask": torch.ones_like(ids)})
         self.train(was_training)

@@ -13,7 +13,7 @@ import torch
 
 from thermocline.contracts.showing import CellParts, Differentiable, Parts, View
 from thermocline.errors import ConfigError, counted
-from thermocline.inputs.text.rows import APART, JOINT, TextRows
+from thermocline.inputs.text.rows import APART, EACH, JOINT, TextRows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -63,7 +63,7 @@ def _names(processor: TextProcessor) -> list[str]:
     columns = [column.name for column in processor.columns]
     if processor.pair == JOINT:
         return [" + ".join(columns)]
-    return columns if processor.pair == APART else [" + ".join(columns), *columns]
+    return columns if processor.pair in (APART, EACH) else [" + ".join(columns), *columns]
 
 
 def _note(read: int, whole: int) -> str:

@@ -1,0 +1,1 @@
+"""Pairs of texts, of images, or one of each: which match, and search."""
