@@ -134,5 +134,6 @@ def rebuild_own_text(data: Mapping[str, Any], config: ResolvedConfig) -> TextTow
     if adapters := data.get("adapters"):
         tower.adapters = Adapters.from_dict(adapters)
         inject(tower.backbone, tower.adapters)
-    tower.read_pair(data["processor"].get("pair", JOINT))
+    read = data["processor"]
+    tower.read_pair(read.get("pair", JOINT), len(read["columns"]["columns"]))
     return tower
