@@ -31,7 +31,7 @@ class SegmenterOptions:
     )
     backbone: str | None = option(
         None,
-        "The image backbone of the light head, or of a fresh `upernet` or `dpt`: a local folder or a timm name.",
+        "Image backbone of the light head, or of a fresh `upernet`: a local folder or a timm name.",
         example="resnet18",
     )
     backbone_pretrained: bool = option(True, "Start that backbone from its weights; false keeps its shape only.")

@@ -90,6 +90,8 @@ class Segmenter(Tower):
         """
         del grain
         pixels = inputs if isinstance(inputs, torch.Tensor) else inputs["pixels"]
+        if self.spec.flipped:
+            pixels = pixels.flip(1)
         values = (pixels.to(self.mean.dtype) - self.mean) / self.std
         out = self.model(pixel_values=values.contiguous(memory_format=torch.channels_last))
         logits: torch.Tensor = out if isinstance(out, torch.Tensor) else out.logits

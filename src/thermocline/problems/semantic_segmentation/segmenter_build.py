@@ -9,6 +9,7 @@ import torch
 
 from thermocline.backbones.pretrained import folder_of
 from thermocline.errors import ConfigError, first_line
+from thermocline.problems.semantic_segmentation.library_build import build_library
 from thermocline.problems.semantic_segmentation.light_build import build_light
 from thermocline.problems.semantic_segmentation.options import SegmenterOptions
 from thermocline.problems.semantic_segmentation.segmenter import Segmenter, SegmenterOrigin
@@ -36,7 +37,7 @@ def segmenter_of(
         raise ConfigError("A segmenter needs at least one class; the masks of the training frame hold none.")
     sources = find_sources(options)
     size = fitting_size(size_of_training_images, longer=options.size)
-    segmenter = _light(sources, options, classes, size)
+    segmenter = _light(sources, options, classes, size) if sources.model is None else _library(sources, classes, size)
     _check_runs(segmenter)
     return segmenter
 
@@ -49,6 +50,14 @@ def _light(sources: Sources, options: SegmenterOptions, classes: Sequence[Any], 
     new = [name for name, _ in model.named_parameters() if not name.startswith("backbone.")]
     fresh = frozenset(new if backbone.pretrained else ())
     return Segmenter(model, spec, classes, SegmenterOrigin(backbone.pretrained, fresh, light=described))
+
+
+def _library(sources: Sources, classes: Sequence[Any], size: tuple[int, int]) -> Segmenter:
+    model, backbone = sources.model, sources.backbone
+    assert model is not None
+    folder = folder_of(model, "model.segmenter")
+    other = None if backbone is None else (backbone, folder_of(backbone, "model.segmenter.backbone"))
+    return build_library(model, folder, classes, size, backbone=other)
 
 
 def _check_runs(segmenter: Segmenter) -> None:

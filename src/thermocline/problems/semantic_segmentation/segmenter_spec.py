@@ -24,12 +24,14 @@ class SegmentationSpec:
         std: Per channel, of pixels in 0..1.
         interpolation: `nearest`, `bilinear`, `bicubic`, `lanczos`, `box` or `hamming`; masks are always resized by
             the nearest pixel.
+        flipped: Whether the model takes the colours as blue, green, red.
     """
 
     size: tuple[int, int]
     mean: tuple[float, ...] = (0.5, 0.5, 0.5)
     std: tuple[float, ...] = (0.5, 0.5, 0.5)
     interpolation: str = "bilinear"
+    flipped: bool = False
 
     def with_size(self, size: tuple[int, int]) -> SegmentationSpec:
         """Return the same with another size."""
