@@ -54,7 +54,7 @@ def build_library(
     spec = _spec(config.model_type, folder, fitted, other)
     notes: tuple[str, ...] = ()
     if fitted != size:
-        notes = (f"images are squashed to {fitted[0]}×{fitted[1]}, the size that this model was built for",)
+        notes = (f"images are squashed to {fitted[0]}×{fitted[1]}: the model takes none of {size[0]}×{size[1]}",)
     if pretrained:
         assert folder is not None
         model, fresh, replaced = load_model(source, folder, config, classes)

@@ -12,7 +12,10 @@ from thermocline.errors import CheckpointError, first_line, listing
 from thermocline.tuning.layers.detector_parts import offline
 
 #: What a type needs so that its default configuration can be built.
-_NEEDED: dict[str, dict[str, Any]] = {"beit": {"out_indices": [3, 5, 7, 11]}}
+_NEEDED: dict[str, dict[str, Any]] = {
+    "beit": {"out_indices": [3, 5, 7, 11]},
+    "sapiens2": {"head_config": {"upsample_out_channels": [768, 768], "conv_out_channels": [64, 64]}},
+}
 
 
 def own_config(source: Source, folder: Path | None) -> Any:
