@@ -40,14 +40,14 @@ def test_its_layers_are_a_whole_partition_with_backbone_and_head(segmenter: Segm
     assert list(dict.fromkeys(parts)) == wanted
     names = [name for layer in layers for name in layer.parameters]
     assert sorted(names) == sorted(f"towers.segmenter.model.{name}" for name, _ in segmenter.model.named_parameters())
-    assert layers.confident and layers.order == "forward pass"
+    assert (layers.confident, layers.order) == (True, "forward pass")
     assert all(layer.role == "head" for layer in layers if layer.part == "head")
 
 
 def test_it_gives_logits_of_the_classes_and_gradients_to_every_weight(segmenter: Segmenter) -> None:
     pixels = torch.randint(0, 256, (2, 3, *segmenter.spec.size), dtype=torch.uint8)
     logits = segmenter({"pixels": pixels})
-    assert logits.shape[:2] == (2, len(CLASSES)) and logits.dtype == torch.float32
+    assert (logits.shape[:2], logits.dtype) == ((2, len(CLASSES)), torch.float32)
     logits.square().mean().backward()
     without = [name for name, p in segmenter.model.named_parameters() if p.grad is None]
     assert not [name for name in without if "head" in name or "decoder" in name], without
@@ -61,5 +61,5 @@ def test_it_is_built_again_from_plain_data(segmenter: Segmenter) -> None:
     own = segmenter.state_dict()
     assert {name: value.shape for name, value in again.state_dict().items()} == {n: v.shape for n, v in own.items()}
     again.load_state_dict(own, assign=True)
-    assert again.classes == CLASSES and again.spec == segmenter.spec and again.notes == segmenter.notes
+    assert (again.classes, again.spec, again.notes) == (CLASSES, segmenter.spec, segmenter.notes)
     assert [type(one).__name__ for one in again.modules()] == [type(one).__name__ for one in segmenter.modules()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -29,29 +30,38 @@ def own_config(source: Source, folder: Path | None) -> Any:
         CheckpointError: It cannot be read, or is no model for semantic segmentation.
     """
     from transformers import CONFIG_MAPPING, AutoConfig
-    from transformers.models.auto import modeling_auto as auto
 
-    known = auto.MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES
     with quiet_transformers():
         try:
             if folder is None:
                 config: Any = CONFIG_MAPPING[source.location](**_NEEDED.get(source.location, {}))
             else:
+                _check_type(source, json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type"))
                 config = AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
+        except CheckpointError:
+            raise
         except Exception as error:
             raise unreadable(source, error) from error
-    if config.model_type in known:
-        if getattr(config, "use_auxiliary_head", False):
-            config.use_auxiliary_head = False
-        return offline(config)
-    if config.model_type in auto.MODEL_FOR_UNIVERSAL_SEGMENTATION_MAPPING_NAMES:
+    if getattr(config, "use_auxiliary_head", False):
+        config.use_auxiliary_head = False
+    return offline(config)
+
+
+def _check_type(source: Source, kind: Any) -> None:
+    """Raise unless a model type is one for semantic segmentation, or one that transformers does not know."""
+    from transformers.models.auto import modeling_auto as auto
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+
+    known = auto.MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES
+    if kind in known or kind not in CONFIG_MAPPING_NAMES:
+        return
+    if kind in auto.MODEL_FOR_UNIVERSAL_SEGMENTATION_MAPPING_NAMES:
         raise CheckpointError(
-            f"{source.name!r} is of type {config.model_type!r}, which predicts masks of objects and is trained by "
-            "matching them. This problem takes models that give a class for every pixel: "
-            f"{listing(known, limit=30)}."
+            f"{source.name!r} is of type {kind!r}, which predicts masks of objects and is trained by matching them. "
+            f"This problem takes models that give a class for every pixel: {listing(known, limit=30)}."
         )
     raise CheckpointError(
-        f"{source.name!r} is of type {config.model_type!r}, which is no model for semantic segmentation. Types are "
+        f"{source.name!r} is of type {kind!r}, which is no model for semantic segmentation. Types are "
         f"{listing(known, limit=30)}. For an image backbone with a light head leave model.segmenter.checkpoint at "
         "'light' and name a timm model or folder as model.segmenter.backbone."
     )
