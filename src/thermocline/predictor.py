@@ -461,7 +461,8 @@ class Predictor:
             A Series; a DataFrame of 0 and 1 for a multilabel target given as columns. Where boxes are predicted each
             value is a list of `{label, score, box}`, highest score first; a box is x1, y1, x2, y2 in the image's
             pixels. Where every pixel has a class each value is a mask, uint8 or uint16 `(height, width)` of the image,
-            in the numbers of the training masks, or with names the positions of the classes. With `as_numpy` an array `(rows,)` or `(rows, labels)`.
+            in the numbers of the training masks, or with names the positions of the classes. With `as_numpy` an array
+            `(rows,)` or `(rows, labels)`.
 
         Raises:
             NotFittedError: `fit` has not been called.
@@ -484,8 +485,8 @@ class Predictor:
         from thermocline.pipeline.predict import predict
 
         check_flags(as_numpy=as_numpy)
-        given = {"image_folder": image_folder, "out": None if out is None else folder_argument(out)}
-        found = predict(self._fitted(), data, verbosity=self.verbosity, **given)
+        folder = None if out is None else folder_argument(out)
+        found = predict(self._fitted(), data, image_folder=image_folder, out=folder, verbosity=self.verbosity)
         return found.to_numpy() if as_numpy else found
 
     @overload

@@ -28,8 +28,9 @@ def choose_defaults(config: ResolvedConfig, *, pretrained: bool, rows: int) -> R
     if config.env.batch_size is None:
         batch = int(np.clip(2 ** round(np.log2(max(rows, 1) / 25)), 2, 16))
         config = config.choose("env.batch_size", batch, counted(rows, "training image"))
-    steps = STEPS if pretrained else 2 * STEPS
-    epochs = int(np.clip(round(steps * config.env.batch_size / max(rows, 1)), LEAST_EPOCHS, MOST_EPOCHS))
+    size = config.env.batch_size
+    assert size
+    epochs = int(np.clip(round((STEPS if pretrained else 2 * STEPS) * size / max(rows, 1)), LEAST_EPOCHS, MOST_EPOCHS))
     chosen: dict[str, tuple[Any, str]] = {
         "optim.lr": (1e-4 * factor, ", ".join(part for part in ("usual for segmenters", times) if part)),
         "optim.max_epochs": (epochs, f"the segmenter starts {how}, {counted(rows, 'training image')}"),

@@ -69,7 +69,7 @@ def figure_of(
     colours = class_colours(len(classes))
     there = sorted({int(code) for mask in codes for code in np.unique(mask) if code >= 0})
     patches = [
-        Patch(facecolor=[part / 255 for part in colours[code]], edgecolor="0.5", label=str(classes[code]))
+        Patch(facecolor="#{:02x}{:02x}{:02x}".format(*colours[code]), edgecolor="0.5", label=str(classes[code]))
         for code in there
     ]
     if patches:

@@ -104,9 +104,9 @@ def read_masks(
         for value, pixels in zip(found.tolist(), number.tolist(), strict=True):
             counts[value] = counts.get(value, 0) + pixels
     _check(faults, len(cells), label, folder, frame.index, what)
-    values = tuple(sorted(counts))
-    pixels = np.array([counts[value] for value in values], dtype=np.int64)
-    return Masks(label, image, cells, frame.index, folder, palette, sizes, values, pixels, tuple(present))
+    known = tuple(sorted(counts))
+    pixels = np.array([counts[value] for value in known], dtype=np.int64)
+    return Masks(label, image, cells, frame.index, folder, palette, sizes, known, pixels, tuple(present))
 
 
 def _read(cell: object, picture: object, folder: Path | None, palette: Palette) -> tuple[str, np.ndarray]:

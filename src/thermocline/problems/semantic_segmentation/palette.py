@@ -86,7 +86,8 @@ class Palette:
         Raises:
             ValueError: Colours that are none of the palette; the message names them.
         """
-        assert self.colors is not None and self.classes is not None
+        assert self.colors is not None
+        assert self.classes is not None
         place = {name: number for number, name in enumerate(self.classes)} | {IGNORE: NO_CLASS}
         packed = _packed(pixels.reshape(-1, 3))
         found, inverse = np.unique(packed, return_inverse=True)

@@ -132,6 +132,7 @@ class SemanticSegmentation(Problem):
         self, found: Labelled, target: MaskTarget, fraction: float | None, *, seed: int
     ) -> tuple[np.ndarray, np.ndarray, str]:
         """Split images; every class stays in training."""
+        del target
         masks: Masks = found.labels
         return split_masks(masks.present, _pictures(found, masks), fraction, seed=seed)
 
@@ -190,6 +191,7 @@ class SemanticSegmentation(Problem):
 
     def collector(self, assembly: Assembly, rows: Rows, found: Labelled, *, scoring: bool, **options: Any) -> Collector:
         """Return what counts pixels where they are scored, else what keeps masks or writes them."""
+        del found
         part: Any = rows.parts[TOWER]
         if scoring:
             return ConfusionCollector(assembly.model, assembly.target, part.truth)

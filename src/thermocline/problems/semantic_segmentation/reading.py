@@ -81,8 +81,8 @@ def segmented_columns(found: Labelled, request: Request) -> Columns:
     if not images:
         held = listing([f"{column.name}: {column.reason}" for column in columns]) or "there is only the label"
         raise DataError(
-            f"train_data has no column of images (paths, bytes, PIL images or arrays) apart from the masks in {label!r}:"
-            f" {held}."
+            "train_data has no column of images (paths, bytes, PIL images or arrays) apart from the masks in "
+            f"{label!r}: {held}."
         )
     others = {name: "null" for name in found.frame.columns if name not in (label, images[0])}
     return infer_columns(found.frame, exclude=[label], column_types={**given, **others})

@@ -142,7 +142,7 @@ class SegmentationRows(RowPart):
             pixels[place] = image.numpy()
             if mask is not None:
                 masks[place] = mask.numpy()
-        out = {"pixels": pixels, "sizes": sizes}
+        out: dict[str, np.ndarray] = {"pixels": pixels, "sizes": sizes}
         return out if self.masks is None else {**out, "mask": masks}
 
     def undecoded(self, rows: np.ndarray) -> dict[str, np.ndarray]:
@@ -171,7 +171,8 @@ class SegmentationRows(RowPart):
             return *augmented(image, mask, self.spec, self.augment), size
 
     def _mask(self, row: int) -> torch.Tensor:
-        assert self.masks is not None and self.target is not None
+        assert self.masks is not None
+        assert self.target is not None
         return torch.from_numpy(self.target.encode(self.masks.open(row)))
 
     def truth(self, row: int) -> np.ndarray:

@@ -62,7 +62,8 @@ class MaskTarget:
         With names or colours these are the positions of the classes.
         """
         dtype = np.uint8 if max(self.values) < 256 else np.uint16
-        return np.asarray(self.values, dtype=dtype)[codes]
+        found: np.ndarray = np.asarray(self.values, dtype=dtype)[codes]
+        return found
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
