@@ -443,6 +443,7 @@ class Predictor:
         data: Data | pd.Series[Any],
         *,
         image_folder: str | os.PathLike[str] | None = None,
+        out: str | os.PathLike[str] | None = None,
         as_numpy: Literal[False] = False,
     ) -> pd.Series[Any] | pd.DataFrame: ...
 
@@ -452,12 +453,18 @@ class Predictor:
         data: Data | pd.Series[Any],
         *,
         image_folder: str | os.PathLike[str] | None = None,
+        out: str | os.PathLike[str] | None = None,
         as_numpy: Literal[True],
     ) -> np.ndarray: ...
 
     @keeps_global_state
     def predict(
-        self, data: Data | pd.Series[Any], *, image_folder: str | os.PathLike[str] | None = None, as_numpy: bool = False
+        self,
+        data: Data | pd.Series[Any],
+        *,
+        image_folder: str | os.PathLike[str] | None = None,
+        out: str | os.PathLike[str] | None = None,
+        as_numpy: bool = False,
     ) -> pd.Series[Any] | pd.DataFrame | np.ndarray:
         """Return predictions on the frame's index, in the label's dtype.
 
@@ -468,12 +475,16 @@ class Predictor:
             image_folder: Where relative paths of images in `data` start. By default they start at the folder of the
                 table or annotation file, else at the working folder; all of them at one. `data.image_folder` is of the
                 training data and does not count here.
+            out: A folder in which predictions that are images (masks) are written as PNG files, as soon as each is
+                found; their paths are returned. Files that are there are not overwritten.
             as_numpy: Return the values as an array, without index and names.
 
         Returns:
             A Series; a DataFrame of 0 and 1 for a multilabel target given as columns. Where boxes are predicted each
             value is a list of `{label, score, box}`, highest score first; a box is x1, y1, x2, y2 in the image's
-            pixels. With `as_numpy` an array `(rows,)` or `(rows, labels)`.
+            pixels. Where every pixel has a class each value is a mask, uint8 or uint16 `(height, width)` of the image,
+            in the numbers of the training masks, or with names the positions of the classes. With `as_numpy` an array
+            `(rows,)` or `(rows, labels)`.
 
         Raises:
             NotFittedError: `fit` has not been called.
@@ -492,10 +503,12 @@ class Predictor:
             (16,)
         """
         from thermocline.pipeline.arguments import check_flags
+        from thermocline.pipeline.path_argument import folder_argument
         from thermocline.pipeline.predict import predict
 
         check_flags(as_numpy=as_numpy)
-        found = predict(self._fitted(), data, image_folder=image_folder, verbosity=self.verbosity)
+        folder = None if out is None else folder_argument(out)
+        found = predict(self._fitted(), data, image_folder=image_folder, out=folder, verbosity=self.verbosity)
         return found.to_numpy() if as_numpy else found
 
     @overload

@@ -17,6 +17,7 @@ from thermocline.data import packaged_samples
 from thermocline.data.docstrings import clean
 from thermocline.data.packaged_samples import PACKAGED, all_rows, digest_of
 from thermocline.data.sample_facts import SAMPLES
+from thermocline.data.sample_shapes import SHAPES
 from thermocline.data.samples import digits, docstrings, list_samples, load_sample, mixed
 from thermocline.errors import ConfigError, DataError, MissingDependencyError
 
@@ -25,6 +26,7 @@ LIBRARIES = {"numpy", "pandas", "scipy", "scikit-learn", "torch"}
 AS_LOADED = {
     "digits": "a7d023a30a80148e",
     "mixed": "16ccdce1bc4ad826",
+    "shapes": "7019278e42a361be",
     "penguins": "c0fe64f4c7d9b753",
     "weather": "8b7f1e8ed5316d4f",
     "questions": "5faf9b1be2a0c0ce",
@@ -49,9 +51,8 @@ def test_the_list_names_every_sample(tmp_path):
         pd.testing.assert_frame_equal(frame, load_sample(name, rows=20, folder=tmp_path))
         assert not frame.equals(load_sample(name, rows=20, seed=1, folder=tmp_path))
         assert frame.attrs["sample"] == name
-        assert frame.attrs["versions"].keys() == (
-            {SAMPLES[name].package or "scikit-learn"} if name != "docstrings" else LIBRARIES
-        )
+        packages = {"docstrings": LIBRARIES, "shapes": {"numpy"}}.get(name, {SAMPLES[name].package or "scikit-learn"})
+        assert frame.attrs["versions"].keys() == packages
 
 
 def test_bad_arguments():
@@ -145,8 +146,8 @@ def test_each_part_of_the_mixed_frame_tells_something(tmp_path):
 def test_fixed_samples_have_the_same_rows_in_the_same_order_everywhere(name, tmp_path):
     frame = load_sample(name, folder=tmp_path)
     assert (len(frame), frame.columns[-1]) == (SAMPLES[name].rows, SAMPLES[name].label)
-    if "image" in frame:
-        frame["image"] = [Path(path).name for path in frame["image"]]  # a number and a digest of the pixels
+    for column in {"image", "mask"} & set(frame):
+        frame[column] = [Path(path).name for path in frame[column]]  # a number and a digest of the pixels
     assert digest_of(frame)[:16] == AS_LOADED[name]
 
 
@@ -183,6 +184,20 @@ def test_textures_are_pieces_in_their_own_files(tmp_path):
     assert frame["image"].nunique() == 192
     with Image.open(frame["image"][0]) as image:
         assert (image.size, image.mode) == ((64, 64), "L")
+
+
+def test_shapes_have_masks_of_their_own_size_in_which_every_class_occurs(tmp_path):
+    frame = load_sample("shapes", rows=40, folder=tmp_path)
+    masks = []
+    for path, mask in zip(frame["image"], frame["mask"], strict=True):
+        with Image.open(path) as picture, Image.open(mask) as index:
+            assert (picture.size, picture.mode, index.size, index.mode) == ((96, 72), "RGB", (96, 72), "P")
+            masks.append(np.asarray(index))
+    shares = np.bincount(np.stack(masks).ravel(), minlength=4) / np.stack(masks).size
+    assert len(shares) == len(SHAPES)
+    assert (shares[1:] > 0.04).all()
+    assert 0.6 < shares[0] < 0.9
+    assert len(list(tmp_path.iterdir())) == 80
 
 
 def digest(frame: pd.DataFrame) -> str:

@@ -487,6 +487,17 @@ class Problem:
             "Compare predict(data) with the labels."
         )
 
+    def check_written(self, target: Any) -> None:
+        """Check that predictions can be written as files, by a `collector` that is given the folder `out`.
+
+        Raises:
+            ConfigError: They are values of a frame, which is written whole.
+        """
+        raise ConfigError(
+            f"out= is for predictions that are images, not for {target.problem_type}. Leave it out, and write what "
+            "predict returns: predict(data).to_csv(...)."
+        )
+
     # -- pictures
 
     def check_drawable(self, target: Any) -> None:

@@ -69,6 +69,13 @@ SAMPLES: dict[str, SampleFacts] = {
         "Apache-2.0; the digits CC BY 4.0",
         "made up by Thermocline, with scikit-learn's digits",
     ),
+    "shapes": SampleFacts(
+        360,
+        "mask",
+        "circles, squares and triangles on textured grounds, each with a mask; which class is each pixel?",
+        "Apache-2.0",
+        "made up by Thermocline",
+    ),
     "penguins": SampleFacts(
         344,
         "species",

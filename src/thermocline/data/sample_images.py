@@ -6,9 +6,14 @@ import getpass
 import hashlib
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 
 def write_images(
@@ -28,22 +33,42 @@ def write_images(
     """
     from PIL import Image
 
-    place = own_folder(name) if folder is None else Path(folder).expanduser().resolve()
-    place.mkdir(parents=True, exist_ok=True)
+    place = place_for(name, folder)
     paths: dict[int, str] = {}
     for number in map(int, np.unique(order)):
         digest = hashlib.sha256(images[number].tobytes() + bytes([side])).hexdigest()[:12]
         path = place / f"{number:04d}_{digest}.png"
-        if not path.exists():
-            handle, unfinished = tempfile.mkstemp(suffix=".part", dir=place)
-            with os.fdopen(handle, "wb") as file:
-                picture = Image.fromarray(images[number])
-                if picture.size != (side, side):
-                    picture = picture.resize((side, side), Image.Resampling.BICUBIC)
-                picture.save(file, "PNG")
-            Path(unfinished).replace(path)
+        write_once(path, lambda number=number: _sized(Image.fromarray(images[number]), side))  # type: ignore[misc]
         paths[number] = str(path)
     return [paths[int(number)] for number in order]
+
+
+def place_for(name: str, folder: str | Path | None) -> Path:
+    """Return the folder for a sample's files, which is there then: the one that is given, or one of the user's own."""
+    place = own_folder(name) if folder is None else Path(folder).expanduser().resolve()
+    place.mkdir(parents=True, exist_ok=True)
+    return place
+
+
+def write_once(path: Path, make: Callable[[], Image.Image]) -> None:
+    """Write a picture as a PNG file, unless it is there; the file is there whole or not at all.
+
+    Args:
+        path: Of the file.
+        make: Returns the picture; called where it has to be written.
+    """
+    if path.exists():
+        return
+    handle, unfinished = tempfile.mkstemp(suffix=".part", dir=path.parent)
+    with os.fdopen(handle, "wb") as file:
+        make().save(file, "PNG")
+    Path(unfinished).replace(path)
+
+
+def _sized(picture: Image.Image, side: int) -> Image.Image:
+    from PIL import Image
+
+    return picture if picture.size == (side, side) else picture.resize((side, side), Image.Resampling.BICUBIC)
 
 
 def own_folder(name: str) -> Path:

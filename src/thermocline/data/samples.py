@@ -18,9 +18,11 @@ import pandas as pd
 from thermocline.data.packaged_samples import PACKAGED, all_rows
 from thermocline.data.sample_facts import SAMPLES
 from thermocline.data.sample_images import write_images
+from thermocline.data.sample_shapes import write_shapes
 from thermocline.errors import ConfigError, DataError, did_you_mean
 
 SIDE = 32  # pixels; the digits are 8 x 8 and most image models need more
+_NEEDED = {"docstrings": "numpy pandas scipy scikit-learn torch", "shapes": "numpy"}  # packages that rows come from
 _URGENT = (
     "needed for surgery tomorrow",
     "the customer is waiting at the door",
@@ -125,9 +127,9 @@ def load_sample(name: str, *, rows: int | None = None, seed: int = 0, folder: st
         whole = all_rows(name, folder=folder)
         frame = whole.iloc[np.random.default_rng(seed).permutation(len(whole))[:wanted]].reset_index(drop=True)
     else:
-        frame = {"digits": digits, "mixed": mixed}[name](rows=rows, seed=seed, folder=folder)
+        frame = {"digits": digits, "mixed": mixed, "shapes": shapes}[name](rows=rows, seed=seed, folder=folder)
     facts = SAMPLES[name]
-    packages = facts.package or ("numpy pandas scipy scikit-learn torch" if name == "docstrings" else "scikit-learn")
+    packages = facts.package or _NEEDED.get(name, "scikit-learn")
     versions = {package: metadata.version(package) for package in packages.split()}
     frame.attrs |= {"sample": name, "licence": facts.licence, "source": facts.source, "versions": versions}
     return frame
@@ -215,6 +217,21 @@ def mixed(*, rows: int | None = None, seed: int = 0, folder: str | Path | None =
     place = np.argsort(np.argsort(urgency, kind="stable"), kind="stable")
     frame["priority"] = np.array(["low", "medium", "high"])[place * 3 // wanted]
     return frame
+
+
+def shapes(*, rows: int | None = None, seed: int = 0, folder: str | Path | None = None) -> pd.DataFrame:
+    """Return pictures of shapes: `image` and `mask`, absolute paths of PNG files of 96 x 72 pixels.
+
+    A mask holds the class of each pixel: 0 background, 1 circle, 2 square, 3 triangle
+    (`data.sample_shapes.SHAPES`). There are 360; asking for more returns these.
+
+    Raises:
+        ConfigError: `rows` is not a positive whole number.
+    """
+    wanted = _rows("shapes", rows)
+    order = np.random.default_rng(seed).permutation(SAMPLES["shapes"].rows)[:wanted]
+    images, masks = write_shapes(order.tolist(), folder)
+    return pd.DataFrame({"image": images, "mask": masks})
 
 
 def _rows(name: str, rows: int | None) -> int:

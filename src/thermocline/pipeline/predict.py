@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -37,15 +38,18 @@ _TOLD: WeakKeyDictionary[torch.nn.Module, set[str]] = WeakKeyDictionary()
 
 
 def predict(
-    assembly: Assembly, data: object, *, image_folder: object = None, verbosity: int = 0
+    assembly: Assembly, data: object, *, image_folder: object = None, out: Path | None = None, verbosity: int = 0
 ) -> pd.Series[Any] | pd.DataFrame:
-    """Return predictions on the frame's index, in the label's dtype.
+    """Return predictions on the frame's index, in the label's dtype; with `out` the paths where they are written.
 
     Raises:
+        ConfigError: `out`, and they cannot be written as files.
         DataError: A column is missing, or a cell cannot be read.
     """
+    if out is not None:
+        assembly.problem.check_written(assembly.target)
     found = _read(assembly, data, "predict", image_folder)
-    outputs = _outputs(assembly, found, Console(verbosity))
+    outputs = _outputs(assembly, found, Console(verbosity), **({} if out is None else {"out": out}))
     return assembly.problem.predictions(outputs, assembly.target, found.frame.index)
 
 

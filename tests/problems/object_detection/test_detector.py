@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from support.tiny_detectors import SIDE, TRAINABLE, config_of, detector_of, timm_backbone
+from thermocline.backbones.class_heads import class_dependent
 from thermocline.backbones.pretrained import find_image
 from thermocline.errors import CheckpointError, ConfigError
 from thermocline.problems.object_detection.detector import Detector
@@ -19,7 +20,6 @@ from thermocline.problems.object_detection.detector_build import build_detector
 from thermocline.problems.object_detection.detector_config import DetectorSettings
 from thermocline.problems.object_detection.detector_saved import describe_detector, rebuild_detector
 from thermocline.problems.object_detection.detector_source import DETECTORS, detector_types, find_detector
-from thermocline.problems.object_detection.detector_weights import class_dependent
 from thermocline.problems.object_detection.model import TOWER
 from thermocline.problems.object_detection.objective import over_boxes
 from thermocline.tuning.layers.detector_parts import frozen_norms

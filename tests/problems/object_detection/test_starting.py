@@ -9,8 +9,8 @@ import torch
 from support.shapes import options, save_detector, write_shapes
 from support.tiny import told
 from thermocline import Callback, Predictor
+from thermocline.backbones.class_heads import class_dependent
 from thermocline.errors import ConfigError
-from thermocline.problems.object_detection.detector_weights import class_dependent
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* in train_data too")
 

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from support.tiny_detectors import SIDE, TYPES, detector_of
+from thermocline.backbones.class_heads import class_dependent
 from thermocline.errors import LayerMapError, SelectorError
-from thermocline.problems.object_detection.detector_weights import class_dependent
 from thermocline.tuning.apply import AppliedPlan
 from thermocline.tuning.layers.detector_parts import PARTS, parts_of
 from thermocline.tuning.layers.layer_map import LayerMap

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from thermocline.inputs.image.joint_transforms import colour_steps, resized
 from thermocline.problems.object_detection.box_spec import DetectionSpec
 
 if TYPE_CHECKING:
@@ -44,17 +45,6 @@ class Scene:
         return int(self.pixels.shape[-2]), int(self.pixels.shape[-1])
 
 
-def resized(pixels: torch.Tensor, size: tuple[int, int], interpolation: str) -> torch.Tensor:
-    """Return uint8 pixels `(3, height, width)` in another size, smoothed where they shrink."""
-    from torchvision.transforms.v2 import InterpolationMode, functional
-
-    if tuple(pixels.shape[-2:]) == size:
-        return pixels
-    smooth = interpolation != "nearest"
-    out: torch.Tensor = functional.resize(pixels, list(size), InterpolationMode(interpolation), antialias=smooth)
-    return out
-
-
 def augmented(scene: Scene, spec: DetectionSpec, strength: str) -> tuple[Scene, float]:
     """Return an augmented scene and a factor on the size that it is resized to.
 
@@ -81,7 +71,7 @@ def augmented(scene: Scene, spec: DetectionSpec, strength: str) -> tuple[Scene, 
         ),
         "labels": scene.labels,
     }
-    steps = [*_colours(strength), *_places(strength, spec, min(scene.size))]
+    steps = [*colour_steps(strength), *_places(strength, spec, min(scene.size))]
     out = v2.Compose([*steps, v2.ClampBoundingBoxes(), v2.SanitizeBoundingBoxes(labels_getter=_labels)])(sample)
     least = _JITTER[strength]
     jitter = least + (1.0 - least) * float(torch.rand(())) if spec.resize == "edges" else 1.0
@@ -92,14 +82,6 @@ def augmented(scene: Scene, spec: DetectionSpec, strength: str) -> tuple[Scene, 
 def _labels(sample: dict[str, Any]) -> torch.Tensor:
     labels: torch.Tensor = sample["labels"]
     return labels
-
-
-def _colours(strength: str) -> list[Any]:
-    from torchvision.transforms import v2
-
-    if strength == "standard":
-        return [v2.RandomPhotometricDistort(p=0.5)]
-    return [v2.ColorJitter(brightness=0.2, contrast=0.2, saturation=0.2)]
 
 
 def _places(strength: str, spec: DetectionSpec, side: int) -> list[Any]:

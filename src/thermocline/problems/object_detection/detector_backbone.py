@@ -7,9 +7,6 @@ here, and it replaces the one that the detector built.
 
 from __future__ import annotations
 
-import json
-import logging
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +15,7 @@ import torch
 from torch import nn
 
 from thermocline.backbones.pretrained import Source
+from thermocline.backbones.timm_features import architecture_of, timm_network, without_weights
 from thermocline.errors import CheckpointError, first_line, listing
 from thermocline.tuning.layers.detector_parts import frozen_norms
 
@@ -36,7 +34,6 @@ OPEN_TYPES = (
 #: Those of them that take one feature map, the coarsest up to stride 32.
 _OF_ONE_MAP = ("conditional_detr", "dab-detr", "detr", "table-transformer")
 _STRIDES = (8, 16, 32)
-_LEFT_OUT = ("num_classes", "checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir")
 
 
 @dataclass(frozen=True)
@@ -108,15 +105,9 @@ def _wanted(reductions: list[int], name: str, detector_type: str) -> list[int]:
 def _timm(source: Source, folder: Path | None, detector_type: str) -> Backbone:
     import timm
 
-    architecture, arguments = source.location, {}
-    if folder is not None:
-        saved = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        architecture = saved["architecture"]
-        given = dict(saved.get("model_args") or {})
-        arguments = {key: value for key, value in given.items() if key not in _LEFT_OUT}
-    with torch.device("meta"):
-        without_weights = timm.create_model(architecture, features_only=True, pretrained=False, **arguments)
-    indices = _wanted(list(without_weights.feature_info.reduction()), source.name, detector_type)
+    architecture, arguments = architecture_of(source, folder)
+    info = without_weights(architecture, arguments).feature_info
+    indices = _wanted(list(info.reduction()), source.name, detector_type)
     described = {"architecture": architecture, "out_indices": indices, "arguments": arguments}
     network: Any = timm_network(described, name=f"local-dir:{folder}" if folder else None, pretrained=source.pretrained)
     data = timm.data.resolve_model_data_config(network)
@@ -137,32 +128,6 @@ def _timm(source: Source, folder: Path | None, detector_type: str) -> Backbone:
         source.pretrained,
         {**described, "still": False},
     )
-
-
-def timm_network(described: Mapping[str, Any], *, name: str | None = None, pretrained: bool = False) -> nn.Module:
-    """Build a feature network of timm.
-
-    Args:
-        described: Its `architecture`, `out_indices` and `arguments`.
-        name: Where its weights are, such as `local-dir:…`.
-        pretrained: Whether they are loaded; else they are random.
-    """
-    import timm
-
-    log = logging.getLogger("timm.models._builder")
-    level = log.level
-    log.setLevel(logging.ERROR)  # no warning of the classifier, which is left out on purpose
-    try:
-        network: nn.Module = timm.create_model(
-            name or described["architecture"],
-            features_only=True,
-            pretrained=pretrained,
-            out_indices=described["out_indices"],
-            **described["arguments"],
-        )
-    finally:
-        log.setLevel(level)
-    return network
 
 
 def _transformers(source: Source, folder: Path | None, detector_type: str) -> Backbone:

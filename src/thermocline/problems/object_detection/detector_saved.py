@@ -8,11 +8,11 @@ from typing import Any
 
 from thermocline.backbones.library_settings import quiet_transformers
 from thermocline.backbones.saved_config import checked_config
+from thermocline.backbones.timm_features import timm_network
 from thermocline.problems.object_detection.box_spec import DetectionSpec
 from thermocline.problems.object_detection.detector import Detector, DetectorOrigin
 from thermocline.problems.object_detection.detector_backbone import (
     place_network,
-    timm_network,
     unfreeze_built_frozen,
 )
 from thermocline.tuning.layers.detector_parts import offline

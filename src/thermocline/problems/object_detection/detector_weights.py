@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,10 +9,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from thermocline.backbones.class_heads import class_dependent, initialise
 from thermocline.backbones.pretrained import Source
 from thermocline.errors import CheckpointError
 from thermocline.problems.object_detection.detector_config import unreadable
-from thermocline.tuning.layers.detector_parts import offline
 
 
 def random_model(source: Source, config: Any) -> nn.Module:
@@ -61,7 +60,7 @@ def load_model(
         )
     if same_classes and not lost:
         return model, frozenset()
-    _initialise(model, heads, config)
+    initialise(model, heads, config)
     first = {id(p): name for name, p in reversed(list(model.named_parameters()))}
     return model, frozenset(first[id(p)] for name, p in model.named_parameters() if name in heads)
 
@@ -82,24 +81,3 @@ def _loaded(source: Source, folder: Path | None, config: Any) -> tuple[nn.Module
     except Exception as error:
         raise unreadable(source, error) from error
     return model, info
-
-
-def class_dependent(model: nn.Module) -> frozenset[str]:
-    """Return the names of parameters (tied ones under each of their names) whose shape depends on the classes."""
-    config: Any = copy.deepcopy(model.config)
-    config.num_labels = int(config.num_labels) + 1
-    with torch.device("meta"):
-        wider = type(model)(offline(config))
-    shapes = {name: p.shape for name, p in wider.named_parameters(remove_duplicate=False)}
-    own = model.named_parameters(remove_duplicate=False)
-    return frozenset(name for name, p in own if shapes.get(name, p.shape) != p.shape)
-
-
-@torch.no_grad()
-def _initialise(model: nn.Module, names: frozenset[str], config: Any) -> None:
-    """Give parameters the values that the model's own class starts from: class biases start from a prior."""
-    twin = type(model)(config)
-    start = dict(twin.named_parameters(remove_duplicate=False))
-    for name, parameter in model.named_parameters(remove_duplicate=False):
-        if name in names:
-            parameter.copy_(start[name])

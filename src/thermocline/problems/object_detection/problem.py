@@ -25,6 +25,7 @@ from thermocline.data.splitting import split_note
 from thermocline.errors import ConfigError, DataError, LabelError, counted, listing
 from thermocline.inputs.image.files import open_image
 from thermocline.inputs.image.grey_range import grey_range, warn_of_outside
+from thermocline.inputs.image.pictures import show_grid
 from thermocline.problems.object_detection.boxes import Boxes
 from thermocline.problems.object_detection.class_names import check_alike
 from thermocline.problems.object_detection.collector import MOST_BOXES, PER_CLASS, BoxCollector, Found
@@ -36,7 +37,7 @@ from thermocline.problems.object_detection.detector_saved import (
     rebuild_detector,
 )
 from thermocline.problems.object_detection.detector_spec import write_processor
-from thermocline.problems.object_detection.drawing import draw, show_grid
+from thermocline.problems.object_detection.drawing import draw
 from thermocline.problems.object_detection.export_form import box_form, with_outputs
 from thermocline.problems.object_detection.info import INFO
 from thermocline.problems.object_detection.model import TOWER, DetectionModel, detector_of, find_sources, layers_of

@@ -20,8 +20,9 @@ from thermocline.errors import ImageReadError
 from thermocline.inputs.image.cell_identity import cell_contents, cell_files, cell_names
 from thermocline.inputs.image.cells import cell_text, is_missing, reason_of
 from thermocline.inputs.image.files import decoded_size, open_image
+from thermocline.inputs.image.joint_transforms import resized
 from thermocline.problems.object_detection.box_spec import DetectionSpec, box_scale, to_shares
-from thermocline.problems.object_detection.box_transforms import Scene, augmented, resized
+from thermocline.problems.object_detection.box_transforms import Scene, augmented
 from thermocline.problems.object_detection.boxes import Boxes
 
 if TYPE_CHECKING:

@@ -8,13 +8,13 @@ from typing import Any
 
 import torch
 
+from thermocline.backbones.class_heads import class_dependent
 from thermocline.config import ResolvedConfig
 from thermocline.config.joined import option_names
 from thermocline.contracts.starting import PART, WHOLE, Earlier, Started, kept_options
 from thermocline.errors import counted, listing
 from thermocline.problems.object_detection.detector import Detector
 from thermocline.problems.object_detection.detector_saved import describe_detector, rebuild_detector
-from thermocline.problems.object_detection.detector_weights import class_dependent
 from thermocline.problems.object_detection.options import DetectorOptions
 
 SECTION, TOWER = "model.detector", "detector"

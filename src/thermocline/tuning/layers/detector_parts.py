@@ -3,7 +3,7 @@
 A detector is recognised by its class (transformers' `…ForObjectDetection`, without a text tower) or, in other
 libraries, by a child `backbone` next to children that only detectors have. The image backbone is recognised by its
 class (a backbone of transformers, a feature network of timm); neck, encoder, decoder and heads by the names that
-detectors give them.
+detectors give them. Models for semantic segmentation have parts too: `segmenter_parts`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from torch import nn
 
 from thermocline.tuning.layers.heads import base_prefix, is_task_model
 from thermocline.tuning.layers.module_names import prefixes
+from thermocline.tuning.layers.segmenter_parts import is_segmenter, segmenter_parts
 from thermocline.tuning.layers.wrappers import clean_name
 
 #: In the order in which they run.
@@ -37,11 +38,13 @@ _INNER = ("backbone", "body")
 
 
 def parts_of(model: nn.Module) -> dict[str, str] | None:
-    """Return the part of each parameter, by all of its names, or None for a model that is no object detector.
+    """Return the part of each parameter, by all of its names, or None for a model without such parts.
 
     Args:
         model: The model, out of its wrappers.
     """
+    if is_segmenter(model):
+        return segmenter_parts(model, _backbones(model))
     names = [name for name, _ in model.named_parameters(remove_duplicate=False)]
     if _is_transformers_detector(model):
         prefix = base_prefix(model)

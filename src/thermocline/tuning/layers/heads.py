@@ -36,7 +36,7 @@ def head_parameters(model: nn.Module, head: Head) -> tuple[set[int], str]:
         return _given(model, modules), "caller"
     if callable(getattr(model, "get_classifier", None)):
         return _timm_head(model), "get_classifier"
-    found = _label_dependent(model)
+    found = label_dependent(model)
     base = base_model(model)
     if base is None:
         return found, "label-dependent"
@@ -107,8 +107,8 @@ def _timm_head(model: nn.Module) -> set[int]:
     return own
 
 
-def _label_dependent(model: nn.Module) -> set[int]:
-    """Parameters whose shape changes with the number of labels: the model is built again, without memory."""
+def label_dependent(model: nn.Module) -> set[int]:
+    """Return the ids of parameters whose shape changes with the number of labels; the model is built again, on meta."""
     config = getattr(model, "config", None)
     if config is None or not is_task_model(model) or not hasattr(config, "num_labels"):
         return set()
