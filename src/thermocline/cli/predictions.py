@@ -67,12 +67,37 @@ def read_kept(data: str, names: Sequence[str], *, typed: bool) -> pd.DataFrame |
     return frame[list(dict.fromkeys(names))].reset_index(drop=True)
 
 
-def predicted(predictor: Any, given: argparse.Namespace) -> Predictions:
+def images_folder(predictor: Any, given: argparse.Namespace) -> str | None:
+    """Return the folder in which predictions that are images are written; None where they are values.
+
+    Args:
+        predictor: The fitted predictor.
+        given: The command line; its `out` is that folder.
+
+    Raises:
+        ConfigError: They are images, and no folder is named.
+    """
+    assembly = predictor._fitted()
+    try:
+        assembly.problem.check_written(assembly.target)
+    except ConfigError:
+        return None
+    if given.out is None and not (given.proba or given.proba_only or given.interval is not None):
+        raise ConfigError(
+            f"Predictions of {assembly.target.problem_type} are images, which no screen and no table can hold. Name a "
+            "folder for them: --out FOLDER."
+        )
+    out: str | None = given.out
+    return out
+
+
+def predicted(predictor: Any, given: argparse.Namespace, images: str | None = None) -> Predictions:
     """Return what a command asks for.
 
     Args:
         predictor: The fitted predictor.
         given: The command line.
+        images: As `images_folder` returns it.
 
     Raises:
         ThermoclineError: As `Predictor.predict` and the others.
@@ -85,7 +110,7 @@ def predicted(predictor: Any, given: argparse.Namespace) -> Predictions:
     if given.proba:
         values, probabilities = predictor._predict_both(given.data, **how)
         return Predictions(_as_frame(values), probabilities)
-    return Predictions(_as_frame(predictor.predict(given.data, **how)))
+    return Predictions(_as_frame(predictor.predict(given.data, out=images, **how)))
 
 
 def write_csv(found: Predictions, kept: pd.DataFrame | None, out: str | None) -> None:

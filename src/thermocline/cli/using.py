@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from thermocline.cli.parts import (
@@ -48,7 +49,8 @@ def _add_predict(commands: Any) -> None:
     form.add_argument(
         "--json", action="store_true", help="JSON, a line per row, in place of CSV; an error, too, on stderr"
     )
-    completes(form.add_argument("--out", metavar="FILE", help="write here; to the screen by default"), FILE)
+    text = "write here; to the screen by default. For masks a folder: they are written there, their paths to the screen"
+    completes(form.add_argument("--out", metavar="FILE", help=text), FILE)
     use.set_defaults(run=_predict)
 
 
@@ -90,15 +92,19 @@ def _add_export(commands: Any) -> None:
 def _predict(given: argparse.Namespace) -> None:
     from thermocline.cli import predictions
 
-    check_out(given.out)
+    if given.out is None or not Path(given.out).is_dir():
+        check_out(given.out)
     kept = predictions.read_kept(given.data, given.keep or [], typed=given.json)
     predictor = load(given)
+    images = predictions.images_folder(predictor, given)
+    out = given.out if images is None else None
+    check_out(out)
     with notes_on_stderr():
-        found = predictions.predicted(predictor, given)
+        found = predictions.predicted(predictor, given, images)
     if given.json:
-        predictions.write_json(found, kept, given.out)
+        predictions.write_json(found, kept, out)
     else:
-        predictions.write_csv(found, kept, given.out)
+        predictions.write_csv(found, kept, out)
 
 
 def _evaluate(given: argparse.Namespace) -> None:
