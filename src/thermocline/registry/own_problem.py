@@ -55,7 +55,8 @@ def check_problem(problem: Any, base: type) -> None:
     faults = [_undefined(name, base) for name in NEEDED if _same(type(problem), base, name)]
     faults += _of_other_types(problem)
     faults += [fault for name in NEEDED if (fault := _arguments(problem, name, base))]
-    faults += _of_info(problem.info)
+    own: Any = problem
+    faults += _of_info(own.info)
     if faults:
         raise ConfigError(
             f"{kind} is not complete; docs/how-to/own_problem.md has a whole one:\n  - " + "\n  - ".join(faults)
