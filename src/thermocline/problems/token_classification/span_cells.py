@@ -88,7 +88,7 @@ def _span(value: Any, text: str, name: str) -> Span:
 
 def _place(value: Mapping[str, Any], key: str, name: str) -> int:
     place = plain(value[key])
-    whole = isinstance(place, numbers.Real) and not isinstance(place, bool) and float(place).is_integer()
+    whole = not isinstance(place, bool) and isinstance(place, numbers.Real) and float(place).is_integer()
     if not whole:
         raise LabelError(f"{name}: {key!r} of the span {_cut(value)} is {place!r}, not a whole number.")
     return int(place)
