@@ -43,8 +43,8 @@ def pair_report(target: PairTarget, results: Results) -> pd.DataFrame:
     """Return prediction and loss of each pair, on the frame's index.
 
     Returns:
-        `prediction` and `cosine`; and `loss`: the absolute error in the label's units, the log-loss of two classes, or 1
-        less the cosine of pairs that all match.
+        `prediction` and `cosine`; and `loss`: the absolute error in the label's units, the log-loss of two classes, or
+        1 less the cosine of pairs that all match.
     """
     cosines, index = cosines_of(results.outputs), results.found.frame.index
     called, value = target.called(cosines), values_of(results.found.frame, target)
