@@ -61,7 +61,7 @@ def report(
     target = assembly.target
     return EvaluationReport(
         target.problem_type,
-        ", ".join(map(str, target.labels)),
+        ", ".join(map(str, target.labels)) or "no label",
         rows,
         told.unit,
         tuple(_score(assembly, name, value, ends, told, faults) for name, value in values.items()),

@@ -33,7 +33,7 @@ def card(fitted: Fitted, format: str | None, use: str, scores: pd.DataFrame | No
     assembly = fitted.assembly
     target = assembly.target
     parts = [
-        f"# {_plain(', '.join(map(str, target.labels)))}: {target.problem_type}",
+        f"# {_plain(', '.join(map(str, target.labels)) or 'no label')}: {target.problem_type}",
         f"A model of [Thermocline](https://pypi.org/project/thermocline) {thermocline.__version__}.",
         *_use(format, use),
         *_data(fitted),

@@ -89,7 +89,8 @@ def _says_rows(note: str) -> bool:
 
 def _title(assembly: Assembly) -> str:
     target = assembly.target
-    return f"{target.problem_type} on {target.label!r}, validated by {target.eval_metric}"
+    label = "without a label" if target.label is None else f"on {target.label!r}"
+    return f"{target.problem_type} {label}, validated by {target.eval_metric}"
 
 
 def _columns(columns: Columns) -> str:

@@ -205,3 +205,15 @@ def test_empty_and_missing_are_errors(graded):
     assert "corpus is empty" in told(DataError, ValueError, lambda: graded.search(test, test[:0]))
     message = told(DataError, ValueError, lambda: graded.predict(test.assign(first=["a b", None, "", "c"])))
     assert "'first' of data is missing in 2 rows of 4: row 1, row 2" in message
+
+
+def test_pairs_are_shown_and_the_worst_are_found(graded, matching, positives):
+    test = make_pairs(10, seed=8)
+    shown = str(graded.show_results(test, n=2))
+    assert "cosine" in shown
+    assert "second" in shown
+    worst = graded.top_losses(test)
+    assert worst["loss"].is_monotonic_decreasing
+    assert worst["loss"].iloc[0] == pytest.approx((graded.predict(test) - test["grade"]).abs().max())
+    assert "roc_auc" in str(matching.report(test))
+    assert "no label" in str(positives.report(test))

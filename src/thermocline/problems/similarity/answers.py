@@ -1,14 +1,15 @@
-"""Predictions of pairs beside their labels, as text."""
+"""Predictions of pairs beside their labels: as text, and as what they are off by."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
 
+from thermocline.contracts.reporting import Results
 from thermocline.contracts.showing import Answer
-from thermocline.problems.similarity.info import BINARY
+from thermocline.problems.similarity.info import BINARY, POSITIVES
 from thermocline.problems.similarity.labels import values_of
-from thermocline.problems.similarity.target import PairTarget
+from thermocline.problems.similarity.target import PairTarget, cosines_of
 
 
 def answers_of(cosines: np.ndarray, frame: pd.DataFrame, target: PairTarget, *, labelled: bool) -> list[Answer]:
@@ -36,3 +37,22 @@ def answers_of(cosines: np.ndarray, frame: pd.DataFrame, target: PairTarget, *, 
     labels = [str(target.in_order[int(one)]) for one in matches]
     right = [bool(one) for one in (np.asarray(predicted == target.positive) == matches)]
     return [Answer(*one) for one in zip(texts, labels, right, notes, strict=True)]
+
+
+def pair_report(target: PairTarget, results: Results) -> pd.DataFrame:
+    """Return prediction and loss of each pair, on the frame's index.
+
+    Returns:
+        `prediction` and `cosine`; and `loss`: the absolute error in the label's units, the log-loss of two classes, or
+        1 less the cosine of pairs that all match.
+    """
+    cosines, index = cosines_of(results.outputs), results.found.frame.index
+    called, value = target.called(cosines), values_of(results.found.frame, target)
+    if target.form == POSITIVES:
+        loss = 1 - cosines
+    elif target.form == BINARY:
+        loss = -np.log(np.clip(np.where(value > 0, called, 1 - called), 1e-15, 1.0))
+    else:
+        loss = np.abs(called - target.low - (target.high - target.low) * value)
+    predicted = target.decode(cosines, index).array
+    return pd.DataFrame({"prediction": predicted, "cosine": cosines, "loss": loss}, index=index)

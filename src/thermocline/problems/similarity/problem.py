@@ -17,6 +17,7 @@ from thermocline.contracts.inputs import BuiltInput, RowSource
 from thermocline.contracts.labelled import Labelled, Reading
 from thermocline.contracts.learning import Learning
 from thermocline.contracts.problem import Assembly, Built, Problem
+from thermocline.contracts.reporting import Results
 from thermocline.contracts.request import Request
 from thermocline.contracts.showing import Answer
 from thermocline.contracts.starting import WHOLE, Earlier
@@ -35,7 +36,7 @@ from thermocline.inputs.image.reading import located
 from thermocline.inputs.labelled_frames import check_weight_column, read_rows, row_weights
 from thermocline.problems.rowwise import peft
 from thermocline.problems.rowwise.starting import check_some_taken
-from thermocline.problems.similarity.answers import answers_of
+from thermocline.problems.similarity.answers import answers_of, pair_report
 from thermocline.problems.similarity.collector import PairCollector
 from thermocline.problems.similarity.defaults import choose_defaults
 from thermocline.problems.similarity.info import BINARY, INFO, USUAL_METRICS
@@ -305,6 +306,10 @@ class Similarity(Problem):
         return replace(assembly, columns=Columns((column,)), built=built, weight=None)
 
     # -- for a person to look at
+
+    def row_report(self, assembly: Assembly, results: Results) -> pd.DataFrame:
+        """Return prediction, cosine and loss of each pair."""
+        return pair_report(assembly.target, results)
 
     def answers(self, outputs: np.ndarray, found: Labelled, assembly: Assembly, *, labelled: bool) -> list[Answer]:
         """Return scores, or classes, beside labels."""

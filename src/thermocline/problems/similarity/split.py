@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
-from thermocline.data.splitting import random_rows, size_note, valid_share
+from thermocline.data.splitting import SPLIT_STREAM, random_rows, size_note, valid_share
 from thermocline.problems.similarity.info import BINARY
 from thermocline.problems.similarity.target import PairTarget
 
@@ -42,7 +44,7 @@ def split_pairs(
     return np.setdiff1d(np.arange(n), held), held, why + size_note(n, len(held), fraction)
 
 
-def _groups(cells: pd.Series) -> np.ndarray:  # type: ignore[type-arg]
+def _groups(cells: pd.Series[Any]) -> np.ndarray:
     keys = [cell.strip() if isinstance(cell, str) else id(cell) for cell in cells]
     return np.asarray(pd.factorize(pd.Series(keys, dtype=object))[0])
 
@@ -50,7 +52,8 @@ def _groups(cells: pd.Series) -> np.ndarray:  # type: ignore[type-arg]
 def _held(groups: np.ndarray, count: int, seed: int) -> np.ndarray:
     """Return sorted positions of whole groups, about `count`, at least one and not all."""
     sizes = np.bincount(groups)
-    drawn, held, total = random_order(len(sizes), seed), [], 0
+    drawn, total = random_order(len(sizes), seed), 0
+    held: list[int] = []
     for group in drawn:
         if held and total + sizes[group] > count:
             continue
@@ -63,8 +66,6 @@ def _held(groups: np.ndarray, count: int, seed: int) -> np.ndarray:
 
 def random_order(n: int, seed: int) -> np.ndarray:
     """Return the numbers below `n` in a drawn order."""
-    from thermocline.data.splitting import SPLIT_STREAM
-
     return np.random.default_rng([seed, SPLIT_STREAM]).permutation(n)
 
 

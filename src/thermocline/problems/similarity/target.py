@@ -83,7 +83,8 @@ class PairTarget:
         no, yes = self.in_order
         values = [yes if one else no for one in matches]
         found = pd.Series(values, index=index, name=self.label, dtype=object)
-        return found.astype(self.dtype) if self.dtype != "object" else found
+        dtype: Any = self.dtype
+        return found if dtype == "object" else found.astype(dtype)
 
     def proba(self, cosines: np.ndarray, index: pd.Index[Any]) -> pd.DataFrame:
         """Return probabilities, a column per class in order."""
