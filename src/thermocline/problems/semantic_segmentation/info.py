@@ -29,7 +29,9 @@ INFO = ProblemInfo(
     preset="segmentation_medium",
     type_aliases={"segmentation": "semantic_segmentation"},
     options={"model.segmenter": SegmenterOptions, "data": MaskOptions},
-    reads=frozenset({"data.image_folder", "data.max_unreadable_images", "env.cache_images", "env.compile"}),
+    reads=frozenset(
+        {"data.image_folder", "data.max_unreadable_images", "env.cache_images", "env.compile", "model.conv_bn"}
+    ),
     unread={
         "model.peft": "it is for text and image backbones, not for segmenters. Leave it out, and freeze layers "
         "instead: model.frozen_layers: backbone.",

@@ -50,7 +50,7 @@ class Segmenter(Tower):
         self, model: nn.Module, spec: SegmentationSpec, classes: Sequence[Any], origin: SegmenterOrigin
     ) -> None:
         super().__init__()
-        self.model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model = model.to(memory_format=torch.channels_last)
         self.spec, self.origin = spec, origin
         self.classes = tuple(classes)
         self.pretrained, self.fresh, self.notes = origin.pretrained, origin.fresh, origin.notes
