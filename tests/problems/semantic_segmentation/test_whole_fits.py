@@ -169,7 +169,7 @@ def test_explain_and_recommend_train_nothing(frame, place):
     predictor = Predictor("mask", "segmentation", verbosity=0)
     given = {**TINY_SEGMENTER, "data.image_folder": str(place)}
     plan = predictor.explain(frame, hyperparameters=given)
-    assert {"backbone", "neck", "head"} <= {layer.part for layer in plan.map.layers if layer.part}
+    assert {"backbone", "neck", "head"} <= {layer.part for layer in plan.layers}
     assert len(predictor.recommend(frame, memory="4GB", hyperparameters=given).to_frame())
 
 
