@@ -34,7 +34,8 @@ INFO = ProblemInfo(
         "model.peft": "it is for text and image backbones, not for segmenters. Leave it out, and freeze layers "
         "instead: model.frozen_layers: backbone.",
         "optim.loss": _LOSS,
-        "optim.class_weights": _LOSS,
+        "optim.class_weights": "it weighs rows, and a mask has pixels of several classes. Set "
+        "model.segmenter.class_balance instead.",
         "optim.label_smoothing": _LOSS,
         "optim.head_init": "pixels have no linear probe: the head of a segmenter starts at random. Leave it out.",
     },

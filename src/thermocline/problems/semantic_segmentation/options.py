@@ -43,7 +43,7 @@ class SegmenterOptions:
         example=512,
     )
     head_width: int = option(
-        96,
+        64,
         "Channels of the light head.",
         at_least=8,
         at_most=2048,
@@ -51,6 +51,12 @@ class SegmenterOptions:
     )
     head_includes: tuple[SegmenterPart, ...] = option(
         ("neck", "head"), "Parts that count as newly initialised, so that they take the head's rate."
+    )
+    class_balance: float = option(
+        0.5,
+        "How much rare classes count: a pixel weighs (share of its class) ** -this; 0: all pixels alike.",
+        at_least=0,
+        at_most=2,
     )
     augment: Augment = option("standard", "How strongly training images and masks are augmented; none: not at all.")
     frozen_layers: FrozenLayers = option(None, TOWER_FROZEN_LAYERS, example="backbone")

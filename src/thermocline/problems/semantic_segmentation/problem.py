@@ -30,7 +30,7 @@ from thermocline.problems.semantic_segmentation.info import INFO
 from thermocline.problems.semantic_segmentation.masks import Masks, check_known, classes_of
 from thermocline.problems.semantic_segmentation.metrics import PER_CLASS
 from thermocline.problems.semantic_segmentation.model import SegmentationModel
-from thermocline.problems.semantic_segmentation.objective import over_pixels
+from thermocline.problems.semantic_segmentation.objective import over_pixels, weights_of
 from thermocline.problems.semantic_segmentation.options import SegmenterOptions
 from thermocline.problems.semantic_segmentation.palette import NO_CLASS, Palette
 from thermocline.problems.semantic_segmentation.reading import (
@@ -182,10 +182,12 @@ class SemanticSegmentation(Problem):
 
     def learning(self, assembly: Assembly, train: Rows, *, seed: int) -> Learning:
         """Return the cross entropy of pixels; there is no probe."""
-        del train, seed
+        del seed
+        power = assembly.config.section("model.segmenter", SegmenterOptions).class_balance
+        weights = weights_of(_pixels_of_classes(train, assembly.target), power)
         started = assembly.built.started
         said = "as built, before any step" if started is None else f"as in {started.where!r}, before any step"
-        return Learning(over_pixels(), start_note=said, also_score=("mean_iou", "pixel_accuracy"))
+        return Learning(over_pixels(weights), start_note=said, also_score=("mean_iou", "pixel_accuracy"))
 
     # -- results
 
@@ -318,6 +320,13 @@ class SemanticSegmentation(Problem):
         grey = described.get(PER_IMAGE)
         model.grey = None if grey is None else (float(grey[0]), float(grey[1]))
         return model, {}
+
+
+def _pixels_of_classes(rows: Rows, target: MaskTarget) -> list[int]:
+    """Return how many pixels each class has in the masks of these rows."""
+    part: Any = rows.parts[TOWER]
+    found = dict(zip(part.masks.values, part.masks.pixels.tolist(), strict=True))
+    return [found.get(value, 0) for value in target.values]
 
 
 def _pictures(found: Labelled, masks: Masks) -> list[Any]:

@@ -54,6 +54,7 @@ class Segmenter(Tower):
         self.spec, self.origin = spec, origin
         self.classes = tuple(classes)
         self.pretrained, self.fresh, self.notes = origin.pretrained, origin.fresh, origin.notes
+        self.norm_eval = origin.pretrained and origin.light is not None  # its neck and head have GroupNorm
         self.mean: torch.Tensor
         self.std: torch.Tensor
         self.register_buffer("mean", torch.tensor(spec.mean).view(1, 3, 1, 1) * 255, persistent=False)
