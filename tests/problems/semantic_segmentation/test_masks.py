@@ -129,7 +129,9 @@ def test_a_mask_that_cannot_be_used_is_named_with_its_row(case, frame, place):
 
 def test_values_beyond_the_named_classes(frame, place):
     said = fails(frame, place, **{"data.mask_classes": ["ground", "red"]})
-    assert re.search(r"3 of 6 rows .*row 1: .*1\.png.*the value 2, and data\.mask_classes names the classes 0 to 1", said)
+    assert re.search(
+        r"3 of 6 rows .*row 1: .*1\.png.*the value 2, and data\.mask_classes names the classes 0 to 1", said
+    )
 
 
 def test_colours_that_are_not_in_the_palette(frame, place):
@@ -142,7 +144,6 @@ def test_colours_that_are_not_in_the_palette(frame, place):
 @pytest.mark.parametrize(
     ("options", "wanted"),
     [
-        ({"data.mask_classes": []}, "there is no class"),
         ({"data.mask_classes": ["a", "a", "b"]}, "'a' is there twice"),
         ({"data.mask_classes": ["a"], "data.mask_colors": COLORS}, "give one of both"),
         ({"data.mask_colors": {"a": [0, 0]}}, "three whole numbers from 0 to 255"),
