@@ -56,6 +56,19 @@ ModelImageOptions = TypedDict("ModelImageOptions", {
     "frozen_layers": Selectors,
 }, total=False)
 
+ModelSegmenterOptions = TypedDict("ModelSegmenterOptions", {
+    "checkpoint": str | os.PathLike[str],
+    "pretrained": bool,
+    "backbone": str | os.PathLike[str] | None,
+    "backbone_pretrained": bool,
+    "size": int | str | None,
+    "head_width": int | str,
+    "head_includes": Literal["neck", "head"] | Sequence[Literal["neck", "head"]],
+    "class_balance": float | str,
+    "augment": Literal["none", "light", "standard", "rand_augment"],
+    "frozen_layers": Selectors,
+}, total=False)
+
 ModelTableOptions = TypedDict("ModelTableOptions", {
     "width": int | str,
     "blocks": int | str,
@@ -86,6 +99,9 @@ DataOptions = TypedDict("DataOptions", {
     "max_categories": int | str,
     "box_format": Literal["xyxy", "xywh"],
     "bad_boxes": Literal["error", "drop"],
+    "ignore_index": int | None,
+    "mask_classes": Sequence[str] | str | None,
+    "mask_colors": Structure,
 }, total=False)
 
 EnvOptions = TypedDict("EnvOptions", {
@@ -109,6 +125,7 @@ ModelOptions = TypedDict("ModelOptions", {
     "detector": ModelDetectorOptions,
     "fusion": ModelFusionOptions,
     "image": ModelImageOptions,
+    "segmenter": ModelSegmenterOptions,
     "table": ModelTableOptions,
     "text": ModelTextOptions,
     "frozen_layers": Selectors,
@@ -158,6 +175,16 @@ ModelOptions = TypedDict("ModelOptions", {
     "detector.score_threshold": float,
     "detector.max_boxes": int,
     "detector.frozen_layers": Selectors,
+    "segmenter.checkpoint": str | os.PathLike[str],
+    "segmenter.pretrained": bool,
+    "segmenter.backbone": str | os.PathLike[str] | None,
+    "segmenter.backbone_pretrained": bool,
+    "segmenter.size": int | str | None,
+    "segmenter.head_width": int | str,
+    "segmenter.head_includes": Literal["neck", "head"] | Sequence[Literal["neck", "head"]],
+    "segmenter.class_balance": float | str,
+    "segmenter.augment": Literal["none", "light", "standard", "rand_augment"],
+    "segmenter.frozen_layers": Selectors,
 }, total=False)
 
 OptimOptions = TypedDict("OptimOptions", {
@@ -205,6 +232,7 @@ Options = TypedDict("Options", {
     "model.detector": ModelDetectorOptions,
     "model.fusion": ModelFusionOptions,
     "model.image": ModelImageOptions,
+    "model.segmenter": ModelSegmenterOptions,
     "model.table": ModelTableOptions,
     "model.text": ModelTextOptions,
     "optim": OptimOptions,
@@ -255,6 +283,16 @@ Options = TypedDict("Options", {
     "model.detector.score_threshold": float,
     "model.detector.max_boxes": int,
     "model.detector.frozen_layers": Selectors,
+    "model.segmenter.checkpoint": str | os.PathLike[str],
+    "model.segmenter.pretrained": bool,
+    "model.segmenter.backbone": str | os.PathLike[str] | None,
+    "model.segmenter.backbone_pretrained": bool,
+    "model.segmenter.size": int | str | None,
+    "model.segmenter.head_width": int | str,
+    "model.segmenter.head_includes": Literal["neck", "head"] | Sequence[Literal["neck", "head"]],
+    "model.segmenter.class_balance": float | str,
+    "model.segmenter.augment": Literal["none", "light", "standard", "rand_augment"],
+    "model.segmenter.frozen_layers": Selectors,
     "optim.optimizer": Literal["adamw", "adam", "sgd", "nadam", "radam", "adafactor", "lion", "muon", "adamw8bit"] | Callable[..., Any],
     "optim.optimizer_args": Structure,
     "optim.lr": float | str | Rates | None,
@@ -297,6 +335,9 @@ Options = TypedDict("Options", {
     "data.max_categories": int | str,
     "data.box_format": Literal["xyxy", "xywh"],
     "data.bad_boxes": Literal["error", "drop"],
+    "data.ignore_index": int | None,
+    "data.mask_classes": Sequence[str] | str | None,
+    "data.mask_colors": Structure,
     "env.batch_size": int | str | None,
     "env.micro_batch_size": int | str | None,
     "env.micro_batch_tokens": int | str | None,

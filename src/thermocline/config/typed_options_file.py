@@ -90,14 +90,14 @@ def hint(key: Key) -> str:
         words = ", ".join(f'"{one}"' for one in key.choices)
         kinds.append(f"Literal[{words}]")
     if key.many:
-        kinds.append(f"Sequence[{kinds[0]}]")
+        kinds.append(f"Sequence[{kinds[0] if kinds else 'str'}]")
     kinds += [kind.__name__ for kind in (bool, int, float) if kind in key.types]
     numbers = key.types & {int, float}
     if {"on", "off"} <= set(key.choices):
         kinds.append("bool")
     if (str in key.types and not key.choices) or (numbers and key.varies):
         kinds.append("str")
-    if str in key.types and not (key.choices or numbers or key.own):
+    if str in key.types and not (key.choices or numbers or key.own or key.many):
         kinds.append("os.PathLike[str]")
     if key.by_selector:
         kinds.append("Rates")
