@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import timm
 import torch
 from PIL import Image
 
@@ -39,6 +40,15 @@ def fit(frame, place):
         return predictor.fit(frame, hyperparameters=given, resume=resume, time_limit=time_limit, start_from=start_from)
 
     return fit
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory) -> Path:
+    """The folder of a backbone, whose weights count as pretrained."""
+    torch.manual_seed(1)
+    folder = tmp_path_factory.mktemp("backbones") / "timm"
+    timm.models.save_for_hf(timm.create_model("test_efficientnet", num_classes=5), folder, safe_serialization=True)
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -133,8 +143,10 @@ def test_a_frozen_backbone_stays_and_its_cached_maps_change_no_bit(fit):
 
 
 @pytest.mark.parametrize("choice", ["single_lr", "two_stage", "layerwise_decay"])
-def test_each_choice_of_rates(fit, choice):
-    layers = fit(**{"optim.lr_choice": choice, "optim.max_epochs": 1}).plan.layers
+def test_each_choice_of_rates(frame, place, pretrained, choice):
+    given = {**TINY_SEGMENTER, "data.image_folder": str(place), "optim.lr_choice": choice}
+    given |= {"model.segmenter.backbone": str(pretrained), "model.segmenter.backbone_pretrained": True}
+    layers = Predictor("mask", "segmentation", verbosity=0).explain(frame, hyperparameters=given).layers
     scales = [layer.lr_scale for layer in layers if layer.part == "backbone"]
     head = next(layer.lr_scale for layer in layers if layer.part == "head")
     assert (min(scales) == head) == (choice == "single_lr")
