@@ -26,7 +26,7 @@ LIBRARIES = {"numpy", "pandas", "scipy", "scikit-learn", "torch"}
 AS_LOADED = {
     "digits": "a7d023a30a80148e",
     "mixed": "16ccdce1bc4ad826",
-    "shapes": "7019278e42a361be",
+    "shapes": "7c7c9fde6be65233",
     "penguins": "c0fe64f4c7d9b753",
     "weather": "8b7f1e8ed5316d4f",
     "questions": "5faf9b1be2a0c0ce",

@@ -97,7 +97,7 @@ def hint(key: Key) -> str:
         kinds.append("bool")
     if (str in key.types and not key.choices) or (numbers and key.varies):
         kinds.append("str")
-    if str in key.types and not (key.choices or numbers or key.own):
+    if str in key.types and not (key.choices or numbers or key.own or key.many):
         kinds.append("os.PathLike[str]")
     if key.by_selector:
         kinds.append("Rates")

@@ -1,7 +1,7 @@
 """The sample `shapes`: pictures of circles, squares and triangles on textured grounds, with a mask of each.
 
 Picture number n is a function of n alone, and of plain arithmetic and whole random numbers, so that it is the same on
-every machine. No colour and no texture tells a class: only the outline does.
+every machine. Shapes have bright colours and grounds are greyish, but which shape it is, only the outline tells.
 """
 
 from __future__ import annotations
@@ -56,26 +56,32 @@ def drawn(number: int) -> tuple[np.ndarray, np.ndarray]:
         number: Of the picture; any whole number from 0.
     """
     generator = np.random.default_rng([_STREAM, number])
-    pixels, mask = _texture(generator), np.zeros((HEIGHT, WIDTH), np.uint8)
+    pixels, mask = _ground(generator), np.zeros((HEIGHT, WIDTH), np.uint8)
     for _ in range(int(generator.integers(3, 7))):
         kind = int(generator.integers(1, len(SHAPES)))
         inside = _outline(generator, kind)
         if mask[inside].any():  # what a shape leaves of another may look like a third
             continue
-        pixels = np.where(inside[..., None], _texture(generator), pixels)
+        pixels = np.where(inside[..., None], _bright(generator), pixels)
         mask[inside] = kind
     noise = generator.integers(-14, 15, size=pixels.shape)
     return np.clip(pixels + noise, 0, 255).astype(np.uint8), mask
 
 
-def _texture(generator: np.random.Generator) -> np.ndarray:
-    """Return a colour with stripes of another, int64 `(height, width, 3)`."""
-    first, second = generator.integers(30, 226, size=3), generator.integers(-45, 46, size=3)
+def _ground(generator: np.random.Generator) -> np.ndarray:
+    """Return a greyish colour with stripes of a darker or lighter one, int64 `(height, width, 3)`."""
+    first = generator.integers(70, 186) + generator.integers(-15, 16, size=3)
+    second = generator.integers(-45, 46) + generator.integers(-8, 9, size=3)
     along, across = generator.integers(-4, 5, size=2)
     period = int(generator.integers(12, 40))
     rows, columns = np.mgrid[:HEIGHT, :WIDTH]
     wave = np.abs((along * rows + across * columns) % period - period // 2)
     return np.asarray(first + wave[..., None] * second * 2 // period)
+
+
+def _bright(generator: np.random.Generator) -> np.ndarray:
+    """Return a colour of which one channel is high and another low, int64 `(3,)`."""
+    return np.asarray(generator.permutation([225, int(generator.integers(30, 226)), 30]))
 
 
 def _outline(generator: np.random.Generator, kind: int) -> np.ndarray:
