@@ -20,7 +20,6 @@ from thermocline.errors import NonFiniteError
 
 if TYPE_CHECKING:
     from thermocline.training.ema import Ema
-    from thermocline.training.recorder import Recorder
 
 PATIENCE_NON_FINITE = 10  # steps in a row
 READ_EVERY = 10
@@ -63,18 +62,18 @@ class StepResults:
     """The losses of the steps since the last validation, and how many in a row were not finite.
 
     Args:
-        record: Where a skipped step is noted.
-        fp16: Whether gradients are scaled, so that some infinite ones are expected.
+        note: Writes a line into the history, of a skipped step.
         ema: The moving average, which a skipped step does not move.
+        fp16: Whether gradients are scaled, so that some infinite ones are expected.
 
     Attributes:
         last: The loss of the last step, also where it was skipped.
         every: Steps after which they are read.
     """
 
-    def __init__(self, record: Recorder, ema: Ema | None, *, fp16: bool) -> None:
+    def __init__(self, note: Callable[[str], None], ema: Ema | None, *, fp16: bool) -> None:
         self.last, self.every = StepLoss(), READ_EVERY
-        self._record, self._ema, self._fp16 = record, ema, fp16
+        self._note, self._ema, self._fp16 = note, ema, fp16
         self._losses: list[float] = []
         self._bad_steps = 0
         self._unread: list[StepLoss] = []
@@ -164,7 +163,7 @@ class StepResults:
             return
         self._bad_steps += 1
         if self._bad_steps == 1 and not self._fp16:
-            self._record.note(f"step {step} skipped: loss {loss}, gradient norm {norm}")
+            self._note(f"step {step} skipped: loss {loss}, gradient norm {norm}")
         if self._bad_steps >= PATIENCE_NON_FINITE:
             raise NonFiniteError(
                 f"The loss ({loss}) or the gradient norm ({norm}) was not finite for {self._bad_steps} steps in a row, "

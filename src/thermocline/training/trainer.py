@@ -80,16 +80,15 @@ class Trainer:
         self.pacing = Pacing.of(run, self.length, self.savings)
         self.stepper = Stepper(run, self.learning, self.precision, self.savings.cache, self.total_steps)
         self.record = self._recorder()
-        self.results = StepResults(self.record, self.ema, fp16=env.precision == "fp16")
+        self.results = StepResults(self.record.note, self.ema, fp16=env.precision == "fp16")
         self.record.before = self.results.read  # what is said of earlier steps is said first
         self.reads_late = self.device.type == "cuda"  # whether losses stay on the device; on the CPU reading is free
         self.calling = Calling(run.callbacks)
         self.cadence = checkpoint_content.Cadence(env.checkpoint_every if run.storage.store else 0)
         self.start = self.learning.untrained  # what step 0 is
-        self.lr = 0.0  # the base rate of the step before
+        self.lr, self.worse = 0.0, 0  # the base rate of the step before; validations that were no better, in a row
         self.trainable: list[torch.nn.Parameter] = []
         self.efficiency_set = False  # whether caches and checkpointed layers were set for a phase yet
-        self.worse = 0
         self.to_beat = -math.inf  # the score that the next one is compared with for patience
         self.interrupted = False  # by Ctrl-C
         self.settled = Settled(run.assembly.target)  # by the end of the fit
