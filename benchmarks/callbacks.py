@@ -107,7 +107,7 @@ def step_times(trainer: Trainer, rounds: int, steps: int) -> dict[str, Any]:
             for _ in range(steps):
                 trainer.take_step(trainer.cursor.step + 1, stream, optimizer, set_rates)
             times[name].append((time.perf_counter() - begin) / steps * 1e6)
-            trainer.losses.clear()
+            trainer.results.losses.clear()
     times = {name: seconds[1:] for name, seconds in times.items()}  # the first warms up
     found: dict[str, Any] = {"a step without callbacks (µs, median)": round(statistics.median(times["none"]), 1)}
     for name in list(KINDS)[1:]:

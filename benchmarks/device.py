@@ -100,8 +100,9 @@ def measured(frame: pd.DataFrame, model: str, given: Any) -> dict[str, Any]:
         for name, more in [("full", {}), ("frozen", {"model.image.frozen_layers": ["re:.*"]})]:
             peaks[name] = peak(trainer_of(frame, model, given, folder, **more), given)
             out[f"max_memory_allocated, {name} (MB)"] = None if peaks[name] is None else round(peaks[name] / 1e6, 1)
-        if peaks["full"] and peaks["frozen"]:
-            out["frozen / full"] = round(peaks["frozen"] / peaks["full"], 4)
+        full, frozen = peaks["full"], peaks["frozen"]
+        if full and frozen:
+            out["frozen / full"] = round(frozen / full, 4)
     return out
 
 

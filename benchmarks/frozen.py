@@ -92,7 +92,7 @@ class Watched(Trainer):
 
     def step(self, *arguments: Any) -> None:
         super().step(*arguments)
-        self.hexes.append(self.losses[-1].hex())
+        self.hexes.append(self.results.losses[-1].hex())
 
 
 @dataclass(frozen=True)

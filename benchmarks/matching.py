@@ -71,7 +71,7 @@ def emoji(data: Path, epochs: int) -> dict[str, Any]:
     """Return scores of names that are found by images."""
     folder = data / "mm_emoji"
     train, test = (pd.read_csv(folder / f"{name}.csv")[["image", "name"]] for name in ("train", "test"))
-    options = {
+    options: dict[str, Any] = {
         "model.image.checkpoint": str(data / "weights" / "timm_mobilenetv2_100"),
         "model.image.pretrained": True,
         "data.image_folder": str(folder),
@@ -83,7 +83,8 @@ def emoji(data: Path, epochs: int) -> dict[str, Any]:
     seconds = round(time.process_time() - begin)
     scores = predictor.evaluate(test, SEARCH, image_folder=folder)
     rng = np.random.default_rng(0)
-    for one in predictor.model.head.values():  # as they are without a start, on towers that know more by now
+    head: Any = predictor.model.head
+    for one in head.values():  # as they are without a start, on towers that know more by now
         weight = rng.normal(size=tuple(one.weight.shape)) / np.sqrt(one.weight.shape[1])
         one.weight.data.copy_(one.weight.data.new_tensor(weight))
         one.bias.data.zero_()

@@ -164,10 +164,7 @@ class Predictor:
         check_weight_name(sample_weight)
         own = None if problem is None else own_info(problem)
         if problem is not None:
-            from thermocline.contracts.problem import Problem
-            from thermocline.registry import own_problem
-
-            own_problem.check_problem(problem, Problem)
+            _check_own(problem)
         check_names(problem_type, named_metric(eval_metric), own=own)
         names = label_columns(label)
         self.query, self.response = query, response
@@ -1597,6 +1594,18 @@ def _own_modules(model: Any) -> Mapping[str, Any]:
     from thermocline.inputs.own_backbone import backbones_of
 
     return backbones_of(model)
+
+
+def _check_own(problem: Any) -> None:
+    """Check a kind of problem of the caller's own.
+
+    Raises:
+        ConfigError: Something that it has to define is missing.
+    """
+    from thermocline.contracts.problem import Problem
+    from thermocline.registry import own_problem
+
+    own_problem.check_problem(problem, Problem)
 
 
 def _is_raced(request: Request) -> bool:

@@ -123,5 +123,6 @@ def test_the_example_of_an_option_can_be_written(path):
 
 
 def test_presets_that_set_an_option_are_named():
-    found = {"detection_medium": "two_stage", "linear_probe": "single_lr", "two_stage": "two_stage"}
+    found = {"detection_medium": "two_stage", "linear_probe": "single_lr", "segmentation_medium": "two_stage"}
+    found["two_stage"] = "two_stage"
     assert set_by_presets(KEYS["optim.lr_choice"]) == found

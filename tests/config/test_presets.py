@@ -30,6 +30,7 @@ EXPECTED = {
     "detection_high",
     "detection_best",
     "detection_offline",
+    "segmentation_medium",
 }
 BACKBONES = ("model.text.checkpoint", "model.image.checkpoint", "model.detector.checkpoint")
 

@@ -28,8 +28,9 @@ def values_of(key: Key) -> st.SearchStrategy[Any]:
         many = st.lists(one, unique=True, min_size=1).map(tuple)
         return many if key.many else one
     if key.many:
-        one = WORDS | st.integers(-9, 9)
-        return one | st.lists(one, min_size=1, max_size=3).map(tuple)
+        one = WORDS | st.integers(-9, 9) if int in key.types else WORDS
+        several = st.lists(one, min_size=1, max_size=3).map(tuple)
+        return one | several if int in key.types else several
     if key.path.endswith("_args"):
         return st.dictionaries(WORDS, st.floats(0, 1) | st.integers(-9, 9), min_size=1, max_size=3)
     if key.structured:

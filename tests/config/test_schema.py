@@ -54,7 +54,8 @@ def test_the_keys_are_those_that_are_read_elsewhere() -> None:
     ):
         assert path in KEYS
     assert {"model", "optim", "data", "env"} | {
-        f"model.{tower}" for tower in ("text", "image", "detector", "table", "fusion")
+        f"model.{tower}"
+        for tower in ("text", "image", "detector", "entities", "segmenter", "similarity", "table", "fusion")
     } == SCHEMA.sections
     assert KEYS["optim.lr_choice"].choices == ("single_lr", "two_stage", "layerwise_decay")
 

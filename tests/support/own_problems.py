@@ -18,7 +18,8 @@ from thermocline.inputs.building import build_inputs, check_inputs, describe_inp
 from thermocline.inputs.labelled_frames import feature_columns, read_rows
 from thermocline.problems.rowwise.defaults import choose_defaults
 from thermocline.problems.rowwise.model import FusionModel, layers_of
-from thermocline.registry import MetricInfo, ProblemInfo
+from thermocline.registry import ProblemInfo
+from thermocline.registry.metrics import MetricInfo
 
 
 @dataclass(frozen=True)

@@ -92,5 +92,6 @@ def segmenter_of(kind: str, classes: tuple[str, ...] = CLASSES, **changes: Any) 
 def saved(kind: str, folder: Path, classes: tuple[str, ...] = CLASSES, **changes: Any) -> Path:
     """A checkpoint of a small segmenter."""
     torch.manual_seed(0)
-    segmenter_of(kind, classes, **changes).save_pretrained(str(folder))
+    made: Any = segmenter_of(kind, classes, **changes)
+    made.save_pretrained(str(folder))
     return folder

@@ -73,7 +73,7 @@ class Key:
             words = f"a list of any of {words}" if self.many else words
             words = f"{words} or a number{self._range()}" if float in self.types else words
         elif self.many:
-            words = "a layer selector, a whole number, or a list of these"
+            words = "a layer selector, a whole number, or a list of these" if int in self.types else "a list of texts"
         elif bool in self.types:
             words = "true or false"
         elif str in self.types:

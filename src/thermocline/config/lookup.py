@@ -188,9 +188,12 @@ def _readers() -> dict[str, str]:
     schema = schema_of()
     every = read_by_every_fit(schema)
     found: dict[str, list[str]] = {path: [] for path in schema.keys}
+    by_type: dict[str, list[str]] = {}
     for info in problem_infos():
         for path, types in _by_type(info, schema).items():
-            found[path].append(f"{_listed(types)} problems")
+            by_type.setdefault(path, []).extend(types)
+    for path, types in by_type.items():
+        found[path].append(f"{_listed(types)} problems")
     for one in input_infos():
         for path in option_names(one.options) | expanded(one.reads, schema):
             found[path].append(f"fits with {_listed(one.column_types)} columns")

@@ -113,7 +113,7 @@ DataOptions = TypedDict("DataOptions", {
     "mask_colors": Structure,
     "negative": str | os.PathLike[str] | None,
     "text_column": str | os.PathLike[str] | None,
-    "tokens": str | os.PathLike[str] | None,
+    "token_column": str | os.PathLike[str] | None,
     "overlapping_spans": Literal["error", "longest"],
 }, total=False)
 
@@ -364,7 +364,7 @@ Options = TypedDict("Options", {
     "data.mask_colors": Structure,
     "data.negative": str | os.PathLike[str] | None,
     "data.text_column": str | os.PathLike[str] | None,
-    "data.tokens": str | os.PathLike[str] | None,
+    "data.token_column": str | os.PathLike[str] | None,
     "data.overlapping_spans": Literal["error", "longest"],
     "env.batch_size": int | str | None,
     "env.micro_batch_size": int | str | None,

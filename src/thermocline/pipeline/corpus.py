@@ -13,7 +13,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from thermocline.errors import ArtifactError, ConfigError, OutputExistsError, counted
+from thermocline.errors import ArtifactError, OutputExistsError, counted
 
 FACTS, EMBEDDINGS = "corpus.json", "embeddings.safetensors"
 FORMAT = 1
@@ -92,15 +92,3 @@ class Corpus:
                 f"{embeddings.shape}. Make it again."
             )
         return cls(names, embeddings, fingerprint)
-
-    def check_fits(self, fingerprint: str) -> None:
-        """Check that the weights that search are those that made the embeddings.
-
-        Raises:
-            ConfigError: They are not.
-        """
-        if fingerprint != self.fingerprint:
-            raise ConfigError(
-                f"This corpus was made by other weights ({self.fingerprint}) than those of this predictor "
-                f"({fingerprint}): their embeddings cannot be compared. Make it again: predictor.corpus(data)."
-            )

@@ -48,11 +48,11 @@ def search(assembly: Assembly, queries: object, given: object, k: int, **how: An
     k = whole_number("k", k, 1)
     restricted_to(assembly, QUERY)  # an error where the problem has no sides
     if isinstance(given, Corpus):
-        given.check_fits(_fingerprint(assembly))
+        _check_made_by(given, _fingerprint(assembly))
     asked, wanted = _embedded(assembly, queries, QUERY, how)
     found = given if isinstance(given, Corpus) else corpus(assembly, given, **how)
     for rows, what in ((asked, "queries"), (found, "corpus")):
-        if not len(rows):  # type: ignore[arg-type]
+        if not len(rows):
             raise DataError(f"{what} is empty: there is nothing to search{' in' if what == 'corpus' else ''}.")
     k = min(k, len(found))
     places, scores = nearest(wanted, found.embeddings, k, assembly.device)
@@ -133,3 +133,16 @@ def _label(label: Any) -> Any:
 
 def _fingerprint(assembly: Assembly) -> str:
     return weights_hash(assembly.model, assembly.model.state_dict())
+
+
+def _check_made_by(given: Corpus, fingerprint: str) -> None:
+    """Check that the weights that search are those that made the embeddings.
+
+    Raises:
+        ConfigError: They are not.
+    """
+    if fingerprint != given.fingerprint:
+        raise ConfigError(
+            f"This corpus was made by other weights ({given.fingerprint}) than those of this predictor "
+            f"({fingerprint}): their embeddings cannot be compared. Make it again: predictor.corpus(data)."
+        )

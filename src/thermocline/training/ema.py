@@ -68,7 +68,7 @@ class Ema:
             else:  # a count of batches
                 average.copy_(value if moved is None else torch.where(moved, value, average))
         if moving[0]:
-            differences = torch._foreach_sub(moving[1], moving[0])
+            differences = list(torch._foreach_sub(moving[1], moving[0]))
             if moved is not None:
                 differences = [torch.where(moved, one, 0.0) for one in differences]
             torch._foreach_add_(moving[0], differences, alpha=weight)

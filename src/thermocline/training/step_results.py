@@ -175,7 +175,7 @@ class StepResults:
         """Wait for the step before the last ones: what is given to a GPU is no more than `AHEAD` steps before it."""
         if device.type != "cuda":
             return
-        event = torch.cuda.Event()
+        event = torch.cuda.Event()  # type: ignore[no-untyped-call]
         event.record()
         self._events.append(event)
         if len(self._events) > AHEAD:

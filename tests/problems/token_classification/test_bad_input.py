@@ -55,12 +55,12 @@ def test_columns_that_do_not_fit():
     numbers = FRAME.assign(text=np.arange(len(FRAME)) * 1.5)
     assert "has no column of texts" in message(DataError, ValueError, numbers)
     lists = FRAME.assign(text=[["a"]] * len(FRAME))
-    assert "data.tokens='text'" in message(DataError, ValueError, lists)
+    assert "data.token_column='text'" in message(DataError, ValueError, lists)
     odd = FRAME.assign(text=[*FRAME["text"][:-1], {"a": 1}])
     assert "row 11" in message(ColumnTypeError, ValueError, odd)
     assert "'numeric'" in message(ConfigError, ValueError, FRAME, column_types={"text": "numeric"})
     assert "one column of spans" in message(ConfigError, ValueError, FRAME, label=["a", "b"])
-    two = {"data.tokens": "tokens", "data.text_column": "text"}
+    two = {"data.token_column": "tokens", "data.text_column": "text"}
     assert "two columns of texts" in message(ConfigError, ValueError, FRAME, options=two)
     assert "is the label" in message(ConfigError, ValueError, FRAME, weight="entities")
 
@@ -81,18 +81,18 @@ def test_labels_that_cannot_be_used(cells, said):
 
 def test_tokens_and_tags():
     frame = pd.DataFrame({"words": [["Ada", "saw"], ["NA", "null"]], "tags": [["B-per", "O"], ["B-org", "O"]]})
-    found, _ = read(frame, "tags", options={"data.tokens": "words"})
+    found, _ = read(frame, "tags", options={"data.token_column": "words"})
     assert found.frame["words"].tolist() == ["Ada saw", "NA null"]
     assert found.labels.classes() == ("org", "per")
-    assert "data.tokens, one of 'words'" in message(
+    assert "data.token_column, one of 'words'" in message(
         LabelError, ValueError, frame.assign(words=["Ada saw", "NA null"]), "tags"
     )
     short = frame.assign(tags=[["O"], ["O", "O"]])
     assert "row 0: 1 tags for 2 tokens" in message(
-        LabelError, ValueError, short, "tags", options={"data.tokens": "words"}
+        LabelError, ValueError, short, "tags", options={"data.token_column": "words"}
     )
     odd = frame.assign(words=[3, ["a", "b"]])
-    assert "no list of tokens" in message(DataError, ValueError, odd, "tags", options={"data.tokens": "words"})
+    assert "no list of tokens" in message(DataError, ValueError, odd, "tags", options={"data.token_column": "words"})
 
 
 def test_words_that_mean_missing_elsewhere_stay_text(tmp_path):

@@ -27,8 +27,7 @@ class TextOptions:
     join: Join = option("names", "Several text columns: as `column: value`, or parted by the separator token.")
     pair: Pair = option(
         "auto",
-        "Two text columns: read in one sequence (joint), each alone and compared (apart), or both; each: any number of "
-        "them, each alone.",
+        "Text columns: in one sequence (joint), two compared (apart, or both); each: any number alone.",
     )
     token_dropout: float = option(
         0.0,

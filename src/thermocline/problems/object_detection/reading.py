@@ -45,7 +45,7 @@ def check_arguments(request: Request) -> None:
         ConfigError: One of them is set.
     """
     if not isinstance(request.label, str):
-        raise ConfigError(f"The label of object_detection is one column of boxes, not {list(request.label)!r}.")
+        raise ConfigError(f"The label of object_detection is one column of boxes, not {request.label!r}.")
     if request.weight is not None:
         raise ConfigError(
             f"sample_weight {request.weight!r} is not for object_detection: a detector's loss is a mean over boxes. "

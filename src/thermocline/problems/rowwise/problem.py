@@ -151,6 +151,7 @@ class Rowwise(Problem):
         if isinstance(found.labels, RowTarget):
             return found.labels
         asked = request.problem_type, request.eval_metric, request.positive_class
+        assert request.label is not None  # `ProblemInfo.label_optional`
         return RowTarget.of(found.frame, request.label, *asked)
 
     def _target_of(

@@ -21,8 +21,7 @@ class SegmenterOptions:
 
     checkpoint: str = option(
         LIGHT,
-        "`light`: a head of our own on `backbone`; or a hub name, a local folder or a segmentation type of "
-        "transformers such as `segformer`.",
+        "`light`: our own head on `backbone`; a hub name, a folder, or a type such as `segformer`.",
     )
     pretrained: bool = option(
         True,

@@ -24,7 +24,7 @@ def check_arguments(request: Request) -> None:
         ConfigError: One of them is set.
     """
     if not isinstance(request.label, str):
-        raise ConfigError(f"The label of semantic_segmentation is one column of masks, not {list(request.label)!r}.")
+        raise ConfigError(f"The label of semantic_segmentation is one column of masks, not {request.label!r}.")
     if request.weight is not None:
         raise ConfigError(
             f"sample_weight {request.weight!r} is not for semantic_segmentation: its loss is a mean over pixels. Leave "

@@ -30,7 +30,7 @@ class PairCollector(ArrayCollector):
         super().__init__(model.pair, len(rows), width=2 * model.width if scoring else 1)
         self._target, self._rows, self._model, self._scoring = target, rows, model, scoring
         if not scoring:
-            self.values = np.zeros((len(rows), 1))
+            self.values: np.ndarray = np.zeros((len(rows), 1))
 
     def add(self, positions: np.ndarray, values: torch.Tensor) -> None:
         """Keep what a batch gave; of predictions the cosines alone."""

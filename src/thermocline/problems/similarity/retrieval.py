@@ -104,7 +104,7 @@ def _ranks(
         before = torch.ones(len(at), dtype=torch.long, device=device)
         for one in columns:
             products, places = _products(left, corpus[one]), torch.arange(one.start, one.stop, device=device)
-            for part in torch.arange(len(at), device=device).split(max(1, BLOCK // len(places))):
+            for part in torch.arange(len(at), device=device).split(max(1, BLOCK // len(places))):  # type: ignore[no-untyped-call]
                 each, least = products[at[part]], score[part, None]
                 before[part] += ((each > least) | ((each == least) & (places < place[part, None]))).sum(dim=1)
         ranks[own] = before.cpu().numpy()

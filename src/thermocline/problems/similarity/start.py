@@ -68,8 +68,8 @@ class CorrelatedStart:
         known = features[reached].astype(np.float64)
         if len(known) < FEWEST_ROWS or not np.isfinite(known).all():
             return ""
-        parts = np.split(known, [self._widths[0]], axis=1)
-        maps = correlated(*parts, self._model.width)
+        parts = known[:, : self._widths[0]], known[:, self._widths[0] :]
+        maps = correlated(parts[0], parts[1], self._model.width)
         for linear, part, weight in zip(self._model.head.values(), parts, maps, strict=True):
             with torch.no_grad():
                 linear.weight.mul_(SMALL * float(np.abs(weight).mean()) / float(linear.weight.abs().mean()))

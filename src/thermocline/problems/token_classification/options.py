@@ -18,9 +18,9 @@ class SpanOptions:
     text_column: str | None = option(
         None, "The column of texts that entities are in; null: the only column of texts.", varies=False, example="text"
     )
-    tokens: str | None = option(
+    token_column: str | None = option(
         None,
-        "A column of token lists, where the label is a column of tags (BIO, BIOES); the text is they joined by spaces.",
+        "The column of token lists, where the label is a column of tags (BIO, BIOES).",
         varies=False,
         example="tokens",
     )
@@ -42,5 +42,5 @@ class EntityOptions:
     )
     units: Units = option(
         "auto",
-        "Where entities may begin and end: at white space, at borders of words, at any token; auto: as in training.",
+        "Where entities begin and end: at white space, words or any token; auto: as in training.",
     )

@@ -70,10 +70,10 @@ class TokenClassification(Problem):
     def check_request(self, request: Request, config: ResolvedConfig) -> None:
         """Check arguments, and that one column is named at most."""
         check_arguments(request)
-        if config["data.tokens"] is not None and config["data.text_column"] is not None:
+        if config["data.token_column"] is not None and config["data.text_column"] is not None:
             raise ConfigError(
-                f"data.tokens={config['data.tokens']!r} and data.text_column={config['data.text_column']!r} name two "
-                "columns of texts. Of tokens with tags set data.tokens alone; of spans data.text_column."
+                f"data.token_column={config['data.token_column']!r} and "
+                f"data.text_column={config['data.text_column']!r} name two columns of texts. Of tokens with tags set data.token_column alone; of spans data.text_column."
             )
 
     def read(self, data: object, reading: Reading) -> Labelled:

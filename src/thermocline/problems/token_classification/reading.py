@@ -35,7 +35,7 @@ def check_arguments(request: Request) -> None:
         ConfigError: One of them is set.
     """
     if not isinstance(request.label, str):
-        raise ConfigError(f"The label of token_classification is one column of spans, not {list(request.label)!r}.")
+        raise ConfigError(f"The label of token_classification is one column of spans, not {request.label!r}.")
     if request.weight == request.label:
         raise ConfigError(f"sample_weight {request.weight!r} is the label. Name another column.")
     if request.column_types is not None and not isinstance(request.column_types, Mapping):
@@ -74,7 +74,7 @@ def read_marked(data: object, reading: Reading) -> Labelled:
         frame, notes = drop_weightless(frame, weight, what)
     column = _text_column(frame, reading)
     check_columns(frame, [column], what=what)
-    by_tokens = reading.config["data.tokens"] is not None
+    by_tokens = reading.config["data.token_column"] is not None
     tokens = _tokens(frame, column, what) if by_tokens else None
     texts = [joined(one)[0] for one in tokens] if tokens is not None else _texts(frame, column, what)
     kept = [name for name in (label, weight) if name is not None and name in frame.columns]
@@ -145,7 +145,7 @@ def _only_text(frame: pd.DataFrame, what: str) -> str:
             f"{what} has {len(texts)} columns of texts: {listing(texts)}. Entities are in one of them: name it with "
             f"data.text_column={texts[0]!r}, or drop the others."
         )
-    hint = f" {listing(lists)} holds lists: if these are tokens, set data.tokens={lists[0]!r}." if lists else ""
+    hint = f" {listing(lists)} holds lists: if these are tokens, set data.token_column={lists[0]!r}." if lists else ""
     held = listing([f"{one.name}: {one.kind}" for one in columns])
     raise DataError(f"{what} has no column of texts ({held or 'there is only the label'}).{hint}")
 
@@ -168,7 +168,7 @@ def _texts(frame: pd.DataFrame, column: str, what: str) -> list[str]:
         else:
             raise ColumnTypeError(
                 f"Column {column!r} of {what} holds texts, and {row_name(frame.index, row)} holds "
-                f"{repr(value)[:60]}. Of lists of tokens: set data.tokens={column!r}."
+                f"{repr(value)[:60]}. Of lists of tokens: set data.token_column={column!r}."
             )
     return texts
 
@@ -219,5 +219,5 @@ def _check_no_tags(cells: list[Any], frame: pd.DataFrame, where: str, label: str
         others = [name for name in frame.columns if name != label]
         raise LabelError(
             f"{where} holds tags of tokens ({repr(first)[:60]}), not spans of characters. Name the column that holds "
-            f"the tokens: data.tokens, one of {listing(others)}."
+            f"the tokens: data.token_column, one of {listing(others)}."
         )
