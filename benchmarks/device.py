@@ -98,8 +98,8 @@ def measured(frame: pd.DataFrame, model: str, given: Any) -> dict[str, Any]:
         out = speeds(trainer_of(frame, model, given, folder), given)
         peaks = {}
         for name, more in [("full", {}), ("frozen", {"model.image.frozen_layers": ["re:.*"]})]:
-            peaks[name] = peak(trainer_of(frame, model, given, folder, **more), given)
-            out[f"max_memory_allocated, {name} (MB)"] = None if peaks[name] is None else round(peaks[name] / 1e6, 1)
+            peaks[name] = found = peak(trainer_of(frame, model, given, folder, **more), given)
+            out[f"max_memory_allocated, {name} (MB)"] = None if found is None else round(found / 1e6, 1)
         full, frozen = peaks["full"], peaks["frozen"]
         if full and frozen:
             out["frozen / full"] = round(frozen / full, 4)

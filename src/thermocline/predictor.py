@@ -178,8 +178,7 @@ class Predictor:
         if self._problem_type == problem_type:
             self._problem_type = problem_type  # the object that was given, as sklearn.base.clone checks
         self._eval_metric = eval_metric
-        self._problem = problem
-        self._model = model
+        self._problem, self._model = problem, model
         _own_modules(model)
         vars(self).update(_UNFITTED)
 

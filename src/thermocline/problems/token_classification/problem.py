@@ -73,7 +73,8 @@ class TokenClassification(Problem):
         if config["data.token_column"] is not None and config["data.text_column"] is not None:
             raise ConfigError(
                 f"data.token_column={config['data.token_column']!r} and "
-                f"data.text_column={config['data.text_column']!r} name two columns of texts. Of tokens with tags set data.token_column alone; of spans data.text_column."
+                f"data.text_column={config['data.text_column']!r} name two columns of texts. Of tokens with tags set "
+                "data.token_column alone; of spans data.text_column."
             )
 
     def read(self, data: object, reading: Reading) -> Labelled:
