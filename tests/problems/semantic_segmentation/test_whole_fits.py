@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,8 @@ import timm
 import torch
 from PIL import Image
 
+from support.killed_process import run_until_killed
 from support.masked import TINY_SEGMENTER, picture, write_masked
-from support.stopping import killed_after_checkpoint
 from support.tiny import told
 from thermocline import Predictor
 from thermocline.cli import main
@@ -123,12 +124,22 @@ def test_one_seed_is_one_segmenter(fit):
     assert not same(fit(**{"optim.max_epochs": 1}), fit())
 
 
-def test_a_stopped_run_resumes_to_the_same_bits(fit, tmp_path):
+JOB = """
+from pathlib import Path
+from support.killed_process import run_until_killed
+from support.masked import TINY_SEGMENTER, write_masked
+from thermocline import Predictor
+place = Path(sys.argv[1])
+given = {**TINY_SEGMENTER, "data.image_folder": str(place), "env.checkpoint_every": 1, "optim.ema": 0.9}
+Predictor("mask", "segmentation", path=sys.argv[2], verbosity=0).fit(write_masked(place), hyperparameters=given)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
+def test_a_process_that_is_killed_is_resumed_to_the_same_bits(fit, place, tmp_path):
     given = {"env.checkpoint_every": 1, "optim.ema": 0.9}
-    whole = fit(**given)
-    with killed_after_checkpoint(3):
-        fit(tmp_path / "run", **given)
-    assert same(whole, fit(tmp_path / "run", resume=True, **given))
+    run_until_killed(JOB, place, tmp_path / "run", step=3)
+    assert same(fit(**given), fit(tmp_path / "run", resume=True, **given))
 
 
 def test_a_frozen_backbone_stays_and_its_cached_maps_change_no_bit(fit):

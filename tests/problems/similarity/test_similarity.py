@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from scipy.stats import pearsonr, spearmanr
 from sklearn import metrics
 
 from support.cached_fits import history, weights
-from support.stopping import killed_before
+from support.killed_process import run_until_killed
 from support.tiny import told
 from support.tiny_pairs import make_pairs, options
 from thermocline import Predictor
@@ -154,12 +156,21 @@ def test_a_frozen_backbone_gives_the_same_bits_with_its_cache(folder):
     assert "run once a row" in "\n".join(map(str, made["memory"].history["note"]))
 
 
-def test_a_run_that_was_stopped_ends_with_the_same_bits(folder, tmp_path):
+JOB = """
+from pathlib import Path
+from support.tiny_pairs import make_pairs, options
+from thermocline import Predictor
+own = options(Path(sys.argv[1]), **{"env.checkpoint_every": 1, "optim.max_epochs": 3})
+kind = {"problem_type": "similarity", "query": "first", "response": "second", "verbosity": 0}
+Predictor("same", path=sys.argv[2], **kind).fit(make_pairs(), hyperparameters=own)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
+def test_a_process_that_is_killed_is_resumed_to_the_same_bits(folder, tmp_path):
     own = options(folder, **{"env.checkpoint_every": 1, "optim.max_epochs": 3})
     whole = Predictor("same", path=tmp_path / "whole", **KIND).fit(make_pairs(), hyperparameters=own)
-    stopped = Predictor("same", path=tmp_path / "stopped", **KIND)
-    with killed_before(5):
-        stopped.fit(make_pairs(), hyperparameters=own)
+    run_until_killed(JOB, folder, tmp_path / "stopped", step=5)
     resumed = Predictor("same", path=tmp_path / "stopped", **KIND)
     resumed.fit(make_pairs(), hyperparameters=own, resume=True)
     left, right = weights(whole), weights(resumed)

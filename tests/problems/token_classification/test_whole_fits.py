@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
+from support.killed_process import run_until_killed
 from support.marked_texts import make_marked, save_tiny, tiny
 from support.stopping import killed_after_checkpoint
 from thermocline import Predictor, cli
@@ -190,18 +188,8 @@ def test_a_killed_fit_goes_on_as_if_nothing_had_been(frame, checkpoint, tmp_path
 
 
 JOB = """
-import os, signal, sys
 from support.marked_texts import make_marked, tiny
 from thermocline import Predictor
-from thermocline.training.trainer import Trainer
-import torch
-torch.set_num_threads(1)
-original = Trainer.save_checkpoint
-def dying(self, optimizer):
-    original(self, optimizer)
-    if self.cursor.step == 4:
-        os.kill(os.getpid(), signal.SIGKILL)
-Trainer.save_checkpoint = dying
 given = tiny(sys.argv[1], **{"env.checkpoint_every": 2})
 Predictor("entities", "ner", path=sys.argv[2], verbosity=0).fit(make_marked(48), hyperparameters=given)
 """
@@ -209,10 +197,7 @@ Predictor("entities", "ner", path=sys.argv[2], verbosity=0).fit(make_marked(48),
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
 def test_a_process_that_is_killed_is_resumed_by_another(frame, checkpoint, tmp_path):
-    command = [sys.executable, "-c", JOB, str(checkpoint), str(tmp_path / "killed")]
-    here = Path(__file__).parents[2]
-    paths = {**os.environ, "PYTHONPATH": os.pathsep.join([str(here), *sys.path])}
-    assert subprocess.run(command, env=paths, capture_output=True).returncode == -signal.SIGKILL
+    run_until_killed(JOB, checkpoint, tmp_path / "killed", step=4)
     given = tiny(checkpoint, **{"env.checkpoint_every": 2})
     resumed = fit(frame, given, tmp_path / "killed", resume=True)
     assert same(fit(frame, given), resumed)
