@@ -11,6 +11,7 @@ import torch
 from torch.nn import functional as F
 
 from thermocline.contracts.learning import Objective
+from thermocline.data.moving import on_host
 from thermocline.problems.semantic_segmentation.model import resized_logits
 from thermocline.problems.semantic_segmentation.palette import NO_CLASS
 from thermocline.problems.semantic_segmentation.segmenter_layers import TOWER
@@ -54,7 +55,7 @@ def _total(weights: torch.Tensor, outputs: torch.Tensor, batch: Mapping[str, Any
 
 
 def _weight(weights: torch.Tensor, batch: Mapping[str, Any]) -> float:
-    mask: torch.Tensor = batch[TOWER]["mask"]
-    counts = torch.bincount(mask[mask != NO_CLASS], minlength=len(weights)).cpu().double()
+    mask = on_host(batch[TOWER], "mask")
+    counts = torch.bincount(mask[mask != NO_CLASS], minlength=len(weights)).double()
     total = float((counts * weights.double()).sum())
     return total if total > 0 else 1.0

@@ -90,6 +90,11 @@ class SegmentationRows(RowPart):
         return replace(self, masks=None, target=None, augment=None)
 
     @property
+    def decodes(self) -> bool:
+        """Whether files are decoded for a batch."""
+        return True
+
+    @property
     def augmented(self) -> bool:
         """Whether images and masks are augmented in training."""
         return self.augment is not None

@@ -10,6 +10,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.nn import functional as F
 
 from thermocline.contracts.learning import Objective
+from thermocline.data.moving import on_host
 from thermocline.problems.token_classification.model import TOWER
 from thermocline.problems.token_classification.rows import IGNORED
 
@@ -43,10 +44,10 @@ def token_losses(outputs: torch.Tensor, tags: torch.Tensor, smoothing: float = 0
 
 
 def _weight(batch: Mapping[str, Any]) -> float:
-    tags = batch[TOWER]["tags"]
+    tags = on_host(batch[TOWER], "tags")
     if isinstance(tags, FakeTensor):  # a forecast of memory: there are no values to count
         return float(tags.numel())
     tagged = tags != IGNORED
-    weight = batch.get("weight")
+    weight = on_host(batch, "weight") if "weight" in batch else None
     count = float(tagged.sum() if weight is None else (tagged * weight.unsqueeze(1)).sum())
     return count or NOTHING
