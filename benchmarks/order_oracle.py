@@ -486,7 +486,9 @@ def backbone_names(model: nn.Module, names: set[str]) -> set[str]:
     prefix = getattr(model, "base_model_prefix", "")
     base = getattr(model, prefix, None) if prefix else None
     if not isinstance(base, nn.Module) or base is model:
-        return names
+        # a segmenter on a backbone class has no base model: its decode heads are no backbone
+        apart = type(model).__name__.endswith("ForSemanticSegmentation") and hasattr(model, "backbone")
+        return {name for name in names if name.startswith("backbone.")} if apart else names
     inside = {name for name in names if name.startswith(prefix + ".")}
     if not is_detector(model):
         return inside

@@ -246,17 +246,17 @@ def test_a_fit_without_a_search_is_not_resumed_as_one(tmp_path: Path) -> None:
 
 def fail_where(monkeypatch: pytest.MonkeyPatch, fails: Any) -> None:
     """Let the loss of trials be NaN, as it is where a rate is too high."""
-    original = Trainer._skip, Trainer.step
+    original = Trainer.step
 
     def step(self: Trainer, at: int, batches: Any, optimizer: Any) -> None:
         if fails(self.run.assembly.config):
             next(batches)
-            self._skip(at, float("nan"), 1.0, optimizer)
+            self.results.took(at, float("nan"), 1.0)
         else:
-            original[1](self, at, batches, optimizer)
+            original(self, at, batches, optimizer)
 
     monkeypatch.setattr(Trainer, "step", step)
-    monkeypatch.setattr("thermocline.training.trainer.PATIENCE_NON_FINITE", 3)
+    monkeypatch.setattr("thermocline.training.step_results.PATIENCE_NON_FINITE", 3)
 
 
 def test_a_trial_that_fails_is_noted_and_the_search_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:

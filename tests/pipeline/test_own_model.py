@@ -285,7 +285,6 @@ def lazy() -> nn.Module:
     ("given", "says"),
     [
         (Net, "the class Net for image: make an object, Net(…)"),
-        ("resnet18", "'resnet18' for image, which is no torch.nn.Module"),
         ({}, "model is an empty dict"),
         ({"pictures": Net()}, "model has the key 'pictures'; its keys are 'text', 'image'"),
         ({"text": Net()}, "model holds Net for text with no tokenizer"),

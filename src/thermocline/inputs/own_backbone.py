@@ -18,7 +18,7 @@ from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from thermocline.backbones.saved_config import only_shapes
 from thermocline.config import Needed, ResolvedConfig, is_recorded
-from thermocline.errors import ArtifactError, ConfigError, counted, did_you_mean, first_line, listing
+from thermocline.errors import ArgumentError, ArtifactError, ConfigError, counted, did_you_mean, first_line, listing
 from thermocline.registry import input_infos
 from thermocline.tuning.layers.wrappers import unwrap
 from thermocline.tuning.verify import tensors_hash
@@ -173,6 +173,11 @@ def _backbone(tower: str, given: Any) -> tuple[str, OwnBackbone]:
 def _check_module(module: Any, tower: str) -> None:
     if isinstance(module, type):
         raise ConfigError(f"model holds the class {module.__name__} for {tower}: make an object, {module.__name__}(…).")
+    if isinstance(module, str):
+        raise ArgumentError(
+            f"model={module!r} is a name, and model takes modules: {FORMS}. Pretrained weights by name are an option: "
+            f"hyperparameters={{'model.text.checkpoint': …}} or hyperparameters={{'model.image.checkpoint': …}}."
+        )
     if not isinstance(module, nn.Module):
         raise ConfigError(
             f"model holds {_described(module)} for {tower}, which is no torch.nn.Module. It takes {FORMS}; a "
@@ -228,7 +233,7 @@ def own_backbone(config: ResolvedConfig, option: str) -> OwnBackbone | None:
     if own is not None:
         assert isinstance(own, OwnBackbone)
         return own
-    if is_recorded(named):
+    if is_recorded(named) and named.endswith(")"):  # `offline:…` is a name as well
         raise ConfigError(
             f"{option}={named!r} is the name of a module of your own, and no name is imported. Hand the module itself "
             "in, in Python: Predictor(label, model=module)."

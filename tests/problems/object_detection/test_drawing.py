@@ -5,7 +5,8 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from thermocline.problems.object_detection.drawing import draw, show_grid
+from thermocline.inputs.image.pictures import show_grid
+from thermocline.problems.object_detection.drawing import draw
 
 GREY = (128, 128, 128)
 

@@ -183,7 +183,8 @@ class TextTower(Tower):
 
 def _hidden_size(config: Any) -> int:
     """Return the width of hidden states; of a backbone that reads more than texts that of its text part."""
-    for one in (config, config.get_text_config()):
+    of_texts = getattr(config, "get_text_config", None)
+    for one in (config, of_texts() if callable(of_texts) else None):
         for name in ("hidden_size", "d_model"):
             if size := getattr(one, name, None):
                 return int(size)

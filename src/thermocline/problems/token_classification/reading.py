@@ -119,7 +119,9 @@ def _text_column(frame: pd.DataFrame, reading: Reading) -> str:
         return reading.columns.of("text")[0]
     request, config, what = reading.request, reading.config, reading.what
     types = dict(request.column_types or {})
-    named = {f"data.{name}": config[f"data.{name}"] for name in ("tokens", "text_column") if config[f"data.{name}"]}
+    named = {
+        f"data.{name}": config[f"data.{name}"] for name in ("token_column", "text_column") if config[f"data.{name}"]
+    }
     named |= {f"column_types[{name!r}]": name for name, kind in types.items() if kind == "text"}
     if len(set(named.values())) > 1:
         raise ConfigError(f"Two columns of texts are named: {named!r}. token_classification reads one; name it alone.")
