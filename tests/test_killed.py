@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from safetensors.torch import load_file
 
-KILLS = {"plateaus": 12, "muon": 4, "own": 4, "rates": 4}
+KILLS = {"plateaus": 7, "muon": 3, "own": 3, "rates": 3}
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs fork and SIGKILL")
