@@ -98,7 +98,7 @@ def counted_bytes(state: str) -> dict[str, int]:
     layers = layers_of(segmenter, chosen)
     whole = torch.nn.Module()
     whole.towers = torch.nn.ModuleDict({"segmenter": segmenter})
-    frozen = {"segmenter": "backbone"} if state == "frozen" else None
+    frozen = "backbone" if state == "frozen" else None
     applied = AppliedPlan(whole, layers, LayerPlan.build(layers, frozen_layers=frozen, lr_choice="single_lr"))
     whole.train()
     applied.train()

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from PIL.Image import Image
 
-SHARE = 0.55
+SHARE = 0.6
 """How much of a pixel's colour is that of its class."""
+_GREY = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R 601
 _GOLDEN = 0.618034
 _LEAST_SIDE = 240  # pixels: smaller pictures are enlarged
 
@@ -31,9 +32,10 @@ def class_colours(count: int) -> tuple[Colour, ...]:
 
 
 def overlay(image: Image | np.ndarray, codes: np.ndarray, count: int) -> np.ndarray:
-    """Return an image with the colours of its classes over it, uint8 `(height, width, 3)`.
+    """Return an image in grey with the colours of its classes over it, uint8 `(height, width, 3)`.
 
-    Edges between classes are drawn in white. Pixels without a class stay as they are.
+    Grey, because the colours of the image would mix with those of the classes. Edges between classes are white. Pixels
+    without a class keep their own colours.
 
     Args:
         image: RGB.
@@ -43,8 +45,9 @@ def overlay(image: Image | np.ndarray, codes: np.ndarray, count: int) -> np.ndar
     pixels = np.asarray(image).astype(np.float32)
     colours = np.asarray(class_colours(count), dtype=np.float32)
     there = codes >= 0
+    grey = pixels @ _GREY
     out = pixels.copy()
-    out[there] = (1 - SHARE) * pixels[there] + SHARE * colours[codes[there]]
+    out[there] = (1 - SHARE) * grey[there][:, None] + SHARE * colours[codes[there]]
     edges = np.zeros(codes.shape, bool)
     edges[:, 1:] |= codes[:, 1:] != codes[:, :-1]
     edges[1:] |= codes[1:] != codes[:-1]
