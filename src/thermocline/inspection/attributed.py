@@ -11,7 +11,7 @@ import pandas as pd
 
 from thermocline.contracts.showing import CellParts
 from thermocline.errors import counted, escaped
-from thermocline.inspection.pictures import draw_picture, headings, html_picture
+from thermocline.report.pictures import draw_picture, headings, html_picture
 from thermocline.report.plots import look, pyplot
 from thermocline.report.screen import end_cut
 from thermocline.report.svg import GREY

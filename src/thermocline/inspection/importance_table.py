@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from thermocline.errors import counted
-from thermocline.inspection.pictures import headings
+from thermocline.report.pictures import headings
 from thermocline.report.plots import drawn
 from thermocline.report.svg import BLUE, GREY, bar
 from thermocline.report.tables import html_block, html_lines, html_table, table

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from thermocline.contracts.showing import Answer, View
 from thermocline.errors import counted, escaped
-from thermocline.inspection.pictures import draw_picture, headings, html_picture, side_by_side
+from thermocline.report.pictures import draw_picture, headings, html_picture, side_by_side
 from thermocline.report.plots import look, pyplot
 from thermocline.report.screen import screen_width
 from thermocline.report.svg import GREY

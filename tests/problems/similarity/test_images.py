@@ -57,3 +57,6 @@ def test_images_are_compared_with_images(places):
     assert list(made.model.towers) == ["image"]
     assert made.predict(pairs).dtype == bool
     assert made.embed(pairs["img"], side="query").shape == (32, made.model.width)
+    shown = made.show(pairs.head(2))
+    assert shown._repr_html_().count("<img") == 4
+    assert "0.png" in str(shown)

@@ -228,3 +228,18 @@ def test_pairs_are_shown_and_the_worst_are_found(graded, matching, positives):
     assert worst["loss"].iloc[0] == pytest.approx((graded.predict(test) - test["grade"]).abs().max())
     assert "roc_auc" in str(matching.report(test))
     assert "no label" in str(positives.report(test))
+
+
+def test_show_has_each_pair_with_its_score(graded, matching):
+    frame = make_pairs(4)
+    shown = graded.show(frame.drop(columns=["grade", "same"]))
+    said, html = str(shown), shown._repr_html_()
+    predicted = graded.predict(frame)
+    for row in range(4):
+        assert f"{predicted[row]:.3f}" in said
+        assert frame["first"][row] in html
+        assert frame["second"][row] in html
+    assert "first" in said.splitlines()[0]
+    assert "probability of a match" in str(matching.show(frame))
+    message = told(DataError, ValueError, lambda: graded.show(make_pairs(40)))
+    assert "show takes 1 to 24 pairs, not 40" in message

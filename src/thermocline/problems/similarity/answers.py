@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
+from thermocline.contracts.labelled import Labelled
+from thermocline.contracts.problem import Assembly
 from thermocline.contracts.reporting import Results
 from thermocline.contracts.showing import Answer
+from thermocline.inputs.image.cells import cell_text
+from thermocline.inputs.image.files import open_image
 from thermocline.problems.similarity.info import BINARY, POSITIVES
 from thermocline.problems.similarity.labels import values_of
+from thermocline.problems.similarity.showing import ShownPair, ShownPairs
 from thermocline.problems.similarity.target import PairTarget, cosines_of
 
 
@@ -37,6 +44,30 @@ def answers_of(cosines: np.ndarray, frame: pd.DataFrame, target: PairTarget, *, 
     labels = [str(target.in_order[int(one)]) for one in matches]
     right = [bool(one) for one in (np.asarray(predicted == target.positive) == matches)]
     return [Answer(*one) for one in zip(texts, labels, right, notes, strict=True)]
+
+
+def shown_pairs(cosines: np.ndarray, found: Labelled, assembly: Assembly) -> ShownPairs:
+    """Return pairs with their scores or classes, images as pictures.
+
+    Args:
+        cosines: float64 `(rows,)`.
+        found: The pairs.
+        assembly: The model.
+    """
+    target: PairTarget = assembly.target
+    answers = answers_of(cosines, found.frame, target, labelled=False)
+    names = [target.roles["query"], target.roles["response"]]
+    kinds = {name: assembly.columns[name].kind for name in names}
+    pairs = []
+    for name, answer, cells in zip(found.frame.index, answers, found.frame[names].to_numpy(dtype=object), strict=True):
+        images = [kinds[column] == "image" for column in names]
+        texts = [cell_text(cell) if image else str(cell) for cell, image in zip(cells, images, strict=True)]
+        sides: list[Any] = [
+            np.asarray(open_image(cell, found.folder)) if image else text
+            for cell, text, image in zip(cells, texts, images, strict=True)
+        ]
+        pairs.append(ShownPair(str(name), (sides[0], sides[1]), (texts[0], texts[1]), answer.prediction, answer.note))
+    return ShownPairs(tuple(pairs), (names[0], names[1], target.label or "score"))
 
 
 def pair_report(target: PairTarget, results: Results) -> pd.DataFrame:

@@ -23,7 +23,7 @@ from thermocline.contracts.showing import Answer
 from thermocline.contracts.starting import WHOLE, Earlier
 from thermocline.data.batches import Rows
 from thermocline.data.columns import Columns
-from thermocline.errors import ConfigError
+from thermocline.errors import ConfigError, DataError
 from thermocline.inputs.building import (
     build_inputs,
     check_inputs,
@@ -36,7 +36,7 @@ from thermocline.inputs.image.reading import located
 from thermocline.inputs.labelled_frames import check_weight_column, read_rows, row_weights
 from thermocline.problems.rowwise import peft
 from thermocline.problems.rowwise.starting import check_some_taken
-from thermocline.problems.similarity.answers import answers_of, pair_report
+from thermocline.problems.similarity.answers import answers_of, pair_report, shown_pairs
 from thermocline.problems.similarity.collector import PairCollector
 from thermocline.problems.similarity.defaults import choose_defaults
 from thermocline.problems.similarity.info import BINARY, INFO, USUAL_METRICS
@@ -46,6 +46,7 @@ from thermocline.problems.similarity.model import SimilarityModel, layers_of
 from thermocline.problems.similarity.options import SimilarityOptions
 from thermocline.problems.similarity.pairs import asked_roles, check_sides, contents, guess_note, pair_columns
 from thermocline.problems.similarity.settle import settle
+from thermocline.problems.similarity.showing import ShownPairs
 from thermocline.problems.similarity.split import split_pairs
 from thermocline.problems.similarity.start import CorrelatedStart
 from thermocline.problems.similarity.starting import head_from, with_known_head
@@ -54,6 +55,7 @@ from thermocline.registry.metrics import Metric
 from thermocline.tuning.layers.layer_map import LayerMap
 
 PAIR = "model.text.pair"
+MOST_SHOWN = 24  # pairs at once
 
 
 class Similarity(Problem):
@@ -316,6 +318,19 @@ class Similarity(Problem):
         target: PairTarget = assembly.target
         labelled = labelled and target.label is not None
         return answers_of(cosines_of(outputs), found.frame, target, labelled=labelled)
+
+    def check_drawable(self, target: PairTarget) -> None:
+        """Pairs can be shown with their scores."""
+
+    def check_picture(self, found: Labelled, assembly: Assembly, **options: Any) -> None:
+        """Check that there are some pairs, and not too many."""
+        del assembly, options
+        if not 0 < len(found) <= MOST_SHOWN:
+            raise DataError(f"show takes 1 to {MOST_SHOWN} pairs, not {len(found)}: show(data.head()).")
+
+    def picture(self, outputs: np.ndarray, found: Labelled, assembly: Assembly) -> ShownPairs:
+        """Return the pairs with their scores or classes."""
+        return shown_pairs(cosines_of(outputs), found, assembly)
 
     def label_texts(self, found: Labelled, assembly: Assembly) -> list[str]:
         """Return the labels as text; of pairs that all match `matches`."""
