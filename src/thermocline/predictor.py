@@ -894,7 +894,7 @@ class Predictor:
     def show(
         self, data: Data, *, least_score: float | None = None, image_folder: str | os.PathLike[str] | None = None
     ) -> Any:
-        """Show predictions on their rows: boxes and masks on images, a figure; entities and pairs, which print themselves.
+        """Show predictions on their rows: boxes and masks on images as a figure; entities and pairs print themselves.
 
         Args:
             data: A few rows, such as `frame.head()`.
