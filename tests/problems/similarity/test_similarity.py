@@ -145,6 +145,19 @@ def test_every_lr_choice_trains(folder, choice):
     assert np.isfinite(made.predict(make_pairs(5))).all()
 
 
+def test_phases_explain_recommend_and_a_time_limit(folder):
+    own = options(folder, **{"optim.schedule_plan": "gradual_unfreeze"})
+    made = Predictor("grade", **KIND)
+    plan = made.explain(make_pairs(), hyperparameters=own)
+    assert len(plan.phases) > 1
+    advice = made.recommend(make_pairs(), hyperparameters=options(folder), memory="8GB")
+    assert advice["env.micro_batch_size"].value == advice["env.batch_size"].value  # rows are compared with each other
+    made.fit(make_pairs(), hyperparameters=own, time_limit=30)
+    assert len(made.plan.phases) == len(plan.phases)
+    assert made.history["step"].max() > 0
+    assert np.isfinite(made.predict(make_pairs(5))).all()
+
+
 def test_a_frozen_backbone_gives_the_same_bits_with_its_cache(folder):
     made = {}
     for mode in ("off", "memory"):
