@@ -115,6 +115,8 @@ class Race:
         """Choose who takes part: as many as the time allows."""
         if asked.losses is None:
             self.state.decide((), asked.assembly.config)
+            kind = asked.assembly.target.problem_type
+            self.console.say(f"compared with it: no other, since {kind} has no loss of a row to compare fits by")
             return
         most = asked.assembly.config.optim.arms - 1
         found = list(entrants(asked.assembly))[: most if shares_of(asked.steps) else min(most, MOST_WHOLE)]
@@ -230,7 +232,8 @@ class Race:
         self.state.put(result, fitted.losses)
         part = "" if share == WHOLE else f", {share} of the steps"
         scored = "no score" if score is None else f"{self.metric} {score:.4f}"
-        self.console.say(f"{entrant.name}{part}: {scored}, loss {mean_loss(fitted.losses):.4f} ({seconds:.0f} s)")
+        loss = "" if fitted.losses is None else f", loss {mean_loss(fitted.losses):.4f}"
+        self.console.say(f"{entrant.name}{part}: {scored}{loss} ({seconds:.0f} s)")
         return result
 
     def _left_for(self, entrant: Entrant) -> float:

@@ -234,3 +234,10 @@ def test_the_command_line(frame, checkpoint, tmp_path, capsys):
     assert "entity_f1" in capsys.readouterr().out
     cli.main(["predict", str(model), str(file), "--out", str(tmp_path / "out.csv")])
     assert json.loads(pd.read_csv(tmp_path / "out.csv").iloc[1, -1].replace("'", '"'))
+
+
+def test_a_race_says_why_it_compares_nothing(frame, checkpoint, capsys):
+    Predictor("entities", "ner").fit(frame, presets="auto", hyperparameters=tiny(checkpoint))
+    said = " ".join(capsys.readouterr().out.split())
+    assert "no other, since token_classification has no loss of a row to compare fits by" in said
+    assert "loss inf" not in said
