@@ -16,6 +16,7 @@ from thermocline.data.columns import Columns
 from thermocline.data.row_part import RowPart
 from thermocline.inputs.own_backbone import check_read
 from thermocline.registry import InputInfo, input_infos, load
+from thermocline.tuning.layers.layer_map import LayerMap
 
 
 def needed_inputs(columns: Columns) -> list[InputInfo]:
@@ -117,6 +118,24 @@ def input_rows(inputs: Iterable[BuiltInput], source: RowSource) -> dict[str, Row
         DataError: A cell that does not fit its column; an image that is not there.
     """
     return {each.kind.info.name: each.rows(source) for each in inputs}
+
+
+def tower_maps(inputs: Iterable[BuiltInput], adapted: Mapping[str, LayerMap]) -> dict[str, LayerMap]:
+    """Return the layers of the towers of a model: path below the model → map.
+
+    Args:
+        inputs: The inputs whose towers it has.
+        adapted: The maps of backbones that were adapted, by tower.
+    """
+    maps: dict[str, LayerMap] = {}
+    for one in inputs:
+        name = one.kind.info.name
+        if name in adapted:
+            maps[f"towers.{name}.backbone"] = adapted[name]
+            continue
+        for path, layer_map in one.kind.layers(one.tower).items():
+            maps[f"towers.{name}.{path}" if path else f"towers.{name}"] = layer_map
+    return maps
 
 
 def describe_inputs(inputs: Iterable[BuiltInput], folder: Path) -> dict[str, Any]:

@@ -131,30 +131,12 @@ def _timm(source: Source, folder: Path | None, detector_type: str) -> Backbone:
 
 
 def _transformers(source: Source, folder: Path | None, detector_type: str) -> Backbone:
-    from transformers import CONFIG_MAPPING, AutoBackbone, AutoConfig
-    from transformers.models.auto.modeling_auto import MODEL_FOR_BACKBONE_MAPPING
+    from thermocline.inputs.image.library_backbone import library_backbone
 
-    from thermocline.backbones.library_settings import quiet_transformers
-    from thermocline.inputs.image.build import check_loaded
-    from thermocline.inputs.image.preprocessor import read_preprocessor
-
-    network: Any
-    with quiet_transformers():
-        config: Any = CONFIG_MAPPING[source.location]() if folder is None else AutoConfig.from_pretrained(str(folder))
-        stages = len(config.stage_names)
-        single = detector_type in _OF_ONE_MAP
-        config.out_indices = [stages - 1] if single else list(range(stages - 3, stages))
-        if source.pretrained:
-            kind = MODEL_FOR_BACKBONE_MAPPING[type(config)]
-            network, info = kind.from_pretrained(
-                str(folder), config=config, dtype=torch.float32, output_loading_info=True
-            )
-            check_loaded(network, info, source.name)
-        else:
-            network = AutoBackbone.from_config(config)
-    own = read_preprocessor(folder)
-    mean, std = tuple(own.get("image_mean") or ()), tuple(own.get("image_std") or ())
-    return Backbone(network, config.to_dict(), tuple(network.channels), mean, std, source.pretrained, None)
+    single = detector_type in _OF_ONE_MAP
+    own = library_backbone(source, folder, lambda count: [count - 1] if single else list(range(count - 3, count)))
+    channels = tuple(own.network.channels)
+    return Backbone(own.network, own.config.to_dict(), channels, own.mean, own.std, source.pretrained, None)
 
 
 def put_backbone(detector: nn.Module, backbone: Backbone) -> dict[str, Any] | None:

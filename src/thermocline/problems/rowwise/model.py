@@ -11,6 +11,7 @@ from torch import nn
 from thermocline.contracts.inputs import BuiltInput
 from thermocline.contracts.mixing import Mixing
 from thermocline.contracts.tower import Tower
+from thermocline.inputs.building import tower_maps
 from thermocline.problems.rowwise.blend import Beside
 from thermocline.problems.rowwise.mixing import MIXING
 from thermocline.tuning.layers.layer_map import LayerMap
@@ -193,14 +194,7 @@ def layers_of(model: FusionModel, inputs: Iterable[BuiltInput], adapted: Mapping
         inputs: The inputs whose towers it has.
         adapted: The maps of backbones that were adapted, by tower.
     """
-    maps = {}
-    for one in inputs:
-        name = one.kind.info.name
-        if name in adapted:
-            maps[f"towers.{name}.backbone"] = adapted[name]
-            continue
-        for path, layer_map in one.kind.layers(one.tower).items():
-            maps[f"towers.{name}.{path}" if path else f"towers.{name}"] = layer_map
+    maps = tower_maps(inputs, adapted)
     if model.fusion is not None:
         maps["fusion"] = LayerMap.single(model.fusion, name="mlp", tower="fusion", role="fusion", depth=0)
     maps["head"] = LayerMap.single(model.head, name="head", tower="fusion", role="head", depth=1)

@@ -7,15 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
-from thermocline.backbones.library_settings import quiet_transformers
 from thermocline.backbones.pretrained import Source
 from thermocline.backbones.timm_features import architecture_of, timm_network, without_weights
 from thermocline.errors import CheckpointError, first_line
-from thermocline.inputs.image.build import check_loaded
-from thermocline.inputs.image.preprocessor import read_preprocessor
+from thermocline.inputs.image.library_backbone import library_backbone
 
 _FINEST = 4
 
@@ -103,22 +100,5 @@ def _timm(source: Source, folder: Path | None) -> OpenBackbone:
 
 
 def _transformers(source: Source, folder: Path | None) -> OpenBackbone:
-    from transformers import CONFIG_MAPPING, AutoBackbone, AutoConfig
-    from transformers.models.auto.modeling_auto import MODEL_FOR_BACKBONE_MAPPING
-
-    network: Any
-    with quiet_transformers():
-        config: Any = CONFIG_MAPPING[source.location]() if folder is None else AutoConfig.from_pretrained(str(folder))
-        stages = len(config.stage_names)
-        config.out_indices = list(range(1, stages)) if stages > 4 else list(range(stages))
-        if source.pretrained:
-            kind = MODEL_FOR_BACKBONE_MAPPING[type(config)]
-            network, info = kind.from_pretrained(
-                str(folder), config=config, dtype=torch.float32, output_loading_info=True
-            )
-            check_loaded(network, info, source.name)
-        else:
-            network = AutoBackbone.from_config(config)
-    own = read_preprocessor(folder)
-    mean, std = tuple(own.get("image_mean") or ()), tuple(own.get("image_std") or ())
-    return OpenBackbone(network, config, mean, std, source.pretrained, None)
+    own = library_backbone(source, folder, lambda count: list(range(1, count)) if count > 4 else list(range(count)))
+    return OpenBackbone(own.network, own.config, own.mean, own.std, source.pretrained, None)

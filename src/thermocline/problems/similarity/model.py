@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from thermocline.contracts.inputs import BuiltInput
 from thermocline.contracts.tower import Tower
+from thermocline.inputs.building import tower_maps
 from thermocline.tuning.layers.layer_map import LayerMap
 
 
@@ -84,14 +85,7 @@ def layers_of(model: SimilarityModel, inputs: Iterable[BuiltInput], adapted: Map
         inputs: The inputs whose towers it has.
         adapted: The maps of backbones that were adapted, by tower.
     """
-    maps = {}
-    for one in inputs:
-        name = one.kind.info.name
-        if name in adapted:
-            maps[f"towers.{name}.backbone"] = adapted[name]
-            continue
-        for path, layer_map in one.kind.layers(one.tower).items():
-            maps[f"towers.{name}.{path}" if path else f"towers.{name}"] = layer_map
+    maps = tower_maps(inputs, adapted)
     head: Any = model.head
     maps["head"] = LayerMap.single(head, name="head", tower="fusion", role="head", depth=0)
     return LayerMap.join(maps)

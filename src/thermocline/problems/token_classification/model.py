@@ -10,6 +10,7 @@ from torch import nn
 
 from thermocline.contracts.inputs import BuiltInput
 from thermocline.contracts.tower import TOKEN, Tower
+from thermocline.inputs.building import tower_maps
 from thermocline.tuning.layers.layer_map import LayerMap
 
 TOWER = "text"
@@ -56,7 +57,6 @@ def layers_of(model: TokenModel, one: BuiltInput, adapted: Mapping[str, LayerMap
         one: The input whose tower it has.
         adapted: The map of the backbone where it was adapted, by tower.
     """
-    own = {"backbone": adapted[TOWER]} if TOWER in adapted else one.kind.layers(one.tower)
-    maps = {f"towers.{TOWER}.{path}": layer_map for path, layer_map in own.items()}
+    maps = tower_maps([one], adapted)
     maps["head"] = LayerMap.single(model.head, name="head", tower="head", role="head", depth=0)
     return LayerMap.join(maps)
