@@ -116,16 +116,16 @@ def test_a_resumed_run_computes_images_that_changed_since_it_stopped_again(check
 @pytest.fixture
 def decoded(monkeypatch) -> Counter[str]:
     """How often each image was decoded for a batch."""
-    from thermocline.problems.object_detection import rows
+    from thermocline.inputs.image import one_image_rows
 
     counts: Counter[str] = Counter()
-    inner = rows.open_image
+    inner = one_image_rows.open_image
 
     def counted(cell, *how):
         counts[str(cell)] += 1
         return inner(cell, *how)
 
-    monkeypatch.setattr(rows, "open_image", counted)
+    monkeypatch.setattr(one_image_rows, "open_image", counted)
     return counts
 
 

@@ -14,13 +14,10 @@ import torch
 
 from thermocline.data.moving import on_host
 from thermocline.data.pixel_cache import Keep, PixelCache, pixels_kept
-from thermocline.data.row_names import first_rows
-from thermocline.data.row_part import RowPart
-from thermocline.errors import ImageReadError
 from thermocline.inputs.image.cell_identity import cell_contents, cell_files, cell_names
-from thermocline.inputs.image.cells import cell_text, is_missing, reason_of
-from thermocline.inputs.image.files import decoded_size, open_image
+from thermocline.inputs.image.files import decoded_size
 from thermocline.inputs.image.joint_transforms import resized
+from thermocline.inputs.image.one_image_rows import OneImageRows
 from thermocline.problems.object_detection.box_spec import DetectionSpec, box_scale, to_shares
 from thermocline.problems.object_detection.box_transforms import Scene, augmented
 from thermocline.problems.object_detection.boxes import Boxes
@@ -47,7 +44,7 @@ class _Resized:
 
 
 @dataclass(frozen=True)
-class DetectionRows(RowPart):
+class DetectionRows(OneImageRows):
     """Images and their boxes, decoded when a batch is made.
 
     Attributes:
@@ -105,9 +102,6 @@ class DetectionRows(RowPart):
         """Return the same rows, augmented in training: `light`, `standard` or `none`."""
         return replace(self, augment=None if augment == "none" else augment, seed=seed)
 
-    def __len__(self) -> int:
-        return len(self.cells)
-
     def identity(self, *, files: bool) -> Iterator[bytes]:
         """Yield the images by name, or with `files` by content with folder and preprocessing; then the boxes."""
         if files:
@@ -126,21 +120,6 @@ class DetectionRows(RowPart):
     def unlabelled(self) -> DetectionRows:
         """Return the same rows as at prediction."""
         return replace(self, boxes=None, labels=None)
-
-    @property
-    def augmented(self) -> bool:
-        """Whether images and boxes are augmented in training."""
-        return self.augment is not None
-
-    @property
-    def variants(self) -> int | None:
-        """One, or a new one every epoch where images are augmented."""
-        return None if self.augmented else 1
-
-    def variant(self, rows: np.ndarray, epoch: int | None) -> np.ndarray:
-        """Return the epoch where images are augmented, -1 for images as they are among augmented ones, else 0."""
-        number = 0 if not self.augmented else -1 if epoch is None else epoch
-        return np.full(len(rows), number, dtype=np.int64)
 
     def not_cacheable(self) -> str | None:
         """Return why outputs cannot be reused, or None."""
@@ -203,11 +182,6 @@ class DetectionRows(RowPart):
         if not self._has_all_sizes:
             return {}
         return {"pixels": ((rows, 3, *self.spec.outer(_pairs([self.spec.inner(*self._own_size(0))]))), torch.uint8)}
-
-    @property
-    def decodes(self) -> bool:
-        """True: of images."""
-        return True
 
     @property
     def _has_all_sizes(self) -> bool:
@@ -279,26 +253,13 @@ class DetectionRows(RowPart):
         from PIL import Image as pil
 
         if self.cache is None or self._keeps_resized:
-            return self._open(row)
+            return self.opened(row, self.spec.grey)
         found = self.cache.get(row)
         if found is not None:
             return pil.fromarray(found)
-        image = self._open(row)
+        image = self.opened(row, self.spec.grey)
         self.cache.put(row, np.asarray(image))
         return image
-
-    def _open(self, row: int) -> Image:
-        cell = self.cells[row]
-        try:
-            if is_missing(cell):
-                raise OSError("the cell is empty")
-            return open_image(cell, self.folder, self.spec.grey)
-        except (OSError, TypeError) as error:
-            named = first_rows(self.index, np.arange(len(self)) == row)
-            raise ImageReadError(
-                f"The image in {named} cannot be read: {cell_text(cell)} ({reason_of(error)}). Restore the file, "
-                "or drop the row."
-            ) from error
 
 
 def _pairs(sizes: Iterable[Sequence[int]]) -> np.ndarray:

@@ -13,13 +13,10 @@ import pandas as pd
 import torch
 
 from thermocline.data.pixel_cache import Keep, PixelCache, pixels_kept
-from thermocline.data.row_names import first_rows
-from thermocline.data.row_part import RowPart
-from thermocline.errors import ImageReadError
 from thermocline.inputs.image.cell_identity import cell_contents, cell_files, cell_names
-from thermocline.inputs.image.cells import cell_text, is_missing, reason_of
-from thermocline.inputs.image.files import decoded_size, open_image
+from thermocline.inputs.image.files import decoded_size
 from thermocline.inputs.image.grey import Range
+from thermocline.inputs.image.one_image_rows import OneImageRows
 from thermocline.problems.semantic_segmentation.mask_transforms import augmented, plain, resized_mask
 from thermocline.problems.semantic_segmentation.masks import Masks
 from thermocline.problems.semantic_segmentation.segmenter_spec import SegmentationSpec
@@ -27,7 +24,7 @@ from thermocline.problems.semantic_segmentation.target import MaskTarget
 
 
 @dataclass(frozen=True)
-class SegmentationRows(RowPart):
+class SegmentationRows(OneImageRows):
     """Images and their masks, decoded when a batch is made.
 
     Attributes:
@@ -62,9 +59,6 @@ class SegmentationRows(RowPart):
         """Return the same rows, augmented in training; `none` leaves them."""
         return replace(self, augment=None if augment == "none" else augment, seed=seed)
 
-    def __len__(self) -> int:
-        return len(self.cells)
-
     def identity(self, *, files: bool) -> Iterator[bytes]:
         """Yield images and masks by name, or with `files` by content with folder and preprocessing."""
         columns = [self.cells, () if self.masks is None else self.masks.cells]
@@ -88,26 +82,6 @@ class SegmentationRows(RowPart):
     def unlabelled(self) -> SegmentationRows:
         """Return the same rows as at prediction."""
         return replace(self, masks=None, target=None, augment=None)
-
-    @property
-    def decodes(self) -> bool:
-        """Whether files are decoded for a batch."""
-        return True
-
-    @property
-    def augmented(self) -> bool:
-        """Whether images and masks are augmented in training."""
-        return self.augment is not None
-
-    @property
-    def variants(self) -> int | None:
-        """One, or a new one every epoch where images are augmented."""
-        return None if self.augmented else 1
-
-    def variant(self, rows: np.ndarray, epoch: int | None) -> np.ndarray:
-        """Return the epoch where images are augmented, -1 for images as they are among augmented ones, else 0."""
-        number = 0 if not self.augmented else -1 if epoch is None else epoch
-        return np.full(len(rows), number, dtype=np.int64)
 
     def not_cacheable(self) -> str | None:
         """Return why outputs cannot be reused, or None."""
@@ -189,20 +163,7 @@ class SegmentationRows(RowPart):
         found = None if self.cache is None else self.cache.get(row)
         if found is not None:
             return found
-        image = np.array(self._open(row), dtype=np.uint8)
+        image = np.array(self.opened(row, self.grey), dtype=np.uint8)
         if self.cache is not None:
             self.cache.put(row, image)
         return image
-
-    def _open(self, row: int) -> Any:
-        cell = self.cells[row]
-        try:
-            if is_missing(cell):
-                raise OSError("the cell is empty")
-            return open_image(cell, self.folder, self.grey)
-        except (OSError, TypeError) as error:
-            named = first_rows(self.index, np.arange(len(self)) == row)
-            raise ImageReadError(
-                f"The image in {named} cannot be read: {cell_text(cell)} ({reason_of(error)}). Restore the file, "
-                "or drop the row."
-            ) from error
